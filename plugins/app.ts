@@ -1,0 +1,41 @@
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { Config } from '../src/config.ts'
+import archiver from './archiver.ts'
+import errors from './errors.ts'
+import health from './health.ts'
+import queue from './queue.ts'
+import store from './store.ts'
+import track from './track.ts'
+
+const HEADERS_MS_MAX = 10_000
+const KEEP_ALIVE_MS = 72_000
+const CONNECTIONS_CHECK_MS = 1_000
+
+/**
+ * The HTTP server of a role, with all that it needs. Plugins close in the reverse of this order, after
+ * the requests in flight: so the archiver finishes before its store and its queue go.
+ */
+export async function createApp(config: Config, logger: FastifyBaseLogger): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: config.bodyBytesMax,
+    requestTimeout: config.requestMsMax,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    return503OnClosing: false,
+    http: {
+      headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
+      connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+    },
+  })
+  const isArchiving = config.role !== 'ingest'
+  const isIngesting = config.role !== 'archive'
+
+  await app.register(errors)
+  await app.register(queue, config)
+  if (isArchiving) await app.register(store, config)
+  if (isArchiving) await app.register(archiver, config)
+  if (isIngesting) await app.register(track)
+  await app.register(health, config)
+  return app
+}

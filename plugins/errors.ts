@@ -1,0 +1,43 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { BodyInvalid, BodyTooLarge, MediaTypeUnsupported, RouteNotFound } from '../src/errors.ts'
+
+const RETRY_AFTER_S = 5
+
+/** Our words for what Fastify itself refuses, so that every refusal says what to mend. */
+function translated(error: FastifyError, app: FastifyInstance): FastifyError {
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new BodyTooLarge(app.initialConfig.bodyLimit)
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+    case 'FST_ERR_CTP_EMPTY_TYPE':
+      return new MediaTypeUnsupported()
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+      return new BodyInvalid('The body is not as long as its content-length says.')
+    default:
+      return error
+  }
+}
+
+/** Every refusal is `{ statusCode, code, error, message }`; what is our own fault says no more than that. */
+async function errors(app: FastifyInstance): Promise<void> {
+  app.setErrorHandler((thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
+    const error = translated(thrown, app)
+    const statusCode = error.statusCode ?? 500
+    if (statusCode === 503) void reply.header('retry-after', RETRY_AFTER_S)
+    if (statusCode !== 500) return reply.code(statusCode).send(error)
+    request.log.error({ err: error }, 'A request failed.')
+    return reply.code(500).send({
+      statusCode,
+      code: 'FRQ_INTERNAL',
+      error: 'Internal Server Error',
+      message: 'The server made a mistake; it is in its log.',
+    })
+  })
+
+  app.setNotFoundHandler(async request => {
+    throw new RouteNotFound(request.method, request.url.split('?', 1)[0])
+  })
+}
+
+export default fp(errors, { name: 'errors' })

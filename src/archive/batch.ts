@@ -1,0 +1,99 @@
+import type { Transform } from 'node:stream'
+import type { Delivery } from '../queue/queue.ts'
+import type { ObjectStore } from '../store/store.ts'
+import type { BatchSize } from './batch-policy.ts'
+import type { Framing } from './format.ts'
+
+/** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
+const CHUNK_BYTES = 256 * 1024
+
+/**
+ * One object on its way into the store. Events are copied into chunks, compressed and uploaded as they
+ * come, and none is kept: a batch holds the same memory whatever its size.
+ */
+export class Batch implements BatchSize {
+  readonly key: string
+  /** Settles when the object is in the store, or is not going to be. Never rejected unheard. */
+  readonly stored: Promise<void>
+  readonly #framing: Framing
+  readonly #compressor: Transform
+  #chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  #chunkLength = 0
+  #events = 0
+  #bytes = 0
+  #last: Delivery | undefined
+  #isBlocked = false
+
+  /** @param drained called when the batch, having been blocked, takes events again. */
+  constructor(key: string, store: ObjectStore, framing: Framing, compressor: Transform, drained: () => void) {
+    this.key = key
+    this.#framing = framing
+    this.#compressor = compressor
+    compressor.on('drain', () => {
+      this.#isBlocked = false
+      drained()
+    })
+    // The store reports the error; without a listener the stream would throw it.
+    compressor.on('error', () => {})
+    this.stored = store.put(key, compressor)
+    this.stored.catch(() => {})
+  }
+
+  get events(): number {
+    return this.#events
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** The latest delivery: acknowledging through it acknowledges the batch. */
+  get last(): Delivery | undefined {
+    return this.#last
+  }
+
+  /** True while events should wait, because what follows is slower than they come. */
+  get isBlocked(): boolean {
+    return this.#isBlocked
+  }
+
+  add(event: Buffer, delivery: Delivery): void {
+    this.#append(this.#events === 0 ? this.#framing.before : this.#framing.between)
+    this.#append(event)
+    this.#events++
+    this.#last = delivery
+  }
+
+  /** Resolves when the object is in the store. */
+  seal(): Promise<void> {
+    this.#append(this.#framing.after)
+    this.#flush()
+    this.#compressor.end()
+    return this.stored
+  }
+
+  discard(): void {
+    this.#compressor.destroy(new Error('the batch was given up'))
+  }
+
+  #append(bytes: Buffer): void {
+    this.#bytes += bytes.length
+    if (this.#chunkLength + bytes.length > CHUNK_BYTES) this.#flush()
+    if (bytes.length > CHUNK_BYTES) {
+      this.#write(bytes)
+    } else {
+      this.#chunkLength += bytes.copy(this.#chunk, this.#chunkLength)
+    }
+  }
+
+  #flush(): void {
+    if (this.#chunkLength === 0) return
+    this.#write(this.#chunk.subarray(0, this.#chunkLength))
+    this.#chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+    this.#chunkLength = 0
+  }
+
+  #write(bytes: Buffer): void {
+    if (!this.#compressor.write(bytes)) this.#isBlocked = true
+  }
+}

@@ -1,0 +1,307 @@
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import * as zlib from 'node:zlib'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { ConfigInvalid } from './errors.ts'
+
+const KIB = 1024
+const MIB = 1024 * KIB
+const GIB = 1024 * MIB
+
+/** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
+const PREFETCH_MAX = 65_535
+/** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */
+const BATCH_BYTES_MAX_MAX = 10_000 * 5 * MIB
+
+const milliseconds = (options: { default: number; minimum?: number; description: string }) =>
+  Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1, ...options })
+const bytes = (options: { default: number; minimum?: number; maximum?: number; description: string }) =>
+  Type.Integer({ minimum: 1, unit: 'bytes', ...options })
+const oneOf = <const T extends string>(values: readonly T[], options: { default: T; description: string }) =>
+  Type.Union(
+    values.map(value => Type.Literal(value)),
+    options,
+  )
+const optionalText = (options: { description: string; secret?: boolean; fallback: string }) =>
+  Type.Optional(Type.String({ minLength: 1, ...options }))
+
+/**
+ * Every setting, once: its type, its default, and the words that `--help`, `.env.example` and the
+ * README show. `batchEventsMax` is the variable `BATCH_EVENTS_MAX` and the flag `--batch-events-max`.
+ */
+export const settingsSchema = Type.Object({
+  role: oneOf(['all', 'ingest', 'archive'], {
+    default: 'all',
+    description: 'What this process does: all, ingest (HTTP to queue) or archive (queue to store).',
+  }),
+  host: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address to listen on.' }),
+  port: Type.Integer({
+    minimum: 0,
+    maximum: 65_535,
+    default: 4000,
+    description: 'Port to listen on; 0 picks a free one.',
+  }),
+  logLevel: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    default: 'info',
+    description: 'How much is logged: fatal, error, warn, info, debug, trace or silent.',
+  }),
+  dataDir: Type.String({
+    minLength: 1,
+    default: './data',
+    description: 'Directory of the embedded queue and the local archive.',
+  }),
+  amqpUrl: optionalText({
+    secret: true,
+    fallback: 'none: the embedded queue',
+    description: 'RabbitMQ, as amqp://user:password@host:port/vhost or amqps://.',
+  }),
+  amqpQueue: Type.String({
+    minLength: 1,
+    maxLength: 200,
+    default: 'tracks',
+    description:
+      'Queue of the events; what can never be archived goes to the same name with .dead behind it.',
+  }),
+  amqpPrefetch: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: PREFETCH_MAX,
+      fallback: '2 × BATCH_EVENTS_MAX, at most 65535',
+      description: 'Unacknowledged deliveries a consumer holds at the most; at least BATCH_EVENTS_MAX.',
+    }),
+  ),
+  amqpAckTimeoutMs: milliseconds({
+    default: 1_800_000,
+    minimum: 10_000,
+    description:
+      "The broker's consumer_timeout: an older delivery without acknowledgement closes the channel.",
+  }),
+  publishMsMax: milliseconds({
+    default: 10_000,
+    minimum: 10,
+    description: 'How long a confirm of the broker is waited for before the client gets 503.',
+  }),
+  archiveUrl: optionalText({
+    fallback: 'DATA_DIR/archive',
+    description: 'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path).',
+  }),
+  archiveFormat: oneOf(['ndjson', 'json'], {
+    default: 'ndjson',
+    description: 'ndjson (one event a line) or json (one JSON array a file).',
+  }),
+  archiveCompression: oneOf(['gzip', 'none', 'zstd'], {
+    default: 'gzip',
+    description: 'gzip, none, or zstd (Node 22.15 and later).',
+  }),
+  s3ForcePathStyle: Type.Boolean({
+    default: false,
+    description:
+      'Put the bucket in the path and not in the host name, as most S3 servers other than AWS want.',
+  }),
+  batchEventsMax: Type.Integer({
+    minimum: 1,
+    maximum: 100_000_000,
+    default: 1000,
+    description: 'Events after which a batch closes.',
+  }),
+  batchBytesMax: bytes({
+    default: 128 * MIB,
+    minimum: KIB,
+    maximum: BATCH_BYTES_MAX_MAX,
+    description: 'Bytes, before compression, that a batch does not pass.',
+  }),
+  batchAgeMsMax: milliseconds({
+    default: 10_000,
+    description: 'Age, from its first event, at which a batch closes.',
+  }),
+  bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
+  requestMsMax: milliseconds({
+    default: 15_000,
+    minimum: 1000,
+    description: 'How long a client may take to send a request.',
+  }),
+  spoolBytesMax: bytes({
+    default: 10 * GIB,
+    minimum: MIB,
+    description: 'Disk that queued events may fill; past it clients get 503.',
+  }),
+  shutdownMsMax: milliseconds({
+    default: 30_000,
+    description: 'How long a shutdown may take before it is cut short.',
+  }),
+})
+
+type Settings = Static<typeof settingsSchema>
+
+export type Config = Readonly<
+  Omit<Settings, 'archiveUrl' | 'amqpPrefetch'> & {
+    readonly amqpPrefetch: number
+    readonly archive: ArchiveLocation
+  }
+>
+
+export type ArchiveLocation =
+  | { readonly kind: 'directory'; readonly path: string; readonly prefix: string }
+  | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
+
+export interface Setting {
+  readonly name: keyof Settings
+  /** `BATCH_EVENTS_MAX` */
+  readonly variable: string
+  /** `--batch-events-max` */
+  readonly flag: string
+  readonly description: string
+  /** The default as a person would write it. */
+  readonly default: string
+  readonly schema: TSchema
+}
+
+export const settings: readonly Setting[] = Object.entries(settingsSchema.properties).map(
+  ([name, schema]) => {
+    const variable = name.replace(/[A-Z]/g, letter => `_${letter}`).toUpperCase()
+    return {
+      name: name as keyof Settings,
+      variable,
+      flag: `--${variable.toLowerCase().replaceAll('_', '-')}`,
+      description: String(schema.description),
+      default: schema.default === undefined ? `(${schema.fallback})` : withUnit(schema.default, schema.unit),
+      schema,
+    }
+  },
+)
+
+/** 1048576 as `1MiB`; what is no whole number of a unit as it is. */
+function withUnit(value: unknown, unit: unknown): string {
+  if (unit !== 'bytes' || typeof value !== 'number') return String(value)
+  const [size, name] = (
+    [
+      [GIB, 'GiB'],
+      [MIB, 'MiB'],
+      [KIB, 'KiB'],
+    ] as const
+  ).find(([each]) => value % each === 0) ?? [1, '']
+  return `${value / size}${name}`
+}
+
+/**
+ * Reads the settings from flags and environment variables: a flag wins, and an empty variable is as
+ * one that is not set.
+ *
+ * @throws ConfigInvalid: one line that names the setting and says what it must be.
+ */
+export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
+  const given: Record<string, unknown> = {}
+  for (const setting of settings) {
+    const text = flags[setting.name] ?? env[setting.variable]
+    if (text === undefined || text === '') continue
+    const value = fromText(setting, text)
+    if (!Value.Check(setting.schema, value))
+      throw new ConfigInvalid(`${setting.variable} must be ${wanted(setting)}${got(setting, text)}.`)
+    given[setting.name] = value
+  }
+  return checked(Value.Default(settingsSchema, given) as Settings)
+}
+
+function fromText({ schema }: Setting, text: string): unknown {
+  if (schema.type === 'boolean')
+    return { true: true, 1: true, on: true, false: false, 0: false, off: false }[text.toLowerCase()]
+  if (schema.type !== 'integer') return text
+  const [, digits, unit = ''] = /^(\d{1,15})\s*(|KiB|MiB|GiB)$/i.exec(text) ?? []
+  if (digits === undefined || (unit !== '' && schema.unit !== 'bytes')) return undefined
+  return Number(digits) * ({ kib: KIB, mib: MIB, gib: GIB }[unit.toLowerCase()] ?? 1)
+}
+
+function wanted({ schema }: Setting): string {
+  if (schema.anyOf !== undefined)
+    return `one of ${schema.anyOf.map((each: { const: string }) => each.const).join(', ')}`
+  if (schema.type === 'boolean') return 'true or false'
+  if (schema.type !== 'integer') return `a text of at most ${schema.maxLength} characters`
+  const range =
+    schema.maximum === undefined
+      ? `of at least ${schema.minimum}`
+      : `from ${schema.minimum} to ${schema.maximum}`
+  return `a whole number ${range}${schema.unit === 'bytes' ? ' (KiB, MiB and GiB may follow)' : ''}`
+}
+
+function got({ schema }: Setting, text: string): string {
+  return schema.secret ? '' : `, not ${JSON.stringify(text.slice(0, 100))}`
+}
+
+/** Refuses what each setting allows, but not together. */
+function checked(given: Settings): Config {
+  const { archiveUrl, ...rest } = given
+  const config = {
+    ...rest,
+    amqpPrefetch: given.amqpPrefetch ?? Math.min(PREFETCH_MAX, 2 * given.batchEventsMax),
+    archive: archiveLocation(archiveUrl, given.dataDir),
+  }
+  checkBroker(config)
+  checkBatch(config)
+  if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
+    throw new ConfigInvalid(
+      `ARCHIVE_COMPRESSION: zstd needs Node 22.15 or later, and this is ${process.version}.`,
+    )
+  }
+  return Object.freeze(config)
+}
+
+function checkBroker({ role, amqpUrl }: Config): void {
+  if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
+    throw new ConfigInvalid('AMQP_URL must be a URL like amqp://user:password@host:5672/vhost.')
+  }
+  if (role !== 'all' && amqpUrl === undefined) {
+    throw new ConfigInvalid(
+      `ROLE: ${role} needs AMQP_URL: processes with separate roles meet at a broker, and the embedded queue belongs to one process.`,
+    )
+  }
+}
+
+function checkBatch({
+  amqpUrl,
+  amqpPrefetch,
+  batchEventsMax,
+  batchAgeMsMax,
+  amqpAckTimeoutMs,
+}: Config): void {
+  if (amqpUrl === undefined) return
+  if (batchEventsMax > PREFETCH_MAX) {
+    throw new ConfigInvalid(
+      `BATCH_EVENTS_MAX: with RabbitMQ a batch holds at most ${PREFETCH_MAX} events, the largest prefetch of AMQP.`,
+    )
+  }
+  if (amqpPrefetch < batchEventsMax) {
+    throw new ConfigInvalid(
+      `AMQP_PREFETCH (${amqpPrefetch}) is below BATCH_EVENTS_MAX (${batchEventsMax}): a batch would never fill.`,
+    )
+  }
+  if (batchAgeMsMax > amqpAckTimeoutMs / 2) {
+    throw new ConfigInvalid(
+      `BATCH_AGE_MS_MAX (${batchAgeMsMax}) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs}): the broker closes the channel of a delivery that waits longer.`,
+    )
+  }
+}
+
+function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocation {
+  if (url === undefined)
+    return { kind: 'directory', path: resolve(join(dataDir, 'archive')), prefix: 'frequency' }
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return { kind: 'directory', path: resolve(url), prefix: 'frequency' }
+  const parsed = parseUrl(url)
+  if (parsed?.protocol === 'file:' && parsed.host === '')
+    return { kind: 'directory', path: fileURLToPath(parsed), prefix: 'frequency' }
+  if (
+    parsed?.protocol === 's3:' &&
+    parsed.host !== '' &&
+    parsed.search === '' &&
+    parsed.hash === '' &&
+    parsed.username === ''
+  ) {
+    const prefix = decodeURIComponent(parsed.pathname).replace(/^\/+|\/+$/g, '')
+    return { kind: 's3', bucket: parsed.host, prefix: prefix === '' ? 'frequency' : prefix }
+  }
+  throw new ConfigInvalid('ARCHIVE_URL must be s3://bucket/prefix, file:///path or the path of a directory.')
+}
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined
+}

@@ -1,0 +1,35 @@
+import createError from '@fastify/error'
+
+/** A setting that cannot work. The message names the setting, in one line. */
+export const ConfigInvalid = createError('FRQ_CONFIG_INVALID', '%s')
+
+/** The body is not JSON, not UTF-8, or holds a key that would poison a prototype. */
+export const BodyInvalid = createError('FRQ_BODY_INVALID', '%s', 400)
+
+/** The body was read, but it is not an event. The message names the field and says what it must be. */
+export const EventInvalid = createError('FRQ_EVENT_INVALID', '%s', 400)
+
+export const BodyTooLarge = createError(
+  'FRQ_BODY_TOO_LARGE',
+  'The body is larger than %d bytes (BODY_BYTES_MAX): send less in one request.',
+  413,
+)
+
+export const MediaTypeUnsupported = createError(
+  'FRQ_MEDIA_TYPE_UNSUPPORTED',
+  'Send the event with content-type application/json or application/x-www-form-urlencoded.',
+  415,
+)
+
+export const RouteNotFound = createError('FRQ_NOT_FOUND', 'There is nothing at %s %s.', 404)
+
+export const MethodNotAllowed = createError('FRQ_METHOD_NOT_ALLOWED', '%s answers %s only.', 405)
+
+/** Nothing took the event durably. It was not accepted, and the client should send it again. */
+export const QueueUnavailable = createError('FRQ_QUEUE_UNAVAILABLE', '%s', 503)
+
+/** The store did not take, or does not have, an object. Trying again later may help. */
+export const StoreUnavailable = createError('FRQ_STORE_UNAVAILABLE', '%s', 503)
+
+/** The store has no object of that key. */
+export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)

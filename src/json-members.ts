@@ -1,0 +1,87 @@
+/**
+ * Edits the top level of a JSON object in its bytes, so that what stays is byte for byte what came:
+ * numbers keep their digits, and keys their order.
+ *
+ * Every function here takes bytes that `JSON.parse` has already accepted as an object; none of them
+ * checks the syntax again.
+ */
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const SPACE = 0x20
+const LINE_FEED = 0x0a
+const CARRIAGE_RETURN = 0x0d
+
+/** The index just after the string that opens at `start`. */
+function stringEnd(json: Buffer, start: number): number {
+  for (let at = start + 1; ; at++) {
+    if (json[at] === BACKSLASH) at++
+    else if (json[at] === QUOTE) return at + 1
+  }
+}
+
+/** The index of the comma or brace that ends the member which begins at `start`. */
+function memberEnd(json: Buffer, start: number): number {
+  let depth = 0
+  for (let at = start; ; at++) {
+    const byte = json[at]
+    if (byte === QUOTE) at = stringEnd(json, at) - 1
+    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth++
+    else if (depth > 0 && (byte === CLOSE_BRACE || byte === CLOSE_BRACKET)) depth--
+    else if (depth === 0 && (byte === COMMA || byte === CLOSE_BRACE)) return at
+  }
+}
+
+function nameOf(json: Buffer, memberStart: number): string {
+  const start = json.indexOf(QUOTE, memberStart)
+  return JSON.parse(json.toString('utf8', start, stringEnd(json, start)))
+}
+
+/** Without the top-level members of these names, however their names are escaped and however often they stand. */
+export function withoutMembers(json: Buffer, names: ReadonlySet<string>): Buffer {
+  const kept: Buffer[] = []
+  let start = json.indexOf(OPEN_BRACE) + 1
+  while (json[start - 1] !== CLOSE_BRACE) {
+    const end = memberEnd(json, start)
+    const isEmpty = json.indexOf(QUOTE, start) === -1 || json.indexOf(QUOTE, start) > end
+    if (!isEmpty && !names.has(nameOf(json, start))) {
+      if (kept.length > 0) kept.push(Buffer.from(','))
+      kept.push(json.subarray(start, end))
+    }
+    start = end + 1
+  }
+  return Buffer.concat([Buffer.from('{'), ...kept, Buffer.from('}')])
+}
+
+/**
+ * With `members` (the inside of an object: `"a":1,"b":2`) after the object's own, on one line.
+ * Line breaks in valid JSON stand only between tokens, so a space in their place changes no meaning.
+ */
+export function withMembers(json: Buffer, members: string): Buffer {
+  const start = json.indexOf(OPEN_BRACE)
+  const end = json.lastIndexOf(CLOSE_BRACE)
+  const isEmpty = json.subarray(start + 1, end).every(isSpace)
+  const tail = `${isEmpty ? '' : ','}${members}}`
+  const stamped = Buffer.allocUnsafe(end - start + Buffer.byteLength(tail))
+  json.copy(stamped, 0, start, end)
+  stamped.write(tail, end - start)
+  return onOneLine(stamped, end - start)
+}
+
+function isSpace(byte: number): boolean {
+  return byte === SPACE || byte === LINE_FEED || byte === CARRIAGE_RETURN || byte === 0x09
+}
+
+function onOneLine(json: Buffer, length: number): Buffer {
+  for (const lineBreak of [LINE_FEED, CARRIAGE_RETURN]) {
+    for (let at = json.indexOf(lineBreak); at !== -1 && at < length; at = json.indexOf(lineBreak, at + 1)) {
+      json[at] = SPACE
+    }
+  }
+  return json
+}

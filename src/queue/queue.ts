@@ -1,0 +1,63 @@
+import type { Config } from '../config.ts'
+import type { Event } from '../event.ts'
+import type { Logger } from '../logger.ts'
+
+/** Who vouches for a published event: a broker that confirmed it, or the local disk that it was fsynced to. */
+export type Durability = 'broker' | 'disk'
+
+export interface Delivery {
+  readonly body: Buffer
+  /** True where the message may have been delivered before. */
+  readonly redelivered: boolean
+  /** False where another program published the message, so that nothing is known of its body. */
+  readonly isEvent: boolean
+}
+
+/**
+ * A stream of deliveries, in order. Each is settled once, by `ackThrough` or by `dead`; what is not
+ * settled when the consumer stops, or when its connection is lost, is delivered again.
+ */
+export interface Consumer {
+  /** Acknowledges this delivery and all before it that are not settled yet. */
+  ackThrough(delivery: Delivery): void
+  /** Moves the delivery to where messages wait that can never be archived. */
+  dead(delivery: Delivery): void
+  /** Stops the flow at its source, so that what waits here is bounded; a few deliveries may still come. */
+  pause(): void
+  resume(): void
+  /** Resolves when no delivery comes any more and all that was settled has been passed on. */
+  stop(): Promise<void>
+}
+
+export interface DeliveryHandler {
+  delivery(delivery: Delivery): void
+  /** All deliveries that are not settled are void, and will come again. */
+  lost(): void
+}
+
+export interface Queue {
+  /** What it is and where, in words for a person, without secrets. */
+  readonly description: string
+  /** What keeps it from working now, in words for a person; undefined where it works. */
+  readonly trouble: string | undefined
+  /**
+   * Resolves once the event is durable.
+   *
+   * @throws QueueUnavailable: the event was not accepted as far as is known here.
+   */
+  publish(event: Event): Promise<Durability>
+  consume(handler: DeliveryHandler): Consumer
+  /** How many messages wait that are not delivered yet. */
+  depth(): Promise<number>
+  close(): Promise<void>
+}
+
+/** Opens the queue that the config names: RabbitMQ where `amqpUrl` is set, else the embedded one. */
+export async function openQueue(config: Config, log: Logger): Promise<Queue> {
+  if (config.amqpUrl !== undefined) {
+    const { openRabbitmqQueue } = await import('./rabbitmq.ts')
+    return openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)
+  }
+  const { openEmbeddedQueue } = await import('./embedded.ts')
+  return openEmbeddedQueue(config, log)
+}

@@ -1,0 +1,130 @@
+import type { Socket } from 'node:net'
+import type { AsyncMessage, Channel } from 'rabbitmq-client'
+import type { Logger } from '../logger.ts'
+import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
+import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import { RabbitmqLink } from './rabbitmq-link.ts'
+
+interface RabbitmqDelivery extends Delivery {
+  readonly deliveryTag: number
+  /** Delivery tags count from 1 on every channel, so a tag means something on its own channel alone. */
+  readonly channel: Channel
+}
+
+/**
+ * Consumes with manual acknowledgement on a connection of its own, so that its back-pressure, which
+ * stops reading from the socket, holds up no publisher confirms.
+ */
+export class RabbitmqConsumer implements Consumer {
+  readonly #config: RabbitmqConfig
+  readonly #log: Logger
+  readonly #handler: DeliveryHandler
+  readonly #stopped: () => void
+  readonly #link: RabbitmqLink
+  #gate: SocketGate | undefined
+  #isPaused = false
+  #isStopping = false
+
+  constructor(config: RabbitmqConfig, log: Logger, handler: DeliveryHandler, stopped: () => void) {
+    this.#config = config
+    this.#log = log
+    this.#handler = handler
+    this.#stopped = stopped
+    this.#link = new RabbitmqLink({
+      url: config.amqpUrl,
+      name: `frequency ${config.role}: consumer`,
+      log,
+      setUp: channel => this.#consumeOn(channel),
+      lost: () => handler.lost(),
+    })
+    // The queue was opened before anything consumes from it: a refusal now is retried like any trouble.
+    this.#link.firstAnswer().catch(error => log.error({ err: error }, 'RabbitMQ turns the consumer away.'))
+  }
+
+  get trouble(): string | undefined {
+    return this.#link.trouble
+  }
+
+  ackThrough(delivery: Delivery): void {
+    const { channel, deliveryTag } = delivery as RabbitmqDelivery
+    if (channel.active) channel.basicAck({ deliveryTag, multiple: true })
+  }
+
+  dead(delivery: Delivery): void {
+    const { channel, deliveryTag } = delivery as RabbitmqDelivery
+    if (channel.active) channel.basicNack({ deliveryTag, requeue: false })
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#gate?.shut()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#gate?.open()
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true
+    this.resume()
+    await this.#link.close()
+    this.#stopped()
+  }
+
+  async #consumeOn(channel: Channel): Promise<void> {
+    await declareTopology(channel, this.#config.amqpQueue)
+    await channel.basicQos({ prefetchCount: this.#config.amqpPrefetch })
+    channel.on('basic.cancel', () => {
+      this.#log.warn('RabbitMQ cancelled the consumer: its queue was deleted, or moved.')
+      void channel.close()
+    })
+    const socket = this.#link.socket
+    this.#gate = socket === undefined ? undefined : new SocketGate(socket)
+    if (this.#isPaused) this.#gate?.shut()
+    await channel.basicConsume({ queue: this.#config.amqpQueue }, message => this.#deliver(channel, message))
+  }
+
+  #deliver(channel: Channel, message: AsyncMessage): void {
+    if (this.#isStopping || !channel.active) return
+    const delivery: RabbitmqDelivery = {
+      body: bodyBytes(message.body),
+      redelivered: message.redelivered,
+      isEvent: message.type === EVENT_TYPE && Buffer.isBuffer(message.body),
+      deliveryTag: message.deliveryTag,
+      channel,
+    }
+    this.#handler.delivery(delivery)
+  }
+}
+
+/** The client library hands out some bodies decoded: text, and JSON that came without a content encoding. */
+function bodyBytes(body: unknown): Buffer {
+  if (Buffer.isBuffer(body)) return body
+  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
+}
+
+/**
+ * Makes a socket that is read by `socket.read()` look empty while it is shut: its buffer fills, the
+ * kernel's receive window closes, and the sender waits.
+ */
+class SocketGate {
+  readonly #socket: Socket
+  #isShut = false
+
+  constructor(socket: Socket) {
+    this.#socket = socket
+    const read = socket.read.bind(socket)
+    socket.read = size => (this.#isShut && socket.readable ? null : read(size))
+  }
+
+  shut(): void {
+    this.#isShut = true
+  }
+
+  open(): void {
+    if (!this.#isShut) return
+    this.#isShut = false
+    this.#socket.emit('readable')
+  }
+}

@@ -1,0 +1,129 @@
+import { AMQPError, type Channel } from 'rabbitmq-client'
+import { QueueUnavailable } from '../errors.ts'
+import type { Event } from '../event.ts'
+import type { Durability } from './queue.ts'
+import { EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import type { RabbitmqLink } from './rabbitmq-link.ts'
+
+/** What may wait for its confirm. Past it the broker is not keeping up, and a client does better to wait. */
+const IN_FLIGHT_EVENTS_MAX = 10_000
+const IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
+const SWEEPS_PER_TIMEOUT = 10
+
+interface InFlight {
+  readonly since: number
+  readonly reject: (reason: Error) => void
+}
+
+/**
+ * Publishes with `mandatory` and waits for the broker's confirm, each within `publishMsMax`.
+ *
+ * A message for a queue that is gone is returned, and then confirmed nonetheless. The return is handed
+ * on by the client library a turn of the event loop after it was read, so a confirm counts only once
+ * that turn is over.
+ */
+export class RabbitmqPublisher {
+  readonly #link: RabbitmqLink
+  readonly #config: RabbitmqConfig
+  readonly #inFlight = new Set<InFlight>()
+  readonly #returned = new Set<string>()
+  #inFlightBytes = 0
+  #turnEnd: Promise<void> | undefined
+  #sweep: NodeJS.Timeout | undefined
+
+  constructor(link: RabbitmqLink, config: RabbitmqConfig) {
+    this.#link = link
+    this.#config = config
+  }
+
+  /** To be called for each channel that is published on. */
+  watch(channel: Channel): void {
+    channel.on('basic.return', message => {
+      this.#returned.add(String(message.messageId))
+      // Opening the channel again declares the queue again.
+      void channel.close()
+    })
+  }
+
+  async publish(event: Event): Promise<Durability> {
+    const channel = this.#link.channel
+    if (channel === undefined || this.#link.trouble !== undefined) {
+      throw new QueueUnavailable(
+        `The broker cannot take events now (${this.#link.trouble}): send this again later.`,
+      )
+    }
+    if (
+      this.#inFlight.size >= IN_FLIGHT_EVENTS_MAX ||
+      this.#inFlightBytes + event.body.length > IN_FLIGHT_BYTES_MAX
+    ) {
+      throw new QueueUnavailable('The broker is not keeping up: send this again later.')
+    }
+    await this.#confirmed(channel, event)
+    return 'broker'
+  }
+
+  async #confirmed(channel: Channel, event: Event): Promise<void> {
+    let entry: InFlight | undefined
+    const overdue = new Promise<never>((_, reject) => {
+      entry = { since: performance.now(), reject }
+      this.#inFlight.add(entry)
+    })
+    this.#inFlightBytes += event.body.length
+    this.#sweep ??= setInterval(() => this.#rejectOverdue(), this.#config.publishMsMax / SWEEPS_PER_TIMEOUT)
+    try {
+      await Promise.race([this.#send(channel, event), overdue])
+      await this.#endOfTurn()
+      if (this.#returned.delete(event.messageId)) throw new Error('the queue does not exist any more')
+    } catch (cause) {
+      const reason =
+        cause instanceof AMQPError && cause.code === 'NACK' ? 'the queue is full' : (cause as Error).message
+      throw new QueueUnavailable(`The broker did not take the event (${reason}): send it again later.`, {
+        cause,
+      })
+    } finally {
+      if (entry !== undefined) this.#inFlight.delete(entry)
+      this.#inFlightBytes -= event.body.length
+      if (this.#inFlight.size === 0) this.#stopSweep()
+    }
+  }
+
+  #send(channel: Channel, event: Event): Promise<void> {
+    return channel.basicPublish(
+      {
+        routingKey: this.#config.amqpQueue,
+        mandatory: true,
+        durable: true,
+        messageId: event.messageId,
+        type: EVENT_TYPE,
+        contentType: 'application/json',
+        // Without an encoding the client library would hand out a JSON body parsed, with its digits lost.
+        contentEncoding: 'utf-8',
+      },
+      event.body,
+    )
+  }
+
+  /** One promise serves all confirms that arrive in the same turn. */
+  #endOfTurn(): Promise<void> {
+    this.#turnEnd ??= new Promise(resolve => {
+      setImmediate(() => {
+        this.#turnEnd = undefined
+        resolve()
+      })
+    })
+    return this.#turnEnd
+  }
+
+  #rejectOverdue(): void {
+    const oldest = performance.now() - this.#config.publishMsMax
+    for (const { since, reject } of this.#inFlight) {
+      if (since > oldest) return
+      reject(new Error(`no confirm within ${this.#config.publishMsMax} ms`))
+    }
+  }
+
+  #stopSweep(): void {
+    clearInterval(this.#sweep)
+    this.#sweep = undefined
+  }
+}

@@ -1,0 +1,139 @@
+import { AMQPError, type Channel } from 'rabbitmq-client'
+import type { Config } from '../config.ts'
+import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
+import type { Event } from '../event.ts'
+import type { Logger } from '../logger.ts'
+import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
+import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
+import { RabbitmqLink } from './rabbitmq-link.ts'
+import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
+
+/** The AMQP `type` property of a message whose body is an event that was validated and stamped here. */
+export const EVENT_TYPE = 'frequency.event'
+
+/**
+ * How often RabbitMQ may redeliver a message before it dead-letters it. The default of RabbitMQ 4 (20)
+ * would throw away good events after a store has been down for a while; what can never be archived is
+ * dead-lettered here at its first delivery, so the limit has nothing left to catch.
+ */
+const DELIVERY_LIMIT = 1_000_000
+
+export type RabbitmqConfig = Pick<Config, 'amqpQueue' | 'amqpPrefetch' | 'publishMsMax' | 'role'> & {
+  readonly amqpUrl: string
+}
+
+/** `tracks.dead`: the name of the queue, and of the exchange, for what can never be archived. */
+export function deadName(queue: string): string {
+  return `${queue}.dead`
+}
+
+/**
+ * Declares the quorum queue and, behind a dead-letter exchange, the queue of what can never be
+ * archived. Dead-lettering is at-least-once, which RabbitMQ offers only together with
+ * `x-overflow: reject-publish`. Works on RabbitMQ 3.10 and later.
+ */
+export async function declareTopology(channel: Channel, queue: string): Promise<void> {
+  const dead = deadName(queue)
+  await channel.exchangeDeclare({ exchange: dead, type: 'direct', durable: true })
+  await channel.queueDeclare({ queue: dead, durable: true, arguments: { 'x-queue-type': 'quorum' } })
+  await channel.queueBind({ queue: dead, exchange: dead, routingKey: queue })
+  await channel.queueDeclare({
+    queue,
+    durable: true,
+    arguments: {
+      'x-queue-type': 'quorum',
+      'x-dead-letter-exchange': dead,
+      'x-dead-letter-routing-key': queue,
+      'x-dead-letter-strategy': 'at-least-once',
+      'x-overflow': 'reject-publish',
+      'x-delivery-limit': DELIVERY_LIMIT,
+    },
+  })
+}
+
+class RabbitmqQueue implements Queue {
+  readonly description: string
+  readonly #config: RabbitmqConfig
+  readonly #log: Logger
+  readonly #link: RabbitmqLink
+  readonly #publisher: RabbitmqPublisher
+  readonly #consumers = new Set<RabbitmqConsumer>()
+
+  constructor(config: RabbitmqConfig, log: Logger) {
+    this.#config = config
+    this.#log = log
+    this.description = `RabbitMQ at ${new URL(config.amqpUrl).host}, queue ${config.amqpQueue}`
+    this.#link = new RabbitmqLink({
+      url: config.amqpUrl,
+      name: `frequency ${config.role}: publisher`,
+      log,
+      setUp: async channel => {
+        await declareTopology(channel, config.amqpQueue)
+        await channel.confirmSelect()
+        this.#publisher.watch(channel)
+      },
+      lost: () => {},
+    })
+    this.#publisher = new RabbitmqPublisher(this.#link, config)
+  }
+
+  get trouble(): string | undefined {
+    const trouble = this.#link.trouble ?? [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
+    return trouble === undefined ? undefined : `${this.description}: ${trouble}`
+  }
+
+  firstAnswer(): Promise<void> {
+    return this.#link.firstAnswer()
+  }
+
+  publish(event: Event): Promise<Durability> {
+    return this.#publisher.publish(event)
+  }
+
+  consume(handler: DeliveryHandler): Consumer {
+    const consumer = new RabbitmqConsumer(this.#config, this.#log, handler, () =>
+      this.#consumers.delete(consumer),
+    )
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  async depth(): Promise<number> {
+    const channel = this.#link.channel
+    if (channel === undefined) throw new QueueUnavailable(`The queue's depth is not known. ${this.trouble}`)
+    const { messageCount } = await channel.queueDeclare({ queue: this.#config.amqpQueue, passive: true })
+    return messageCount
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#consumers].map(consumer => consumer.stop()))
+    await this.#link.close()
+  }
+}
+
+/**
+ * Resolves when the queue is declared, or when the broker is not there yet: it is waited for.
+ *
+ * @throws ConfigInvalid where the broker turns us away for good: a wrong login or virtual host, or a
+ * queue of that name that was declared with other arguments.
+ */
+export async function openRabbitmqQueue(config: RabbitmqConfig, log: Logger): Promise<Queue> {
+  const queue = new RabbitmqQueue(config, log)
+  try {
+    await queue.firstAnswer()
+  } catch (cause) {
+    await queue.close()
+    throw new ConfigInvalid(refusal(cause, config.amqpQueue), { cause })
+  }
+  return queue
+}
+
+function refusal(cause: unknown, queue: string): string {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  if (!(cause instanceof AMQPError && cause.code === 'PRECONDITION_FAILED'))
+    return `AMQP_URL: RabbitMQ refuses the connection: ${message}`
+  return (
+    `AMQP_QUEUE: RabbitMQ has a queue or exchange "${queue}" or "${deadName(queue)}" that was declared with other arguments: ` +
+    `use another name, or empty and delete that one. RabbitMQ says: ${message}`
+  )
+}

@@ -1,0 +1,135 @@
+/**
+ * An archive in a directory: an object is a file, and its key the path below the directory.
+ *
+ * An object is written to a file under `.incoming`, fsynced, and renamed to its place; then the
+ * directory entry is fsynced too. So a file that is seen at its place is whole, and stays after a
+ * power cut. What a crash left under `.incoming` is removed a day later.
+ */
+
+import { randomUUID } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { access, constants, type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { dirname, join, relative, resolve, sep } from 'node:path'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import type { ObjectStore } from './store.ts'
+
+const INCOMING = '.incoming'
+const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
+
+class DirectoryStore implements ObjectStore {
+  readonly description: string
+  readonly #root: string
+
+  constructor(root: string) {
+    this.#root = root
+    this.description = `directory ${root}`
+  }
+
+  async check(): Promise<void> {
+    try {
+      await mkdir(join(this.#root, INCOMING), { recursive: true })
+      await access(join(this.#root, INCOMING), constants.W_OK)
+    } catch (cause) {
+      throw new StoreUnavailable(`The archive ${this.#root} cannot be written: ${(cause as Error).message}`, {
+        cause,
+      })
+    }
+  }
+
+  async put(key: string, body: Readable): Promise<void> {
+    const target = this.#pathOf(key)
+    const incoming = join(this.#root, INCOMING, randomUUID())
+    try {
+      await pipeline(body, createWriteStream(incoming, { flags: 'wx', flush: true }))
+      await makeDirectory(this.#root, dirname(target))
+      await rename(incoming, target)
+      await syncDirectory(dirname(target))
+    } catch (cause) {
+      body.destroy()
+      await rm(incoming, { force: true })
+      throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
+    }
+  }
+
+  async get(key: string): Promise<Readable> {
+    const path = this.#pathOf(key)
+    let file: FileHandle
+    try {
+      file = await open(path)
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') throw new ObjectNotFound(key)
+      throw new StoreUnavailable(`${key} cannot be read: ${(cause as Error).message}`, { cause })
+    }
+    return createReadStream(path, { fd: file })
+  }
+
+  async *list(prefix: string): AsyncIterable<string> {
+    yield* filesBelow(this.#root, '', prefix)
+  }
+
+  async close(): Promise<void> {}
+
+  /** Clears what crashes left behind, but nothing that another process may still be writing. */
+  async removeAbandoned(): Promise<void> {
+    const incoming = join(this.#root, INCOMING)
+    for (const name of await readdir(incoming)) {
+      const path = join(incoming, name)
+      const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }))
+      if (Date.now() - mtimeMs > ABANDONED_MS_MIN) await rm(path, { force: true })
+    }
+  }
+
+  #pathOf(key: string): string {
+    const path = resolve(this.#root, key)
+    const inside = relative(this.#root, path)
+    if (inside === '' || inside.split(sep)[0] === '..' || inside.split(sep)[0] === INCOMING) {
+      throw new StoreUnavailable(`${key} is no key of an object.`)
+    }
+    return path
+  }
+}
+
+/** Depth first and sorted, so that keys come in their order; directories that `prefix` rules out are not read. */
+async function* filesBelow(root: string, folder: string, prefix: string): AsyncIterable<string> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true })
+  const names = entries.map(entry => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+  for (const name of names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))) {
+    const key = folder + name
+    if (key === `${INCOMING}/` || !(key.startsWith(prefix) || prefix.startsWith(key))) continue
+    if (name.endsWith('/')) yield* filesBelow(root, key, prefix)
+    else if (key.startsWith(prefix)) yield key
+  }
+}
+
+/** Makes the directory, and makes each new entry on the way to it last. */
+async function makeDirectory(root: string, path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  for (let at = path; at.startsWith(root); at = dirname(at)) {
+    await syncDirectory(dirname(at))
+    if (at === first) return
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+/** @throws ConfigInvalid where the directory cannot be made or written. */
+export async function openDirectoryStore({ path }: { path: string }): Promise<ObjectStore> {
+  const store = new DirectoryStore(path)
+  try {
+    await store.check()
+    await store.removeAbandoned()
+  } catch (cause) {
+    throw new ConfigInvalid(`ARCHIVE_URL: ${(cause as Error).message}`, { cause })
+  }
+  return store
+}

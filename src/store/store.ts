@@ -1,0 +1,40 @@
+import type { Readable } from 'node:stream'
+import type { Config } from '../config.ts'
+
+export interface ObjectStore {
+  /** What it is and where, in words for a person, without secrets. */
+  readonly description: string
+  /**
+   * Resolves when objects could be written now.
+   *
+   * @throws StoreUnavailable where they could not, but may be later.
+   * @throws ConfigInvalid where a setting has to be mended first.
+   */
+  check(): Promise<void>
+  /**
+   * Stores what `body` yields, as one object: all of it becomes visible, or nothing does. Destroying
+   * `body` with an error gives the object up. `body` is read as it comes, and a bounded part of it held.
+   *
+   * @throws StoreUnavailable, or the error that `body` was destroyed with.
+   */
+  put(key: string, body: Readable): Promise<void>
+  /** @throws ObjectNotFound, StoreUnavailable */
+  get(key: string): Promise<Readable>
+  /** The keys that begin with `prefix`, in the order of their UTF-8 bytes. */
+  list(prefix: string): AsyncIterable<string>
+  close(): Promise<void>
+}
+
+/**
+ * Opens the store that the config names.
+ *
+ * @throws ConfigInvalid where it can be told already that it will not work.
+ */
+export async function openStore(config: Config): Promise<ObjectStore> {
+  if (config.archive.kind === 's3') {
+    const { openS3Store } = await import('./s3.ts')
+    return openS3Store(config.archive, config)
+  }
+  const { openDirectoryStore } = await import('./directory.ts')
+  return openDirectoryStore(config.archive)
+}
