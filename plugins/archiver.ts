@@ -1,6 +1,8 @@
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Archiver } from '../src/archive/archiver.ts'
+import { openDedupeIndex } from '../src/archive/dedupe-index.ts'
 import type { Config } from '../src/config.ts'
 
 declare module 'fastify' {
@@ -10,10 +12,15 @@ declare module 'fastify' {
 }
 
 async function archiver(app: FastifyInstance, config: Config): Promise<void> {
-  const running = new Archiver({ queue: app.queue, store: app.store, config, log: app.log })
+  const { queue, store, log } = app
+  const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, log)
+  const running = new Archiver({ queue, store, index, config, log })
   app.decorate('archiver', running)
   app.addHook('onReady', async () => running.start())
-  app.addHook('onClose', () => running.stop())
+  app.addHook('onClose', async () => {
+    await running.stop()
+    await index.close()
+  })
 }
 
 export default fp(archiver, { name: 'archiver', dependencies: ['queue', 'store'] })

@@ -78,9 +78,9 @@ export const settingsSchema = Type.Object({
       "The broker's consumer_timeout: an older delivery without acknowledgement closes the channel.",
   }),
   publishMsMax: milliseconds({
-    default: 10_000,
+    default: 5_000,
     minimum: 10,
-    description: 'How long a confirm of the broker is waited for before the client gets 503.',
+    description: 'How long a confirm of the broker is waited for before the event goes to the spool.',
   }),
   archiveUrl: optionalText({
     fallback: 'DATA_DIR/archive',
@@ -115,16 +115,33 @@ export const settingsSchema = Type.Object({
     default: 10_000,
     description: 'Age, from its first event, at which a batch closes.',
   }),
+  dedupeWindowMs: milliseconds({
+    default: 24 * 60 * 60 * 1000,
+    minimum: 60_000,
+    description: 'How long an event that is sent again with the same messageId is archived once.',
+  }),
+  dedupeIdsMax: Type.Integer({
+    minimum: 100_000,
+    maximum: 10_000_000_000,
+    default: 200_000_000,
+    description:
+      'Ids remembered for that; past it the window is shorter. Each takes some 60 bytes of disk, for up to two windows.',
+  }),
   bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
   requestMsMax: milliseconds({
     default: 15_000,
     minimum: 1000,
     description: 'How long a client may take to send a request.',
   }),
+  spool: oneOf(['on', 'off'], {
+    default: 'on',
+    description: 'Whether events go to disk while RabbitMQ cannot take them (on), or get 503 (off).',
+  }),
   spoolBytesMax: bytes({
     default: 10 * GIB,
     minimum: MIB,
-    description: 'Disk that queued events may fill; past it clients get 503.',
+    description:
+      'Disk that events in the embedded queue, or in the spool, may fill; past it clients get 503.',
   }),
   shutdownMsMax: milliseconds({
     default: 30_000,

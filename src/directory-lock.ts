@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { join, relative } from 'node:path'
+import { DirectoryInUse } from './errors.ts'
 
 /** A Unix socket's path is at most this long (sun_path: 108 bytes on Linux, 104 on macOS, with the final zero). */
 const SOCKET_PATH_BYTES_MAX = 103
@@ -14,12 +15,12 @@ export interface DirectoryLock {
  * socket with its process, however that ends, so a lock is never left behind by a crash; and it tells
  * processes of different containers apart, as a file with a process id does not.
  *
- * @throws Error where another process holds the directory.
+ * @throws DirectoryInUse where another process holds the directory.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   const socketPath = shortest(join(path, 'lock'))
   const server = (await listen(socketPath)) ?? (await takeOver(socketPath))
-  if (server === undefined) throw new Error('another process is using it')
+  if (server === undefined) throw new DirectoryInUse(path)
   server.unref()
   return { release: () => new Promise(resolve => server.close(() => resolve())) }
 }

@@ -3,6 +3,9 @@ import createError from '@fastify/error'
 /** A setting that cannot work. The message names the setting, in one line. */
 export const ConfigInvalid = createError('FRQ_CONFIG_INVALID', '%s')
 
+/** Another process has taken the directory for itself. */
+export const DirectoryInUse = createError('FRQ_DIRECTORY_IN_USE', 'another process is using %s')
+
 /** The body is not JSON, not UTF-8, or holds a key that would poison a prototype. */
 export const BodyInvalid = createError('FRQ_BODY_INVALID', '%s', 400)
 
@@ -30,6 +33,9 @@ export const QueueUnavailable = createError('FRQ_QUEUE_UNAVAILABLE', '%s', 503)
 
 /** The store did not take, or does not have, an object. Trying again later may help. */
 export const StoreUnavailable = createError('FRQ_STORE_UNAVAILABLE', '%s', 503)
+
+/** The store has an object of that key already, and keeps it. */
+export const ObjectExists = createError('FRQ_OBJECT_EXISTS', 'The archive has an object %s already.', 409)
 
 /** The store has no object of that key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)

@@ -73,6 +73,11 @@ const eventCheck = TypeCompiler.Compile(eventSchema)
 export interface Event {
   readonly messageId: string
   readonly body: Buffer
+  /**
+   * True where the same event may be on the queue, or in the archive, already: its sender gave it its
+   * id and may have sent it before, or it was published before and never confirmed.
+   */
+  readonly mayRepeat: boolean
 }
 
 /** @throws EventInvalid which names the field, and says what it must be. */
@@ -110,7 +115,20 @@ export function stampEvent(
 
   const kept = replaced.size > 0 ? withoutMembers(json, replaced) : json
   const idMember = own === undefined ? `"messageId":"${messageId}",` : ''
-  return { messageId, body: withMembers(kept, `${idMember}"receivedAt":"${receivedAt.toISOString()}"`) }
+  return {
+    messageId,
+    body: withMembers(kept, `${idMember}"receivedAt":"${receivedAt.toISOString()}"`),
+    mayRepeat: own !== undefined,
+  }
+}
+
+const RECEIVED_AT_LENGTH = '2026-11-24T13:05:07.123Z'.length
+const AFTER_RECEIVED_AT = '"}'.length
+
+/** When a stamped event was received: its stamp is the last thing in it. */
+export function receivedAtOf(body: Buffer): Date {
+  const end = body.length - AFTER_RECEIVED_AT
+  return new Date(body.toString('latin1', end - RECEIVED_AT_LENGTH, end))
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Delivery } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { BatchSize } from './batch-policy.ts'
 import type { Framing } from './format.ts'
+import { IdSet } from './id-set.ts'
 
 /** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
 const CHUNK_BYTES = 256 * 1024
@@ -15,6 +16,8 @@ export class Batch implements BatchSize {
   readonly key: string
   /** Settles when the object is in the store, or is not going to be. Never rejected unheard. */
   readonly stored: Promise<void>
+  /** The digests of its events' ids. */
+  readonly ids = new IdSet()
   readonly #framing: Framing
   readonly #compressor: Transform
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES)
@@ -22,6 +25,7 @@ export class Batch implements BatchSize {
   #events = 0
   #bytes = 0
   #last: Delivery | undefined
+  #isContested = false
   #isBlocked = false
 
   /** @param drained called when the batch, having been blocked, takes events again. */
@@ -35,7 +39,7 @@ export class Batch implements BatchSize {
     })
     // The store reports the error; without a listener the stream would throw it.
     compressor.on('error', () => {})
-    this.stored = store.put(key, compressor)
+    this.stored = store.put(key, compressor, () => this.#isContested)
     this.stored.catch(() => {})
   }
 
@@ -57,11 +61,19 @@ export class Batch implements BatchSize {
     return this.#isBlocked
   }
 
-  add(event: Buffer, delivery: Delivery): void {
+  add(body: Buffer, id: Buffer, delivery: Delivery): void {
     this.#append(this.#events === 0 ? this.#framing.before : this.#framing.between)
-    this.#append(event)
+    this.#append(body)
     this.#events++
+    this.ids.add(id)
+    this.settleWith(delivery)
+  }
+
+  /** Has the delivery acknowledged with the batch, though its event is not in it. */
+  settleWith(delivery: Delivery): void {
     this.#last = delivery
+    // Whoever had it before may still be writing it.
+    if (delivery.redelivered) this.#isContested = true
   }
 
   /** Resolves when the object is in the store. */

@@ -1,14 +1,37 @@
-import { randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
+
+const POSITION_DIGITS = 16
+const OBJECT_KEY =
+  /\/dt=\d{4}-\d{2}-\d{2}\/hour=\d{2}\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.(?:ndjson|json)(?:\.gz|\.zst)?$/
 
 /**
- * `<prefix>/dt=2026-11-24/hour=13/batch_20261124T130507123Z_<random>.ndjson.gz`: partitions as Hive,
- * Athena, Spark and DuckDB read them, in UTC, by the time of the batch's first event.
+ * `<prefix>/dt=2026-11-24/hour=13/batch_20261124T130507123Z_3f9c…ndjson.gz`: partitions as Hive,
+ * Athena, Spark and DuckDB read them, in UTC.
+ *
+ * The key is made of the batch's first event alone: when it was received, and a hash of its bytes. So
+ * whoever writes a batch that begins with that event writes to that key, and a conditional write
+ * lets one of them win (docs/decisions/0002-exactly-once.md).
  *
  * @param extension with its dot
  */
-export function objectKey(prefix: string, openedAt: Date, extension: string): string {
-  const iso = openedAt.toISOString()
+export function objectKey(prefix: string, receivedAt: Date, firstEvent: Buffer, extension: string): string {
+  const iso = receivedAt.toISOString()
   const stamp = iso.replace(/[-:.]/g, '')
-  const random = randomBytes(6).toString('hex')
-  return `${prefix}/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/batch_${stamp}_${random}${extension}`
+  const position = createHash('sha256').update(firstEvent).digest('hex').slice(0, POSITION_DIGITS)
+  return `${prefix}/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/batch_${stamp}_${position}${extension}`
+}
+
+/** Whether a key is of our making; a bucket may hold other things. */
+export function isObjectKey(key: string): boolean {
+  return OBJECT_KEY.test(`/${key}`)
+}
+
+/** The beginnings of all keys of batches that begin between the two moments, a day each. */
+export function dayPrefixes(prefix: string, from: Date, to: Date): string[] {
+  const days: string[] = []
+  const day = new Date(from)
+  day.setUTCHours(0, 0, 0, 0)
+  for (; day <= to; day.setUTCDate(day.getUTCDate() + 1))
+    days.push(`${prefix}/dt=${day.toISOString().slice(0, 10)}/`)
+  return days
 }

@@ -1,64 +1,88 @@
 /**
  * A durable queue on local disk, for one process: LMDB, where an event is a key that counts up and a
- * value that is its bytes.
+ * record of its id and bytes.
  *
  * A publish resolves when its transaction is on disk (fdatasync); publishes of the same moment share
- * one. A consumer reads on from a cursor and remembers nothing of what it has handed out but the last
- * key; acknowledging removes all keys up to one. What was handed out and not acknowledged is still
- * there, and is handed out again when the next consumer starts at the first key.
+ * one. A consumer reads on from a cursor. Acknowledging writes one number, the key up to which all is
+ * settled, and removes what lies below it; so a batch is acknowledged whole or not at all, whatever is
+ * killed meanwhile. What was not acknowledged is handed out again, in the same order.
  */
 
 import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import type { Config } from '../config.ts'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
-import type { Consumer, Delivery, DeliveryHandler, Durability, Queue } from './queue.ts'
+import { DiskRoom } from './disk-usage.ts'
+import { EmbeddedConsumer } from './embedded-consumer.ts'
+import { encodeRecord } from './event-record.ts'
+import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
 
-export type EmbeddedConfig = Pick<Config, 'dataDir' | 'amqpPrefetch' | 'spoolBytesMax'>
+export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
 
-const READ_EVENTS_MAX = 256
 const USAGE_MS_MAX = 200
 
-class EmbeddedQueue implements Queue {
+/** The databases of one queue. */
+export interface EmbeddedTables {
+  readonly events: Database<Buffer, number>
+  readonly dead: Database<Buffer, number>
+  /** Holds one number, under `SETTLED_KEY`. */
+  readonly settled: Database<number, string>
+}
+
+export const SETTLED_KEY = 'through'
+
+export class EmbeddedQueue implements Queue {
   readonly description: string
   readonly #root: RootDatabase
-  readonly #events: Database<Buffer, number>
-  readonly #dead: Database<Buffer, number>
+  readonly #tables: EmbeddedTables
   readonly #config: EmbeddedConfig
   readonly #log: Logger
-  readonly #firstOwnKey: number
   readonly #lock: DirectoryLock
+  readonly #disk: DiskRoom
   #nextKey: number
+  /** Keys up to it may have been handed out before. */
+  #handedOutKey: number
   #consumer: EmbeddedConsumer | undefined
   #usage = { bytes: 0, at: Number.NEGATIVE_INFINITY }
   #failure: string | undefined
 
-  constructor(path: string, lock: DirectoryLock, config: EmbeddedConfig, log: Logger) {
+  constructor(path: string, lock: DirectoryLock, disk: DiskRoom, config: EmbeddedConfig, log: Logger) {
     this.description = `embedded, in ${path}`
     this.#config = config
     this.#log = log
     this.#lock = lock
+    this.#disk = disk
     this.#root = open({ path, encoding: 'binary', maxDbs: 4 })
-    this.#events = this.#root.openDB({ name: 'events', encoding: 'binary' })
-    this.#dead = this.#root.openDB({ name: 'dead', encoding: 'binary' })
-    this.#firstOwnKey = 1 + Math.max(lastKey(this.#events), lastKey(this.#dead))
-    this.#nextKey = this.#firstOwnKey
+    this.#tables = {
+      events: this.#root.openDB({ name: 'events', encoding: 'binary' }),
+      dead: this.#root.openDB({ name: 'dead', encoding: 'binary' }),
+      settled: this.#root.openDB({ name: 'settled', encoding: 'ordered-binary' }),
+    }
+    this.#handedOutKey = Math.max(lastKey(this.#tables.events), lastKey(this.#tables.dead), this.#settledKey)
+    this.#nextKey = this.#handedOutKey + 1
   }
 
   get trouble(): string | undefined {
     return this.#failure
   }
 
-  async publish({ body }: Event): Promise<Durability> {
-    if (this.#bytesUsed() + body.length > this.#config.spoolBytesMax) {
-      throw new QueueUnavailable('The queue on disk is full (SPOOL_BYTES_MAX): send this again later.')
+  /** Events that are not settled. */
+  get size(): number {
+    return this.#stats().entryCount
+  }
+
+  async publish(event: Event): Promise<Durability> {
+    const record = encodeRecord(event)
+    if (this.#bytesUsed() + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
+      throw new QueueUnavailable(
+        'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
+      )
     }
     try {
-      await this.#events.put(this.#nextKey++, body)
+      await this.#tables.events.put(this.#nextKey++, record)
       await this.#root.flushed
       this.#failure = undefined
     } catch (cause) {
@@ -71,12 +95,14 @@ class EmbeddedQueue implements Queue {
 
   consume(handler: DeliveryHandler): Consumer {
     if (this.#consumer !== undefined) throw new Error('The embedded queue has one consumer at a time.')
-    this.#consumer = new EmbeddedConsumer(this.#events, this.#dead, {
+    this.#consumer = new EmbeddedConsumer(this.#tables, {
       handler,
       log: this.#log,
       prefetch: this.#config.amqpPrefetch,
-      firstOwnKey: this.#firstOwnKey,
-      stopped: () => {
+      settledKey: this.#settledKey,
+      handedOutKey: this.#handedOutKey,
+      stopped: cursor => {
+        this.#handedOutKey = Math.max(this.#handedOutKey, cursor)
         this.#consumer = undefined
       },
     })
@@ -84,13 +110,17 @@ class EmbeddedQueue implements Queue {
   }
 
   async depth(): Promise<number> {
-    return this.#stats().entryCount - (this.#consumer?.inFlight ?? 0)
+    return this.size - (this.#consumer?.inFlight ?? 0)
   }
 
   async close(): Promise<void> {
     await this.#consumer?.stop()
     await this.#root.close()
     await this.#lock.release()
+  }
+
+  get #settledKey(): number {
+    return this.#tables.settled.get(SETTLED_KEY) ?? 0
   }
 
   /** The pages that hold events, asked for at most a few times a second. */
@@ -105,7 +135,7 @@ class EmbeddedQueue implements Queue {
   }
 
   #stats(): LmdbStats {
-    return this.#events.getStats() as LmdbStats
+    return this.#tables.events.getStats() as LmdbStats
   }
 }
 
@@ -118,136 +148,27 @@ interface LmdbStats {
   overflowPages: number
 }
 
-interface EmbeddedDelivery extends Delivery {
-  readonly key: number
-  /** Counts this consumer's deliveries from 1. */
-  readonly ordinal: number
-}
-
-interface EmbeddedConsumerOptions {
-  readonly handler: DeliveryHandler
-  readonly log: Logger
-  readonly prefetch: number
-  /** Keys before it were there when the queue was opened, and may have been delivered in another life. */
-  readonly firstOwnKey: number
-  readonly stopped: () => void
-}
-
-class EmbeddedConsumer implements Consumer {
-  readonly #events: Database<Buffer, number>
-  readonly #dead: Database<Buffer, number>
-  readonly #options: EmbeddedConsumerOptions
-  #cursor = 0
-  #ackedKey = 0
-  #delivered = 0
-  #acked = 0
-  /** Ordinals of dead deliveries that no acknowledgement has passed yet. */
-  readonly #deadAhead = new Set<number>()
-  #isPaused = false
-  #isStopping = false
-  #isPumpDue = false
-  #removal: Promise<unknown> = Promise.resolve()
-
-  constructor(
-    events: Database<Buffer, number>,
-    dead: Database<Buffer, number>,
-    options: EmbeddedConsumerOptions,
-  ) {
-    this.#events = events
-    this.#dead = dead
-    this.#options = options
-    this.wake()
-  }
-
-  get inFlight(): number {
-    return this.#delivered - this.#acked - this.#deadAhead.size
-  }
-
-  wake(): void {
-    if (this.#isPumpDue || this.#isPaused || this.#isStopping) return
-    this.#isPumpDue = true
-    setImmediate(() => {
-      this.#isPumpDue = false
-      this.#pump()
-    })
-  }
-
-  ackThrough(delivery: Delivery): void {
-    const { key, ordinal } = delivery as EmbeddedDelivery
-    const keys = [...this.#events.getKeys({ start: this.#ackedKey + 1, end: key + 1 })]
-    this.#ackedKey = key
-    this.#acked = ordinal
-    for (const each of this.#deadAhead) if (each <= ordinal) this.#deadAhead.delete(each)
-    this.#write(keys.map(each => this.#events.remove(each)))
-  }
-
-  dead(delivery: Delivery): void {
-    const { key, ordinal, body } = delivery as EmbeddedDelivery
-    this.#deadAhead.add(ordinal)
-    this.#write([this.#dead.put(key, body), this.#events.remove(key)])
-  }
-
-  pause(): void {
-    this.#isPaused = true
-  }
-
-  resume(): void {
-    if (!this.#isPaused) return
-    this.#isPaused = false
-    this.wake()
-  }
-
-  async stop(): Promise<void> {
-    this.#isStopping = true
-    await this.#removal
-    this.#options.stopped()
-  }
-
-  /** Writes that were begun in one turn of the event loop are one transaction. */
-  #write(writes: Promise<boolean>[]): void {
-    this.#removal = Promise.all([this.#removal, ...writes]).catch(error =>
-      this.#options.log.error(
-        { err: error },
-        'Events that were settled could not be removed from the queue.',
-      ),
-    )
-    this.wake()
-  }
-
-  #pump(): void {
-    const room = Math.min(READ_EVENTS_MAX, this.#options.prefetch - this.inFlight)
-    if (this.#isPaused || this.#isStopping || room <= 0) return
-    let count = 0
-    for (const { key, value } of this.#events.getRange({ start: this.#cursor + 1, limit: room })) {
-      count++
-      this.#cursor = key
-      const delivery: EmbeddedDelivery = {
-        key,
-        ordinal: ++this.#delivered,
-        body: value,
-        redelivered: key < this.#options.firstOwnKey,
-        isEvent: true,
-      }
-      this.#options.handler.delivery(delivery)
-      if (this.#isPaused || this.#isStopping) return
-    }
-    if (count === room) this.wake()
-  }
-}
-
 function lastKey(database: Database<Buffer, number>): number {
   const [key = 0] = database.getKeys({ reverse: true, limit: 1 })
   return key
 }
 
-/** @throws ConfigInvalid where DATA_DIR cannot hold it, or where another process has it open. */
-export async function openEmbeddedQueue(config: EmbeddedConfig, log: Logger): Promise<Queue> {
-  const path = join(config.dataDir, 'queue')
+/**
+ * @param path a directory for the queue alone, made where it is missing
+ * @throws ConfigInvalid where it cannot be written or read, or where another process has it open.
+ */
+export async function openEmbeddedQueue(
+  path: string,
+  config: EmbeddedConfig,
+  log: Logger,
+): Promise<EmbeddedQueue> {
   let lock: DirectoryLock | undefined
   try {
     await mkdir(path, { recursive: true })
     lock = await lockDirectory(path)
-    return new EmbeddedQueue(path, lock, config, log)
+    const disk = new DiskRoom(path)
+    await disk.refresh()
+    return new EmbeddedQueue(path, lock, disk, config, log)
   } catch (cause) {
     await lock?.release()
     throw new ConfigInvalid(`DATA_DIR: the queue cannot be opened in ${path}: ${(cause as Error).message}`, {

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
@@ -9,12 +10,13 @@ export interface Delivery {
   readonly body: Buffer
   /** True where the message may have been delivered before. */
   readonly redelivered: boolean
-  /** False where another program published the message, so that nothing is known of its body. */
-  readonly isEvent: boolean
+  /** What `publish` was given; undefined where another program published the message. */
+  readonly event: Event | undefined
 }
 
 /**
- * A stream of deliveries, in order. Each is settled once, by `ackThrough` or by `dead`; what is not
+ * A stream of deliveries, in order, of which a queue gives out one at a time: other consumers wait for
+ * it to end, and then get first what it did not settle, in the same order. Each is settled once, by `ackThrough` or by `dead`; what is not
  * settled when the consumer stops, or when its connection is lost, is delivered again.
  */
 export interface Consumer {
@@ -52,12 +54,20 @@ export interface Queue {
   close(): Promise<void>
 }
 
-/** Opens the queue that the config names: RabbitMQ where `amqpUrl` is set, else the embedded one. */
+/**
+ * Opens the queue that the config names: RabbitMQ where `amqpUrl` is set, for ingest with a spool unless
+ * that is off; else the embedded one.
+ *
+ * @throws ConfigInvalid for a setting that cannot work.
+ */
 export async function openQueue(config: Config, log: Logger): Promise<Queue> {
   if (config.amqpUrl !== undefined) {
     const { openRabbitmqQueue } = await import('./rabbitmq.ts')
-    return openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)
+    const broker = await openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)
+    if (config.role === 'archive' || config.spool === 'off') return broker
+    const { openSpooledQueue } = await import('./spooled.ts')
+    return openSpooledQueue(broker, join(config.dataDir, 'spool'), config, log)
   }
   const { openEmbeddedQueue } = await import('./embedded.ts')
-  return openEmbeddedQueue(config, log)
+  return openEmbeddedQueue(join(config.dataDir, 'queue'), config, log)
 }

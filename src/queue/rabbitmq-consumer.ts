@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net'
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
+import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
-import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import { declareTopology, EVENT_TYPE, MAY_REPEAT_HEADER, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 
 interface RabbitmqDelivery extends Delivery {
@@ -87,15 +88,21 @@ export class RabbitmqConsumer implements Consumer {
 
   #deliver(channel: Channel, message: AsyncMessage): void {
     if (this.#isStopping || !channel.active) return
+    const body = bodyBytes(message.body)
     const delivery: RabbitmqDelivery = {
-      body: bodyBytes(message.body),
+      body,
       redelivered: message.redelivered,
-      isEvent: message.type === EVENT_TYPE && Buffer.isBuffer(message.body),
+      event: eventOf(message, body),
       deliveryTag: message.deliveryTag,
       channel,
     }
     this.#handler.delivery(delivery)
   }
+}
+
+function eventOf({ type, messageId, headers }: AsyncMessage, body: Buffer): Event | undefined {
+  if (type !== EVENT_TYPE || messageId === undefined) return undefined
+  return { messageId, body, mayRepeat: headers?.[MAY_REPEAT_HEADER] === true }
 }
 
 /** The client library hands out some bodies decoded: text, and JSON that came without a content encoding. */

@@ -2,7 +2,7 @@ import { AMQPError, type Channel } from 'rabbitmq-client'
 import { QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
 import type { Durability } from './queue.ts'
-import { EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import { EVENT_TYPE, MAY_REPEAT_HEADER, type RabbitmqConfig } from './rabbitmq.ts'
 import type { RabbitmqLink } from './rabbitmq-link.ts'
 
 /** What may wait for its confirm. Past it the broker is not keeping up, and a client does better to wait. */
@@ -28,6 +28,7 @@ export class RabbitmqPublisher {
   readonly #inFlight = new Set<InFlight>()
   readonly #returned = new Set<string>()
   #inFlightBytes = 0
+  #isStalled = false
   #turnEnd: Promise<void> | undefined
   #sweep: NodeJS.Timeout | undefined
 
@@ -36,8 +37,14 @@ export class RabbitmqPublisher {
     this.#config = config
   }
 
+  /** What keeps the broker from confirming, in words for a person. */
+  get trouble(): string | undefined {
+    return this.#isStalled ? `no confirm within ${this.#config.publishMsMax} ms` : undefined
+  }
+
   /** To be called for each channel that is published on. */
   watch(channel: Channel): void {
+    this.#isStalled = false
     channel.on('basic.return', message => {
       this.#returned.add(String(message.messageId))
       // Opening the channel again declares the queue again.
@@ -47,10 +54,9 @@ export class RabbitmqPublisher {
 
   async publish(event: Event): Promise<Durability> {
     const channel = this.#link.channel
-    if (channel === undefined || this.#link.trouble !== undefined) {
-      throw new QueueUnavailable(
-        `The broker cannot take events now (${this.#link.trouble}): send this again later.`,
-      )
+    const trouble = this.#link.trouble ?? this.trouble
+    if (channel === undefined || trouble !== undefined) {
+      throw new QueueUnavailable(`The broker cannot take events now (${trouble}): send this again later.`)
     }
     if (
       this.#inFlight.size >= IN_FLIGHT_EVENTS_MAX ||
@@ -87,20 +93,23 @@ export class RabbitmqPublisher {
     }
   }
 
-  #send(channel: Channel, event: Event): Promise<void> {
-    return channel.basicPublish(
+  /** A confirm that comes late ends a stall: what is in flight then probes the broker by itself. */
+  async #send(channel: Channel, event: Event): Promise<void> {
+    await channel.basicPublish(
       {
         routingKey: this.#config.amqpQueue,
         mandatory: true,
         durable: true,
         messageId: event.messageId,
         type: EVENT_TYPE,
+        ...(event.mayRepeat && { headers: { [MAY_REPEAT_HEADER]: true } }),
         contentType: 'application/json',
         // Without an encoding the client library would hand out a JSON body parsed, with its digits lost.
         contentEncoding: 'utf-8',
       },
       event.body,
     )
+    this.#isStalled = false
   }
 
   /** One promise serves all confirms that arrive in the same turn. */
@@ -118,6 +127,7 @@ export class RabbitmqPublisher {
     const oldest = performance.now() - this.#config.publishMsMax
     for (const { since, reject } of this.#inFlight) {
       if (since > oldest) return
+      this.#isStalled = true
       reject(new Error(`no confirm within ${this.#config.publishMsMax} ms`))
     }
   }

@@ -11,6 +11,9 @@ import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
 /** The AMQP `type` property of a message whose body is an event that was validated and stamped here. */
 export const EVENT_TYPE = 'frequency.event'
 
+/** The header, set to true, of a message whose event may be on the queue more than once. */
+export const MAY_REPEAT_HEADER = 'frequency-may-repeat'
+
 /**
  * How often RabbitMQ may redeliver a message before it dead-letters it. The default of RabbitMQ 4 (20)
  * would throw away good events after a store has been down for a while; what can never be archived is
@@ -30,7 +33,8 @@ export function deadName(queue: string): string {
 /**
  * Declares the quorum queue and, behind a dead-letter exchange, the queue of what can never be
  * archived. Dead-lettering is at-least-once, which RabbitMQ offers only together with
- * `x-overflow: reject-publish`. Works on RabbitMQ 3.10 and later.
+ * `x-overflow: reject-publish`. One consumer is active at a time, and the next one gets first what it
+ * leaves: the archive's exactness is easiest to keep with one writer. Works on RabbitMQ 3.10 and later.
  */
 export async function declareTopology(channel: Channel, queue: string): Promise<void> {
   const dead = deadName(queue)
@@ -47,6 +51,7 @@ export async function declareTopology(channel: Channel, queue: string): Promise<
       'x-dead-letter-strategy': 'at-least-once',
       'x-overflow': 'reject-publish',
       'x-delivery-limit': DELIVERY_LIMIT,
+      'x-single-active-consumer': true,
     },
   })
 }
@@ -78,7 +83,10 @@ class RabbitmqQueue implements Queue {
   }
 
   get trouble(): string | undefined {
-    const trouble = this.#link.trouble ?? [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
+    const trouble =
+      this.#link.trouble ??
+      this.#publisher.trouble ??
+      [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
     return trouble === undefined ? undefined : `${this.description}: ${trouble}`
   }
 

@@ -1,18 +1,18 @@
 /**
  * An archive in a directory: an object is a file, and its key the path below the directory.
  *
- * An object is written to a file under `.incoming`, fsynced, and renamed to its place; then the
- * directory entry is fsynced too. So a file that is seen at its place is whole, and stays after a
+ * An object is written to a file under `.incoming`, fsynced, and linked to its place, which fails where
+ * there is something already; then the directory entry is fsynced too. So a file that is seen at its place is whole, and stays after a
  * power cut. What a crash left under `.incoming` is removed a day later.
  */
 
 import { randomUUID } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { access, constants, type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
+import { access, constants, type FileHandle, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import type { ObjectStore } from './store.ts'
 
 const INCOMING = '.incoming'
@@ -44,12 +44,14 @@ class DirectoryStore implements ObjectStore {
     try {
       await pipeline(body, createWriteStream(incoming, { flags: 'wx', flush: true }))
       await makeDirectory(this.#root, dirname(target))
-      await rename(incoming, target)
+      await link(incoming, target)
       await syncDirectory(dirname(target))
     } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') throw new ObjectExists(key)
+      throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
+    } finally {
       body.destroy()
       await rm(incoming, { force: true })
-      throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     }
   }
 

@@ -1,15 +1,21 @@
+import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
 import {
+  AbortMultipartUploadCommand,
+  DeleteObjectCommand,
   GetObjectCommand,
   HeadBucketCommand,
+  HeadObjectCommand,
+  ListMultipartUploadsCommand,
   ListObjectsV2Command,
   NoSuchKey,
+  PutObjectCommand,
   S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3'
 import { Upload } from '@aws-sdk/lib-storage'
 import type { Config } from '../config.ts'
-import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import type { ObjectStore } from './store.ts'
 
 /** The smallest part that S3 takes (but for the last), and so the least memory that an upload can hold. */
@@ -28,42 +34,68 @@ const REFUSALS: Record<number, string> = {
   404: 'the bucket does not exist',
 }
 
+/**
+ * Objects in a bucket. Every write carries `If-None-Match: *`, which makes one of several writers of a
+ * key win.
+ *
+ * Some servers honour it on PutObject and ignore it on CompleteMultipartUpload (Ceph before Squid). So
+ * a multipart upload looks for the object once it is created; and a writer that may have a rival, after
+ * it has written, aborts all other uploads of the key and sees that the object is its own. A rival's
+ * upload was either there to be aborted, or came later and found the object.
+ */
 class S3Store implements ObjectStore {
   readonly description: string
   readonly #client: S3Client
   readonly #bucket: string
+  readonly #prefix: string
+  #isProven = false
 
   constructor(client: S3Client, bucket: string, prefix: string) {
     this.#client = client
     this.#bucket = bucket
+    this.#prefix = prefix
     this.description = `S3, s3://${bucket}/${prefix}`
+    this.#refuseUploadsOfExisting()
   }
 
   async check(): Promise<void> {
     try {
       await this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket }))
+      if (!this.#isProven) await this.#proveConditionalWrites()
+      this.#isProven = true
     } catch (cause) {
-      const status = cause instanceof S3ServiceException ? cause.$metadata.httpStatusCode : undefined
-      const refusal = status === undefined ? refusalWithoutAnswer(cause) : REFUSALS[status]
+      if (cause instanceof ConfigInvalid) throw cause
+      const refusal =
+        statusOf(cause) === undefined ? refusalWithoutAnswer(cause) : REFUSALS[statusOf(cause) as number]
       if (refusal !== undefined)
         throw new ConfigInvalid(`ARCHIVE_URL: s3://${this.#bucket}: ${refusal}.`, { cause })
       throw new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
     }
   }
 
-  async put(key: string, body: Readable): Promise<void> {
+  async put(key: string, body: Readable, isContested: () => boolean): Promise<void> {
     const upload = new Upload({
       client: this.#client,
-      params: { Bucket: this.#bucket, Key: key, Body: body, ContentType: contentTypeOf(key) },
+      params: {
+        Bucket: this.#bucket,
+        Key: key,
+        Body: body,
+        ContentType: contentTypeOf(key),
+        IfNoneMatch: '*',
+      },
       partSize: PART_BYTES,
       queueSize: PARTS_IN_FLIGHT_MAX,
       leavePartsOnError: false,
     })
     try {
-      await upload.done()
+      const { ETag } = await upload.done()
+      if (isContested()) await this.#ensureOwn(key, ETag)
     } catch (cause) {
-      body.destroy()
+      if (cause instanceof ObjectExists) throw cause
+      if (statusOf(cause) === 412) throw new ObjectExists(key)
       throw new StoreUnavailable(`${key} was not stored: ${messageOf(cause)}`, { cause })
+    } finally {
+      body.destroy()
     }
   }
 
@@ -99,6 +131,79 @@ class S3Store implements ObjectStore {
       throw new StoreUnavailable(`${prefix} cannot be listed: ${messageOf(cause)}`, { cause })
     }
   }
+
+  /** A store that takes a second write under a condition that forbids it cannot keep an archive exact. */
+  async #proveConditionalWrites(): Promise<void> {
+    const probe = {
+      Bucket: this.#bucket,
+      Key: `${this.#prefix}/_frequency/probe-${randomUUID()}`,
+      IfNoneMatch: '*',
+    }
+    await this.#client.send(new PutObjectCommand({ ...probe, Body: 'probe' }))
+    const isRefused = await this.#client.send(new PutObjectCommand({ ...probe, Body: 'probe' })).then(
+      () => false,
+      error => {
+        if (statusOf(error) === 412) return true
+        throw error
+      },
+    )
+    await this.#client.send(new DeleteObjectCommand({ Bucket: probe.Bucket, Key: probe.Key }))
+    if (!isRefused) {
+      throw new ConfigInvalid(
+        'ARCHIVE_URL: this S3 server ignores If-None-Match on PutObject, so two writers could overwrite each other.',
+      )
+    }
+  }
+
+  #refuseUploadsOfExisting(): void {
+    this.#client.middlewareStack.add(
+      (next, context) => async args => {
+        const result = await next(args)
+        if (context.commandName === 'CreateMultipartUploadCommand') {
+          const { Key, UploadId } = result.output as { Key: string; UploadId: string }
+          if ((await this.#etagOf(Key)) !== undefined) {
+            await this.#abortUpload(Key, UploadId)
+            throw new ObjectExists(Key)
+          }
+        }
+        return result
+      },
+      { step: 'initialize', name: 'refuseUploadsOfExisting' },
+    )
+  }
+
+  async #ensureOwn(key: string, etag: string | undefined): Promise<void> {
+    const { Uploads = [] } = await this.#client.send(
+      new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: key }),
+    )
+    for (const { Key, UploadId } of Uploads)
+      if (Key === key && UploadId !== undefined) await this.#abortUpload(key, UploadId)
+    if ((await this.#etagOf(key)) !== etag) throw new ObjectExists(key)
+  }
+
+  async #abortUpload(key: string, uploadId: string): Promise<void> {
+    try {
+      await this.#client.send(
+        new AbortMultipartUploadCommand({ Bucket: this.#bucket, Key: key, UploadId: uploadId }),
+      )
+    } catch (error) {
+      // It has ended by itself meanwhile.
+      if (statusOf(error) !== 404) throw error
+    }
+  }
+
+  async #etagOf(key: string): Promise<string | undefined> {
+    try {
+      return (await this.#client.send(new HeadObjectCommand({ Bucket: this.#bucket, Key: key }))).ETag
+    } catch (error) {
+      if (statusOf(error) === 404) return undefined
+      throw error
+    }
+  }
+}
+
+function statusOf(error: unknown): number | undefined {
+  return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
 }
 
 /** What the SDK itself lacks, before it asks the server anything. */
@@ -125,7 +230,8 @@ function contentTypeOf(key: string): string {
  * Opens a bucket with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`,
  * `AWS_ENDPOINT_URL_S3`, profiles, roles …). A server that does not answer is waited for.
  *
- * @throws ConfigInvalid for a bucket that does not exist, or that may not be used.
+ * @throws ConfigInvalid for a bucket that does not exist, or that may not be used, or whose server
+ * ignores conditional writes.
  */
 export async function openS3Store(
   location: { bucket: string; prefix: string },

@@ -12,12 +12,17 @@ export interface ObjectStore {
    */
   check(): Promise<void>
   /**
-   * Stores what `body` yields, as one object: all of it becomes visible, or nothing does. Destroying
-   * `body` with an error gives the object up. `body` is read as it comes, and a bounded part of it held.
+   * Stores what `body` yields, as one object: all of it becomes visible, or nothing does. Of several
+   * writers of one key one wins, and the others learn of it. Destroying `body` with an error gives the
+   * object up. `body` is read as it comes, and a bounded part of it held.
    *
-   * @throws StoreUnavailable, or the error that `body` was destroyed with.
+   * @param isContested asked once `body` has ended: whether another writer may be at work on this key.
+   * A store whose own conditional write is not enough then does more to be sure.
+   * @throws ObjectExists where there is an object of that key already, which is left as it is. It may
+   * be the caller's own: an answer that was lost looks the same.
+   * @throws StoreUnavailable otherwise. The object may have been stored nonetheless.
    */
-  put(key: string, body: Readable): Promise<void>
+  put(key: string, body: Readable, isContested: () => boolean): Promise<void>
   /** @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
   /** The keys that begin with `prefix`, in the order of their UTF-8 bytes. */

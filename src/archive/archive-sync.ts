@@ -1,0 +1,73 @@
+import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import type { ObjectStore } from '../store/store.ts'
+import type { DedupeIndex } from './dedupe-index.ts'
+import { IdSet, idDigest } from './id-set.ts'
+import { dayPrefixes, isObjectKey } from './object-key.ts'
+import { readEvents } from './object-reader.ts'
+
+/** Clocks of machines that receive events may differ by this from the one that archives. */
+const CLOCK_SKEW_MS_MAX = 60 * 60 * 1000
+
+export interface SyncParts {
+  readonly store: ObjectStore
+  readonly index: DedupeIndex
+  readonly log: Logger
+}
+
+/**
+ * Reads into the index all objects of its window that it does not know. Afterwards it holds the ids of
+ * every one that was complete when this was called.
+ *
+ * @param oldest when the oldest event was received that is to be looked up; it may have waited longer
+ * than the window.
+ * @throws StoreUnavailable where the archive cannot be read now.
+ */
+export async function syncIndex(
+  { store, index, log }: SyncParts,
+  prefix: string,
+  oldest: Date,
+): Promise<void> {
+  const from = new Date(Math.min(index.remembersSince, oldest.getTime()) - CLOCK_SKEW_MS_MAX)
+  const to = new Date(Date.now() + CLOCK_SKEW_MS_MAX)
+  let objects = 0
+  let ids = 0
+  for (const dayPrefix of dayPrefixes(prefix, from, to)) {
+    for await (const key of store.list(dayPrefix)) {
+      if (!isObjectKey(key) || index.knowsObject(key)) continue
+      const found = await idsOf(store, key, log)
+      if (found === undefined) continue
+      await index.addObject(key, found)
+      objects++
+      ids += found.size
+    }
+  }
+  if (objects > 0) log.info({ objects, ids }, 'Read what others have archived.')
+}
+
+/** Undefined where the object was removed meanwhile. */
+async function idsOf(store: ObjectStore, key: string, log: Logger): Promise<IdSet | undefined> {
+  const ids = new IdSet()
+  try {
+    for await (const line of readEvents(store, key)) ids.add(idDigest(messageIdOf(line)))
+  } catch (error) {
+    if (error instanceof ObjectNotFound) return undefined
+    if (!isDamage(error))
+      throw new StoreUnavailable(`${key} cannot be read: ${(error as Error).message}`, { cause: error })
+    log.error(
+      { err: error, key },
+      'An object in the archive is damaged: the ids after the damage are not known.',
+    )
+  }
+  return ids
+}
+
+/** Whether the object itself is at fault, and not the way to it: bytes that do not unpack, or a line that is no JSON. */
+function isDamage(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return error instanceof SyntaxError || code?.startsWith('Z_') === true || code?.startsWith('ZSTD_') === true
+}
+
+function messageIdOf(line: string): string {
+  return String(JSON.parse(line).messageId)
+}

@@ -1,0 +1,161 @@
+/**
+ * Which ids are in the archive, and of which objects that is known: on local disk (LMDB), for a window
+ * of time. It holds nothing that the archive does not; where it is lost or behind, it is read from the
+ * archive again.
+ *
+ * Ids are kept in two generations, each as long as the window. A new one begins when the window is
+ * over, or earlier when the present one is full, and the one before the last is dropped; so an id is
+ * remembered for one to two windows, and the disk that they fill is bounded.
+ */
+
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
+import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+
+const PRESENT = Buffer.of(1)
+/** Processes of one DATA_DIR have an index each. */
+const INDEXES_MAX = 64
+
+export interface DedupeConfig {
+  readonly dedupeWindowMs: number
+  readonly dedupeIdsMax: number
+}
+
+interface Generation {
+  readonly name: string
+  readonly ids: Database<Buffer, Buffer>
+  readonly objects: Database<Buffer, string>
+}
+
+export class DedupeIndex {
+  readonly #config: DedupeConfig
+  readonly #log: Logger
+  readonly #lock: DirectoryLock
+  readonly #root: RootDatabase
+  /** When each generation began, in milliseconds since 1970, by its name. */
+  readonly #startedAt: Database<number, string>
+  #present: Generation
+  #former: Generation
+  #size: number
+
+  constructor(path: string, lock: DirectoryLock, config: DedupeConfig, log: Logger) {
+    this.#config = config
+    this.#log = log
+    this.#lock = lock
+    this.#root = open({ path, maxDbs: 8, encoding: 'binary' })
+    this.#startedAt = this.#root.openDB({ name: 'startedAt', encoding: 'ordered-binary' })
+    this.#present = this.#openGeneration('a')
+    this.#former = this.#openGeneration('b')
+    if (this.#ageOf(this.#present) > this.#ageOf(this.#former)) this.#swap()
+    this.#size = sizeOf(this.#present.ids)
+  }
+
+  /** The time, in milliseconds since 1970, whose objects it is to know: a window ago, or later where there were too many ids. */
+  get remembersSince(): number {
+    const windowStart = Date.now() - this.#config.dedupeWindowMs
+    const formerStart = this.#startedAt.get(this.#former.name)
+    return formerStart === undefined ? windowStart : Math.max(windowStart, formerStart)
+  }
+
+  has(digest: Buffer): boolean {
+    return this.#present.ids.doesExist(digest) || this.#former.ids.doesExist(digest)
+  }
+
+  knowsObject(key: string): boolean {
+    return this.#present.objects.doesExist(key) || this.#former.objects.doesExist(key)
+  }
+
+  /** Resolves when the ids, and that they are all of this object, are there together. */
+  async addObject(key: string, digests: Iterable<Buffer>): Promise<void> {
+    const age = this.#ageOf(this.#present)
+    const isFull = this.#size >= this.#config.dedupeIdsMax
+    if (isFull || age >= this.#config.dedupeWindowMs) await this.#beginGeneration(age, isFull)
+    const { ids, objects } = this.#present
+    await this.#root.batch(() => {
+      for (const digest of digests) {
+        void ids.put(digest, PRESENT)
+        this.#size++
+      }
+      void objects.put(key, PRESENT)
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.#root.close()
+    await this.#lock.release()
+  }
+
+  async #beginGeneration(age: number, isFull: boolean): Promise<void> {
+    if (isFull && age < this.#config.dedupeWindowMs) {
+      this.#log.warn(
+        { age, ids: this.#size },
+        'More ids than DEDUPE_IDS_MAX: retries are told from new events for less than DEDUPE_WINDOW_MS.',
+      )
+    }
+    await this.#former.ids.clearAsync()
+    await this.#former.objects.clearAsync()
+    await this.#startedAt.put(this.#former.name, Date.now())
+    this.#swap()
+    this.#size = 0
+  }
+
+  #swap(): void {
+    const present = this.#present
+    this.#present = this.#former
+    this.#former = present
+  }
+
+  /** Endless for one that has not begun. */
+  #ageOf({ name }: Generation): number {
+    return Date.now() - (this.#startedAt.get(name) ?? Number.NEGATIVE_INFINITY)
+  }
+
+  #openGeneration(name: string): Generation {
+    return {
+      name,
+      ids: this.#root.openDB({ name: `ids-${name}`, encoding: 'binary', keyEncoding: 'binary' }),
+      objects: this.#root.openDB({ name: `objects-${name}`, encoding: 'binary' }),
+    }
+  }
+}
+
+function sizeOf(database: Database<Buffer, Buffer>): number {
+  return (database.getStats() as { entryCount: number }).entryCount
+}
+
+/**
+ * Opens an index below `path` that no other process has open, and makes one where there is none. One
+ * that cannot be read is thrown away: the archive has all that was in it.
+ *
+ * @throws ConfigInvalid where the directory cannot be written.
+ */
+export async function openDedupeIndex(path: string, config: DedupeConfig, log: Logger): Promise<DedupeIndex> {
+  for (let number = 0; number < INDEXES_MAX; number++) {
+    const own = join(path, String(number))
+    const lock = await lockOwn(own)
+    if (lock === undefined) continue
+    try {
+      return new DedupeIndex(own, lock, config, log)
+    } catch (error) {
+      log.warn({ err: error }, 'The index of archived ids cannot be read: it is made anew from the archive.')
+      await rm(join(own, 'data.mdb'), { force: true })
+      await rm(join(own, 'lock.mdb'), { force: true })
+      return new DedupeIndex(own, lock, config, log)
+    }
+  }
+  throw new ConfigInvalid(`DATA_DIR: more than ${INDEXES_MAX} processes archive with ${path}.`)
+}
+
+/** Undefined where another process has the directory. */
+async function lockOwn(path: string): Promise<DirectoryLock | undefined> {
+  try {
+    await mkdir(path, { recursive: true })
+    return await lockDirectory(path)
+  } catch (cause) {
+    if (cause instanceof DirectoryInUse) return undefined
+    throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}`, { cause })
+  }
+}

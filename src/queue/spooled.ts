@@ -1,0 +1,174 @@
+/**
+ * RabbitMQ, with a queue on local disk as its overflow: while the broker cannot take an event, or does
+ * not confirm it in time, the event goes to the spool and is as durable there. When the broker is back
+ * the spool drains into it, oldest first, and new events go straight to the broker meanwhile.
+ *
+ * An event whose confirm did not come may be on the broker's queue nonetheless, and so may one that was
+ * on its way out of the spool when the process died. Both are published again with the mark that they
+ * may repeat, and the archive takes them once.
+ *
+ * Each process has a spool of its own, `DATA_DIR/spool/<number>`. What a process left that is gone is
+ * drained by the next one that starts with the same DATA_DIR.
+ */
+
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { DirectoryInUse, QueueUnavailable } from '../errors.ts'
+import type { Event } from '../event.ts'
+import type { Logger } from '../logger.ts'
+import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
+import type { Consumer, Delivery, DeliveryHandler, Durability, Queue } from './queue.ts'
+
+const DRAIN_IN_FLIGHT_MAX = 500
+const DRAIN_POLL_MS = 250
+const SPOOLS_MAX = 64
+
+class SpooledQueue implements Queue {
+  readonly #broker: Queue
+  readonly #spool: EmbeddedQueue
+  readonly #log: Logger
+  readonly #closing = new AbortController()
+  readonly #draining: Promise<void>[]
+  #isSpooling = false
+
+  /** @param left spools of processes that are gone */
+  constructor(broker: Queue, spool: EmbeddedQueue, left: readonly EmbeddedQueue[], log: Logger) {
+    this.#broker = broker
+    this.#spool = spool
+    this.#log = log
+    this.#draining = [this.#drain(spool), ...left.map(each => this.#drainAndClose(each))]
+  }
+
+  get description(): string {
+    return `${this.#broker.description}, spooling to disk while it is away`
+  }
+
+  get trouble(): string | undefined {
+    const trouble = this.#broker.trouble
+    if (trouble === undefined) return undefined
+    return this.#spool.trouble ?? `${trouble} (events are spooled to disk meanwhile: ${this.#spool.size})`
+  }
+
+  async publish(event: Event): Promise<Durability> {
+    if (this.#broker.trouble !== undefined) return this.#publishToSpool(event)
+    try {
+      return await this.#broker.publish(event)
+    } catch (error) {
+      if (!(error instanceof QueueUnavailable)) throw error
+      return this.#publishToSpool({ ...event, mayRepeat: true })
+    }
+  }
+
+  consume(handler: DeliveryHandler): Consumer {
+    return this.#broker.consume(handler)
+  }
+
+  async depth(): Promise<number> {
+    return this.#spool.size + (await this.#broker.depth())
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await Promise.all(this.#draining)
+    await this.#spool.close()
+    await this.#broker.close()
+  }
+
+  async #publishToSpool(event: Event): Promise<Durability> {
+    const durability = await this.#spool.publish(event)
+    if (!this.#isSpooling) this.#log.warn({ reason: this.#broker.trouble }, 'Events are spooled to disk.')
+    this.#isSpooling = true
+    return durability
+  }
+
+  async #drainAndClose(spool: EmbeddedQueue): Promise<void> {
+    const emptied = new AbortController()
+    const watch = setInterval(() => spool.size === 0 && emptied.abort(), DRAIN_POLL_MS)
+    await this.#drain(spool, AbortSignal.any([this.#closing.signal, emptied.signal]))
+    clearInterval(watch)
+    await spool.close()
+  }
+
+  async #drain(spool: EmbeddedQueue, ending: AbortSignal = this.#closing.signal): Promise<void> {
+    while (!ending.aborted) {
+      if (spool.size > 0 && this.#broker.trouble === undefined) await this.#drainWhileItGoes(spool, ending)
+      await delay(DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
+    }
+  }
+
+  /** Resolves when the spool is empty, or the broker takes no more, or draining ends. */
+  async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<void> {
+    const before = spool.size
+    const stop = new AbortController()
+    let published: Promise<unknown> = Promise.resolve()
+    const consumer = spool.consume({
+      delivery: delivery => {
+        published = Promise.all([published, this.#publishFromSpool(delivery)])
+        published.then(
+          () => {
+            consumer.ackThrough(delivery)
+            if (spool.size <= 1) stop.abort()
+          },
+          () => stop.abort(),
+        )
+      },
+      lost: () => {},
+    })
+    await aborted(AbortSignal.any([stop.signal, ending]))
+    await consumer.stop()
+    const isEmpty = spool.size === 0
+    if (isEmpty) this.#isSpooling = false
+    this.#log.info({ drained: before - spool.size, left: spool.size }, 'The spool was drained to RabbitMQ.')
+  }
+
+  #publishFromSpool({ event, redelivered }: Delivery): Promise<Durability> {
+    // Only events are in a spool.
+    const { messageId, body, mayRepeat } = event as Event
+    return this.#broker.publish({ messageId, body, mayRepeat: mayRepeat || redelivered })
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}
+
+/**
+ * @param path holds a spool for each process, in directories that are numbers
+ * @throws ConfigInvalid where none can be opened there.
+ */
+export async function openSpooledQueue(
+  broker: Queue,
+  path: string,
+  config: EmbeddedConfig,
+  log: Logger,
+): Promise<Queue> {
+  const own = { ...config, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }
+  const existing = await readdir(path).catch((): string[] => [])
+  const spools: EmbeddedQueue[] = []
+  for (let number = 0; number < SPOOLS_MAX; number++) {
+    const isThere = existing.includes(String(number))
+    if (!isThere && spools.length > 0) continue
+    const spool = await openUnlessInUse(join(path, String(number)), own, log)
+    if (spool !== undefined) spools.push(spool)
+  }
+  const [spool, ...left] = spools
+  if (spool === undefined) throw new DirectoryInUse(path)
+  return new SpooledQueue(broker, spool, left, log)
+}
+
+async function openUnlessInUse(
+  path: string,
+  config: EmbeddedConfig,
+  log: Logger,
+): Promise<EmbeddedQueue | undefined> {
+  try {
+    return await openEmbeddedQueue(path, config, log)
+  } catch (error) {
+    if ((error as Error).cause instanceof DirectoryInUse) return undefined
+    throw error
+  }
+}
