@@ -1,6 +1,7 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Config } from '../src/config.ts'
 import archiver from './archiver.ts'
+import drain from './drain.ts'
 import errors from './errors.ts'
 import health from './health.ts'
 import queue from './queue.ts'
@@ -32,6 +33,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   const isIngesting = config.role !== 'archive'
 
   await app.register(errors)
+  await app.register(drain)
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(archiver, config)
