@@ -9,6 +9,12 @@ import type { RabbitmqLink } from './rabbitmq-link.ts'
 const IN_FLIGHT_EVENTS_MAX = 10_000
 const IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
 const SWEEPS_PER_TIMEOUT = 10
+/**
+ * A channel whose first publish meets a quorum queue without a leader is refused every later one, long
+ * after there is a leader again (seen on RabbitMQ 3.10); a new channel is not. A queue that is full
+ * refuses as well, so channels are not reopened all the time.
+ */
+const REOPEN_MS_MIN = 2_000
 
 interface InFlight {
   readonly since: number
@@ -29,6 +35,7 @@ export class RabbitmqPublisher {
   readonly #returned = new Set<string>()
   #inFlightBytes = 0
   #isStalled = false
+  #reopenedAt = Number.NEGATIVE_INFINITY
   #turnEnd: Promise<void> | undefined
   #sweep: NodeJS.Timeout | undefined
 
@@ -81,8 +88,9 @@ export class RabbitmqPublisher {
       await this.#endOfTurn()
       if (this.#returned.delete(event.messageId)) throw new Error('the queue does not exist any more')
     } catch (cause) {
-      const reason =
-        cause instanceof AMQPError && cause.code === 'NACK' ? 'the queue is full' : (cause as Error).message
+      const isRefused = cause instanceof AMQPError && cause.code === 'NACK'
+      if (isRefused) this.#reopen(channel)
+      const reason = isRefused ? 'the queue is full, or has no leader' : (cause as Error).message
       throw new QueueUnavailable(`The broker did not take the event (${reason}): send it again later.`, {
         cause,
       })
@@ -130,6 +138,13 @@ export class RabbitmqPublisher {
       this.#isStalled = true
       reject(new Error(`no confirm within ${this.#config.publishMsMax} ms`))
     }
+  }
+
+  #reopen(channel: Channel): void {
+    const now = performance.now()
+    if (now - this.#reopenedAt < REOPEN_MS_MIN) return
+    this.#reopenedAt = now
+    void channel.close()
   }
 
   #stopSweep(): void {
