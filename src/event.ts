@@ -73,11 +73,6 @@ const eventCheck = TypeCompiler.Compile(eventSchema)
 export interface Event {
   readonly messageId: string
   readonly body: Buffer
-  /**
-   * True where the same event may be on the queue, or in the archive, already: its sender gave it its
-   * id and may have sent it before, or it was published before and never confirmed.
-   */
-  readonly mayRepeat: boolean
 }
 
 /** @throws EventInvalid which names the field, and says what it must be. */
@@ -118,7 +113,6 @@ export function stampEvent(
   return {
     messageId,
     body: withMembers(kept, `${idMember}"receivedAt":"${receivedAt.toISOString()}"`),
-    mayRepeat: own !== undefined,
   }
 }
 

@@ -164,7 +164,7 @@ export class ArchiveSession {
       return
     }
     const id = idDigest(event.messageId)
-    if ((event.mayRepeat || delivery.redelivered) && this.#isTaken(id)) {
+    if (this.#isTaken(id)) {
       this.#skip(delivery)
       return
     }

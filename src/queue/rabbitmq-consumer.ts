@@ -3,7 +3,7 @@ import type { AsyncMessage, Channel } from 'rabbitmq-client'
 import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
-import { declareTopology, EVENT_TYPE, MAY_REPEAT_HEADER, type RabbitmqConfig } from './rabbitmq.ts'
+import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 
 interface RabbitmqDelivery extends Delivery {
@@ -100,9 +100,9 @@ export class RabbitmqConsumer implements Consumer {
   }
 }
 
-function eventOf({ type, messageId, headers }: AsyncMessage, body: Buffer): Event | undefined {
+function eventOf({ type, messageId }: AsyncMessage, body: Buffer): Event | undefined {
   if (type !== EVENT_TYPE || messageId === undefined) return undefined
-  return { messageId, body, mayRepeat: headers?.[MAY_REPEAT_HEADER] === true }
+  return { messageId, body }
 }
 
 /** The client library hands out some bodies decoded: text, and JSON that came without a content encoding. */

@@ -2,7 +2,7 @@ import { AMQPError, type Channel } from 'rabbitmq-client'
 import { QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
 import type { Durability } from './queue.ts'
-import { EVENT_TYPE, MAY_REPEAT_HEADER, type RabbitmqConfig } from './rabbitmq.ts'
+import { EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
 import type { RabbitmqLink } from './rabbitmq-link.ts'
 
 /** What may wait for its confirm. Past it the broker is not keeping up, and a client does better to wait. */
@@ -110,7 +110,6 @@ export class RabbitmqPublisher {
         durable: true,
         messageId: event.messageId,
         type: EVENT_TYPE,
-        ...(event.mayRepeat && { headers: { [MAY_REPEAT_HEADER]: true } }),
         contentType: 'application/json',
         // Without an encoding the client library would hand out a JSON body parsed, with its digits lost.
         contentEncoding: 'utf-8',

@@ -11,9 +11,6 @@ import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
 /** The AMQP `type` property of a message whose body is an event that was validated and stamped here. */
 export const EVENT_TYPE = 'frequency.event'
 
-/** The header, set to true, of a message whose event may be on the queue more than once. */
-export const MAY_REPEAT_HEADER = 'frequency-may-repeat'
-
 /**
  * How often RabbitMQ may redeliver a message before it dead-letters it. The default of RabbitMQ 4 (20)
  * would throw away good events after a store has been down for a while; what can never be archived is

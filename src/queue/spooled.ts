@@ -4,8 +4,7 @@
  * the spool drains into it, oldest first, and new events go straight to the broker meanwhile.
  *
  * An event whose confirm did not come may be on the broker's queue nonetheless, and so may one that was
- * on its way out of the spool when the process died. Both are published again with the mark that they
- * may repeat, and the archive takes them once.
+ * on its way out of the spool when the process died. Both are published again, and archived once.
  *
  * Each process has a spool of its own, `DATA_DIR/spool/<number>`. What a process left that is gone is
  * drained by the next one that starts with the same DATA_DIR.
@@ -18,7 +17,7 @@ import { DirectoryInUse, QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
-import type { Consumer, Delivery, DeliveryHandler, Durability, Queue } from './queue.ts'
+import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_POLL_MS = 250
@@ -56,7 +55,7 @@ class SpooledQueue implements Queue {
       return await this.#broker.publish(event)
     } catch (error) {
       if (!(error instanceof QueueUnavailable)) throw error
-      return this.#publishToSpool({ ...event, mayRepeat: true })
+      return this.#publishToSpool(event)
     }
   }
 
@@ -104,7 +103,7 @@ class SpooledQueue implements Queue {
     let published: Promise<unknown> = Promise.resolve()
     const consumer = spool.consume({
       delivery: delivery => {
-        published = Promise.all([published, this.#publishFromSpool(delivery)])
+        published = Promise.all([published, this.#broker.publish(delivery.event as Event)])
         published.then(
           () => {
             consumer.ackThrough(delivery)
@@ -120,12 +119,6 @@ class SpooledQueue implements Queue {
     const isEmpty = spool.size === 0
     if (isEmpty) this.#isSpooling = false
     this.#log.info({ drained: before - spool.size, left: spool.size }, 'The spool was drained to RabbitMQ.')
-  }
-
-  #publishFromSpool({ event, redelivered }: Delivery): Promise<Durability> {
-    // Only events are in a spool.
-    const { messageId, body, mayRepeat } = event as Event
-    return this.#broker.publish({ messageId, body, mayRepeat: mayRepeat || redelivered })
   }
 }
 
