@@ -91,34 +91,43 @@ class SpooledQueue implements Queue {
 
   async #drain(spool: EmbeddedQueue, ending: AbortSignal = this.#closing.signal): Promise<void> {
     while (!ending.aborted) {
-      if (spool.size > 0 && this.#broker.trouble === undefined) await this.#drainWhileItGoes(spool, ending)
-      await delay(DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
+      const isPossible = spool.size > 0 && this.#broker.trouble === undefined
+      const isGoing = isPossible && (await this.#drainWhileItGoes(spool, ending))
+      if (!isGoing) await delay(DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
     }
   }
 
-  /** Resolves when the spool is empty, or the broker takes no more, or draining ends. */
-  async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<void> {
-    const before = spool.size
+  /**
+   * Resolves when all that was handed out of the spool has been published, or something could not be,
+   * or draining ends; to whether it went well.
+   */
+  async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<boolean> {
     const stop = new AbortController()
-    let published: Promise<unknown> = Promise.resolve()
+    let handedOut = 0
+    let published = 0
+    let previous: Promise<unknown> = Promise.resolve()
     const consumer = spool.consume({
       delivery: delivery => {
-        published = Promise.all([published, this.#broker.publish(delivery.event as Event)])
-        published.then(
-          () => {
-            consumer.ackThrough(delivery)
-            if (spool.size <= 1) stop.abort()
-          },
-          () => stop.abort(),
-        )
+        handedOut++
+        previous = Promise.all([previous, this.#broker.publish(delivery.event as Event)]).then(() => {
+          consumer.ackThrough(delivery)
+          if (++published === handedOut) stop.abort()
+        })
+        previous.catch(() => stop.abort())
       },
       lost: () => {},
     })
     await aborted(AbortSignal.any([stop.signal, ending]))
     await consumer.stop()
-    const isEmpty = spool.size === 0
-    if (isEmpty) this.#isSpooling = false
-    this.#log.info({ drained: before - spool.size, left: spool.size }, 'The spool was drained to RabbitMQ.')
+    this.#report(spool, published)
+    return published === handedOut
+  }
+
+  #report(spool: EmbeddedQueue, published: number): void {
+    this.#log.debug({ published, left: spool.size }, 'Published from the spool.')
+    if (spool.size > 0 || !this.#isSpooling) return
+    this.#isSpooling = false
+    this.#log.info('The spool is drained.')
   }
 }
 
