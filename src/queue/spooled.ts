@@ -21,6 +21,8 @@ import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_POLL_MS = 250
+/** After the broker has refused something, as one does whose queue is full. */
+const DRAIN_RETRY_MS = 2_000
 const SPOOLS_MAX = 64
 
 class SpooledQueue implements Queue {
@@ -92,8 +94,8 @@ class SpooledQueue implements Queue {
   async #drain(spool: EmbeddedQueue, ending: AbortSignal = this.#closing.signal): Promise<void> {
     while (!ending.aborted) {
       const isPossible = spool.size > 0 && this.#broker.trouble === undefined
-      const isGoing = isPossible && (await this.#drainWhileItGoes(spool, ending))
-      if (!isGoing) await delay(DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
+      if (isPossible && (await this.#drainWhileItGoes(spool, ending))) continue
+      await delay(isPossible ? DRAIN_RETRY_MS : DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
     }
   }
 
