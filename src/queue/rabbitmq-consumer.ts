@@ -6,6 +6,9 @@ import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 
+/** Well below the time in which the client library misses a heartbeat. */
+const EXCUSE_MS = 1_000
+
 interface RabbitmqDelivery extends Delivery {
   readonly deliveryTag: number
   /** Delivery tags count from 1 on every channel, so a tag means something on its own channel alone. */
@@ -23,7 +26,8 @@ export class RabbitmqConsumer implements Consumer {
   readonly #stopped: () => void
   readonly #link: RabbitmqLink
   #gate: SocketGate | undefined
-  #isPaused = false
+  /** Set while the consumer is paused. */
+  #pause: NodeJS.Timeout | undefined
   #isStopping = false
 
   constructor(config: RabbitmqConfig, log: Logger, handler: DeliveryHandler, stopped: () => void) {
@@ -57,12 +61,14 @@ export class RabbitmqConsumer implements Consumer {
   }
 
   pause(): void {
-    this.#isPaused = true
+    if (this.#pause !== undefined) return
+    this.#pause = setInterval(() => this.#link.excuseSilence(), EXCUSE_MS)
     this.#gate?.shut()
   }
 
   resume(): void {
-    this.#isPaused = false
+    clearInterval(this.#pause)
+    this.#pause = undefined
     this.#gate?.open()
   }
 
@@ -82,7 +88,7 @@ export class RabbitmqConsumer implements Consumer {
     })
     const socket = this.#link.socket
     this.#gate = socket === undefined ? undefined : new SocketGate(socket)
-    if (this.#isPaused) this.#gate?.shut()
+    if (this.#pause !== undefined) this.#gate?.shut()
     await channel.basicConsume({ queue: this.#config.amqpQueue }, message => this.#deliver(channel, message))
   }
 

@@ -34,6 +34,16 @@ export interface LinkOptions {
   lost(): void
 }
 
+/**
+ * What the library marks internal and we reach for: it has no back-pressure for consumers, because a
+ * prefetch counts messages and not bytes.
+ */
+interface ConnectionInternals {
+  readonly _socket?: Socket
+  /** `hasRead`: whether anything came since the heartbeat timer last looked. */
+  readonly _state?: { hasRead: boolean }
+}
+
 export class RabbitmqLink {
   readonly #options: LinkOptions
   readonly #connection: Connection
@@ -78,12 +88,14 @@ export class RabbitmqLink {
     return this.#trouble ?? this.#blockedBy
   }
 
-  /**
-   * The connection's socket, to stop reading from it. The library has no back-pressure for consumers
-   * (a prefetch counts messages, not bytes), so this reaches for a member that it marks internal.
-   */
+  /** The connection's socket, to stop reading from it. */
   get socket(): Socket | undefined {
-    return (this.#connection as unknown as { _socket?: Socket })._socket
+    return this.#internals._socket
+  }
+
+  /** While nothing is read on purpose, that nothing was read does not mean that the broker is gone. */
+  excuseSilence(): void {
+    if (this.#internals._state !== undefined) this.#internals._state.hasRead = true
   }
 
   /** Resolves when the channel is open, or when the broker cannot be reached for now. @throws where it was turned away for good. */
@@ -100,6 +112,10 @@ export class RabbitmqLink {
     })
     this.#connection.unsafeDestroy()
     await this.#running
+  }
+
+  get #internals(): ConnectionInternals {
+    return this.#connection as unknown as ConnectionInternals
   }
 
   async #keepOpen(): Promise<void> {
