@@ -2,7 +2,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Config } from '../src/config.ts'
 import archiver from './archiver.ts'
 import drain from './drain.ts'
-import errors from './errors.ts'
+import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import queue from './queue.ts'
 import store from './store.ts'
@@ -24,6 +24,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     requestTimeout: config.requestMsMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
+    clientErrorHandler: answerClientError,
     http: {
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
@@ -33,7 +34,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   const isIngesting = config.role !== 'archive'
 
   await app.register(errors)
-  await app.register(drain)
+  await app.register(drain, config)
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(archiver, config)

@@ -1,6 +1,16 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { BodyInvalid, BodyTooLarge, MediaTypeUnsupported, RouteNotFound } from '../src/errors.ts'
+import {
+  BodyInvalid,
+  BodyTooLarge,
+  HeadersTooLarge,
+  MediaTypeUnsupported,
+  RequestInvalid,
+  RequestTooSlow,
+  RouteNotFound,
+} from '../src/errors.ts'
 
 const RETRY_AFTER_S = 5
 
@@ -35,9 +45,30 @@ async function errors(app: FastifyInstance): Promise<void> {
     })
   })
 
-  app.setNotFoundHandler(async request => {
-    throw new RouteNotFound(request.method, request.url.split('?', 1)[0])
+  // Before the body: whatever that is, the path has to be mended first.
+  app.addHook('onRequest', async request => {
+    if (request.is404) throw new RouteNotFound(request.method, request.url.split('?', 1)[0])
   })
+}
+
+/** Answers what never became a request, in the same shape, and closes its connection. */
+export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (socket.writable && error.code !== 'ECONNRESET') {
+    const { statusCode = 400, code, message } = clientError(error)
+    const label = STATUS_CODES[statusCode]
+    const body = JSON.stringify({ statusCode, code, error: label, message })
+    socket.write(
+      `HTTP/1.1 ${statusCode} ${label}\r\nconnection: close\r\ncontent-type: application/json; charset=utf-8\r\n` +
+        `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    )
+  }
+  socket.destroy(error)
+}
+
+function clientError({ code }: NodeJS.ErrnoException): FastifyError {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new RequestTooSlow()
+  if (code === 'HPE_HEADER_OVERFLOW') return new HeadersTooLarge()
+  return new RequestInvalid()
 }
 
 export default fp(errors, { name: 'errors' })

@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer'
-import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { parse as parseJson } from 'secure-json-parse'
 import { BodyInvalid, MethodNotAllowed } from '../src/errors.ts'
@@ -7,7 +7,7 @@ import { assertEventFields, type EventFields, eventSchema, stampEvent } from '..
 import { parseForm } from '../src/form.ts'
 
 const PATH = '/api/t'
-const OTHER_METHODS: HTTPMethods[] = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+const OTHER_METHODS: HTTPMethods[] = ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 
 declare module 'fastify' {
@@ -18,8 +18,8 @@ declare module 'fastify' {
 }
 
 async function parseJsonBody(request: FastifyRequest, body: Buffer): Promise<unknown> {
+  refuseOtherEncodings(body)
   const json = body.subarray(0, 3).equals(BYTE_ORDER_MARK) ? body.subarray(3) : body
-  if (!isUtf8(json)) throw new BodyInvalid('The body is not UTF-8: send JSON in UTF-8.')
   request.eventJson = json
   try {
     return parseJson(json.toString(), { protoAction: 'error', constructorAction: 'error' })
@@ -29,9 +29,20 @@ async function parseJsonBody(request: FastifyRequest, body: Buffer): Promise<unk
 }
 
 async function parseFormBody(request: FastifyRequest, body: Buffer): Promise<unknown> {
+  refuseOtherEncodings(body)
   const fields = parseForm(body.toString())
   request.eventJson = Buffer.from(JSON.stringify(fields))
   return fields
+}
+
+function refuseOtherEncodings(body: Buffer): void {
+  if (!isUtf8(body)) throw new BodyInvalid('The body is not UTF-8: send it in UTF-8.')
+}
+
+/** Runs before the body is read: whatever that is, the method has to be mended first. */
+async function refuseMethod(_: FastifyRequest, reply: FastifyReply): Promise<never> {
+  void reply.header('allow', 'POST')
+  throw new MethodNotAllowed(PATH, 'POST')
 }
 
 async function track(app: FastifyInstance): Promise<void> {
@@ -51,14 +62,7 @@ async function track(app: FastifyInstance): Promise<void> {
       },
     )
 
-    scope.route({
-      method: OTHER_METHODS,
-      url: PATH,
-      handler: async (_, reply) => {
-        void reply.header('allow', 'POST')
-        throw new MethodNotAllowed(PATH, 'POST')
-      },
-    })
+    scope.route({ method: OTHER_METHODS, url: PATH, onRequest: refuseMethod, handler: refuseMethod })
   })
 }
 

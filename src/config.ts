@@ -99,6 +99,11 @@ export const settingsSchema = Type.Object({
     description:
       'Put the bucket in the path and not in the host name, as most S3 servers other than AWS want.',
   }),
+  s3IdleMsMax: milliseconds({
+    default: 30_000,
+    minimum: 100,
+    description: 'How long S3 may be silent before a request is given up, and tried again.',
+  }),
   batchEventsMax: Type.Integer({
     minimum: 1,
     maximum: 100_000_000,
@@ -250,7 +255,7 @@ function checked(given: Settings): Config {
   const { archiveUrl, ...rest } = given
   const config = {
     ...rest,
-    amqpPrefetch: given.amqpPrefetch ?? Math.min(PREFETCH_MAX, 2 * given.batchEventsMax),
+    amqpPrefetch: given.amqpPrefetch ?? defaultPrefetch(given),
     archive: archiveLocation(archiveUrl, given.dataDir),
   }
   checkBroker(config)
@@ -261,6 +266,11 @@ function checked(given: Settings): Config {
     )
   }
   return Object.freeze(config)
+}
+
+/** The limit is that of AMQP: the embedded queue fills a batch of any size. */
+function defaultPrefetch({ amqpUrl, batchEventsMax }: Settings): number {
+  return amqpUrl === undefined ? 2 * batchEventsMax : Math.min(PREFETCH_MAX, 2 * batchEventsMax)
 }
 
 function checkBroker({ role, amqpUrl }: Config): void {
@@ -281,8 +291,7 @@ function checkBatch({
   batchAgeMsMax,
   amqpAckTimeoutMs,
 }: Config): void {
-  if (amqpUrl === undefined) return
-  if (batchEventsMax > PREFETCH_MAX) {
+  if (amqpUrl !== undefined && batchEventsMax > PREFETCH_MAX) {
     throw new ConfigInvalid(
       `BATCH_EVENTS_MAX: with RabbitMQ a batch holds at most ${PREFETCH_MAX} events, the largest prefetch of AMQP.`,
     )
@@ -292,7 +301,7 @@ function checkBatch({
       `AMQP_PREFETCH (${amqpPrefetch}) is below BATCH_EVENTS_MAX (${batchEventsMax}): a batch would never fill.`,
     )
   }
-  if (batchAgeMsMax > amqpAckTimeoutMs / 2) {
+  if (amqpUrl !== undefined && batchAgeMsMax > amqpAckTimeoutMs / 2) {
     throw new ConfigInvalid(
       `BATCH_AGE_MS_MAX (${batchAgeMsMax}) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs}): the broker closes the channel of a delivery that waits longer.`,
     )
@@ -304,7 +313,7 @@ function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocat
     return { kind: 'directory', path: resolve(join(dataDir, 'archive')), prefix: 'frequency' }
   if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return { kind: 'directory', path: resolve(url), prefix: 'frequency' }
   const parsed = parseUrl(url)
-  if (parsed?.protocol === 'file:' && parsed.host === '')
+  if (parsed?.protocol === 'file:' && parsed.host === '' && !/%2f/i.test(parsed.pathname))
     return { kind: 'directory', path: fileURLToPath(parsed), prefix: 'frequency' }
   if (
     parsed?.protocol === 's3:' &&
@@ -319,6 +328,13 @@ function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocat
   throw new ConfigInvalid('ARCHIVE_URL must be s3://bucket/prefix, file:///path or the path of a directory.')
 }
 
+/** Undefined also where what is percent-encoded cannot be decoded. */
 function parseUrl(text: string): URL | undefined {
-  return URL.canParse(text) ? new URL(text) : undefined
+  try {
+    const url = new URL(text)
+    decodeURIComponent(url.href)
+    return url
+  } catch {
+    return undefined
+  }
 }

@@ -24,6 +24,21 @@ export const MediaTypeUnsupported = createError(
   415,
 )
 
+/** What came on a connection is no HTTP request that can be read. */
+export const RequestInvalid = createError('FRQ_REQUEST_INVALID', 'This is no valid HTTP request.', 400)
+
+export const RequestTooSlow = createError(
+  'FRQ_REQUEST_TOO_SLOW',
+  'The request was not complete in time (REQUEST_MS_MAX): send it faster.',
+  408,
+)
+
+export const HeadersTooLarge = createError(
+  'FRQ_HEADERS_TOO_LARGE',
+  'The request headers are too large: send fewer or shorter ones.',
+  431,
+)
+
 export const RouteNotFound = createError('FRQ_NOT_FOUND', 'There is nothing at %s %s.', 404)
 
 export const MethodNotAllowed = createError('FRQ_METHOD_NOT_ALLOWED', '%s answers %s only.', 405)

@@ -1,23 +1,110 @@
-import { createInterface } from 'node:readline'
 import { pipeline } from 'node:stream/promises'
-import type { ObjectStore } from '../store/store.ts'
+import { StoreUnavailable } from '../errors.ts'
+import type { StoreReader } from '../store/store.ts'
 import { createDecompressor } from './format.ts'
+
+const LINE_FEED = 0x0a
+/** Beyond the largest event (BODY_BYTES_MAX is at most 64 MiB): what is longer is no line of ours. */
+const LINE_BYTES_MAX = 80 * 1024 * 1024
+/** A store that has begun to answer, and sends nothing for this long, has stopped. */
+const SILENT_MS_MAX = 30_000
 
 /**
  * Yields the events of an archived object, each as its JSON text.
  *
- * @throws ObjectNotFound, StoreUnavailable, or an error of the decompressor where the object is damaged.
+ * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` where the object is damaged.
  */
-export async function* readEvents(store: ObjectStore, key: string): AsyncIterable<string> {
-  const source = await store.get(key)
-  const decompressor = createDecompressor(key)
-  const copied = pipeline(source, decompressor)
-  // The same error ends the loop below.
-  copied.catch(() => {})
-  const isArray = /\.json(?:\.|$)/.test(key)
-  for await (const line of createInterface({ input: decompressor, crlfDelay: Number.POSITIVE_INFINITY })) {
-    if (isArray && (line === '[' || line === ']')) continue
-    yield isArray && line.endsWith(',') ? line.slice(0, -1) : line
+export async function* readEvents(store: Pick<StoreReader, 'get'>, key: string): AsyncIterable<string> {
+  const isArray = isJsonArray(key)
+  for await (const piece of readPieces(store, key)) {
+    for (const line of linesOf(piece)) {
+      if (isArray && (line === '[' || line === ']')) continue
+      yield isArray && line.endsWith(',') ? line.slice(0, -1) : line
+    }
   }
-  await copied
+}
+
+/**
+ * Yields the unpacked bytes of an archived object, cut between lines. Only the last piece may lack the
+ * line break at its end, and then something is missing there.
+ *
+ * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` where the object is damaged.
+ */
+export async function* readPieces(store: Pick<StoreReader, 'get'>, key: string): AsyncIterable<Buffer> {
+  const source = await store.get(key)
+  const unpacked = createDecompressor(key)
+  // A pipeline hands an error on to all its streams; the first of them is the one that failed.
+  let failed: 'source' | 'unpacked' | undefined
+  source.once('error', () => {
+    failed ??= 'source'
+  })
+  unpacked.once('error', () => {
+    failed ??= 'unpacked'
+  })
+  // The same error ends the loop below.
+  pipeline(source, unpacked).catch(() => {})
+  const giveUp = (): void => {
+    source.destroy(new Error(`nothing came for ${SILENT_MS_MAX / 1000} s`))
+  }
+  try {
+    yield* cutBetweenLines(whileNotSilent(unpacked, giveUp))
+  } catch (cause) {
+    if (failed !== 'source') throw cause
+    throw new StoreUnavailable(`${key} was not read to its end: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** Passes chunks on; calls `giveUp` where one that is waited for does not come. */
+async function* whileNotSilent(chunks: AsyncIterable<Buffer>, giveUp: () => void): AsyncIterable<Buffer> {
+  let timer = setTimeout(giveUp, SILENT_MS_MAX)
+  try {
+    for await (const chunk of chunks) {
+      clearTimeout(timer)
+      yield chunk
+      timer = setTimeout(giveUp, SILENT_MS_MAX)
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/**
+ * Cuts bytes between lines. Only the last piece may lack the line break at its end.
+ *
+ * @throws SyntaxError for a line that is longer than any event.
+ */
+export async function* cutBetweenLines(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  let rest: Buffer[] = []
+  let restBytes = 0
+  for await (const chunk of chunks) {
+    const end = chunk.lastIndexOf(LINE_FEED) + 1
+    if (end > 0) {
+      const whole = chunk.subarray(0, end)
+      yield rest.length === 0 ? whole : Buffer.concat([...rest, whole])
+      rest = []
+      restBytes = 0
+    }
+    if (end === chunk.length) continue
+    rest.push(chunk.subarray(end))
+    restBytes += chunk.length - end
+    if (restBytes > LINE_BYTES_MAX) throw new SyntaxError('a line is longer than any event')
+  }
+  if (rest.length > 0) yield Buffer.concat(rest)
+}
+
+export function linesOf(piece: Buffer): string[] {
+  const lines = piece.toString().split('\n')
+  if (lines.at(-1) === '') lines.pop()
+  return lines
+}
+
+/** Whether the object of this key is one JSON array, and not an event a line. */
+export function isJsonArray(key: string): boolean {
+  return /\.json(?:\.|$)/.test(key)
+}
+
+/** Whether the object itself is at fault, and not the way to it: bytes that do not unpack, or a line that is no JSON. */
+export function isDamage(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return error instanceof SyntaxError || code?.startsWith('Z_') === true || code?.startsWith('ZSTD_') === true
 }

@@ -48,6 +48,7 @@ export class EmbeddedQueue implements Queue {
   #consumer: EmbeddedConsumer | undefined
   #usage = { bytes: 0, at: Number.NEGATIVE_INFINITY }
   #failure: string | undefined
+  #isClosed = false
 
   constructor(path: string, lock: DirectoryLock, disk: DiskRoom, config: EmbeddedConfig, log: Logger) {
     this.description = `embedded, in ${path}`
@@ -75,6 +76,7 @@ export class EmbeddedQueue implements Queue {
   }
 
   async publish(event: Event): Promise<Durability> {
+    if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed: send this again later.')
     const record = encodeRecord(event)
     if (this.#bytesUsed() + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
       throw new QueueUnavailable(
@@ -114,6 +116,8 @@ export class EmbeddedQueue implements Queue {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
     await this.#consumer?.stop()
     await this.#root.close()
     await this.#lock.release()

@@ -26,13 +26,16 @@ interface InFlight {
  *
  * A message for a queue that is gone is returned, and then confirmed nonetheless. The return is handed
  * on by the client library a turn of the event loop after it was read, so a confirm counts only once
- * that turn is over.
+ * that turn is over. Each publish has a correlation id of its own, by which a return is told from that of
+ * another publish of the same event.
  */
 export class RabbitmqPublisher {
   readonly #link: RabbitmqLink
   readonly #config: RabbitmqConfig
   readonly #inFlight = new Set<InFlight>()
+  /** Correlation ids. */
   readonly #returned = new Set<string>()
+  #published = 0
   #inFlightBytes = 0
   #isStalled = false
   #reopenedAt = Number.NEGATIVE_INFINITY
@@ -52,8 +55,9 @@ export class RabbitmqPublisher {
   /** To be called for each channel that is published on. */
   watch(channel: Channel): void {
     this.#isStalled = false
+    this.#returned.clear()
     channel.on('basic.return', message => {
-      this.#returned.add(String(message.messageId))
+      this.#returned.add(String(message.correlationId))
       // Opening the channel again declares the queue again.
       void channel.close()
     })
@@ -76,6 +80,7 @@ export class RabbitmqPublisher {
   }
 
   async #confirmed(channel: Channel, event: Event): Promise<void> {
+    const correlationId = String(this.#published++)
     let entry: InFlight | undefined
     const overdue = new Promise<never>((_, reject) => {
       entry = { since: performance.now(), reject }
@@ -84,9 +89,9 @@ export class RabbitmqPublisher {
     this.#inFlightBytes += event.body.length
     this.#sweep ??= setInterval(() => this.#rejectOverdue(), this.#config.publishMsMax / SWEEPS_PER_TIMEOUT)
     try {
-      await Promise.race([this.#send(channel, event), overdue])
+      await Promise.race([this.#send(channel, event, correlationId), overdue])
       await this.#endOfTurn()
-      if (this.#returned.delete(event.messageId)) throw new Error('the queue does not exist any more')
+      if (this.#returned.delete(correlationId)) throw new Error('the queue does not exist any more')
     } catch (cause) {
       const isRefused = cause instanceof AMQPError && cause.code === 'NACK'
       if (isRefused) this.#reopen(channel)
@@ -102,13 +107,14 @@ export class RabbitmqPublisher {
   }
 
   /** A confirm that comes late ends a stall: what is in flight then probes the broker by itself. */
-  async #send(channel: Channel, event: Event): Promise<void> {
+  async #send(channel: Channel, event: Event, correlationId: string): Promise<void> {
     await channel.basicPublish(
       {
         routingKey: this.#config.amqpQueue,
         mandatory: true,
         durable: true,
         messageId: event.messageId,
+        correlationId,
         type: EVENT_TYPE,
         contentType: 'application/json',
         // Without an encoding the client library would hand out a JSON body parsed, with its digits lost.
@@ -119,12 +125,15 @@ export class RabbitmqPublisher {
     this.#isStalled = false
   }
 
-  /** One promise serves all confirms that arrive in the same turn. */
+  /**
+   * One promise serves all confirms that arrive in the same turn. It takes one turn more than the first of
+   * them would need: a return that was read between two of them is handed on after the first one's turn.
+   */
   #endOfTurn(): Promise<void> {
     this.#turnEnd ??= new Promise(resolve => {
       setImmediate(() => {
         this.#turnEnd = undefined
-        resolve()
+        setImmediate(resolve)
       })
     })
     return this.#turnEnd

@@ -7,13 +7,13 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
-import { access, constants, type FileHandle, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { createWriteStream } from 'node:fs'
+import { access, constants, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore } from './store.ts'
+import type { ObjectStore, StoreReader } from './store.ts'
 
 const INCOMING = '.incoming'
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
@@ -51,24 +51,30 @@ class DirectoryStore implements ObjectStore {
       throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     } finally {
       body.destroy()
-      await rm(incoming, { force: true })
+      await rm(incoming, { force: true }).catch(() => {})
     }
   }
 
   async get(key: string): Promise<Readable> {
     const path = this.#pathOf(key)
-    let file: FileHandle
     try {
-      file = await open(path)
+      const file = await open(path)
+      if ((await file.stat()).isFile()) return file.createReadStream()
+      await file.close()
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') throw new ObjectNotFound(key)
-      throw new StoreUnavailable(`${key} cannot be read: ${(cause as Error).message}`, { cause })
+      const { code, message } = cause as NodeJS.ErrnoException
+      if (code !== 'ENOENT' && code !== 'ENOTDIR')
+        throw new StoreUnavailable(`${key} cannot be read: ${message}`, { cause })
     }
-    return createReadStream(path, { fd: file })
+    throw new ObjectNotFound(key)
   }
 
   async *list(prefix: string): AsyncIterable<string> {
-    yield* filesBelow(this.#root, '', prefix)
+    try {
+      yield* filesBelow(this.#root, '', prefix)
+    } catch (cause) {
+      throw new StoreUnavailable(`${this.#root} cannot be listed: ${(cause as Error).message}`, { cause })
+    }
   }
 
   async close(): Promise<void> {}
@@ -85,8 +91,9 @@ class DirectoryStore implements ObjectStore {
 
   #pathOf(key: string): string {
     const path = resolve(this.#root, key)
-    const inside = relative(this.#root, path)
-    if (inside === '' || inside.split(sep)[0] === '..' || inside.split(sep)[0] === INCOMING) {
+    const parts = relative(this.#root, path).split(sep)
+    // Another spelling of a path (`a//b`, `/a`, `a/../b`) would not be listed as it was stored.
+    if (parts.join('/') !== key || ['', '..', INCOMING].includes(parts[0] as string)) {
       throw new StoreUnavailable(`${key} is no key of an object.`)
     }
     return path
@@ -134,4 +141,16 @@ export async function openDirectoryStore({ path }: { path: string }): Promise<Ob
     throw new ConfigInvalid(`ARCHIVE_URL: ${(cause as Error).message}`, { cause })
   }
   return store
+}
+
+/** @throws ConfigInvalid where there is no such directory, or none that may be read. */
+export async function openDirectoryReader({ path }: { path: string }): Promise<StoreReader> {
+  try {
+    await readdir(path)
+  } catch (cause) {
+    throw new ConfigInvalid(`ARCHIVE_URL: the archive ${path} cannot be read: ${(cause as Error).message}`, {
+      cause,
+    })
+  }
+  return new DirectoryStore(path)
 }

@@ -16,13 +16,12 @@ import {
 import { Upload } from '@aws-sdk/lib-storage'
 import type { Config } from '../config.ts'
 import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore } from './store.ts'
+import type { ObjectStore, StoreReader } from './store.ts'
 
 /** The smallest part that S3 takes (but for the last), and so the least memory that an upload can hold. */
 const PART_BYTES = 5 * 1024 * 1024
 const PARTS_IN_FLIGHT_MAX = 2
 const CONNECT_MS_MAX = 5_000
-const IDLE_MS_MAX = 30_000
 const ATTEMPTS_MAX = 4
 
 /** Answers to HeadBucket that a person has to mend, by status. */
@@ -59,18 +58,15 @@ class S3Store implements ObjectStore {
   }
 
   async check(): Promise<void> {
-    try {
-      await this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket }))
-      if (!this.#isProven) await this.#proveConditionalWrites()
-      this.#isProven = true
-    } catch (cause) {
-      if (cause instanceof ConfigInvalid) throw cause
-      const refusal =
-        statusOf(cause) === undefined ? refusalWithoutAnswer(cause) : REFUSALS[statusOf(cause) as number]
-      if (refusal !== undefined)
-        throw new ConfigInvalid(`ARCHIVE_URL: s3://${this.#bucket}: ${refusal}.`, { cause })
-      throw new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
-    }
+    await this.checkBucket()
+    if (this.#isProven) return
+    await this.#explain(() => this.#proveConditionalWrites())
+    this.#isProven = true
+  }
+
+  /** Asks for the bucket, and writes nothing. */
+  async checkBucket(): Promise<void> {
+    await this.#explain(() => this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })))
   }
 
   async put(key: string, body: Readable, isContested: () => boolean): Promise<void> {
@@ -129,6 +125,20 @@ class S3Store implements ObjectStore {
       )
     } catch (cause) {
       throw new StoreUnavailable(`${prefix} cannot be listed: ${messageOf(cause)}`, { cause })
+    }
+  }
+
+  /** Says which setting has to be mended where that is why `ask` fails. */
+  async #explain(ask: () => Promise<unknown>): Promise<void> {
+    try {
+      await ask()
+    } catch (cause) {
+      if (cause instanceof ConfigInvalid) throw cause
+      const refusal =
+        statusOf(cause) === undefined ? refusalWithoutAnswer(cause) : REFUSALS[statusOf(cause) as number]
+      if (refusal !== undefined)
+        throw new ConfigInvalid(`ARCHIVE_URL: s3://${this.#bucket}: ${refusal}.`, { cause })
+      throw new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
     }
   }
 
@@ -226,38 +236,66 @@ function contentTypeOf(key: string): string {
   return key.endsWith('.json') ? 'application/json' : 'application/x-ndjson'
 }
 
-/**
- * Opens a bucket with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`,
- * `AWS_ENDPOINT_URL_S3`, profiles, roles …). A server that does not answer is waited for.
- *
- * @throws ConfigInvalid for a bucket that does not exist, or that may not be used, or whose server
- * ignores conditional writes.
- */
-export async function openS3Store(
-  location: { bucket: string; prefix: string },
-  { s3ForcePathStyle }: Pick<Config, 's3ForcePathStyle'>,
-): Promise<ObjectStore> {
+/** A client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, profiles, roles …). */
+function createClient({
+  s3ForcePathStyle,
+  s3IdleMsMax,
+}: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>): S3Client {
   const hasEndpoint = (process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL) !== undefined
   const hasRegion = (process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION) !== undefined
-  const client = new S3Client({
+  // Which Node the SDK will want next year is for those who choose its version, not for those who run this.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+  return new S3Client({
     forcePathStyle: s3ForcePathStyle,
     maxAttempts: ATTEMPTS_MAX,
     // Servers other than AWS have no regions, but requests are signed for one.
     ...(hasEndpoint && !hasRegion && { region: 'us-east-1' }),
     requestHandler: {
       connectionTimeout: CONNECT_MS_MAX,
-      requestTimeout: IDLE_MS_MAX,
-      throwOnRequestTimeout: true,
+      // Not `requestTimeout`: that is for the whole request, and a slow line takes long for a part.
+      socketTimeout: s3IdleMsMax,
     },
   })
-  const store = new S3Store(client, location.bucket, location.prefix)
+}
+
+/**
+ * Opens a bucket to write to it. A server that does not answer is waited for.
+ *
+ * @throws ConfigInvalid for a bucket that does not exist, or that may not be used, or whose server
+ * ignores conditional writes.
+ */
+export async function openS3Store(
+  location: { bucket: string; prefix: string },
+  config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
+): Promise<ObjectStore> {
+  const store = new S3Store(createClient(config), location.bucket, location.prefix)
   try {
     await store.check()
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) {
-      client.destroy()
+      await store.close()
       throw error
     }
+  }
+  return store
+}
+
+/**
+ * Opens a bucket to read it.
+ *
+ * @throws ConfigInvalid for a bucket that does not exist, or that may not be used.
+ * @throws StoreUnavailable where the server does not answer.
+ */
+export async function openS3Reader(
+  location: { bucket: string; prefix: string },
+  config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
+): Promise<StoreReader> {
+  const store = new S3Store(createClient(config), location.bucket, location.prefix)
+  try {
+    await store.checkBucket()
+  } catch (error) {
+    await store.close()
+    throw error
   }
   return store
 }

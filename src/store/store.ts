@@ -25,13 +25,20 @@ export interface ObjectStore {
   put(key: string, body: Readable, isContested: () => boolean): Promise<void>
   /** @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
-  /** The keys that begin with `prefix`, in the order of their UTF-8 bytes. */
+  /**
+   * The keys that begin with `prefix`, in the order of their UTF-8 bytes.
+   *
+   * @throws StoreUnavailable
+   */
   list(prefix: string): AsyncIterable<string>
   close(): Promise<void>
 }
 
+/** What there is of a store for those who only read it, and leave no trace in it. */
+export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'list' | 'close'>
+
 /**
- * Opens the store that the config names.
+ * Opens the store that the config names, and readies it for writing.
  *
  * @throws ConfigInvalid where it can be told already that it will not work.
  */
@@ -42,4 +49,21 @@ export async function openStore(config: Config): Promise<ObjectStore> {
   }
   const { openDirectoryStore } = await import('./directory.ts')
   return openDirectoryStore(config.archive)
+}
+
+/**
+ * Opens the store that the config names, to read it: nothing is made, probed or cleared there.
+ *
+ * @throws ConfigInvalid where a setting has to be mended first.
+ * @throws StoreUnavailable where it cannot be reached now.
+ */
+export async function openStoreReader(
+  config: Pick<Config, 'archive' | 's3ForcePathStyle' | 's3IdleMsMax'>,
+): Promise<StoreReader> {
+  if (config.archive.kind === 's3') {
+    const { openS3Reader } = await import('./s3.ts')
+    return openS3Reader(config.archive, config)
+  }
+  const { openDirectoryReader } = await import('./directory.ts')
+  return openDirectoryReader(config.archive)
 }
