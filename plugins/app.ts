@@ -24,6 +24,8 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     requestTimeout: config.requestMsMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
+    // A store that does not answer is waited for as long as its client says, and does not end the process.
+    pluginTimeout: 0,
     clientErrorHandler: answerClientError,
     http: {
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),

@@ -4,7 +4,7 @@ import type { ObjectStore } from '../store/store.ts'
 import type { DedupeIndex } from './dedupe-index.ts'
 import { IdSet, idDigest } from './id-set.ts'
 import { dayPrefixes, isObjectKey } from './object-key.ts'
-import { readEvents } from './object-reader.ts'
+import { isDamage, readEvents } from './object-reader.ts'
 
 /** Clocks of machines that receive events may differ by this from the one that archives. */
 const CLOCK_SKEW_MS_MAX = 60 * 60 * 1000
@@ -60,12 +60,6 @@ async function idsOf(store: ObjectStore, key: string, log: Logger): Promise<IdSe
     )
   }
   return ids
-}
-
-/** Whether the object itself is at fault, and not the way to it: bytes that do not unpack, or a line that is no JSON. */
-function isDamage(error: unknown): boolean {
-  const { code } = error as NodeJS.ErrnoException
-  return error instanceof SyntaxError || code?.startsWith('Z_') === true || code?.startsWith('ZSTD_') === true
 }
 
 function messageIdOf(line: string): string {

@@ -1,8 +1,9 @@
-import { hash } from 'node:crypto'
+import { hash, randomInt } from 'node:crypto'
 
 export const ID_BYTES = 16
 const CAPACITY_MIN = 1024
 const LOAD_MAX = 0.5
+const SEED = randomInt(2 ** 32)
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -51,8 +52,7 @@ export class IdSet {
   /** The slot that holds the digest, or the free one where it belongs. */
   #slotOf(digest: Buffer): number {
     const mask = this.#slots.length - 1
-    // The last bytes of a digest are random, also in a UUIDv7, whose first are its time.
-    let slot = digest.readUInt32LE(ID_BYTES - 4) & mask
+    let slot = slotHash(digest) & mask
     for (;;) {
       const index = this.#slots[slot] as number
       if (index === 0 || this.#isAt(index - 1, digest)) return slot
@@ -75,4 +75,14 @@ export class IdSet {
       this.#slots[this.#slotOf(digest)] = index + 1
     }
   }
+}
+
+/** All bytes count, and where they lead is not known outside: clients choose ids, and could choose ones that meet. */
+function slotHash(digest: Buffer): number {
+  let mixed = SEED
+  for (let at = 0; at < ID_BYTES; at += 4) {
+    mixed = Math.imul(mixed ^ digest.readUInt32LE(at), 0x9e3779b1)
+    mixed ^= mixed >>> 15
+  }
+  return mixed >>> 0
 }

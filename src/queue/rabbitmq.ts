@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel } from 'rabbitmq-client'
 import type { Config } from '../config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
@@ -17,6 +18,9 @@ export const EVENT_TYPE = 'frequency.event'
  * dead-lettered here at its first delivery, so the limit has nothing left to catch.
  */
 const DELIVERY_LIMIT = 1_000_000
+
+/** How long a start waits for a broker that says nothing. One that is away answers at once, with a refusal. */
+const FIRST_ANSWER_MS_MAX = 3_000
 
 export type RabbitmqConfig = Pick<Config, 'amqpQueue' | 'amqpPrefetch' | 'publishMsMax' | 'role'> & {
   readonly amqpUrl: string
@@ -87,8 +91,11 @@ class RabbitmqQueue implements Queue {
     return trouble === undefined ? undefined : `${this.description}: ${trouble}`
   }
 
-  firstAnswer(): Promise<void> {
-    return this.#link.firstAnswer()
+  /** Resolves when the broker has answered, or has not in time. @throws where it turns us away for good. */
+  async firstAnswer(): Promise<void> {
+    const answered = new AbortController()
+    const timeout = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
+    await Promise.race([this.#link.firstAnswer(), timeout]).finally(() => answered.abort())
   }
 
   publish(event: Event): Promise<Durability> {

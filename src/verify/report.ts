@@ -1,0 +1,120 @@
+import type { Duplicate, ObjectProblems, VerifyFindings } from './verifier.ts'
+
+/** What was verified, and what came of it. */
+export interface VerifyReport extends VerifyFindings {
+  /** The archive, in words. */
+  readonly archive: string
+  readonly from?: string
+  readonly to?: string
+  /**
+   * - clean: nothing is wrong.
+   * - findings: there are duplicates, unreadable objects or missing ids.
+   * - incomplete: objects could not be fetched, so what is in them is not known; there may be findings too.
+   */
+  readonly result: 'clean' | 'findings' | 'incomplete'
+  readonly seconds: number
+}
+
+export function resultOf(findings: VerifyFindings): VerifyReport['result'] {
+  const { unfetched, duplicates, unreadable, missing } = findings
+  if (unfetched.objects > 0) return 'incomplete'
+  return duplicates.events + unreadable.objects + (missing?.ids ?? 0) > 0 ? 'findings' : 'clean'
+}
+
+/** The report for a person. */
+export function inWords(report: VerifyReport): string {
+  const blocks = [
+    [`Archive: ${report.archive}`, ...rangeOf(report), `Read in ${report.seconds} s.`],
+    table(rowsOf(report)),
+    listed('Duplicates', report.duplicates.ids, report.duplicates.list.map(describeDuplicate)),
+    listed('Unreadable', report.unreadable.objects, report.unreadable.list.map(describeProblems)),
+    listed('Not fetched', report.unfetched.objects, report.unfetched.list.map(describeProblems)),
+    listed('Missing', report.missing?.ids ?? 0, report.missing?.list.map(id => [id]) ?? []),
+    [verdictOf(report)],
+  ]
+  return `${blocks
+    .filter(lines => lines.length > 0)
+    .map(lines => lines.join('\n'))
+    .join('\n\n')}\n`
+}
+
+type Row = readonly [name: string, count: number, remark: string]
+
+function rowsOf(report: VerifyReport): Row[] {
+  const { duplicates, unreadable, unfetched, missing } = report
+  const rows: Row[] = [
+    ['Objects', report.objects, ''],
+    ['Events', report.events, `${grouped(report.ids)} different ids`],
+    ['Duplicates', duplicates.events, duplicates.ids > 0 ? `of ${many(duplicates.ids, 'id')}` : ''],
+    ['Unreadable objects', unreadable.objects, badLinesOf(unreadable)],
+  ]
+  if (unfetched.objects > 0)
+    rows.push(['Objects not fetched', unfetched.objects, 'the store did not give them'])
+  if (missing !== undefined)
+    rows.push(['Missing ids', missing.ids, `of ${grouped(missing.asked)} that must be there`])
+  if (report.otherObjects > 0) rows.push(['Other objects', report.otherObjects, 'not of frequency, not read'])
+  return rows
+}
+
+function badLinesOf({ notJson, withoutMessageId, withoutReceivedAt }: VerifyReport['unreadable']): string {
+  const parts: string[] = []
+  if (notJson > 0) parts.push(`${many(notJson, 'line')} no JSON object`)
+  if (withoutMessageId > 0) parts.push(`${many(withoutMessageId, 'event')} without messageId`)
+  if (withoutReceivedAt > 0) parts.push(`${many(withoutReceivedAt, 'event')} without receivedAt`)
+  return parts.length > 0 ? `in them ${parts.join(', ')}` : ''
+}
+
+function table(rows: readonly Row[]): string[] {
+  const nameWidth = Math.max(...rows.map(([name]) => name.length))
+  const countWidth = Math.max(...rows.map(([, count]) => grouped(count).length))
+  return rows.map(([name, count, remark]) =>
+    `  ${name.padEnd(nameWidth)}  ${grouped(count).padStart(countWidth)}  ${remark}`.trimEnd(),
+  )
+}
+
+function listed(title: string, count: number, items: readonly string[][]): string[] {
+  if (count === 0) return []
+  const left = count - items.length
+  return [
+    `${title}:`,
+    ...items.flatMap(([first, ...more]) => [`  ${first}`, ...more.map(line => `    ${line}`)]),
+    ...(left > 0 ? [`  and ${grouped(left)} more (see --list)`] : []),
+  ]
+}
+
+function describeDuplicate({ messageId, events, objects }: Duplicate): string[] {
+  const known = objects.reduce((sum, object) => sum + object.events, 0)
+  return [
+    `${messageId}  ${grouped(events)} times`,
+    ...objects.map(object => `${grouped(object.events)} × ${object.key}`),
+    ...(events > known ? [`${grouped(events - known)} × other objects`] : []),
+  ]
+}
+
+function describeProblems({ key, problems }: ObjectProblems): string[] {
+  return [key, ...problems]
+}
+
+function rangeOf({ from, to }: VerifyReport): string[] {
+  if (from === undefined && to === undefined) return []
+  const ends = [from && `from ${from}:00`, to && `to ${to}:59`].filter(Boolean)
+  return [`Only partitions ${ends.join(' ')} UTC.`]
+}
+
+function verdictOf({ result, objects, unfetched }: VerifyReport): string {
+  if (result === 'incomplete')
+    return `INCOMPLETE: ${many(unfetched.objects, 'object')} could not be fetched. Run it again when the store is well.`
+  if (result === 'findings') return 'NOT CLEAN: see above.'
+  return objects === 0
+    ? 'CLEAN, but empty: there is no object of frequency here.'
+    : 'CLEAN: every object can be read, and every event is there once.'
+}
+
+function many(count: number, noun: string): string {
+  return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`
+}
+
+/** 1,234,567 */
+export function grouped(count: number): string {
+  return count.toLocaleString('en-US')
+}

@@ -1,0 +1,26 @@
+/** The smallest of all that it is offered, in order, and no more than so many. */
+export class Smallest<T> {
+  readonly items: T[] = []
+  readonly #max: number
+  readonly #compare: (a: T, b: T) => number
+
+  constructor(max: number, compare: (a: T, b: T) => number) {
+    this.#max = max
+    this.#compare = compare
+  }
+
+  /** Whether it is among the smallest so far. */
+  offer(item: T): boolean {
+    let low = 0
+    let high = this.items.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.#compare(this.items[middle] as T, item) <= 0) low = middle + 1
+      else high = middle
+    }
+    if (low >= this.#max) return false
+    this.items.splice(low, 0, item)
+    if (this.items.length > this.#max) this.items.pop()
+    return true
+  }
+}

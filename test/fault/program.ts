@@ -1,0 +1,149 @@
+/**
+ * One process of the built program, with a directory for its data, links of its own to its servers, and
+ * a log. It is killed, paused and started again on the same port.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { freePort } from '../services/ports.ts'
+import { hasExited, until } from '../services/wait.ts'
+import type { Link } from './link.ts'
+
+const START_MS_MAX = 60_000
+const STOP_MS_MAX = 45_000
+const KILL_MS_MAX = 10_000
+
+export interface ProgramOptions {
+  /** The built JavaScript file. */
+  readonly program: string
+  /** In which its data, its log and its pid file are. */
+  readonly dir: string
+  readonly name: string
+  readonly role: 'ingest' | 'archive'
+  readonly brokerLink: Link
+  /** Of an archiver. */
+  readonly storeLink?: Link | undefined
+  readonly env: NodeJS.ProcessEnv
+}
+
+export class Program {
+  readonly name: string
+  readonly role: 'ingest' | 'archive'
+  readonly brokerLink: Link
+  readonly storeLink: Link | undefined
+  readonly dataDir: string
+  readonly port: number
+  /** How it ended where nobody had asked it to, or otherwise than asked. */
+  readonly complaints: string[] = []
+  readonly #program: string
+  readonly #dir: string
+  readonly #env: NodeJS.ProcessEnv
+  #child: ChildProcess | undefined
+  #isEnding = false
+
+  static async create(options: ProgramOptions): Promise<Program> {
+    return new Program(options, await freePort())
+  }
+
+  constructor(options: ProgramOptions, port: number) {
+    this.name = options.name
+    this.role = options.role
+    this.brokerLink = options.brokerLink
+    this.storeLink = options.storeLink
+    this.dataDir = join(options.dir, options.name)
+    this.port = port
+    this.#program = options.program
+    this.#dir = options.dir
+    this.#env = options.env
+    mkdirSync(this.dataDir, { recursive: true })
+  }
+
+  /** @param env settings that hold until it ends */
+  start(env: NodeJS.ProcessEnv = {}): void {
+    const log = openSync(this.#logFile, 'a')
+    const child = spawn(process.execPath, ['--enable-source-maps', this.#program, 'serve'], {
+      cwd: this.#dir,
+      detached: true,
+      stdio: ['ignore', log, log],
+      env: { ...this.#env, ROLE: this.role, PORT: String(this.port), DATA_DIR: this.name, ...env },
+    })
+    closeSync(log)
+    writeFileSync(this.#pidFile, String(child.pid))
+    this.#child = child
+    this.#isEnding = false
+    child.once('exit', (code, signal) => {
+      rmSync(this.#pidFile, { force: true })
+      if (!this.#isEnding)
+        this.complaints.push(`${this.name} ended by itself: ${signal ?? `exit code ${code}`}`)
+    })
+  }
+
+  /** Resolves when it answers requests. */
+  async ready(): Promise<void> {
+    await until(`${this.name} answers`, START_MS_MAX, async () => this.isOver || (await this.#answers()))
+  }
+
+  get isOver(): boolean {
+    return this.#child === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null
+  }
+
+  async kill(): Promise<void> {
+    this.#isEnding = true
+    this.#child?.kill('SIGKILL')
+    if (!(await hasExited(this.#running, KILL_MS_MAX))) throw new Error(`${this.name} survived SIGKILL`)
+  }
+
+  /** Asks it to end, and complains where it does not do so in good order. */
+  async stop(): Promise<void> {
+    if (this.isOver) return
+    this.#isEnding = true
+    this.#child?.kill('SIGTERM')
+    if (!(await hasExited(this.#running, STOP_MS_MAX))) {
+      this.complaints.push(`${this.name} had not ended ${STOP_MS_MAX} ms after SIGTERM`)
+      await this.kill()
+    }
+    // 1 says that its shutdown was cut short, as it is while its servers are away.
+    const { exitCode, signalCode } = this.#running
+    if (signalCode === null && exitCode !== 0 && exitCode !== 1)
+      this.complaints.push(`${this.name} ended with code ${exitCode} after SIGTERM`)
+  }
+
+  pause(): void {
+    this.#child?.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#child?.kill('SIGCONT')
+  }
+
+  /** As if it were moved to another machine. It must not run. */
+  loseData(): void {
+    rmSync(this.dataDir, { recursive: true, force: true })
+    mkdirSync(this.dataDir)
+  }
+
+  get #running(): ChildProcess {
+    if (this.#child === undefined) throw new Error(`${this.name} was never started`)
+    return this.#child
+  }
+
+  get #pidFile(): string {
+    return join(this.#dir, `${this.name}.pid`)
+  }
+
+  get #logFile(): string {
+    return join(this.#dir, `${this.name}.log`)
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      const answer = await fetch(`http://127.0.0.1:${this.port}/healthz`, {
+        signal: AbortSignal.timeout(1_000),
+      })
+      await answer.arrayBuffer()
+      return answer.ok
+    } catch {
+      return false
+    }
+  }
+}

@@ -1,0 +1,34 @@
+/** The short form of `npm run test:fault`: a few rounds, another seed each time. */
+import { randomBytes } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { report } from './report.ts'
+import { type RunOptions, run } from './run.ts'
+
+const ROUNDS = 6
+
+t.setTimeout(420_000)
+
+t.test('what is acknowledged is archived once, whatever is killed', async t => {
+  const seed = randomBytes(4).toString('hex')
+  const options: RunOptions = {
+    program: fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),
+    seed,
+    rounds: ROUNDS,
+    brokers: 1,
+    ingests: 2,
+    archivers: 2,
+    rate: 300,
+    heartbeat: 2,
+    compression: 'gzip',
+    only: [],
+    keep: join(tmpdir(), `frequency-fault-${seed}`),
+    keepsAlways: false,
+    report: line => t.comment(line),
+  }
+  const outcome = await run(options)
+  t.comment(report(options, outcome))
+  t.same(outcome.findings, [], `npm run test:fault -- --seed ${seed} --rounds ${ROUNDS} --rate 300`)
+})
