@@ -13,6 +13,7 @@ import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
+import { assertIntact } from '../lmdb-file.ts'
 import type { Logger } from '../logger.ts'
 
 const PRESENT = Buffer.of(1)
@@ -138,6 +139,7 @@ export async function openDedupeIndex(path: string, config: DedupeConfig, log: L
     const lock = await lockOwn(own)
     if (lock === undefined) continue
     try {
+      await assertIntact(own)
       return new DedupeIndex(own, lock, config, log)
     } catch (error) {
       log.warn({ err: error }, 'The index of archived ids cannot be read: it is made anew from the archive.')

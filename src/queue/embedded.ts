@@ -14,6 +14,7 @@ import type { Config } from '../config.ts'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
+import { assertIntact } from '../lmdb-file.ts'
 import type { Logger } from '../logger.ts'
 import { DiskRoom } from './disk-usage.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
@@ -170,6 +171,7 @@ export async function openEmbeddedQueue(
   try {
     await mkdir(path, { recursive: true })
     lock = await lockDirectory(path)
+    await assertIntact(path)
     const disk = new DiskRoom(path)
     await disk.refresh()
     return new EmbeddedQueue(path, lock, disk, config, log)

@@ -69,7 +69,7 @@ class S3Store implements ObjectStore {
     await this.#explain(() => this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })))
   }
 
-  async put(key: string, body: Readable, isContested: () => boolean): Promise<void> {
+  async put(key: string, body: Readable, isContested = () => false): Promise<void> {
     const upload = new Upload({
       client: this.#client,
       params: {

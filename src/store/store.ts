@@ -22,7 +22,7 @@ export interface ObjectStore {
    * be the caller's own: an answer that was lost looks the same.
    * @throws StoreUnavailable otherwise. The object may have been stored nonetheless.
    */
-  put(key: string, body: Readable, isContested: () => boolean): Promise<void>
+  put(key: string, body: Readable, isContested?: () => boolean): Promise<void>
   /** @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
   /**

@@ -1,0 +1,315 @@
+/** What every queue promises, shown on the embedded queue and on RabbitMQ. */
+import { randomBytes } from 'node:crypto'
+import { type Test, test } from 'tap'
+import type { Durability, Queue } from '../../src/queue/queue.ts'
+import { openQueue } from '../../src/queue/queue.ts'
+import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
+import { brokerUrl, Inbox, uniqueQueueName } from '../queue-helper.ts'
+import { until } from '../services/wait.ts'
+
+const WAIT_MS_MAX = 10_000
+const KIB = 1024
+const MIB = 1024 * KIB
+
+interface Kind {
+  readonly name: string
+  readonly durability: Durability
+  /** The settings of a queue that is new, and goes with the test. */
+  settings(t: Test): Record<string, string>
+}
+
+const KINDS: readonly Kind[] = [
+  { name: 'embedded', durability: 'disk', settings: t => ({ DATA_DIR: temporaryDirectory(t) }) },
+  {
+    name: 'RabbitMQ',
+    durability: 'broker',
+    settings: t => ({ AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t), SPOOL: 'off' }),
+  },
+]
+
+for (const kind of KINDS) {
+  /** Opens a queue; with the settings of another test's queue, that one again. */
+  async function open(t: Test, settings: Record<string, string> = kind.settings(t)): Promise<Queue> {
+    const queue = await openQueue(configOf(settings), silent)
+    t.teardown(() => queue.close())
+    return queue
+  }
+
+  test(kind.name, async t => {
+    t.test('works from the start, and says what it is', async t => {
+      const queue = await open(t)
+      t.equal(queue.trouble, undefined)
+      t.match(queue.description, kind.name)
+      t.notMatch(queue.description, /guest/)
+    })
+
+    t.test('a publish says who vouches for it', async t => {
+      const queue = await open(t)
+      t.equal(await queue.publish(eventOf({ event: 'e' })), kind.durability)
+    })
+
+    t.test('events are delivered in the order in which they were published', async t => {
+      const queue = await open(t)
+      for (const event of numberedEvents(20)) await queue.publish(event)
+      const inbox = new Inbox(queue)
+      await inbox.receives(20)
+      await Promise.all(numberedEvents(500, 20).map(event => queue.publish(event)))
+      await inbox.receives(520)
+      t.same(inbox.numbers, range(520))
+      t.notOk(inbox.deliveries.some(({ redelivered }) => redelivered))
+      t.ok(inbox.deliveries.every(({ event }) => event !== undefined))
+    })
+
+    t.test('a body comes out as it went in', async t => {
+      const queue = await open(t)
+      const sizes = [1, 2, 131_063, 131_064, 131_065, 262_128, 300_000, MIB, 5 * MIB]
+      const bodies = [
+        Buffer.from(range(256)),
+        Buffer.from('{"id":9223372036854775807,"price":1.10,"😀":"\\ud83d\\ude00"}'),
+        ...sizes.map(size => randomBytes(size)),
+      ]
+      await Promise.all(bodies.map((body, i) => queue.publish({ messageId: `m${i}`, body })))
+      const inbox = new Inbox(queue)
+      await inbox.receives(bodies.length)
+      t.same(
+        inbox.deliveries.map(({ body }, i) => body.equals(bodies[i] as Buffer)),
+        bodies.map(() => true),
+      )
+    })
+
+    t.test('a messageId may be any text of up to 255 bytes, and used again', async t => {
+      const queue = await open(t)
+      const ids = ['m', 'é'.repeat(127), '\ud800', '\0', 'm', 'm']
+      await Promise.all(ids.map(messageId => queue.publish({ messageId, body: Buffer.from('{}') })))
+      const inbox = new Inbox(queue)
+      await inbox.receives(ids.length)
+      t.equal(inbox.deliveries.length, ids.length)
+    })
+
+    t.test('many publishes at once all arrive, each once', async t => {
+      const queue = await open(t)
+      const inbox = new Inbox(queue, (delivery, consumer) => consumer.ackThrough(delivery))
+      const confirmed = await Promise.all(numberedEvents(5_000).map(event => queue.publish(event)))
+      await inbox.receives(5_000)
+      t.same(inbox.numbers, range(5_000))
+      t.ok(confirmed.every(durability => durability === kind.durability))
+    })
+
+    t.test('what is not settled comes again after the consumer has stopped', async t => {
+      const queue = await open(t)
+      await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(10)
+      await first.consumer.stop()
+
+      const second = new Inbox(queue)
+      await second.receives(10)
+      t.same(second.numbers, range(10))
+      t.ok(second.deliveries.every(({ redelivered }) => redelivered))
+      await queue.publish(eventOf({ event: 'e', n: 10 }))
+      await second.receives(11)
+      t.equal(second.at(10).redelivered, false)
+    })
+
+    t.test('what is not settled comes again after the queue was closed', async t => {
+      const settings = kind.settings(t)
+      const queue = await open(t, settings)
+      await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(10)
+      await queue.close()
+
+      const second = new Inbox(await open(t, settings))
+      await second.receives(10)
+      t.same(second.numbers, range(10))
+      t.ok(second.deliveries.every(({ redelivered }) => redelivered))
+    })
+
+    t.test('an acknowledgement settles all deliveries up to its own, and no more', async t => {
+      const settings = kind.settings(t)
+      const queue = await open(t, settings)
+      await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(10)
+      first.consumer.ackThrough(first.at(3))
+      first.consumer.ackThrough(first.at(6))
+      await first.consumer.stop()
+
+      const second = new Inbox(queue)
+      await second.receives(3)
+      t.same(second.numbers, [7, 8, 9])
+      second.consumer.ackThrough(second.at(0))
+      await queue.close()
+
+      const third = new Inbox(await open(t, settings))
+      await third.receives(2)
+      t.same(third.numbers, [8, 9])
+    })
+
+    t.test('when all is acknowledged nothing comes again', async t => {
+      const settings = kind.settings(t)
+      const queue = await open(t, settings)
+      await Promise.all(numberedEvents(2_000).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(2_000)
+      first.consumer.ackThrough(first.at(-1))
+      await queue.close()
+
+      const again = await open(t, settings)
+      await again.publish(eventOf({ event: 'e', n: 2_000 }))
+      const second = new Inbox(again)
+      await second.receives(1)
+      t.same(second.numbers, [2_000])
+    })
+
+    t.test('what is dead does not come again, and the rest does', async t => {
+      const settings = kind.settings(t)
+      const queue = await open(t, settings)
+      await Promise.all(numberedEvents(6).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(6)
+      first.consumer.dead(first.at(0))
+      first.consumer.dead(first.at(3))
+      await first.consumer.stop()
+
+      const second = new Inbox(queue)
+      await second.receives(4)
+      t.same(second.numbers, [1, 2, 4, 5])
+      second.consumer.dead(second.at(1))
+      second.consumer.ackThrough(second.at(2))
+      await queue.close()
+
+      const third = new Inbox(await open(t, settings))
+      await third.receives(1)
+      t.same(third.numbers, [5])
+    })
+
+    t.test('no more than the prefetch is unsettled', async t => {
+      const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
+      await Promise.all(numberedEvents(40).map(event => queue.publish(event)))
+      const inbox = new Inbox(queue)
+      await inbox.receives(10)
+      await inbox.isQuiet()
+      t.same(inbox.numbers, range(10))
+
+      inbox.consumer.dead(inbox.at(1))
+      await inbox.receives(11)
+      inbox.consumer.ackThrough(inbox.at(4))
+      await inbox.receives(15)
+      await inbox.isQuiet()
+      t.same(inbox.numbers, range(15))
+      inbox.consumer.ackThrough(inbox.at(-1))
+      await inbox.receives(25)
+    })
+
+    t.test('a consumer that pauses holds a bounded part of what waits', async t => {
+      const queue = await open(t)
+      const body = randomBytes(256 * KIB)
+      await Promise.all(range(160).map(i => queue.publish({ messageId: `m${i}`, body })))
+      const inbox = new Inbox(queue, (_, consumer) => consumer.pause())
+      await inbox.receives(1)
+      await inbox.isQuiet()
+      t.ok(inbox.bytes < 4 * MIB, `${inbox.bytes} bytes`)
+
+      const held = inbox.deliveries.length
+      inbox.consumer.resume()
+      await inbox.receives(held + 1)
+      await inbox.isQuiet()
+      t.ok(inbox.bytes < 8 * MIB, `${inbox.bytes} bytes after it went on for a moment`)
+      await inbox.consumer.stop()
+
+      const rest = new Inbox(queue, (delivery, consumer) => consumer.ackThrough(delivery))
+      await rest.receives(160)
+      t.equal(rest.deliveries.length, 160)
+    })
+
+    t.test('a consumer may pause and resume at any time', async t => {
+      const queue = await open(t)
+      const inbox = new Inbox(queue)
+      inbox.consumer.pause()
+      inbox.consumer.pause()
+      await queue.publish(eventOf({ event: 'e', n: 0 }))
+      inbox.consumer.resume()
+      inbox.consumer.resume()
+      await inbox.receives(1)
+      inbox.consumer.pause()
+      inbox.consumer.ackThrough(inbox.at(0))
+      await Promise.all(numberedEvents(300, 1).map(event => queue.publish(event)))
+      inbox.consumer.resume()
+      await inbox.receives(301)
+      t.same(inbox.numbers, range(301))
+    })
+
+    t.test('a paused consumer can stop', async t => {
+      const queue = await open(t)
+      await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(10)
+      first.consumer.pause()
+      first.consumer.ackThrough(first.at(4))
+      await first.consumer.stop()
+      const second = new Inbox(queue)
+      await second.receives(5)
+      t.same(second.numbers, [5, 6, 7, 8, 9])
+    })
+
+    t.test('a consumer that has stopped gets nothing more', async t => {
+      const queue = await open(t)
+      const first = new Inbox(queue)
+      await queue.publish(eventOf({ event: 'e', n: 0 }))
+      await first.receives(1)
+      first.consumer.ackThrough(first.at(0))
+      await first.consumer.stop()
+      const count = first.deliveries.length
+      await Promise.all(numberedEvents(10, 1).map(event => queue.publish(event)))
+      const second = new Inbox(queue)
+      await second.receives(10)
+      t.same(second.numbers, range(11).slice(1))
+      t.equal(first.deliveries.length, count)
+    })
+
+    t.test('its depth is what waits to be delivered', async t => {
+      const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
+      const depthIs = (wanted: number) =>
+        until(`the depth is ${wanted}`, WAIT_MS_MAX, async () => (await queue.depth()) === wanted)
+      t.equal(await queue.depth(), 0)
+      await Promise.all(numberedEvents(25).map(event => queue.publish(event)))
+      await depthIs(25)
+      const inbox = new Inbox(queue)
+      await inbox.receives(10)
+      await depthIs(15)
+      inbox.consumer.ackThrough(inbox.at(4))
+      await inbox.receives(15)
+      await depthIs(10)
+      inbox.consumer.dead(inbox.at(6))
+      await inbox.receives(16)
+      await depthIs(9)
+      await inbox.consumer.stop()
+      await depthIs(19)
+    })
+
+    t.test('what is under way when it closes is kept, or refused', async t => {
+      const settings = kind.settings(t)
+      const queue = await open(t, settings)
+      const early = numberedEvents(300).map(event => queue.publish(event))
+      await early[10]
+      const late = numberedEvents(300, 300).map(event => queue.publish(event))
+      const [outcomes] = await Promise.all([Promise.allSettled([...early, ...late]), queue.close()])
+      const refusals = outcomes.flatMap(each => (each.status === 'rejected' ? [each.reason.code] : []))
+      t.ok(refusals.every(code => code === 'FRQ_QUEUE_UNAVAILABLE'))
+
+      const kept = range(600).filter(n => outcomes[n]?.status === 'fulfilled')
+      const inbox = new Inbox(await open(t, settings))
+      const missing = () => kept.filter(n => !inbox.numbers.includes(n))
+      await until('all that was taken is there', WAIT_MS_MAX, () => missing().length === 0)
+      t.same(missing(), [])
+    })
+
+    t.test('nothing can be published once it is closed, and it can be closed again', async t => {
+      const queue = await open(t)
+      await queue.close()
+      await t.rejects(queue.publish(eventOf({ event: 'e' })), { code: 'FRQ_QUEUE_UNAVAILABLE' })
+      await queue.close()
+    })
+  })
+}

@@ -1,0 +1,169 @@
+/** Each event once, in the cases that archivers of one queue can bring each other into. */
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { Archiver } from '../../src/archive/archiver.ts'
+import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
+import { openQueue, type Queue } from '../../src/queue/queue.ts'
+import { openStore } from '../../src/store/store.ts'
+import { configOf, eventOf, numberedEvents, numberOf, range, silent, temporaryDirectory } from '../helper.ts'
+import { brokerUrl, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { type S3RequestInfo, type S3Server, startS3Server } from '../services/s3-server.ts'
+import { until } from '../services/wait.ts'
+import { setEnvironment } from '../store-helper.ts'
+
+const WAIT_MS_MAX = 30_000
+const BUCKET = 'bucket'
+const LATE_MS = 4_000
+/** Large enough, and random enough, that a batch of ten is uploaded in parts. */
+const PART_OF_MIB = 1024 * 1024
+
+interface Fleet {
+  readonly server: S3Server
+  readonly settings: Record<string, string>
+}
+
+async function openFleet(t: Test): Promise<Fleet> {
+  const server = await startS3Server()
+  t.teardown(() => server.close())
+  server.createBucket(BUCKET)
+  setEnvironment(t, server.env())
+  const settings = {
+    AMQP_URL: brokerUrl(),
+    AMQP_QUEUE: uniqueQueueName(t),
+    ARCHIVE_URL: `s3://${BUCKET}/p`,
+    ARCHIVE_COMPRESSION: 'none',
+    S3_FORCE_PATH_STYLE: 'true',
+    BATCH_AGE_MS_MAX: '300',
+  }
+  return { server, settings }
+}
+
+/** An archiver on a machine of its own. */
+async function startArchiver(
+  t: Test,
+  settings: Record<string, string>,
+): Promise<{ queue: Queue; archiver: Archiver }> {
+  const config = configOf({ ...settings, ROLE: 'archive', DATA_DIR: temporaryDirectory(t) })
+  const queue = await openQueue(config, silent)
+  t.teardown(() => queue.close())
+  const store = await openStore(config)
+  t.teardown(() => store.close())
+  const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, silent)
+  t.teardown(() => index.close())
+  const archiver = new Archiver({ queue, store, index, config, log: silent })
+  t.teardown(() => archiver.stop())
+  archiver.start()
+  return { queue, archiver }
+}
+
+async function publish(queue: Queue, count: number, from = 0): Promise<void> {
+  await Promise.all(numberedEvents(count, from).map(event => queue.publish(event)))
+}
+
+function archived({ server }: Fleet): number[] {
+  const objects = [...server.objects(BUCKET)].filter(([key]) => key.startsWith('p/dt='))
+  return objects.flatMap(([, body]) => body.toString().split('\n').slice(0, -1).map(numberOf))
+}
+
+async function holdsOnce(t: Test, fleet: Fleet, count: number): Promise<void> {
+  await until(`${count} events are there`, WAIT_MS_MAX, () => new Set(archived(fleet)).size === count)
+  t.same(
+    archived(fleet).toSorted((a, b) => a - b),
+    range(count),
+  )
+}
+
+const isEvents = ({ key }: S3RequestInfo) => key.startsWith('p/dt=')
+
+test('an archiver that lost its connection, and writes on, loses against its successor', async t => {
+  const fleet = await openFleet(t)
+  const network = await openNetwork(t)
+  let writes = 0
+  fleet.server.fault(request => {
+    if (request.operation !== 'PutObject' || !isEvents(request)) return undefined
+    writes++
+    return writes === 1 ? { delayMs: LATE_MS } : undefined
+  })
+  const first = await startArchiver(t, { ...fleet.settings, AMQP_URL: network.url })
+  const { queue } = await startArchiver(t, fleet.settings)
+  await publish(queue, 100)
+  await until('the first writes', WAIT_MS_MAX, () => writes === 1)
+  await network.refuse()
+  network.cut()
+  await publish(queue, 50, 100)
+  await holdsOnce(t, fleet, 150)
+  // It waits for the write that is on its way, and hears that it has lost.
+  await first.archiver.stop()
+  await holdsOnce(t, fleet, 150)
+})
+
+test('an object whose answer was lost is not archived again', async t => {
+  const fleet = await openFleet(t)
+  fleet.server.fault(request =>
+    request.operation === 'PutObject' && isEvents(request) && request.count <= 4
+      ? { after: true, reset: true }
+      : undefined,
+  )
+  const { queue } = await startArchiver(t, fleet.settings)
+  await publish(queue, 100)
+  await holdsOnce(t, fleet, 100)
+  await publish(queue, 10, 100)
+  await holdsOnce(t, fleet, 110)
+})
+
+test('an upload in parts whose last answer was lost is not archived again', async t => {
+  const fleet = await openFleet(t)
+  fleet.server.fault(({ operation, count }) =>
+    operation === 'CompleteMultipartUpload' && count === 1 ? { after: true, reset: true } : undefined,
+  )
+  const { queue } = await startArchiver(t, fleet.settings)
+  const padding = 'x'.repeat(PART_OF_MIB)
+  await Promise.all(range(12).map(n => queue.publish(eventOf({ event: 'large', n, padding }))))
+  await holdsOnce(t, fleet, 12)
+  t.same(fleet.server.uploads(BUCKET), [], 'nothing of an upload is left')
+})
+
+test('an archiver on another machine does not archive again what it cannot know from its disk', async t => {
+  const fleet = await openFleet(t)
+  const network = await openNetwork(t)
+  const first = await startArchiver(t, { ...fleet.settings, AMQP_URL: network.url })
+  await publish(first.queue, 100)
+  await until('it is archived', WAIT_MS_MAX, () => archived(fleet).length === 100)
+  const { queue } = await startArchiver(t, fleet.settings)
+  // Whether the acknowledgement still gets through or not, each event is there once.
+  network.cut()
+  await network.refuse()
+  await publish(queue, 20, 100)
+  await holdsOnce(t, fleet, 120)
+})
+
+test('a client that sends an event again is archived once, by whomever', async t => {
+  const fleet = await openFleet(t)
+  const first = await startArchiver(t, fleet.settings)
+  const events = range(20).map(n =>
+    eventOf({ event: 'retried', n, messageId: `${fleet.settings.AMQP_QUEUE}-${n}` }),
+  )
+  for (const event of [...events, ...events]) await first.queue.publish(event)
+  await holdsOnce(t, fleet, 20)
+  await first.archiver.stop()
+  await first.queue.close()
+
+  const { queue } = await startArchiver(t, fleet.settings)
+  for (const event of events)
+    await queue.publish({
+      ...event,
+      body: eventOf({ event: 'retried', n: numberOf(event.body), messageId: event.messageId }).body,
+    })
+  await queue.publish(eventOf({ event: 'new', n: 20 }))
+  await holdsOnce(t, fleet, 21)
+  await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+})
+
+test('a store that ignores the condition is refused', async t => {
+  const fleet = await openFleet(t)
+  fleet.server.fault(({ operation, count }) =>
+    operation === 'PutObject' && count === 2 ? { status: 200 } : undefined,
+  )
+  const config = configOf({ ...fleet.settings, DATA_DIR: temporaryDirectory(t) })
+  await t.rejects(openStore(config), { code: 'FRQ_CONFIG_INVALID', message: /^ARCHIVE_URL: .*If-None-Match/ })
+})

@@ -1,0 +1,111 @@
+import { test } from 'tap'
+import { BodyInvalid } from '../../src/errors.ts'
+import { parseForm } from '../../src/form.ts'
+import { createRandom, range } from '../helper.ts'
+import { pick } from '../random-json.ts'
+
+const ROUNDS = 1_000
+const CHARACTERS = ['a', 'B', '7', ' ', '+', '%', '&', '=', ';', '"', '.', '\n', 'é', '日', '\u{1f600}']
+
+test('every value is a string', async t => {
+  t.same(parseForm('event=sent_a_message&user_id=007&n=1.10&yes=true&none=null'), {
+    event: 'sent_a_message',
+    user_id: '007',
+    n: '1.10',
+    yes: 'true',
+    none: 'null',
+  })
+})
+
+test('a form without fields is empty', async t => {
+  t.same(parseForm(''), {})
+})
+
+test('a name without a value has the empty one', async t => {
+  t.same(parseForm('event=e&flag&other='), { event: 'e', flag: '', other: '' })
+})
+
+test('a repeated name makes an array, in order', async t => {
+  t.same(parseForm('tag=b&tag=a&tag=b'), { tag: ['b', 'a', 'b'] })
+  t.same(parseForm('tags[]=one'), { tags: ['one'] })
+})
+
+test('brackets nest, escaped or not', async t => {
+  const wanted = { properties: { plan: 'pro', seats: { max: '5' } } }
+  t.same(parseForm('properties[plan]=pro&properties[seats][max]=5'), wanted)
+  t.same(parseForm('properties%5Bplan%5D=pro&properties%5bseats%5d%5bmax%5d=5'), wanted)
+})
+
+test('names of what objects inherit are names like others', async t => {
+  t.same(parseForm('hasOwnProperty=1&toString=2&constructor=3&a[valueOf]=4'), {
+    hasOwnProperty: '1',
+    toString: '2',
+    constructor: '3',
+    a: { valueOf: '4' },
+  })
+})
+
+test('names that would poison a prototype are refused, and named', async t => {
+  const names = [
+    '__proto__',
+    '__proto__[polluted]',
+    'a[__proto__]',
+    'a[b][__proto__][c]',
+    'constructor[prototype]',
+    'constructor[prototype][polluted]',
+    'a[constructor][prototype]',
+  ]
+  for (const name of names) {
+    for (const spelling of [name, encodeURIComponent(name), name.replaceAll('o', '%6f')]) {
+      t.throws(
+        () => parseForm(`event=e&${spelling}=1`),
+        {
+          constructor: BodyInvalid,
+          statusCode: 400,
+          message: `The field name ${JSON.stringify(name)} is not allowed.`,
+        },
+        spelling,
+      )
+    }
+  }
+  t.equal(({} as { polluted?: unknown }).polluted, undefined)
+})
+
+test('what would be too much is refused', async t => {
+  const fields = (count: number) =>
+    range(count)
+      .map(i => `f${i}=1`)
+      .join('&')
+  const repeated = (count: number) => Array(count).fill('a=1').join('&')
+  const nested = (depth: number) => `a${'[b]'.repeat(depth)}=1`
+  t.equal(Object.keys(parseForm(fields(1000))).length, 1000)
+  t.equal((parseForm(repeated(1000)).a as unknown[]).length, 1000)
+  t.doesNotThrow(() => parseForm(nested(20)))
+  for (const form of [fields(1001), repeated(1001), nested(21)]) {
+    t.throws(() => parseForm(form), {
+      code: 'FRQ_BODY_INVALID',
+      message: 'The form has more than 1000 fields, or nests deeper than 20.',
+    })
+  }
+})
+
+test('an index beyond what may come is refused, and makes no sparse array', async t => {
+  t.throws(() => parseForm('a[4294967294]=x'), { code: 'FRQ_BODY_INVALID' })
+})
+
+test('a broken escape does not lose the value', async t => {
+  t.same(parseForm('event=100%&b=%zz&c=%e9'), { event: '100%', b: '%zz', c: '%e9' })
+})
+
+test('what a browser encodes comes out as it went in', async t => {
+  const random = createRandom(3)
+  const text = () => Array.from({ length: 1 + random(8) }, () => pick(random, CHARACTERS)).join('')
+  const wrong: string[] = []
+  for (let round = 0; round < ROUNDS; round++) {
+    const fields = Object.fromEntries(range(random(5)).map(() => [text(), text()]))
+    const encoded = new URLSearchParams(fields).toString()
+    const isRight = JSON.stringify(parseForm(encoded)) === JSON.stringify(fields)
+    if (!isRight) wrong.push(encoded)
+  }
+  t.same(wrong, [])
+})

@@ -1,0 +1,40 @@
+import { test } from 'tap'
+import { IdSet, idDigest } from '../../src/archive/id-set.ts'
+import { elapsed, range } from '../helper.ts'
+
+const COUNT = 50_000
+const CHOSEN: Record<string, (n: number) => string> = {
+  'UUIDs that count up at their end': n => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`,
+  'UUIDs that differ at their beginning alone': n =>
+    `${n.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`,
+  words: n => `order-${n}`,
+}
+
+for (const [what, idOf] of Object.entries(CHOSEN)) {
+  test(`a set holds exactly what was put in, and does not grow slow: ${what}`, async t => {
+    const digests = range(COUNT).map(n => idDigest(idOf(n)))
+    const set = new IdSet()
+    const adding = async () => {
+      for (const digest of digests) set.add(digest)
+    }
+    const ms = await elapsed(adding())
+    t.equal(set.size, COUNT)
+    t.ok(digests.every(digest => set.has(digest)))
+    t.notOk(range(1_000).some(n => set.has(idDigest(`other-${n}`))))
+    t.same([...set].slice(0, 100), digests.slice(0, 100))
+    t.ok(ms < 10_000, 'where ids meet in one place this takes minutes')
+  })
+}
+
+test('an id that is there already is not added again', async t => {
+  const set = new IdSet()
+  t.ok(set.add(idDigest('a')))
+  t.notOk(set.add(idDigest('a')))
+  t.equal(set.size, 1)
+})
+
+test('ids that differ in anything have digests that differ', async t => {
+  const uuid = '01a20c50-e03a-77f7-a7ab-9ed5fad845a3'
+  const ids = [uuid, uuid.toUpperCase(), `${uuid} `, uuid.replaceAll('-', ''), '', 'a', 'A', 'ä', 'a\u0308']
+  t.equal(new Set(ids.map(id => idDigest(id).toString('hex'))).size, ids.length)
+})

@@ -1,0 +1,48 @@
+import { test } from 'tap'
+import { dayPrefixes, isObjectKey, objectKey } from '../../src/archive/object-key.ts'
+import { range } from '../helper.ts'
+
+const FIRST = Buffer.from('{"event":"first"}')
+
+test('a key is the partition, the time of the first event and its hash', async t => {
+  t.match(
+    objectKey('frequency', new Date('2026-11-24T13:05:07.123Z'), FIRST, '.ndjson.gz'),
+    /^frequency\/dt=2026-11-24\/hour=13\/batch_20261124T130507123Z_[0-9a-f]{8,}\.ndjson\.gz$/,
+  )
+})
+
+test('a key is in UTC', async t => {
+  const key = objectKey('p', new Date('2026-12-31T23:59:59.999-05:30'), FIRST, '.json')
+  t.match(key, /^p\/dt=2027-01-01\/hour=05\/batch_20270101T052959999Z_[0-9a-f]+\.json$/)
+})
+
+test('a prefix may have parts', async t => {
+  t.ok(objectKey('team a/web', new Date(), FIRST, '.ndjson').startsWith('team a/web/dt='))
+})
+
+test('batches that begin with the same event have the same key, and others have not', async t => {
+  const receivedAt = new Date()
+  const keyOf = (event: string) => objectKey('p', receivedAt, Buffer.from(event), '.ndjson')
+  t.equal(keyOf('{"n":1}'), keyOf('{"n":1}'))
+  t.equal(new Set(range(10_000).map(n => keyOf(`{"n":${n}}`))).size, 10_000)
+})
+
+test('keys of our making are told from others', async t => {
+  for (const extension of ['.ndjson', '.ndjson.gz', '.json.zst']) {
+    t.ok(isObjectKey(objectKey('some/prefix', new Date(), FIRST, extension)))
+  }
+  for (const key of ['p/_frequency/probe-1', 'p/dt=2026-11-24/hour=13/notes.txt', 'dt=2026-11-24', '']) {
+    t.notOk(isObjectKey(key), key)
+  }
+})
+
+test('the days between two moments have a prefix each, in UTC', async t => {
+  const days = dayPrefixes('p', new Date('2026-12-30T23:59:59.999Z'), new Date('2027-01-01T00:00:00.000Z'))
+  t.same(days, ['p/dt=2026-12-30/', 'p/dt=2026-12-31/', 'p/dt=2027-01-01/'])
+})
+
+test('keys sort by time', async t => {
+  const times = range(2_000).map(i => new Date(Date.UTC(2026, 10, 24, 22) + i * 61_001))
+  const keys = times.map(time => objectKey('p', time, FIRST, '.ndjson'))
+  t.same(keys, keys.toSorted())
+})

@@ -1,0 +1,282 @@
+/** What the S3 store does when S3 fails: answers, answers that are lost, silence, refusals. */
+import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Test, test } from 'tap'
+import { type ObjectStore, openStore } from '../../src/store/store.ts'
+import { configOf, elapsed, range, temporaryDirectory } from '../helper.ts'
+import { type S3Fault, type S3FaultFunction, type S3Server, startS3Server } from '../services/s3-server.ts'
+import { startTcpProxy } from '../services/tcp-proxy.ts'
+import { until } from '../services/wait.ts'
+import { bodyOf, chunksOf, getBytes, keysOf, putText, setEnvironment } from '../store-helper.ts'
+
+const QUIET_MS = 500
+const MIB = 1024 * 1024
+const WAIT_MS_MAX = 10_000
+/** So long that a busy machine is not taken for silence. */
+const IDLE_MS = 2_500
+const IDLE_MS_MIN = 300
+/** Four attempts at a part, then four at an abort, each with its idle time; and what lies between them. */
+const GIVE_UP_MS_MAX = 8 * IDLE_MS_MIN + 8_000
+const UNAVAILABLE = { code: 'FRQ_STORE_UNAVAILABLE', statusCode: 503 }
+const SETTINGS = {
+  ARCHIVE_URL: 's3://bucket/p',
+  S3_FORCE_PATH_STYLE: 'true',
+  S3_IDLE_MS_MAX: String(IDLE_MS),
+}
+
+async function startServer(t: Test): Promise<S3Server> {
+  const server = await startS3Server()
+  t.teardown(() => server.close())
+  server.createBucket('bucket')
+  setEnvironment(t, server.env())
+  return server
+}
+
+async function open(t: Test, settings: Record<string, string> = {}): Promise<ObjectStore> {
+  const store = await openStore(configOf({ ...SETTINGS, ...settings }))
+  t.teardown(() => store.close())
+  return store
+}
+
+async function openWithServer(t: Test): Promise<{ store: ObjectStore; server: S3Server }> {
+  const server = await startServer(t)
+  return { server, store: await open(t) }
+}
+
+/** The fault for requests of these operations, and for the first `times` of them only. */
+function faultOf(operations: string[], fault: S3Fault, times = Number.POSITIVE_INFINITY): S3FaultFunction {
+  let count = 0
+  return request => (operations.includes(request.operation) && count++ < times ? fault : undefined)
+}
+
+async function isWhole(store: ObjectStore, key: string, bytes: number): Promise<boolean> {
+  return (await getBytes(store, key)).equals(Buffer.concat([...chunksOf(bytes)]))
+}
+
+const PASSING: Record<string, S3Fault> = {
+  'a 500': { status: 500 },
+  'a 503': { status: 503 },
+  'a connection that is reset': { reset: true },
+  'an answer that is lost': { reset: true, after: true },
+  'a silence': { hang: true },
+}
+
+for (const [what, fault] of Object.entries(PASSING)) {
+  test(`${what} is got over: an upload of several parts`, async t => {
+    const { store, server } = await openWithServer(t)
+    server.fault(faultOf(['UploadPart'], fault, 1))
+    await store.put('p/large', bodyOf(12 * MIB))
+    t.ok(await isWhole(store, 'p/large', 12 * MIB))
+    t.equal(server.requests.filter(({ operation }) => operation === 'UploadPart').length, 4)
+    t.same(server.uploads('bucket'), [])
+  })
+
+  test(`${what} is got over: a small object`, async t => {
+    const { store, server } = await openWithServer(t)
+    server.fault(faultOf(['PutObject'], fault, 1))
+    await store.put('p/small', bodyOf(1_000))
+    t.ok(await isWhole(store, 'p/small', 1_000))
+  })
+}
+
+test('an error within a success is no success', async t => {
+  const { store, server } = await openWithServer(t)
+  server.fault(faultOf(['CompleteMultipartUpload'], { status: 200, code: 'InternalError' }, 1))
+  await store.put('p/once', bodyOf(6 * MIB))
+  t.ok(await isWhole(store, 'p/once', 6 * MIB))
+
+  server.fault(faultOf(['CompleteMultipartUpload'], { status: 200, code: 'InternalError' }))
+  await t.rejects(store.put('p/always', bodyOf(6 * MIB)), UNAVAILABLE)
+  t.same(await keysOf(store), ['p/once'])
+  await until('the upload is aborted', WAIT_MS_MAX, () => server.uploads('bucket').length === 0)
+})
+
+test('what does not pass leaves no object and no parts', async t => {
+  const { store, server } = await openWithServer(t)
+  const faults: Record<string, S3FaultFunction> = {
+    'the second part': ({ partNumber }) => (partNumber === 2 ? { status: 500 } : undefined),
+    'every part': faultOf(['UploadPart'], { status: 500 }),
+    'every part, denied': faultOf(['UploadPart'], { status: 403 }),
+    'every part, reset': faultOf(['UploadPart'], { reset: true }),
+    'the beginning': faultOf(['CreateMultipartUpload'], { status: 500 }),
+    'the end': faultOf(['CompleteMultipartUpload'], { status: 500 }),
+    'the bucket': () => ({ status: 404, code: 'NoSuchBucket' }),
+  }
+  for (const [what, fault] of Object.entries(faults)) {
+    server.fault(fault)
+    const body = bodyOf(30 * MIB)
+    await t.rejects(store.put('p/never', body), UNAVAILABLE, what)
+    t.ok(body.destroyed, `${what}: nobody reads the body any more`)
+    server.fault()
+    await until(`${what}: the upload is aborted`, WAIT_MS_MAX, () => server.uploads('bucket').length === 0)
+    t.same(await keysOf(store), [], what)
+  }
+  server.fault(faultOf(['PutObject'], { status: 500 }))
+  await t.rejects(putText(store, 'p/never', 'small'), UNAVAILABLE)
+  t.same(server.objects('bucket').size, 0)
+
+  server.fault()
+  await store.put('p/after', bodyOf(6 * MIB))
+  t.ok(await isWhole(store, 'p/after', 6 * MIB), 'and then it works again')
+})
+
+test('an answer to the end that is lost makes no half object', async t => {
+  const { store, server } = await openWithServer(t)
+  server.fault(faultOf(['CompleteMultipartUpload'], { reset: true, after: true }, 1))
+  await store.put('p/lost', bodyOf(6 * MIB)).catch(error => t.match(error, UNAVAILABLE))
+  server.fault()
+  t.ok(await isWhole(store, 'p/lost', 6 * MIB))
+  t.same(server.uploads('bucket'), [])
+})
+
+test('a server that falls silent is given up in time', async t => {
+  const server = await startServer(t)
+  const store = await open(t, { S3_IDLE_MS_MAX: String(IDLE_MS_MIN) })
+  for (const operation of ['UploadPart', 'CreateMultipartUpload', 'CompleteMultipartUpload']) {
+    server.fault(faultOf([operation], { hang: true }))
+    const ms = await elapsed(t.rejects(store.put('p/never', bodyOf(12 * MIB)), UNAVAILABLE, operation))
+    t.ok(ms < GIVE_UP_MS_MAX, `after ${Math.round(ms)} ms`)
+    await until('the upload is aborted', WAIT_MS_MAX, () => server.uploads('bucket').length === 0)
+  }
+  server.fault(() => ({ hang: true }))
+  const works: Record<string, () => Promise<unknown>> = {
+    'a small object': () => putText(store, 'p/never', 'small'),
+    'a get': () => store.get('p/1'),
+    'a list': () => keysOf(store),
+    'a check': () => store.check(),
+  }
+  for (const [what, work] of Object.entries(works)) {
+    const ms = await elapsed(t.rejects(async () => void (await work()), UNAVAILABLE, what))
+    t.ok(ms < GIVE_UP_MS_MAX, `after ${Math.round(ms)} ms`)
+  }
+  t.same(server.objects('bucket').size, 0)
+})
+
+test('a body is read no faster than it is stored', async t => {
+  const server = await startServer(t)
+  const store = await open(t)
+  server.fault(faultOf(['UploadPart'], { hang: true }))
+  const body = new PassThrough()
+  const rejected = t.rejects(store.put('p/stuck', body))
+  let written = 0
+  for (const chunk of chunksOf(200 * MIB)) {
+    written += chunk.length
+    if (body.write(chunk)) continue
+    const takesMore = await Promise.race([once(body, 'drain'), sleep(QUIET_MS, false)])
+    if (takesMore === false) break
+  }
+  t.ok(written < 32 * MIB, `${Math.round(written / MIB)} MiB taken while parts are stuck`)
+  server.fault()
+  body.destroy(new Error('given up'))
+  await rejected
+})
+
+test('a bucket that cannot be used is refused, in one line that says what to mend', async t => {
+  const server = await startServer(t)
+  const secret = 'hunter2'
+  const refused: [string, () => void, RegExp][] = [
+    ['no such bucket', () => setEnvironment(t, {}), /s3:\/\/other: the bucket does not exist/],
+    ['another region', () => server.fault(() => ({ status: 301 })), /another region: set AWS_REGION/],
+    ['a bad request', () => server.fault(() => ({ status: 400 })), /check AWS_REGION and the credentials/],
+    ['no access', () => server.fault(() => ({ status: 403 })), /access was refused/],
+    [
+      'unknown key',
+      () => {
+        server.fault()
+        setEnvironment(t, { AWS_ACCESS_KEY_ID: 'nobody', AWS_SECRET_ACCESS_KEY: secret })
+      },
+      /access was refused: check AWS_ACCESS_KEY_ID/,
+    ],
+  ]
+  for (const [what, prepare, message] of refused) {
+    prepare()
+    const url = what === 'no such bucket' ? 's3://other/p' : 's3://bucket/p'
+    const error = await open(t, { ARCHIVE_URL: url }).then(
+      () => new Error('not refused'),
+      reason => reason as Error,
+    )
+    t.match(error, { code: 'FRQ_CONFIG_INVALID', message }, what)
+    t.match(error.message, /^ARCHIVE_URL: s3:\/\/[^\r\n]+$/, what)
+    t.notMatch(`${error.stack}${JSON.stringify(error)}`, secret, what)
+  }
+})
+
+test('without credentials it says so', async t => {
+  await startServer(t)
+  const nowhere = temporaryDirectory(t)
+  setEnvironment(t, {
+    AWS_ACCESS_KEY_ID: '',
+    AWS_SECRET_ACCESS_KEY: '',
+    AWS_EC2_METADATA_DISABLED: 'true',
+    AWS_SHARED_CREDENTIALS_FILE: `${nowhere}/credentials`,
+    AWS_CONFIG_FILE: `${nowhere}/config`,
+  })
+  await t.rejects(open(t), {
+    code: 'FRQ_CONFIG_INVALID',
+    message: /^ARCHIVE_URL: s3:\/\/bucket: there are no credentials: set AWS_ACCESS_KEY_ID/,
+  })
+})
+
+test('a server that is not up yet is waited for', async t => {
+  const server = await startServer(t)
+  const proxy = await startTcpProxy({ port: Number(new URL(server.endpoint).port) })
+  t.teardown(() => proxy.close())
+  setEnvironment(t, { AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${proxy.port}` })
+  await proxy.refuse()
+  const store = await open(t)
+  await t.rejects(store.check(), { ...UNAVAILABLE, message: /^S3 cannot be used now: .*ECONNREFUSED/ })
+  await t.rejects(store.put('p/1', bodyOf(6 * MIB)), { ...UNAVAILABLE, message: /ECONNREFUSED/ })
+  await t.rejects(store.get('p/1'), UNAVAILABLE)
+  await t.rejects(keysOf(store), UNAVAILABLE)
+
+  await proxy.accept()
+  await store.check()
+  await putText(store, 'p/1', 'x')
+  t.same(await keysOf(store), ['p/1'])
+})
+
+test('a server that fails when it is opened is waited for', async t => {
+  const server = await startServer(t)
+  for (const fault of [{ status: 500 }, { status: 503 }, { hang: true }]) {
+    server.fault(() => fault)
+    const store = await open(t, { S3_IDLE_MS_MAX: String(IDLE_MS_MIN) })
+    await t.rejects(store.check(), UNAVAILABLE)
+    server.fault()
+    await until('it can be used', WAIT_MS_MAX, () =>
+      store.check().then(
+        () => true,
+        () => false,
+      ),
+    )
+  }
+})
+
+test('a bucket that goes away is told from one that fails', async t => {
+  const { store, server } = await openWithServer(t)
+  server.fault(() => ({ status: 404, code: 'NoSuchBucket' }))
+  await t.rejects(store.check(), { code: 'FRQ_CONFIG_INVALID', message: /does not exist/ })
+  await t.rejects(putText(store, 'p/1', 'x'), UNAVAILABLE)
+  server.fault()
+  await store.check()
+})
+
+test('an object that cannot be read is told from one that is not there', async t => {
+  const { store, server } = await openWithServer(t)
+  await putText(store, 'p/1', 'x')
+  await t.rejects(store.get('p/2'), { code: 'FRQ_OBJECT_NOT_FOUND' })
+  server.fault(faultOf(['GetObject'], { status: 500 }))
+  await t.rejects(store.get('p/1'), UNAVAILABLE)
+  server.fault(faultOf(['GetObject'], { status: 500 }, 2))
+  t.equal((await getBytes(store, 'p/1')).toString(), 'x')
+})
+
+test('a listing goes on past its first page', async t => {
+  const { store, server } = await openWithServer(t)
+  const keys = range(1_050).map(i => `p/${String(i).padStart(4, '0')}`)
+  const headers = { authorization: `AWS4-HMAC-SHA256 Credential=${server.accessKeyId}/` }
+  for (const key of keys)
+    await fetch(`${server.endpoint}/bucket/${key}`, { method: 'PUT', headers, body: 'x' })
+  t.same(await keysOf(store, 'p/'), keys)
+  t.equal(server.requests.filter(({ operation }) => operation === 'ListObjectsV2').length, 2)
+})
