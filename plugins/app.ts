@@ -32,6 +32,16 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
     },
   })
+  try {
+    await registerPlugins(app, config)
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+  return app
+}
+
+async function registerPlugins(app: FastifyInstance, config: Config): Promise<void> {
   const isArchiving = config.role !== 'ingest'
   const isIngesting = config.role !== 'archive'
 
@@ -42,5 +52,4 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   if (isArchiving) await app.register(archiver, config)
   if (isIngesting) await app.register(track)
   await app.register(health, config)
-  return app
 }

@@ -13,7 +13,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { DirectoryInUse, QueueUnavailable } from '../errors.ts'
+import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../errors.ts'
 import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
@@ -141,6 +141,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /**
+ * @param broker is closed with the queue, also where that cannot be opened
  * @param path holds a spool for each process, in directories that are numbers
  * @throws ConfigInvalid where none can be opened there.
  */
@@ -150,18 +151,33 @@ export async function openSpooledQueue(
   config: EmbeddedConfig,
   log: Logger,
 ): Promise<Queue> {
-  const own = { ...config, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }
-  const existing = await readdir(path).catch((): string[] => [])
   const spools: EmbeddedQueue[] = []
+  try {
+    await openSpools(path, { ...config, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }, log, spools)
+    const [own, ...left] = spools
+    if (own === undefined)
+      throw new ConfigInvalid(`DATA_DIR: ${SPOOLS_MAX} processes have a spool in ${path} already.`)
+    return new SpooledQueue(broker, own, left, log)
+  } catch (error) {
+    await Promise.all([broker, ...spools].map(queue => queue.close()))
+    throw error
+  }
+}
+
+/** Opens all that no other process has open, or makes one. */
+async function openSpools(
+  path: string,
+  config: EmbeddedConfig,
+  log: Logger,
+  spools: EmbeddedQueue[],
+): Promise<void> {
+  const existing = await readdir(path).catch((): string[] => [])
   for (let number = 0; number < SPOOLS_MAX; number++) {
     const isThere = existing.includes(String(number))
     if (!isThere && spools.length > 0) continue
-    const spool = await openUnlessInUse(join(path, String(number)), own, log)
+    const spool = await openUnlessInUse(join(path, String(number)), config, log)
     if (spool !== undefined) spools.push(spool)
   }
-  const [spool, ...left] = spools
-  if (spool === undefined) throw new DirectoryInUse(path)
-  return new SpooledQueue(broker, spool, left, log)
 }
 
 async function openUnlessInUse(
