@@ -84,6 +84,21 @@ function faultsOfArchiver(archiver: Program): Fault[] {
       },
     },
     {
+      // What it was writing is never written.
+      name: 'SIGKILL archiver, its bytes lost',
+      weight: 2,
+      on: [archiver, storeLink],
+      strike: async random => {
+        const resume = storeLink.stall()
+        await wait(random, [500, 4_000])
+        await archiver.kill()
+        storeLink.cut()
+        resume()
+        await wait(random, DOWN_MS)
+        startAgain(archiver, random)
+      },
+    },
+    {
       // Cut off from the broker, and not from the store.
       name: 'archiver cut off, writing on',
       weight: 2,
@@ -216,7 +231,7 @@ function rollingRestart(programs: readonly Program[]): Fault {
     strike: async random => {
       for (const program of programs) {
         await program.stop()
-        await startAgain(program, random)
+        startAgain(program, random)
         await program.ready()
       }
     },
@@ -226,13 +241,13 @@ function rollingRestart(programs: readonly Program[]): Fault {
 async function killed(program: Program, random: Random, down: Range = DOWN_MS): Promise<void> {
   await program.kill()
   await wait(random, down)
-  await startAgain(program, random)
+  startAgain(program, random)
 }
 
 async function stopped(program: Program, random: Random): Promise<void> {
   await program.stop()
   await wait(random, DOWN_MS)
-  await startAgain(program, random)
+  startAgain(program, random)
 }
 
 async function paused(program: Program, random: Random): Promise<void> {
@@ -242,7 +257,7 @@ async function paused(program: Program, random: Random): Promise<void> {
 }
 
 /** An archiver comes back with other settings, and sometimes on another machine. */
-async function startAgain(program: Program, random: Random): Promise<void> {
+function startAgain(program: Program, random: Random): void {
   if (program.role === 'archive' && random.chance(LOST_DATA_SHARE)) program.loseData()
   program.start(program.role === 'archive' ? batchSettings(random) : {})
 }

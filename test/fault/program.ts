@@ -9,7 +9,8 @@ import { freePort } from '../services/ports.ts'
 import { hasExited, until } from '../services/wait.ts'
 import type { Link } from './link.ts'
 
-const START_MS_MAX = 60_000
+const START_MS_MAX = 120_000
+const ANSWER_MS_MAX = 5_000
 const STOP_MS_MAX = 45_000
 const KILL_MS_MAX = 10_000
 
@@ -138,7 +139,7 @@ export class Program {
   async #answers(): Promise<boolean> {
     try {
       const answer = await fetch(`http://127.0.0.1:${this.port}/healthz`, {
-        signal: AbortSignal.timeout(1_000),
+        signal: AbortSignal.timeout(ANSWER_MS_MAX),
       })
       await answer.arrayBuffer()
       return answer.ok

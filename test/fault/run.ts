@@ -78,8 +78,7 @@ class Run {
     for (let round = 1; round <= this.#options.rounds; round++) await this.#playRound(round, faults)
     await this.#load.stop()
     this.#report('the load has ended: waiting until all is archived')
-    const leftOver = await this.#drain()
-    await Promise.all(this.#stage.programs.map(program => program.stop()))
+    const leftOver = await this.#drainAndStop()
     const { dead } = await this.#stage.queued()
     const verdict = await audit(this.#stage.store, this.#ledger)
     const findings = [...leftOver, ...this.#findings(verdict, dead)]
@@ -115,9 +114,21 @@ class Run {
     this.#struck.set(fault.name, (this.#struck.get(fault.name) ?? 0) + 1)
   }
 
-  /** Resolves to what still waits when its time is up. */
-  async #drain(): Promise<string[]> {
+  /** Resolves, when all is archived and no process runs any more, to what still waits when time is up. */
+  async #drainAndStop(): Promise<string[]> {
     const deadline = performance.now() + DRAIN_MS_MAX
+    for (;;) {
+      const leftOver = await this.#drain(deadline)
+      await Promise.all(this.#stage.programs.map(program => program.stop()))
+      const { events } = await this.#stage.queued()
+      if (events === 0 || leftOver.length > 0) return leftOver
+      // What an archiver held, and gave back because it was not given the time to archive it.
+      this.#report(`${events} events came back to the queue`)
+      await this.#begin()
+    }
+  }
+
+  async #drain(deadline: number): Promise<string[]> {
     let waiting = ''
     for (let emptyPolls = 0; emptyPolls < DRAINED_POLLS; ) {
       if (performance.now() > deadline) return [`not archived within ${DRAIN_MS_MAX} ms: ${waiting}`]
