@@ -125,6 +125,11 @@ export function receivedAtOf(body: Buffer): Date {
   return new Date(body.toString('latin1', end - RECEIVED_AT_LENGTH, end))
 }
 
+/** Whether two stamped events were received at most so far apart. */
+export function isReceivedWithin(ms: number, one: Buffer, other: Buffer): boolean {
+  return Math.abs(receivedAtOf(one).getTime() - receivedAtOf(other).getTime()) <= ms
+}
+
 /**
  * A message that another program put on the queue, made an event like ours; undefined where it is no
  * JSON object and so cannot be archived. What it says of `receivedAt` and `messageId` is believed.

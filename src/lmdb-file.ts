@@ -1,5 +1,4 @@
 import { type FileHandle, open } from 'node:fs/promises'
-import { join } from 'node:path'
 
 /**
  * Where the meta pages of an LMDB file have what is looked at here. LMDB maps its file into memory and
@@ -14,11 +13,10 @@ const MAGIC = 0xbeefc0de
 const PAGE_BYTES_DEFAULT = 4096
 
 /**
- * @param directory of an LMDB environment; one that has no file yet is intact
+ * @param path of an LMDB file; one that is not there yet is intact
  * @throws Error that says what is wrong with its file, in words.
  */
-export async function assertIntact(directory: string): Promise<void> {
-  const path = join(directory, 'data.mdb')
+export async function assertIntact(path: string): Promise<void> {
   const file = await open(path).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error

@@ -139,7 +139,7 @@ export async function openDedupeIndex(path: string, config: DedupeConfig, log: L
     const lock = await lockOwn(own)
     if (lock === undefined) continue
     try {
-      await assertIntact(own)
+      await assertIntact(join(own, 'data.mdb'))
       return new DedupeIndex(own, lock, config, log)
     } catch (error) {
       log.warn({ err: error }, 'The index of archived ids cannot be read: it is made anew from the archive.')

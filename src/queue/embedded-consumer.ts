@@ -1,12 +1,13 @@
+import type { Event } from '../event.ts'
 import type { Logger } from '../logger.ts'
-import { type EmbeddedTables, SETTLED_KEY } from './embedded.ts'
-import { decodeRecord } from './event-record.ts'
+import type { DiskLog } from './disk-log.ts'
+import { decodeRecord, encodeRecord } from './event-record.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 
 const READ_EVENTS_MAX = 256
-const REMOVE_EVENTS_MAX = 10_000
 
 interface EmbeddedDelivery extends Delivery {
+  readonly event: Event
   readonly key: number
   /** Counts this consumer's deliveries from 1. */
   readonly ordinal: number
@@ -16,15 +17,13 @@ interface EmbeddedConsumerOptions {
   readonly handler: DeliveryHandler
   readonly log: Logger
   readonly prefetch: number
-  /** All keys up to it are settled. */
-  readonly settledKey: number
   /** Keys up to it may have been handed out before. */
   readonly handedOutKey: number
   stopped(cursor: number): void
 }
 
 export class EmbeddedConsumer implements Consumer {
-  readonly #tables: EmbeddedTables
+  readonly #events: DiskLog
   readonly #options: EmbeddedConsumerOptions
   #cursor: number
   #delivered = 0
@@ -36,11 +35,10 @@ export class EmbeddedConsumer implements Consumer {
   #isPumpDue = false
   #settling: Promise<unknown> = Promise.resolve()
 
-  constructor(tables: EmbeddedTables, options: EmbeddedConsumerOptions) {
-    this.#tables = tables
+  constructor(events: DiskLog, options: EmbeddedConsumerOptions) {
+    this.#events = events
     this.#options = options
-    this.#cursor = options.settledKey
-    this.#settling = this.#removeThrough(options.settledKey)
+    this.#cursor = events.dropped
     this.wake()
   }
 
@@ -59,17 +57,16 @@ export class EmbeddedConsumer implements Consumer {
 
   ackThrough(delivery: Delivery): void {
     const { key, ordinal } = delivery as EmbeddedDelivery
+    const before = this.inFlight
     this.#acked = ordinal
     for (const each of this.#deadAhead) if (each <= ordinal) this.#deadAhead.delete(each)
-    const settled = this.#tables.settled.put(SETTLED_KEY, key)
-    this.#settle(settled.then(() => this.#removeThrough(key)))
+    this.#settle(this.#events.dropThrough(key, before - this.inFlight))
   }
 
   dead(delivery: Delivery): void {
-    const { key, ordinal, body } = delivery as EmbeddedDelivery
+    const { key, ordinal, event } = delivery as EmbeddedDelivery
     this.#deadAhead.add(ordinal)
-    // Writes that begin in one turn of the event loop are one transaction.
-    this.#settle(Promise.all([this.#tables.dead.put(key, body), this.#tables.events.remove(key)]))
+    this.#settle(this.#events.setAside(key, encodeRecord(event)))
   }
 
   pause(): void {
@@ -88,35 +85,27 @@ export class EmbeddedConsumer implements Consumer {
     this.#options.stopped(this.#cursor)
   }
 
-  #settle(written: Promise<unknown>): void {
-    this.#settling = Promise.all([this.#settling, written]).catch(error =>
+  #settle(settled: Promise<void>): void {
+    this.#settling = Promise.all([this.#settling, settled]).catch(error =>
       this.#options.log.error(
         { err: error },
-        'What is archived could not be removed from the queue; it is when it next starts.',
+        'What was settled could not be noted: it will be delivered again.',
       ),
     )
     this.wake()
   }
 
-  async #removeThrough(key: number): Promise<void> {
-    let keys: number[]
-    do {
-      keys = [...this.#tables.events.getKeys({ end: key + 1, limit: REMOVE_EVENTS_MAX })]
-      await Promise.all(keys.map(each => this.#tables.events.remove(each)))
-    } while (keys.length === REMOVE_EVENTS_MAX)
-  }
-
   #pump(): void {
-    const room = Math.min(READ_EVENTS_MAX, this.#options.prefetch - this.inFlight)
+    let room = Math.min(READ_EVENTS_MAX, this.#options.prefetch - this.inFlight)
     if (this.#isPaused || this.#isStopping || room <= 0) return
-    let count = 0
-    for (const { key, value } of this.#tables.events.getRange({ start: this.#cursor + 1, limit: room })) {
-      count++
+    for (const { key, value } of this.#events.read(this.#cursor)) {
       this.#cursor = key
       this.#options.handler.delivery(this.#deliveryOf(key, value))
       if (this.#isPaused || this.#isStopping) return
+      if (--room > 0) continue
+      this.wake()
+      return
     }
-    if (count === room) this.wake()
   }
 
   #deliveryOf(key: number, record: Buffer): EmbeddedDelivery {

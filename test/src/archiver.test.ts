@@ -10,7 +10,13 @@ import { Archiver } from '../../src/archive/archiver.ts'
 import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
 import { createDecompressor } from '../../src/archive/format.ts'
 import type { Event } from '../../src/event.ts'
-import { openQueue, type Queue } from '../../src/queue/queue.ts'
+import {
+  type Consumer,
+  type DeliveryHandler,
+  type Durability,
+  openQueue,
+  type Queue,
+} from '../../src/queue/queue.ts'
 import { type ObjectStore, openStore } from '../../src/store/store.ts'
 import {
   configOf,
@@ -40,15 +46,65 @@ interface ArchivedObject {
   readonly numbers: number[]
 }
 
+/** A queue, and whether its consumer is paused at the moment. */
+class WatchedQueue implements Queue {
+  isPaused = false
+  readonly #queue: Queue
+
+  constructor(queue: Queue) {
+    this.#queue = queue
+  }
+
+  get description(): string {
+    return this.#queue.description
+  }
+
+  get trouble(): string | undefined {
+    return this.#queue.trouble
+  }
+
+  publish(event: Event): Promise<Durability> {
+    return this.#queue.publish(event)
+  }
+
+  consume(handler: DeliveryHandler): Consumer {
+    const consumer = this.#queue.consume(handler)
+    const pauseOrResume = (isPaused: boolean) => {
+      this.isPaused = isPaused
+      if (isPaused) consumer.pause()
+      else consumer.resume()
+    }
+    return {
+      ackThrough: delivery => consumer.ackThrough(delivery),
+      dead: delivery => consumer.dead(delivery),
+      pause: () => pauseOrResume(true),
+      resume: () => pauseOrResume(false),
+      stop: () => consumer.stop(),
+    }
+  }
+
+  depth(): Promise<number> {
+    return this.#queue.depth()
+  }
+
+  close(): Promise<void> {
+    return this.#queue.close()
+  }
+}
+
 class Archive {
-  readonly queue: Queue
+  readonly queue: WatchedQueue
   readonly store: ObjectStore
   readonly archiver: Archiver
 
-  constructor(queue: Queue, store: ObjectStore, archiver: Archiver) {
+  constructor(queue: WatchedQueue, store: ObjectStore, archiver: Archiver) {
     this.queue = queue
     this.store = store
     this.archiver = archiver
+  }
+
+  get isPaused(): boolean {
+    return this.queue.isPaused
   }
 
   publish(events: Event[]): Promise<unknown> {
@@ -89,6 +145,19 @@ class Archive {
     })
   }
 
+  /** Resolves when no more is taken from the queue, to how much waits there. */
+  async takesNoMore(): Promise<number> {
+    let depth = -1
+    let quietPolls = 0
+    await until('no more is taken', WAIT_MS_MAX, async () => {
+      const now = await this.queue.depth()
+      quietPolls = now === depth ? quietPolls + 1 : 0
+      depth = now
+      return quietPolls > QUIET_POLLS
+    })
+    return depth
+  }
+
   async #read(key: string): Promise<ArchivedObject> {
     const content = await text((await this.store.get(key)).pipe(createDecompressor(key)))
     const events = key.includes('.ndjson')
@@ -109,7 +178,7 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
     BATCH_AGE_MS_MAX: HOUR_MS,
   }
   const config = configOf({ ...defaults, AMQP_ACK_TIMEOUT_MS: '10000000', ...env })
-  const queue = await openQueue(config, silent)
+  const queue = new WatchedQueue(await openQueue(config, silent))
   t.teardown(() => queue.close())
   const store = await openStore(config)
   t.teardown(() => store.close())
@@ -323,14 +392,7 @@ test('only so many batches are on their way, and the rest stays in the queue', a
   server.fault(({ operation }) => (/^(PutObject|UploadPart)$/.test(operation) ? { hang: true } : undefined))
   const body = Buffer.alloc(256 * KIB, 'x')
   await archive.publish(range(160).map(i => ({ messageId: `m${i}`, body })))
-  let depth = -1
-  let quietPolls = 0
-  await until('no more is taken', WAIT_MS_MAX, async () => {
-    const now = await archive.queue.depth()
-    quietPolls = now === depth ? quietPolls + 1 : 0
-    depth = now
-    return quietPolls > QUIET_POLLS
-  })
+  const depth = await archive.takesNoMore()
   t.ok(depth > 60, `${depth} of 160 still wait`)
   const held = liveBufferBytes() - before
   t.ok(held < 30 * MIB, `${Math.round(held / MIB)} MiB of 40 are held`)
@@ -474,4 +536,27 @@ test('a connection that is lost costs no event, and archives none twice', async 
     objects.map(({ numbers }) => numbers),
     [range(100), range(200).slice(100)],
   )
+})
+
+test('a connection that is lost while the store is stuck does not stop it for good', async t => {
+  const { server, settings } = await startFailingS3(t)
+  const archive = await open(t, {
+    ...settings,
+    // A consumer that is held up reads no heartbeats, and takes the connection for lost.
+    AMQP_URL: `${brokerUrl()}?heartbeat=1`,
+    AMQP_QUEUE: uniqueQueueName(t),
+    BATCH_EVENTS_MAX: '100',
+  })
+  server.fault(({ operation }) => (operation === 'UploadPart' ? { hang: true } : undefined))
+  const filler = 'x'.repeat(256 * KIB)
+  await archive.publish(range(100).map(n => eventOf({ event: 'e', n, filler })))
+  await until('it holds the queue up', WAIT_MS_MAX, () => archive.isPaused)
+  await until('the connection is lost', WAIT_MS_MAX, () => archive.queue.trouble !== undefined)
+  server.fault()
+  const objects = await archive.holds(1)
+  t.same(
+    objects.map(({ numbers }) => numbers),
+    [range(100)],
+  )
+  t.equal(archive.queue.trouble, undefined)
 })

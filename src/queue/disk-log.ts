@@ -1,0 +1,350 @@
+/**
+ * A log on local disk, for one process: bodies are appended with numbers that count up, are read in
+ * that order, and are dropped from the front.
+ *
+ * It is cut into segments, each an LMDB file named after the first number in it. A segment is written in
+ * one life of the process, until it is full; then the next one is begun. Only the segment that is written
+ * and the one that is read are open: LMDB maps a file into memory, and what was touched of it counts as
+ * memory of this process until it is closed. A segment is deleted when all of it is dropped, which gives
+ * its disk space back. How far the log is dropped is one number, in `data.mdb`; what was set aside is
+ * there too, and is not read any more.
+ */
+
+import { readdirSync, rmSync, statSync } from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { assertIntact } from '../lmdb-file.ts'
+
+/** What a segment maps before it grows: address space, which takes no memory by itself. */
+const MAP_BYTES = 64 * 1024 * 1024
+const PAGE_BYTES = 4096
+/** LMDB gives pages of their own to values larger than about half of one. */
+const INLINE_BYTES_MAX = 2000
+const ENTRY_BYTES = 24
+const NAME = /^(\d{16})\.mdb$/
+
+export interface LogEntry {
+  readonly key: number
+  readonly value: Buffer
+}
+
+export interface DiskLogOptions {
+  readonly path: string
+  /** Size at which a segment is full. */
+  readonly segmentBytes: number
+}
+
+class Segment {
+  readonly firstKey: number
+  readonly path: string
+  /** Resolves when the directory's entry for it is on disk. */
+  named: Promise<void> = Promise.resolve()
+  /** On disk; an estimate while it is written. */
+  bytes: number
+  /** Appends that are not on disk yet. */
+  pending = 0
+  /** Set while its file is being closed. */
+  closing: Promise<void> | undefined
+  #env: RootDatabase<Buffer, number> | undefined
+
+  constructor(path: string, firstKey: number, bytes: number) {
+    this.path = path
+    this.firstKey = firstKey
+    this.bytes = bytes
+  }
+
+  get isOpen(): boolean {
+    return this.#env !== undefined
+  }
+
+  /** The open file. */
+  get env(): RootDatabase<Buffer, number> {
+    return this.open()
+  }
+
+  /** Creates the file if need be. @throws what LMDB says where it cannot */
+  open(): RootDatabase<Buffer, number> {
+    this.#env ??= open({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
+    return this.#env
+  }
+
+  close(): Promise<void> {
+    const env = this.#env
+    if (env === undefined) return this.closing ?? Promise.resolve()
+    this.#env = undefined
+    this.closing = env.close().finally(() => {
+      this.closing = undefined
+    })
+    return this.closing
+  }
+
+  async delete(): Promise<void> {
+    await this.close()
+    rmSync(this.path, { force: true })
+    rmSync(`${this.path}-lock`, { force: true })
+  }
+}
+
+export class DiskLog {
+  /** Called when there may be something to read that was not there before. */
+  readable: () => void = ignore
+  readonly #options: DiskLogOptions
+  readonly #root: RootDatabase
+  readonly #state: Database<number, string>
+  readonly #aside: Database<Buffer, number>
+  /** Numbers that were set aside, and that are not dropped yet. */
+  readonly #skipped: Set<number>
+  /** In the order of their numbers. */
+  readonly #segments: Segment[] = []
+  /** The last segment, while it is written. */
+  #tail: Segment | undefined
+  #read: Segment | undefined
+  #dropped: number
+  #nextKey: number
+  #length = 0
+  #bytes = 0
+  #tidying: Promise<unknown> = Promise.resolve()
+  #isTidyDue = false
+  #isClosed = false
+  /** Appends that are not on disk yet, and what is called when there are none. */
+  #pending = 0
+  #drained = ignore
+  readonly #toHear = new Set<RootDatabase>()
+
+  /** @throws what LMDB says of files that it cannot open or create. */
+  static async open(options: DiskLogOptions): Promise<DiskLog> {
+    await assertIntact(join(options.path, 'data.mdb'))
+    const log = new DiskLog(options)
+    try {
+      await log.#findSegments()
+    } catch (error) {
+      await log.close()
+      throw error
+    }
+    return log
+  }
+
+  private constructor(options: DiskLogOptions) {
+    this.#options = options
+    this.#root = open({ path: options.path, encoding: 'binary', maxDbs: 4 })
+    this.#state = this.#root.openDB({ name: 'state', encoding: 'json' })
+    this.#aside = this.#root.openDB({ name: 'dead', encoding: 'binary' })
+    this.#dropped = this.#state.get('dropped') ?? 0
+    this.#skipped = new Set(this.#aside.getKeys({ start: this.#dropped + 1 }))
+    this.#nextKey = 1 + Math.max(this.#dropped, lastKey(this.#aside))
+  }
+
+  /** The number that the next append gets. */
+  get nextKey(): number {
+    return this.#nextKey
+  }
+
+  /** All up to this number is dropped. */
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  /** How many entries are neither dropped nor set aside. */
+  get length(): number {
+    return this.#length
+  }
+
+  /** What it takes on disk, about. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /**
+   * Resolves when the body is on disk (fdatasync); appends of the same moment share a transaction.
+   *
+   * @throws what the disk says
+   */
+  async append(body: Buffer): Promise<void> {
+    const segment = this.#segmentToWrite()
+    const { env } = segment
+    const bytes = bytesOnDisk(body)
+    this.#account(segment, bytes, 1)
+    try {
+      const committed = env.put(this.#nextKey++, body)
+      this.#hearCommit(env)
+      await committed
+      this.#length++
+      await env.flushed
+      await segment.named
+      this.#account(segment, 0, -1)
+    } catch (error) {
+      this.#account(segment, -bytes, -1)
+      throw error
+    }
+    this.#tidyLater()
+    this.readable()
+  }
+
+  /**
+   * What stands behind the number `after`. To be read on in the same turn of the event loop; when it ends,
+   * `readable` is called once there is more.
+   */
+  *read(after: number): Generator<LogEntry> {
+    let from = Math.max(after, this.#dropped) + 1
+    for (let segment = this.#segmentOf(from); segment !== undefined; segment = this.#segmentOf(from)) {
+      if (segment.closing !== undefined) return
+      this.#read = segment
+      // Asked before it is read: what is still being appended to it must not be passed over.
+      const next = segment.pending === 0 ? this.#segments[this.#segments.indexOf(segment) + 1] : undefined
+      for (const entry of segment.env.getRange({ start: from })) {
+        if (!this.#skipped.has(entry.key)) yield entry
+      }
+      if (next === undefined) return
+      from = next.firstKey
+      this.#tidyLater()
+    }
+  }
+
+  /** Drops all up to a number, of which `count` were neither dropped nor set aside before. */
+  async dropThrough(key: number, count: number): Promise<void> {
+    this.#dropped = key
+    this.#length -= count
+    for (const each of this.#skipped) if (each <= key) this.#skipped.delete(each)
+    const committed = this.#state.put('dropped', key)
+    this.#hearCommit(this.#root)
+    this.#tidyLater()
+    await committed
+  }
+
+  /** Keeps an entry apart, where it is not read any more. */
+  async setAside(key: number, body: Buffer): Promise<void> {
+    this.#skipped.add(key)
+    this.#length--
+    const committed = this.#aside.put(key, body)
+    this.#hearCommit(this.#root)
+    await committed
+  }
+
+  /** Resolves when all that was begun is on disk. */
+  async close(): Promise<void> {
+    if (this.#pending > 0) await new Promise<void>(resolve => (this.#drained = resolve))
+    this.#isClosed = true
+    await this.#tidying
+    await Promise.all([this.#root.close(), ...this.#segments.map(segment => segment.close())])
+  }
+
+  /** What was written in earlier lives. */
+  async #findSegments(): Promise<void> {
+    const names = readdirSync(this.#options.path).filter(name => NAME.test(name))
+    for (const name of names.sort()) {
+      const path = join(this.#options.path, name)
+      await assertIntact(path)
+      const segment = new Segment(path, Number(NAME.exec(name)?.[1]), statSync(path).size)
+      const count = segment.env.getKeysCount({ start: this.#dropped + 1 })
+      this.#nextKey = Math.max(this.#nextKey, 1 + lastKey(segment.env))
+      if (count === 0) {
+        await segment.delete()
+      } else {
+        await segment.close()
+        this.#length += count
+        this.#bytes += segment.bytes
+        this.#segments.push(segment)
+      }
+    }
+    this.#length -= this.#skipped.size
+  }
+
+  #segmentToWrite(): Segment {
+    const isFull = this.#tail !== undefined && this.#tail.bytes >= this.#options.segmentBytes
+    if (this.#tail !== undefined && !isFull) return this.#tail
+    const path = join(this.#options.path, `${String(this.#nextKey).padStart(16, '0')}.mdb`)
+    const segment = new Segment(path, this.#nextKey, 0)
+    segment.open()
+    segment.named = syncDirectory(this.#options.path)
+    segment.named.catch(ignore)
+    this.#segments.push(segment)
+    this.#tail = segment
+    this.#tidyLater()
+    return segment
+  }
+
+  #account(segment: Segment, bytes: number, pending: number): void {
+    segment.bytes += bytes
+    this.#bytes += bytes
+    segment.pending += pending
+    this.#pending += pending
+    if (this.#pending === 0) this.#drained()
+  }
+
+  #segmentOf(key: number): Segment | undefined {
+    return this.#segments.findLast(({ firstKey }) => firstKey <= key) ?? this.#segments[0]
+  }
+
+  /** Not at once: the segment in question may be in the middle of being read. */
+  #tidyLater(): void {
+    if (this.#isTidyDue) return
+    this.#isTidyDue = true
+    setImmediate(() => {
+      this.#isTidyDue = false
+      if (!this.#isClosed) this.#tidy()
+    })
+  }
+
+  /** Deletes segments of which all is dropped, and closes those that are neither written nor read. */
+  #tidy(): void {
+    const isAllDropped = this.#dropped >= this.#nextKey - 1
+    if (isAllDropped && (this.#tail?.bytes ?? 0) > this.#options.segmentBytes / 4) this.#tail = undefined
+    let lastKey = this.#nextKey - 1
+    for (const segment of this.#segments.toReversed()) {
+      if (segment !== this.#tail && segment.pending === 0) {
+        if (lastKey <= this.#dropped) this.#delete(segment)
+        else if (segment !== this.#read && segment.isOpen) this.#after(segment.close())
+      }
+      lastKey = segment.firstKey - 1
+    }
+  }
+
+  #delete(segment: Segment): void {
+    this.#segments.splice(this.#segments.indexOf(segment), 1)
+    this.#bytes -= segment.bytes
+    if (segment === this.#read) this.#read = undefined
+    this.#after(segment.delete())
+  }
+
+  #after(closing: Promise<void>): void {
+    // What could not be deleted is empty to the next life, which deletes it then.
+    this.#tidying = Promise.all([this.#tidying, closing]).then(() => this.readable(), ignore)
+  }
+
+  /**
+   * A commit that fails (on a full disk) rejects two promises that lmdb keeps to itself: that of the batch
+   * it makes of a turn's writes, and that of the cause. Unheard, they would end the process.
+   */
+  #hearCommit(env: RootDatabase): void {
+    if (this.#toHear.has(env)) return
+    this.#toHear.add(env)
+    setImmediate(() => {
+      this.#toHear.delete(env)
+      env.committed.then(ignore, error => error.commitError?.catch(ignore))
+    })
+  }
+}
+
+function ignore(): void {}
+
+/** What LMDB writes for it, about. */
+function bytesOnDisk({ length }: Buffer): number {
+  return length <= INLINE_BYTES_MAX
+    ? length + ENTRY_BYTES
+    : Math.ceil((length + ENTRY_BYTES) / PAGE_BYTES) * PAGE_BYTES
+}
+
+function lastKey(database: Database<Buffer, number>): number {
+  const [key = 0] = database.getKeys({ reverse: true, limit: 1 })
+  return key
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await openFile(path)
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}

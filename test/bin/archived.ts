@@ -1,0 +1,27 @@
+import { text } from 'node:stream/consumers'
+import { createDecompressor } from '../../src/archive/format.ts'
+import type { Config } from '../../src/config.ts'
+import { openStore } from '../../src/store/store.ts'
+
+export interface ArchivedObject {
+  readonly key: string
+  /** Its events, each as the line of NDJSON that it is. */
+  readonly lines: readonly string[]
+}
+
+/** What the archive of this config has, in the order of its keys. */
+export async function archivedObjects(config: Config): Promise<ArchivedObject[]> {
+  const store = await openStore(config)
+  const objects: ArchivedObject[] = []
+  for await (const key of store.list(`${config.archive.prefix}/`)) {
+    const json = await text((await store.get(key)).pipe(createDecompressor(key)))
+    objects.push({ key, lines: json.split('\n').slice(0, -1) })
+  }
+  await store.close()
+  return objects
+}
+
+/** The `n` of each event, in the order of the archive. */
+export function numbersIn(objects: readonly ArchivedObject[]): number[] {
+  return objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).n))
+}

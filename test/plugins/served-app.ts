@@ -1,0 +1,42 @@
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { createApp } from '../../plugins/app.ts'
+import { readConfig } from '../../src/config.ts'
+import { createLogger } from '../../src/logger.ts'
+import { archivedObjects } from '../bin/archived.ts'
+import { temporaryDirectory } from '../helper.ts'
+import { until } from '../services/wait.ts'
+
+const DRAIN_MS_MAX = 60_000
+
+export interface ServedApp {
+  readonly app: FastifyInstance
+  readonly port: number
+  readonly url: string
+  /** Closes the app, and gives the events of its archive as the lines that they are there, in their order. */
+  archivedLines(): Promise<string[]>
+}
+
+/**
+ * The app on a free port, with a data directory of its own. Its batches stay open for minutes, so that
+ * everything stays in the queue until the app closes.
+ */
+export async function serveApp(t: Test, env: Record<string, string> = {}): Promise<ServedApp> {
+  const config = readConfig(
+    {},
+    { DATA_DIR: temporaryDirectory(t), ARCHIVE_COMPRESSION: 'none', BATCH_AGE_MS_MAX: '600000', ...env },
+  )
+  const app = await createApp(config, createLogger('silent', false))
+  t.teardown(() => app.close())
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+
+  async function archivedLines(): Promise<string[]> {
+    await until('all events are in a batch', DRAIN_MS_MAX, async () => (await app.queue.depth()) === 0)
+    await app.close()
+    return (await archivedObjects(config)).flatMap(({ lines }) => lines)
+  }
+
+  return { app, port, url: `http://127.0.0.1:${port}`, archivedLines }
+}

@@ -1,0 +1,321 @@
+import t, { type Test } from 'tap'
+import { type ServedApp, serveApp } from './served-app.ts'
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
+
+interface Refusal {
+  status: number
+  code: string
+  /** The message says what to mend. */
+  message: RegExp
+}
+
+function post(url: string, body: string | Buffer, headers: Record<string, string> = JSON_TYPE) {
+  return fetch(`${url}/api/t`, { method: 'POST', headers, body })
+}
+
+async function isRefused(t: Test, response: Response, { status, code, message }: Refusal): Promise<void> {
+  const body = (await response.json()) as Record<string, unknown>
+  t.match(
+    { status: response.status, type: response.headers.get('content-type'), body },
+    { status, type: 'application/json', body: { statusCode: status, code, error: String, message } },
+  )
+  t.strictSame(Object.keys(body).sort(), ['code', 'error', 'message', 'statusCode'])
+}
+
+async function isAccepted(t: Test, response: Response): Promise<void> {
+  t.equal(response.status, 200)
+  t.match(response.headers.get('content-type'), /^text\/plain/)
+  t.equal(response.headers.get('frequency-ack'), 'disk')
+  t.equal(await response.text(), '200')
+}
+
+async function archivedEvents(served: ServedApp): Promise<Record<string, unknown>[]> {
+  return (await served.archivedLines()).map(line => JSON.parse(line))
+}
+
+t.test('answers an event with 200 in plain text, and archives it with our two fields', async t => {
+  const served = await serveApp(t)
+  const before = Date.now()
+  await isAccepted(t, await post(served.url, '{"event":"signed_up","user_id":"42"}'))
+  const after = Date.now()
+
+  const [event, ...others] = await archivedEvents(served)
+  t.strictSame(others, [])
+  t.match(event, { event: 'signed_up', user_id: '42' })
+  t.match(
+    event?.messageId,
+    /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
+    'a UUIDv7',
+  )
+  t.match(event?.receivedAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+  const receivedAt = Date.parse(String(event?.receivedAt))
+  t.ok(receivedAt >= before && receivedAt <= after, 'received while we posted it')
+})
+
+t.test('takes every field that an event may have', async t => {
+  const served = await serveApp(t)
+  const event = {
+    event: 'e'.repeat(255),
+    user_id: 'u1',
+    userId: null,
+    anonymousId: 'a1',
+    messageId: 'an id of ours',
+    timestamp: '2026-11-24T13:05:07.123+01:00',
+    properties: { plan: 'pro', seats: 3 },
+    context: { ip: '::1', page: { path: '/' } },
+    anything: ['else', { is: null }, true],
+  }
+  await isAccepted(t, await post(served.url, JSON.stringify(event)))
+  await isAccepted(
+    t,
+    await post(served.url, JSON.stringify({ event: 'charset' }), charset('application/json')),
+  )
+
+  const [first, second] = await archivedEvents(served)
+  const { receivedAt, ...asSent } = first ?? {}
+  t.strictSame(asSent, event)
+  t.type(receivedAt, 'string')
+  t.match(second, { event: 'charset' })
+})
+
+function charset(type: string): Record<string, string> {
+  return { 'content-type': `${type}; charset=utf-8` }
+}
+
+t.test('takes a form post', async t => {
+  const forms: [form: string, event: Record<string, unknown>][] = [
+    ['event=sent_a_message&user_id=xyz', { event: 'sent_a_message', user_id: 'xyz' }],
+    [
+      'event=nested&properties[plan]=pro&properties[address][city]=Z%C3%BCrich',
+      { event: 'nested', properties: { plan: 'pro', address: { city: 'Zürich' } } },
+    ],
+    ['event=encoded&properties%5Bplan%5D=a%26b', { event: 'encoded', properties: { plan: 'a&b' } }],
+    [
+      'event=repeated&tag=a&tag=b&list[]=1&list[]=2',
+      { event: 'repeated', tag: ['a', 'b'], list: ['1', '2'] },
+    ],
+    ['event=two+words&empty=&no_value', { event: 'two words', empty: '', no_value: '' }],
+    ['event=large&id=9007199254740993&price=1.10', { event: 'large', id: '9007199254740993', price: '1.10' }],
+    ['event=ids&messageId=form-1', { event: 'ids', messageId: 'form-1' }],
+    ['event=names&toString=x&hasOwnProperty=y', { event: 'names', toString: 'x', hasOwnProperty: 'y' }],
+  ]
+  const served = await serveApp(t)
+  for (const [form] of forms) await isAccepted(t, await post(served.url, form, FORM_TYPE))
+  await isAccepted(t, await post(served.url, 'event=charset', charset('application/x-www-form-urlencoded')))
+
+  const events = await archivedEvents(served)
+  t.equal(events.length, forms.length + 1)
+  for (const [index, [form, event]] of forms.entries()) {
+    const { receivedAt, messageId, ...asSent } = { ...event, ...events[index] }
+    const { messageId: _, ...wanted } = event
+    t.strictSame(asSent, wanted, form)
+    if ('messageId' in event) t.equal(messageId, event.messageId)
+  }
+})
+
+const FIELDS: [field: string, wrong: unknown][] = [
+  ['event', ''],
+  ['event', 'e'.repeat(256)],
+  ['event', 7],
+  ['event', null],
+  ['event', ['signed_up']],
+  ['user_id', 42],
+  ['userId', { id: 1 }],
+  ['anonymousId', false],
+  ['messageId', 1],
+  ['messageId', ''],
+  ['messageId', 'm'.repeat(256)],
+  ['messageId', 'ü'.repeat(128)],
+  ['timestamp', 1764000000],
+  ['timestamp', 'yesterday'],
+  ['timestamp', '2026-02-30T00:00:00Z'],
+  ['timestamp', '2026-11-24T25:00:00Z'],
+  ['properties', 'plan=pro'],
+  ['properties', ['plan']],
+  ['properties', null],
+  ['context', 1],
+]
+
+const NO_EVENT = { status: 400, code: 'FRQ_EVENT_INVALID' }
+const NO_BODY = { status: 400, code: 'FRQ_BODY_INVALID' }
+const TOO_LARGE = { status: 413, code: 'FRQ_BODY_TOO_LARGE', message: /\b1024 bytes.*BODY_BYTES_MAX/ }
+const MEDIA_TYPE = {
+  status: 415,
+  code: 'FRQ_MEDIA_TYPE_UNSUPPORTED',
+  message: /application\/json.*application\/x-www-form-urlencoded/,
+}
+
+const NOT_JSON = ['', '{', '{"event":"a"', "{'event':'a'}", '{"event":"a"}}', 'event=a', '{"event":NaN}']
+const NO_OBJECTS = ['null', '1', '"event"', 'true', '[]', '[{"event":"a"}]']
+const POISONED_JSON = [
+  '{"event":"a","__proto__":{"x":1}}',
+  '{"event":"a","__proto__":null}',
+  '{"event":"a","\\u005f_proto\\u005f_":{"x":1}}',
+  '{"event":"a","properties":{"a":[{"b":{"__proto__":{"x":1}}}]}}',
+  '{"event":"a","constructor":{"prototype":{"x":1}}}',
+  '{"event":"a","properties":{"c":{"con\\u0073tructor":{"prototyp\\u0065":{"x":1}}}}}',
+  `{"event":"a","deep":${'{"a":['.repeat(100)}{"__proto__":1}${']}'.repeat(100)}}`,
+]
+const POISONED_FORMS = [
+  'event=a&__proto__=1',
+  'event=a&__proto__[x]=1',
+  'event=a&properties[__proto__][x]=1',
+  'event=a&properties[a][b][c][__proto__]=1',
+  'event=a&%5f%5fproto%5F%5F[x]=1',
+  'event=a&properties%5B__proto__%5D%5Bx%5D=1',
+  'event=a&constructor[prototype][x]=1',
+  'event=a&properties[constructor][prototype][x]=1',
+  'event=a&a%5Bconstructor%5D%5Bprototype%5D=1',
+]
+
+t.test('refuses what is no event, says what to mend, and queues nothing of it', async t => {
+  const served = await serveApp(t, { BODY_BYTES_MAX: '1024' })
+  const { url } = served
+
+  t.test('a body that is no JSON', async t => {
+    for (const body of NOT_JSON) await isRefused(t, await post(url, body), { ...NO_BODY, message: /JSON/ })
+  })
+
+  t.test('a body that is not UTF-8', async t => {
+    const latin1 = Buffer.from('{"event":"größe"}', 'latin1')
+    await isRefused(t, await post(url, latin1), { ...NO_BODY, message: /UTF-8/ })
+    const utf16 = Buffer.from('{"event":"a","name":"\ud800"}', 'utf16le')
+    await isRefused(t, await post(url, utf16), { ...NO_BODY, message: /UTF-8|JSON/ })
+    const form = Buffer.from('event=größe', 'latin1')
+    await isRefused(t, await post(url, form, FORM_TYPE), { ...NO_BODY, message: /UTF-8/ })
+  })
+
+  t.test('JSON that is no object', async t => {
+    for (const body of NO_OBJECTS)
+      await isRefused(t, await post(url, body), { ...NO_EVENT, message: /object/ })
+  })
+
+  t.test('an object without an event', async t => {
+    const message = /\bevent\b.*required.*1 to 255/
+    await isRefused(t, await post(url, '{}'), { ...NO_EVENT, message })
+    await isRefused(t, await post(url, '{"Event":"a","user_id":"1"}'), { ...NO_EVENT, message })
+    await isRefused(t, await post(url, '', FORM_TYPE), { ...NO_EVENT, message })
+    await isRefused(t, await post(url, 'user_id=1', FORM_TYPE), { ...NO_EVENT, message })
+  })
+
+  t.test('a field of another type', async t => {
+    for (const [field, wrong] of FIELDS) {
+      const body = JSON.stringify({ event: 'a', [field]: wrong })
+      const message = new RegExp(`^${field} must be `)
+      await isRefused(t, await post(url, body), { ...NO_EVENT, message })
+    }
+    await isRefused(t, await post(url, 'event=a&event=b', FORM_TYPE), {
+      ...NO_EVENT,
+      message: /^event must be/,
+    })
+    await isRefused(t, await post(url, 'event=a&properties=b', FORM_TYPE), {
+      ...NO_EVENT,
+      message: /^properties must be/,
+    })
+  })
+
+  t.test('a body over BODY_BYTES_MAX', async t => {
+    const bodyOf = (bytes: number) => `{"event":"a","pad":"${'x'.repeat(bytes - 22)}"}`
+    t.equal(bodyOf(1024).length, 1024)
+    await isRefused(t, await post(url, bodyOf(1025)), TOO_LARGE)
+    await isRefused(t, await post(url, bodyOf(1024 * 1024)), TOO_LARGE)
+    await isRefused(t, await post(url, `event=a&pad=${'x'.repeat(1024)}`, FORM_TYPE), TOO_LARGE)
+    const chunked = new Blob([bodyOf(2048)]).stream()
+    const response = await fetch(`${url}/api/t`, {
+      method: 'POST',
+      headers: JSON_TYPE,
+      body: chunked,
+      duplex: 'half',
+    })
+    await isRefused(t, response, TOO_LARGE)
+  })
+
+  t.test('another content type', async t => {
+    for (const type of ['text/plain', 'application/xml', 'multipart/form-data; boundary=x', 'json', '']) {
+      await isRefused(t, await post(url, '{"event":"a"}', { 'content-type': type }), MEDIA_TYPE)
+    }
+  })
+
+  t.test('names that would poison a prototype', async t => {
+    for (const body of POISONED_JSON) {
+      await isRefused(t, await post(url, body), { ...NO_BODY, message: /prototype/ })
+    }
+    for (const body of POISONED_FORMS) {
+      await isRefused(t, await post(url, body, FORM_TYPE), { ...NO_BODY, message: /name.*not allowed/ })
+    }
+    t.notOk('x' in {}, 'no prototype was touched')
+  })
+
+  t.test('a form without limits', async t => {
+    const nested = `event=a&p${'[x]'.repeat(25)}=1`
+    await isRefused(t, await post(url, nested, FORM_TYPE), { ...NO_BODY, message: /nests deeper/ })
+  })
+
+  t.test('and none of it is archived', async t => {
+    await isAccepted(t, await post(url, '{"event":"the only one"}'))
+    t.equal(await served.app.queue.depth(), 0, 'the archiver has it')
+    const events = await archivedEvents(served)
+    t.equal(events.length, 1)
+    t.match(events, [{ event: 'the only one' }])
+  })
+})
+
+t.test('takes a body of exactly BODY_BYTES_MAX', async t => {
+  const served = await serveApp(t, { BODY_BYTES_MAX: '1024' })
+  await isAccepted(t, await post(served.url, `{"event":"a","pad":"${'x'.repeat(1024 - 22)}"}`))
+  t.equal((await served.archivedLines()).length, 1)
+})
+
+t.test('answers another method with 405, and another path with 404, whatever the body', async t => {
+  const { url } = await serveApp(t)
+  const bodies: [body: string, type: string][] = [
+    ['{"event":"a"}', 'application/json'],
+    ['not JSON', 'application/json'],
+    ['event=a', 'application/x-www-form-urlencoded'],
+    ['<event/>', 'application/xml'],
+  ]
+  for (const [body, type] of bodies) {
+    for (const method of ['PUT', 'PATCH', 'DELETE']) {
+      const response = await fetch(`${url}/api/t`, { method, headers: { 'content-type': type }, body })
+      t.equal(response.headers.get('allow'), 'POST')
+      await isRefused(t, response, { status: 405, code: 'FRQ_METHOD_NOT_ALLOWED', message: /POST/ })
+    }
+    for (const path of ['/', '/api', '/api/t/', '/api/track', '/API/T', '/api/t/1']) {
+      const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': type }, body })
+      const message = new RegExp(`POST ${path}\\.`)
+      await isRefused(t, response, { status: 404, code: 'FRQ_NOT_FOUND', message })
+    }
+  }
+  for (const method of ['GET', 'OPTIONS']) {
+    const response = await fetch(`${url}/api/t`, { method })
+    t.equal(response.headers.get('allow'), 'POST')
+    await isRefused(t, response, { status: 405, code: 'FRQ_METHOD_NOT_ALLOWED', message: /POST/ })
+  }
+  const head = await fetch(`${url}/api/t`, { method: 'HEAD' })
+  t.equal(head.status, 405)
+  t.equal(head.headers.get('allow'), 'POST')
+  t.equal(await head.text(), '')
+
+  const secret = await fetch(`${url}/nothing?token=secret`)
+  t.notMatch(await secret.text(), 'secret', 'a query is not echoed')
+  await isRefused(t, await fetch(`${url}/%zz`), { status: 400, code: 'FST_ERR_BAD_URL', message: /url/ })
+})
+
+t.test('answers 503 with Retry-After while the queue takes nothing, and keeps what it has taken', async t => {
+  const served = await serveApp(t, { SPOOL_BYTES_MAX: '1MiB' })
+  const pad = 'x'.repeat(64 * 1024)
+  let accepted = 0
+  let response: Response
+  do {
+    response = await post(served.url, JSON.stringify({ event: 'fill', number: accepted, pad }))
+    if (response.status === 200) accepted++
+  } while (response.status === 200 && accepted < 1000)
+
+  t.match(response.headers.get('retry-after'), /^[1-9]\d*$/)
+  await isRefused(t, response, { status: 503, code: 'FRQ_QUEUE_UNAVAILABLE', message: /SPOOL_BYTES_MAX/ })
+  t.ok(accepted >= 8, `${accepted} were accepted`)
+  const numbers = (await archivedEvents(served)).map(event => event.number)
+  t.strictSame(numbers, [...Array(accepted).keys()])
+})

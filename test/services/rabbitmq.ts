@@ -1,0 +1,230 @@
+/**
+ * Private RabbitMQ nodes on free loopback ports, with an Erlang port mapper (epmd) of their own, so
+ * that neither a broker of this machine nor another test sees them. Users, limits and feature flags are
+ * those of a fresh node: guest with all rights, no queues, no plugins.
+ *
+ * A node that is down keeps its ports and its data, and can be started again.
+ */
+import { readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Connection } from 'rabbitmq-client'
+import { Daemon, output } from './daemon.ts'
+import { serverPath } from './install.ts'
+import { acceptsTcp, freePort } from './ports.ts'
+import { cleanEnv, ctlEnv, type NodeSettings, serverEnv, siteEnv, writeConfig } from './rabbitmq-settings.ts'
+import { until } from './wait.ts'
+import { Workspace } from './workspace.ts'
+
+const START_TIMEOUT_MS = 90_000
+const STOP_TIMEOUT_MS = 30_000
+const CTL_TIMEOUT_MS = 60_000
+const CONNECT_TIMEOUT_MS = 10_000
+
+export interface RabbitmqOptions {
+  /**
+   * Where the data go. A directory that is given outlives close(): a node that is started with it
+   * later has the same queues. @default a temporary directory that close() removes
+   */
+  dir?: string
+  /** More environment variables of the node, for example RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS. */
+  env?: Record<string, string>
+  /** More lines of rabbitmq.conf; of a setting that is given twice the last value holds. */
+  config?: string
+}
+
+/** What the nodes of a cluster share. */
+interface Site {
+  workspace: Workspace
+  env: Record<string, string>
+  /** The data are in the workspace, and go with it. */
+  temporary: boolean
+  /** Nodes that are not closed yet: the last one closes the workspace. */
+  nodesOpen: number
+}
+
+/**
+ * Starts one node; takes about five seconds.
+ * @throws Error if it accepts no AMQP connection within 90 seconds
+ */
+export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<Rabbitmq> {
+  const [node] = await startRabbitmqCluster(1, options)
+  return node as Rabbitmq
+}
+
+/**
+ * Starts `size` nodes and joins them in one cluster; three take about eighteen seconds on two cores.
+ * After all of them were down, start them at the same time: each waits for the ones it last knew.
+ * @param size default: 3, the least with which a quorum queue survives the loss of a node
+ * @param options hold for every node, each of which has a directory of its own within `dir`
+ * @throws Error if a node accepts no AMQP connection within 90 seconds
+ */
+export async function startRabbitmqCluster(size = 3, options: RabbitmqOptions = {}): Promise<Rabbitmq[]> {
+  const site = await openSite(size, options)
+  try {
+    const indices = Array.from({ length: size }, (_, i) => i + 1)
+    const [seed, ...others] = await Promise.all(indices.map(index => createNode(site, index, options)))
+    if (seed === undefined) throw new RangeError('A cluster has at least one node')
+    await seed.start()
+    await Promise.all(others.map(node => node.start()))
+    return [seed, ...others]
+  } catch (err) {
+    await site.workspace.close()
+    throw err
+  }
+}
+
+/**
+ * Runs rabbitmqctl against the broker of run.ts, in a process that run.ts has started.
+ * @throws Error if there is none, or if rabbitmqctl fails
+ */
+export async function rabbitmqctl(...args: string[]): Promise<string> {
+  const json = process.env.TEST_RABBITMQCTL_ENV
+  if (json === undefined) throw new Error('TEST_RABBITMQCTL_ENV is not set: run.ts sets it')
+  return await runCtl(JSON.parse(json), args)
+}
+
+/** One node. Made by startRabbitmq() and startRabbitmqCluster(). */
+export class Rabbitmq {
+  /** The AMQP port. */
+  readonly port: number
+  /** Of the form amqp://guest:guest@127.0.0.1:PORT */
+  readonly url: string
+  /** The Erlang node's name, as rabbitmqctl shows it. */
+  readonly nodeName: string
+  /** What rabbitmqctl needs in its environment to reach this node. */
+  readonly ctlEnv: Record<string, string>
+  #site: Site
+  #dir: string
+  #server: Daemon
+  #pid = 0
+  #closed = false
+
+  constructor(site: Site, node: NodeSettings) {
+    this.port = node.port
+    this.url = `amqp://guest:guest@127.0.0.1:${node.port}`
+    this.nodeName = node.name
+    this.ctlEnv = ctlEnv(site.env, node.name)
+    this.#site = site
+    this.#dir = node.dir
+    const env = { ...cleanEnv(), ...serverEnv(site.env, node) }
+    const command = serverPath('rabbitmq-server')
+    this.#server = new Daemon(site.workspace, { name: node.name, command, args: [], env })
+  }
+
+  /** Of the Erlang virtual machine (beam). @throws Error if it does not run */
+  get pid(): number {
+    this.#server.assertRunning()
+    return this.#pid
+  }
+
+  /**
+   * Starts it again after stop() or kill(), on the same ports and data.
+   * @throws Error if it accepts no AMQP connection within 90 seconds
+   */
+  async start(): Promise<void> {
+    this.#server.start()
+    try {
+      await this.#answers()
+    } catch (err) {
+      await this.#server.kill()
+      throw err
+    }
+    this.#pid = Number(readFileSync(join(this.#dir, 'pid'), 'utf8'))
+  }
+
+  /** Shuts it down in good order; the data stay. @throws Error if it takes more than 30 seconds */
+  async stop(): Promise<void> {
+    if (!this.#server.running) return
+    this.resume()
+    process.kill(this.pid, 'SIGTERM')
+    await until(`${this.nodeName} stops`, STOP_TIMEOUT_MS, () => !this.#server.running)
+  }
+
+  /** Kills it with SIGKILL; the data that it had written stay. */
+  async kill(): Promise<void> {
+    await this.#server.kill()
+  }
+
+  /** Freezes it with SIGSTOP: connections stay open, and nothing answers. */
+  pause(): void {
+    process.kill(this.pid, 'SIGSTOP')
+  }
+
+  resume(): void {
+    process.kill(this.pid, 'SIGCONT')
+  }
+
+  /**
+   * Runs rabbitmqctl and resolves to what it prints.
+   * @throws Error with its standard error if it fails or takes longer than a minute
+   */
+  async ctl(...args: string[]): Promise<string> {
+    return await runCtl(this.ctlEnv, args)
+  }
+
+  /** Ends it, and removes its data unless they are in a directory that was given. Can be repeated. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#site.temporary) await this.kill()
+    else await this.stop()
+    this.#site.nodesOpen -= 1
+    if (this.#site.nodesOpen === 0) await this.#site.workspace.close()
+    else if (this.#site.temporary) await rm(this.#dir, { recursive: true, force: true })
+  }
+
+  async #answers(): Promise<void> {
+    await until(`${this.nodeName} listens`, START_TIMEOUT_MS, () => {
+      this.#server.assertRunning()
+      return acceptsTcp(this.port)
+    })
+    const connection = new Connection({ url: this.url, retryLow: 100, retryHigh: 500 })
+    connection.on('error', () => {})
+    await connection.onConnect(CONNECT_TIMEOUT_MS)
+    await connection.close()
+  }
+}
+
+async function openSite(nodesOpen: number, { dir }: RabbitmqOptions): Promise<Site> {
+  const workspace = new Workspace('rabbitmq')
+  try {
+    const epmdPort = await freePort()
+    await startEpmd(workspace, epmdPort)
+    const env = siteEnv(workspace.dir, epmdPort)
+    return { workspace, env, temporary: dir === undefined, nodesOpen }
+  } catch (err) {
+    await workspace.close()
+    throw err
+  }
+}
+
+async function startEpmd(workspace: Workspace, port: number): Promise<void> {
+  const args = ['-port', String(port), '-address', '127.0.0.1']
+  const epmd = new Daemon(workspace, { name: 'epmd', command: serverPath('epmd'), args })
+  epmd.start()
+  await until('epmd listens', CONNECT_TIMEOUT_MS, () => {
+    epmd.assertRunning()
+    return acceptsTcp(port)
+  })
+}
+
+async function createNode(site: Site, index: number, options: RabbitmqOptions): Promise<Rabbitmq> {
+  const name = `frequency-${index}@localhost`
+  const node: NodeSettings = {
+    name,
+    dir: join(options.dir ?? site.workspace.dir, name),
+    port: await freePort(),
+    distributionPort: await freePort(),
+    seed: index === 1 ? undefined : 'frequency-1@localhost',
+    env: options.env,
+    config: options.config,
+  }
+  writeConfig(node)
+  return new Rabbitmq(site, node)
+}
+
+async function runCtl(env: Record<string, string>, args: readonly string[]): Promise<string> {
+  const options = { env: { ...cleanEnv(), ...env }, timeoutMs: CTL_TIMEOUT_MS }
+  return await output(serverPath('rabbitmqctl'), ['--quiet', ...args], options)
+}

@@ -1,0 +1,88 @@
+/**
+ * Starts RabbitMQ and an S3 server, runs a command against them, and exits with its exit code:
+ *
+ *     node --import=tsx test/services/run.ts tap test/queue.test.ts
+ *
+ * The command gets TEST_AMQP_URL, TEST_RABBITMQCTL_ENV (see rabbitmqctl() in rabbitmq.ts),
+ * TEST_S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3 and
+ * S3_FORCE_PATH_STYLE. SIGINT and SIGTERM are passed on to it.
+ */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { constants } from 'node:os'
+import { ensureServers } from './install.ts'
+import { type Rabbitmq, startRabbitmq } from './rabbitmq.ts'
+import { type Radosgw, startRadosgw } from './radosgw.ts'
+
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
+interface Servers {
+  rabbitmq: Rabbitmq
+  radosgw: Radosgw
+}
+
+async function start(): Promise<Servers> {
+  await ensureServers()
+  const startedAt = Date.now()
+  const [rabbitmq, radosgw] = await both(startRabbitmq(), startRadosgw())
+  const ms = Date.now() - startedAt
+  process.stderr.write(`RabbitMQ at ${rabbitmq.url} and S3 at ${radosgw.endpoint} started in ${ms} ms\n`)
+  return { rabbitmq, radosgw }
+}
+
+// When one does not start, the other must not stay.
+async function both<A extends Closable, B extends Closable>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  try {
+    return await Promise.all([a, b])
+  } catch (err) {
+    const settled = await Promise.allSettled([a, b])
+    for (const result of settled) if (result.status === 'fulfilled') await result.value.close()
+    throw err
+  }
+}
+
+interface Closable {
+  close(): Promise<void>
+}
+
+function environment({ rabbitmq, radosgw }: Servers): NodeJS.ProcessEnv {
+  const { AWS_PROFILE, AWS_SESSION_TOKEN, ...env } = process.env
+  return {
+    ...env,
+    ...radosgw.env(),
+    TEST_AMQP_URL: rabbitmq.url,
+    TEST_RABBITMQCTL_ENV: JSON.stringify(rabbitmq.ctlEnv),
+    TEST_S3_ENDPOINT: radosgw.endpoint,
+  }
+}
+
+/** Resolves to the exit code: 128 and the signal's number if a signal has ended the command. */
+async function run([command, ...args]: [string, ...string[]], env: NodeJS.ProcessEnv): Promise<number> {
+  const child = spawn(command, args, { stdio: 'inherit', env })
+  const pass = (signal: NodeJS.Signals) => child.kill(signal)
+  for (const signal of SIGNALS) process.on(signal, pass)
+  try {
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+    return code ?? 128 + (signal === null ? 0 : constants.signals[signal])
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, pass)
+  }
+}
+
+async function main(command: string[]): Promise<number> {
+  const [name, ...args] = command
+  if (name === undefined) throw new Error('Usage: node --import=tsx test/services/run.ts COMMAND [ARGUMENT…]')
+  const servers = await start()
+  try {
+    return await run([name, ...args], environment(servers))
+  } finally {
+    await Promise.all([servers.rabbitmq.close(), servers.radosgw.close()])
+  }
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (err) {
+  process.stderr.write(`${err instanceof Error ? err.message : err}\n`)
+  process.exitCode = 1
+}

@@ -1,0 +1,203 @@
+/** What an S3 server holds: buckets, objects and multipart uploads, in memory. Throws S3Error. */
+import { createHash, randomUUID } from 'node:crypto'
+import { crc32Base64, S3Error } from './s3-wire.ts'
+
+const PART_BYTES_MIN = 5 * 1024 * 1024
+const PART_NUMBER_MAX = 10_000
+const KEY_BYTES_MAX = 1_024
+const LIST_KEYS_MAX = 1_000
+
+export interface StoredObject {
+  body: Buffer
+  /** In quotation marks. */
+  etag: string
+  lastModified: Date
+  /** Content-Type and the like, and metadata, as they go out with the object. */
+  headers: Record<string, string>
+}
+
+export interface Part {
+  body: Buffer
+  etag: string
+  lastModified: Date
+}
+
+export interface Upload {
+  uploadId: string
+  key: string
+  initiated: Date
+  headers: Record<string, string>
+  parts: Map<number, Part>
+}
+
+/** A part as the request to complete an upload names it. */
+export interface PartReference {
+  partNumber: number
+  etag: string
+  crc32?: string | undefined
+}
+
+export interface ListOptions {
+  prefix: string
+  delimiter: string
+  startAfter: string
+  continuationToken: string | undefined
+  maxKeys: number
+}
+
+export interface Listing {
+  objects: [key: string, object: StoredObject][]
+  commonPrefixes: string[]
+  nextContinuationToken: string | undefined
+}
+
+interface ListItem {
+  item: string
+  isPrefix: boolean
+}
+
+export class Bucket {
+  readonly objects = new Map<string, StoredObject>()
+  readonly uploads = new Map<string, Upload>()
+
+  /** @param onlyNew PreconditionFailed if there is an object of that key (If-None-Match: *) */
+  put(key: string, body: Buffer, headers: Record<string, string>, onlyNew: boolean): StoredObject {
+    return this.#store(key, { body, etag: md5Etag(body), lastModified: new Date(), headers }, onlyNew)
+  }
+
+  get(key: string): StoredObject {
+    const object = this.objects.get(key)
+    if (object === undefined) throw new S3Error('NoSuchKey', 'The specified key does not exist.')
+    return object
+  }
+
+  list(options: ListOptions): Listing {
+    const items = [...this.#items(options)]
+    const page = items.slice(0, Math.min(options.maxKeys, LIST_KEYS_MAX))
+    const last = page.at(-1)
+    return {
+      objects: page.filter(({ isPrefix }) => !isPrefix).map(({ item }) => [item, this.get(item)]),
+      commonPrefixes: page.filter(({ isPrefix }) => isPrefix).map(({ item }) => item),
+      nextContinuationToken: last && page.length < items.length ? encodeToken(last) : undefined,
+    }
+  }
+
+  createUpload(key: string, headers: Record<string, string>): Upload {
+    requireKeyLength(key)
+    const upload = { uploadId: randomUUID(), key, initiated: new Date(), headers, parts: new Map() }
+    this.uploads.set(upload.uploadId, upload)
+    return upload
+  }
+
+  upload(key: string, uploadId: string): Upload {
+    const upload = this.uploads.get(uploadId)
+    if (upload?.key !== key)
+      throw new S3Error('NoSuchUpload', 'The specified multipart upload does not exist.')
+    return upload
+  }
+
+  putPart(key: string, uploadId: string, partNumber: number, body: Buffer): Part {
+    if (!Number.isInteger(partNumber) || partNumber < 1 || partNumber > PART_NUMBER_MAX) {
+      throw new S3Error('InvalidArgument', 'Part number must be an integer between 1 and 10000, inclusive')
+    }
+    const part = { body, etag: md5Etag(body), lastModified: new Date() }
+    this.upload(key, uploadId).parts.set(partNumber, part)
+    return part
+  }
+
+  /** @param onlyNew as with put(); the upload stays open when that fails */
+  completeUpload(key: string, uploadId: string, references: PartReference[], onlyNew: boolean): StoredObject {
+    const upload = this.upload(key, uploadId)
+    const parts = chosenParts(upload, references)
+    const body = Buffer.concat(parts.map(part => part.body))
+    const object = { body, etag: multipartEtag(parts), lastModified: new Date(), headers: upload.headers }
+    this.#store(key, object, onlyNew)
+    this.uploads.delete(uploadId)
+    return object
+  }
+
+  abortUpload(key: string, uploadId: string): void {
+    this.uploads.delete(this.upload(key, uploadId).uploadId)
+  }
+
+  #store(key: string, object: StoredObject, onlyNew: boolean): StoredObject {
+    requireKeyLength(key)
+    if (onlyNew && this.objects.has(key)) {
+      throw new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
+    }
+    this.objects.set(key, object)
+    return object
+  }
+
+  /** What a listing has after `startAfter` or after its last page: keys, and each common prefix once. */
+  *#items({ prefix, delimiter, startAfter, continuationToken }: ListOptions): Generator<ListItem> {
+    const last = continuationToken === undefined ? undefined : decodeToken(continuationToken)
+    const after = last?.item ?? startAfter
+    let group = last?.isPrefix ? last.item : undefined
+    for (const key of [...this.objects.keys()].sort(compareUtf8)) {
+      if (!key.startsWith(prefix) || compareUtf8(key, after) <= 0) continue
+      const keyGroup = commonPrefix(key, prefix, delimiter)
+      if (keyGroup === undefined) yield { item: key, isPrefix: false }
+      else if (keyGroup !== group) yield { item: keyGroup, isPrefix: true }
+      group = keyGroup
+    }
+  }
+}
+
+function chosenParts(upload: Upload, references: PartReference[]): Part[] {
+  if (references.length === 0) throw new S3Error('MalformedXML', 'You must specify at least one part')
+  const ascending = references.every(({ partNumber }, i) => partNumber > (references[i - 1]?.partNumber ?? 0))
+  if (!ascending) throw new S3Error('InvalidPartOrder', 'The list of parts was not in ascending order')
+  return references.map((reference, index) => {
+    const { partNumber } = reference
+    const part = upload.parts.get(partNumber)
+    if (part === undefined || !matches(part, reference)) {
+      throw new S3Error('InvalidPart', `Part ${partNumber} was not uploaded or its ETag did not match`)
+    }
+    if (index < references.length - 1 && part.body.length < PART_BYTES_MIN) {
+      throw new S3Error('EntityTooSmall', `Part ${partNumber} is smaller than the minimum allowed size`)
+    }
+    return part
+  })
+}
+
+function matches(part: Part, { etag, crc32 }: PartReference): boolean {
+  const sameEtag = part.etag === (etag.startsWith('"') ? etag : `"${etag}"`)
+  return sameEtag && (crc32 === undefined || crc32 === crc32Base64(part.body))
+}
+
+function requireKeyLength(key: string): void {
+  if (Buffer.byteLength(key) > KEY_BYTES_MAX) throw new S3Error('KeyTooLongError', 'Your key is too long')
+}
+
+function md5Etag(body: Buffer): string {
+  return `"${createHash('md5').update(body).digest('hex')}"`
+}
+
+function multipartEtag(parts: Part[]): string {
+  const digests = parts.map(({ etag }) => Buffer.from(etag.slice(1, -1), 'hex'))
+  return `"${createHash('md5').update(Buffer.concat(digests)).digest('hex')}-${parts.length}"`
+}
+
+// S3 sorts by the bytes of UTF-8, which is not the order of JavaScript's strings.
+export function compareUtf8(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b))
+}
+
+function commonPrefix(key: string, prefix: string, delimiter: string): string | undefined {
+  const index = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length)
+  return index < 0 ? undefined : key.slice(0, index + delimiter.length)
+}
+
+// A token is the last item of the page before.
+function encodeToken(item: ListItem): string {
+  return Buffer.from(JSON.stringify(item)).toString('base64url')
+}
+
+function decodeToken(token: string): ListItem {
+  try {
+    return JSON.parse(Buffer.from(token, 'base64url').toString())
+  } catch (err) {
+    throw new S3Error('InvalidArgument', `The continuation token provided is incorrect: ${err}`)
+  }
+}
