@@ -11,6 +11,8 @@ const GIB = 1024 * MIB
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
 const PREFETCH_MAX = 65_535
+/** A short string of AMQP has 255 bytes (section 4.2.5.3), and `.dead` takes five of them. */
+const QUEUE_NAME_BYTES_MAX = 250
 /** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */
 const BATCH_BYTES_MAX_MAX = 10_000 * 5 * MIB
 
@@ -273,7 +275,12 @@ function defaultPrefetch({ amqpUrl, batchEventsMax }: Settings): number {
   return amqpUrl === undefined ? 2 * batchEventsMax : Math.min(PREFETCH_MAX, 2 * batchEventsMax)
 }
 
-function checkBroker({ role, amqpUrl }: Config): void {
+function checkBroker({ role, amqpUrl, amqpQueue }: Config): void {
+  if (amqpQueue.startsWith('amq.') || Buffer.byteLength(amqpQueue) > QUEUE_NAME_BYTES_MAX) {
+    throw new ConfigInvalid(
+      `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and not begin with "amq.", which RabbitMQ keeps for itself.`,
+    )
+  }
   if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
     throw new ConfigInvalid('AMQP_URL must be a URL like amqp://user:password@host:5672/vhost.')
   }

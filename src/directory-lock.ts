@@ -20,7 +20,7 @@ export interface DirectoryLock {
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   const socketPath = shortest(join(path, 'lock'))
   const server = (await listen(socketPath)) ?? (await takeOver(socketPath))
-  if (server === undefined) throw new DirectoryInUse(path)
+  if (server === undefined) throw new DirectoryInUse()
   server.unref()
   return { release: () => new Promise(resolve => server.close(() => resolve())) }
 }

@@ -4,7 +4,7 @@ import createError from '@fastify/error'
 export const ConfigInvalid = createError('FRQ_CONFIG_INVALID', '%s')
 
 /** Another process has taken the directory for itself. */
-export const DirectoryInUse = createError('FRQ_DIRECTORY_IN_USE', 'another process is using %s')
+export const DirectoryInUse = createError('FRQ_DIRECTORY_IN_USE', 'another process is using it')
 
 /** The body is not JSON, not UTF-8, or holds a key that would poison a prototype. */
 export const BodyInvalid = createError('FRQ_BODY_INVALID', '%s', 400)

@@ -119,10 +119,14 @@ export function stampEvent(
 const RECEIVED_AT_LENGTH = '2026-11-24T13:05:07.123Z'.length
 const AFTER_RECEIVED_AT = '"}'.length
 
-/** When a stamped event was received: its stamp is the last thing in it. */
+/** When a stamped event was received: its stamp is the last thing in it. An invalid date where it has none. */
 export function receivedAtOf(body: Buffer): Date {
   const end = body.length - AFTER_RECEIVED_AT
-  return new Date(body.toString('latin1', end - RECEIVED_AT_LENGTH, end))
+  return new Date(body.toString('latin1', Math.max(0, end - RECEIVED_AT_LENGTH), Math.max(0, end)))
+}
+
+export function isStamped(body: Buffer): boolean {
+  return !Number.isNaN(receivedAtOf(body).getTime())
 }
 
 /** Whether two stamped events were received at most so far apart. */

@@ -26,10 +26,10 @@
 
 import type { Config } from '../config.ts'
 import { StoreUnavailable } from '../errors.ts'
-import { foreignEvent, receivedAtOf } from '../event.ts'
+import { foreignEvent, isReceivedWithin, receivedAtOf } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery } from '../queue/queue.ts'
-import { syncIndex } from './archive-sync.ts'
+import { CLOCK_SKEW_MS_MAX, syncIndex } from './archive-sync.ts'
 import type { ArchiverParts } from './archiver.ts'
 import { Batch } from './batch.ts'
 import { type CloseReason, fullBy, overflows } from './batch-policy.ts'
@@ -52,6 +52,11 @@ export type SessionConfig = Pick<
 const SEALED_MAX = 1
 /** Bytes of deliveries that wait for a batch before the queue is asked to pause. */
 const INBOX_BYTES_MAX = 4 * 1024 * 1024
+/**
+ * What is in a batch was received at most so long before or after its first event, by whose time its
+ * object is found again. Events that have waited in a spool are in batches of their own.
+ */
+const RECEIVED_APART_MS_MAX = CLOCK_SKEW_MS_MAX
 /** The part of the broker's acknowledgement timeout within which a batch must be stored, from its first event. */
 const DEADLINE_SHARE = 0.75
 
@@ -107,6 +112,8 @@ export class ArchiveSession {
   #begin(): void {
     this.#giveUp()
     this.#state = 'idle'
+    // Nothing waits any more that would resume it.
+    this.#consumer?.resume()
   }
 
   async #finish(): Promise<void> {
@@ -168,12 +175,19 @@ export class ArchiveSession {
       this.#skip(delivery)
       return
     }
-    if (this.#open !== undefined && overflows(this.#open, event.body.length, this.#config))
-      this.#seal('bytes')
+    const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, event.body)
+    if (closes !== undefined) this.#seal(closes)
     this.#open ??= this.#openBatch(event.body)
     this.#open.add(event.body, id, delivery)
     const reason = fullBy(this.#open, this.#config)
     if (reason !== undefined) this.#seal(reason)
+  }
+
+  /** Why the event belongs in the next batch, or undefined where it does not. */
+  #closedBy(open: Batch, body: Buffer): CloseReason | undefined {
+    const { between, after } = framingOf(this.#config.archiveFormat)
+    if (overflows(open, between.length + body.length + after.length, this.#config)) return 'bytes'
+    return isReceivedWithin(RECEIVED_APART_MS_MAX, open.firstEvent, body) ? undefined : 'time'
   }
 
   #isTaken(id: Buffer): boolean {
@@ -193,6 +207,7 @@ export class ArchiveSession {
     const { archive, archiveFormat, archiveCompression, batchAgeMsMax, amqpAckTimeoutMs } = this.#config
     const extension = extensionOf(archiveFormat, archiveCompression)
     const batch = new Batch(
+      firstEvent,
       objectKey(archive.prefix, receivedAtOf(firstEvent), firstEvent, extension),
       this.#parts.store,
       framingOf(archiveFormat),

@@ -6,8 +6,8 @@ import { IdSet, idDigest } from './id-set.ts'
 import { dayPrefixes, isObjectKey } from './object-key.ts'
 import { isDamage, readEvents } from './object-reader.ts'
 
-/** Clocks of machines that receive events may differ by this from the one that archives. */
-const CLOCK_SKEW_MS_MAX = 60 * 60 * 1000
+/** Clocks of machines that receive events may differ by this from each other, and from the one that archives. */
+export const CLOCK_SKEW_MS_MAX = 60 * 60 * 1000
 
 export interface SyncParts {
   readonly store: ObjectStore
@@ -28,7 +28,7 @@ export async function syncIndex(
   prefix: string,
   oldest: Date,
 ): Promise<void> {
-  const from = new Date(Math.min(index.remembersSince, oldest.getTime()) - CLOCK_SKEW_MS_MAX)
+  const from = new Date(Math.min(index.remembersSince, oldest.getTime()) - 2 * CLOCK_SKEW_MS_MAX)
   const to = new Date(Date.now() + CLOCK_SKEW_MS_MAX)
   let objects = 0
   let ids = 0

@@ -13,9 +13,12 @@ export interface BatchSize {
   readonly bytes: number
 }
 
-export type CloseReason = 'events' | 'bytes' | 'age' | 'shutdown'
+export type CloseReason = 'events' | 'bytes' | 'age' | 'time' | 'shutdown'
 
-/** Whether an event of `bytes` belongs in the next batch. An empty batch takes any event, however large. */
+/**
+ * Whether an event of `bytes`, with what the format puts before and behind it, belongs in the next batch.
+ * An empty batch takes any event, however large.
+ */
 export function overflows(size: BatchSize, bytes: number, limits: BatchLimits): boolean {
   return size.events > 0 && size.bytes + bytes > limits.batchBytesMax
 }

@@ -7,12 +7,15 @@ import { IdSet } from './id-set.ts'
 
 /** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
 const CHUNK_BYTES = 256 * 1024
+/** What is larger is written as it is: for this the copy, and the memory it takes, costs more than the call. */
+const COPIED_BYTES_MAX = 16 * 1024
 
 /**
  * One object on its way into the store. Events are copied into chunks, compressed and uploaded as they
  * come, and none is kept: a batch holds the same memory whatever its size.
  */
 export class Batch implements BatchSize {
+  readonly firstEvent: Buffer
   readonly key: string
   /** Settles when the object is in the store, or is not going to be. Never rejected unheard. */
   readonly stored: Promise<void>
@@ -29,7 +32,15 @@ export class Batch implements BatchSize {
   #isBlocked = false
 
   /** @param drained called when the batch, having been blocked, takes events again. */
-  constructor(key: string, store: ObjectStore, framing: Framing, compressor: Transform, drained: () => void) {
+  constructor(
+    firstEvent: Buffer,
+    key: string,
+    store: ObjectStore,
+    framing: Framing,
+    compressor: Transform,
+    drained: () => void,
+  ) {
+    this.firstEvent = firstEvent
     this.key = key
     this.#framing = framing
     this.#compressor = compressor
@@ -90,18 +101,17 @@ export class Batch implements BatchSize {
 
   #append(bytes: Buffer): void {
     this.#bytes += bytes.length
-    if (this.#chunkLength + bytes.length > CHUNK_BYTES) this.#flush()
-    if (bytes.length > CHUNK_BYTES) {
-      this.#write(bytes)
-    } else {
-      this.#chunkLength += bytes.copy(this.#chunk, this.#chunkLength)
-    }
+    const isCopied = bytes.length <= COPIED_BYTES_MAX
+    if (!isCopied || this.#chunkLength + bytes.length > this.#chunk.length) this.#flush()
+    if (isCopied) this.#chunkLength += bytes.copy(this.#chunk, this.#chunkLength)
+    else this.#write(bytes)
   }
 
   #flush(): void {
     if (this.#chunkLength === 0) return
     this.#write(this.#chunk.subarray(0, this.#chunkLength))
-    this.#chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+    const rest = this.#chunk.subarray(this.#chunkLength)
+    this.#chunk = rest.length < COPIED_BYTES_MAX ? Buffer.allocUnsafe(CHUNK_BYTES) : rest
     this.#chunkLength = 0
   }
 

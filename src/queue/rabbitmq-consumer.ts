@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
-import type { Event } from '../event.ts'
+import { type Event, isStamped } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
@@ -107,7 +107,7 @@ export class RabbitmqConsumer implements Consumer {
 }
 
 function eventOf({ type, messageId }: AsyncMessage, body: Buffer): Event | undefined {
-  if (type !== EVENT_TYPE || messageId === undefined) return undefined
+  if (type !== EVENT_TYPE || messageId === undefined || !isStamped(body)) return undefined
   return { messageId, body }
 }
 

@@ -9,7 +9,7 @@ import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
 import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
 import { createDecompressor } from '../../src/archive/format.ts'
-import type { Event } from '../../src/event.ts'
+import { type Event, stampEvent } from '../../src/event.ts'
 import {
   type Consumer,
   type DeliveryHandler,
@@ -303,9 +303,11 @@ for (const format of ['ndjson', 'json']) {
         `{"event":"large","n":2,"noise":"${randomBytes(400 * KIB).toString('base64')}"}`,
         ...range(147).map(i => `{"event":"e","n":${i + 3},"noise":"${randomBytes(300).toString('hex')}"}`),
       ]
-      await archive.publish(bodies.map((body, i) => ({ messageId: `m${i}`, body: Buffer.from(body) })))
+      const stamped = bodies.map(body => stampEvent(Buffer.from(body), {}, new Date()))
+      await archive.publish(stamped)
       const objects = await archive.holds(3)
-      const wanted = range(3).map(i => bodies.slice(50 * i, 50 * i + 50))
+      const texts = stamped.map(({ body }) => body.toString())
+      const wanted = range(3).map(i => texts.slice(50 * i, 50 * i + 50))
       const framed = (lines: string[]) =>
         format === 'json' ? `[\n${lines.join(',\n')}\n]\n` : `${lines.join('\n')}\n`
       t.ok(objects.every(({ text }, i) => text === framed(wanted[i] as string[])))

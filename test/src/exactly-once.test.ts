@@ -1,4 +1,7 @@
 /** Each event once, in the cases that archivers of one queue can bring each other into. */
+import { once } from 'node:events'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
@@ -159,11 +162,26 @@ test('a client that sends an event again is archived once, by whomever', async t
   await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
 })
 
+/** What a server that knows nothing of conditional writes does: the header is lost on the way. */
+async function startWithoutConditions(t: Test, endpoint: string): Promise<string> {
+  const proxy = createServer((incoming, outgoing) => {
+    const { 'if-none-match': _, ...headers } = incoming.headers
+    const onward = request(`${endpoint}${incoming.url}`, { method: incoming.method, headers }, answer => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers)
+      answer.pipe(outgoing)
+    })
+    incoming.pipe(onward)
+  })
+  t.teardown(() => proxy.close())
+  proxy.listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+}
+
 test('a store that ignores the condition is refused', async t => {
   const fleet = await openFleet(t)
-  fleet.server.fault(({ operation, count }) =>
-    operation === 'PutObject' && count === 2 ? { status: 200 } : undefined,
-  )
+  setEnvironment(t, { AWS_ENDPOINT_URL_S3: await startWithoutConditions(t, fleet.server.endpoint) })
   const config = configOf({ ...fleet.settings, DATA_DIR: temporaryDirectory(t) })
   await t.rejects(openStore(config), { code: 'FRQ_CONFIG_INVALID', message: /^ARCHIVE_URL: .*If-None-Match/ })
+  t.same([...fleet.server.objects(BUCKET)], [], 'nothing is left of the attempt')
 })
