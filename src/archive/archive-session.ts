@@ -66,6 +66,8 @@ export class ArchiveSession {
   readonly #log: Logger
   readonly #progressed: () => void
   #state: 'idle' | 'syncing' | 'archiving' | 'ended' = 'idle'
+  #syncing: Promise<void> = Promise.resolve()
+  #isFinishing = false
   #consumer: Consumer | undefined
   #fail: (error: unknown) => void = () => {}
 
@@ -116,7 +118,10 @@ export class ArchiveSession {
     this.#consumer?.resume()
   }
 
+  /** What has been delivered so far is archived, as far as it goes into the batch that is open. */
   async #finish(): Promise<void> {
+    this.#isFinishing = true
+    await this.#syncing
     this.#state = 'ended'
     this.#inbox = []
     this.#seal('shutdown')
@@ -124,13 +129,14 @@ export class ArchiveSession {
   }
 
   #deliver(delivery: Delivery): void {
-    if (this.#state === 'ended') return
+    if (this.#isFinishing || this.#state === 'ended') return
     this.#inbox.push(delivery)
     this.#inboxBytes += delivery.body.length
     if (this.#inboxBytes > INBOX_BYTES_MAX) this.#consumer?.pause()
     if (this.#state === 'idle') {
       this.#state = 'syncing'
-      this.#sync(delivery).catch(error => this.#fail(error))
+      this.#syncing = this.#sync(delivery)
+      this.#syncing.catch(error => this.#fail(error))
     }
     this.#drainInbox()
   }

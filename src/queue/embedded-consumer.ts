@@ -56,6 +56,7 @@ export class EmbeddedConsumer implements Consumer {
   }
 
   ackThrough(delivery: Delivery): void {
+    if (this.#isStopping) return
     const { key, ordinal } = delivery as EmbeddedDelivery
     const before = this.inFlight
     this.#acked = ordinal
@@ -64,6 +65,7 @@ export class EmbeddedConsumer implements Consumer {
   }
 
   dead(delivery: Delivery): void {
+    if (this.#isStopping) return
     const { key, ordinal, event } = delivery as EmbeddedDelivery
     this.#deadAhead.add(ordinal)
     this.#settle(this.#events.setAside(key, encodeRecord(event)))

@@ -27,7 +27,7 @@ export interface Consumer {
   /** Stops the flow at its source, so that what waits here is bounded; a few deliveries may still come. */
   pause(): void
   resume(): void
-  /** Resolves when no delivery comes any more and all that was settled has been passed on. */
+  /** Resolves when no delivery comes any more and all that was settled has been passed on; what is settled later is not. */
   stop(): Promise<void>
 }
 
