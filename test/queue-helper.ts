@@ -8,9 +8,9 @@ import { eventOf, numberOf } from './helper.ts'
 import { startTcpProxy, type TcpProxy } from './services/tcp-proxy.ts'
 import { until } from './services/wait.ts'
 
-const DELIVERY_MS_MAX = 20_000
+const DELIVERY_MS_MAX = 60_000
 const QUIET_POLLS = 8
-const RECOVERY_MS_MAX = 30_000
+const RECOVERY_MS_MAX = 60_000
 const RETRY_MS = 20
 
 /** The broker that run.ts has started. */
@@ -120,7 +120,7 @@ export async function publishesAgain(queue: Queue): Promise<void> {
 }
 
 /** Publishes events that count up, one after the other, whatever happens; gives those that were confirmed. */
-export function keepPublishing(queue: Queue): { confirmed: number[]; stop(): Promise<void> } {
+export function keepPublishing(t: Test, queue: Queue): { confirmed: number[]; stop(): Promise<void> } {
   const confirmed: number[] = []
   let isStopping = false
   const running = (async () => {
@@ -137,6 +137,7 @@ export function keepPublishing(queue: Queue): { confirmed: number[]; stop(): Pro
     isStopping = true
     return running
   }
+  t.teardown(stop)
   return { confirmed, stop }
 }
 

@@ -7,7 +7,7 @@ import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } 
 import { brokerUrl, Inbox, uniqueQueueName } from '../queue-helper.ts'
 import { until } from '../services/wait.ts'
 
-const WAIT_MS_MAX = 10_000
+const WAIT_MS_MAX = 30_000
 const KIB = 1024
 const MIB = 1024 * KIB
 

@@ -18,7 +18,7 @@ import {
   setEnvironment,
 } from '../store-helper.ts'
 
-const WAIT_MS_MAX = 10_000
+const WAIT_MS_MAX = 30_000
 const MIB = 1024 * 1024
 /** The least that S3 takes as a part. */
 const PART_BYTES = 5 * MIB

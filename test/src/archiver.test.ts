@@ -33,7 +33,7 @@ import { type S3Server, startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
 import { keysOf, setEnvironment } from '../store-helper.ts'
 
-const WAIT_MS_MAX = 30_000
+const WAIT_MS_MAX = 60_000
 const KIB = 1024
 const MIB = 1024 * KIB
 const HOUR_MS = '3600000'

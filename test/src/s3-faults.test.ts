@@ -12,7 +12,7 @@ import { bodyOf, chunksOf, getBytes, keysOf, putText, setEnvironment } from '../
 
 const QUIET_MS = 500
 const MIB = 1024 * 1024
-const WAIT_MS_MAX = 10_000
+const WAIT_MS_MAX = 30_000
 /** So long that a busy machine is not taken for silence. */
 const IDLE_MS = 2_500
 const IDLE_MS_MIN = 300
