@@ -44,10 +44,10 @@ class DirectoryStore implements ObjectStore {
     try {
       await pipeline(body, createWriteStream(incoming, { flags: 'wx', flush: true }))
       await makeDirectory(this.#root, dirname(target))
-      await link(incoming, target)
+      await linkNew(incoming, target, key)
       await syncDirectory(dirname(target))
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'EEXIST') throw new ObjectExists(key)
+      if (cause instanceof ObjectExists) throw cause
       throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     } finally {
       body.destroy()
@@ -109,6 +109,16 @@ async function* filesBelow(root: string, folder: string, prefix: string): AsyncI
     if (key === `${INCOMING}/` || !(key.startsWith(prefix) || prefix.startsWith(key))) continue
     if (name.endsWith('/')) yield* filesBelow(root, key, prefix)
     else if (key.startsWith(prefix)) yield key
+  }
+}
+
+async function linkNew(from: string, to: string, key: string): Promise<void> {
+  try {
+    await link(from, to)
+  } catch (error) {
+    const isThere = (error as NodeJS.ErrnoException).code === 'EEXIST'
+    if (isThere && (await stat(to)).isFile()) throw new ObjectExists(key)
+    throw error
   }
 }
 

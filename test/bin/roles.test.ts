@@ -81,6 +81,7 @@ t.test('a broker and an S3 server that are not up yet are waited for', async t =
     AMQP_URL: broker.url,
     AMQP_QUEUE,
     ARCHIVE_URL,
+    SPOOL: 'off',
     BATCH_AGE_MS_MAX: '100',
   })
   const url = await program.listening()
@@ -139,5 +140,5 @@ t.test('secrets are in no output, whatever happens and at any log level', async 
     t.notOk(program.output.includes(secret), 'not in the output')
     t.notOk(health.includes(secret), 'not in /healthz')
   }
-  t.match(program.stderr, new RegExp(`RabbitMQ at 127.0.0.1:${broker.port}, queue ${AMQP_QUEUE}\\n`))
+  t.match(program.stderr, new RegExp(`RabbitMQ at 127.0.0.1:${broker.port}, queue ${AMQP_QUEUE}`))
 })

@@ -1,4 +1,5 @@
 /** What holds for RabbitMQ alone: its queues, its other clients, its refusals, and a network that fails. */
+import type { AsyncMessage } from 'rabbitmq-client'
 import { type Test, test } from 'tap'
 import { ConfigInvalid } from '../../src/errors.ts'
 import type { Delivery, Queue } from '../../src/queue/queue.ts'
@@ -38,9 +39,12 @@ test('a queue is a durable quorum queue, and its messages are persistent', async
   const queue = await open(t, { AMQP_QUEUE: name })
   const event = eventOf({ event: 'e' })
   await queue.publish(event)
-  const message = await (await openChannel(t)).basicGet({ queue: name })
+  const channel = await openChannel(t)
+  const message = await new Promise<AsyncMessage>((resolve, reject) => {
+    channel.basicConsume({ queue: name }, resolve).catch(reject)
+  })
   t.match(message, { durable: true, messageId: event.messageId, contentType: 'application/json' })
-  t.same(message?.body, event.body)
+  t.same(message.body, event.body)
   const list = await rabbitmqctl('list_queues', 'name', 'type', 'durable')
   t.match(list, new RegExp(`^${name}\tquorum\ttrue$`, 'm'))
   t.match(list, new RegExp(`^${name}\\.dead\tquorum\ttrue$`, 'm'))
