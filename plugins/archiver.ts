@@ -16,7 +16,7 @@ async function archiver(app: FastifyInstance, config: Config): Promise<void> {
   const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, log)
   const running = new Archiver({ queue, store, index, config, log })
   app.decorate('archiver', running)
-  app.addHook('onReady', async () => running.start())
+  app.addHook('onReady', () => running.start())
   app.addHook('onClose', async () => {
     await running.stop()
     await index.close()

@@ -5,6 +5,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
+import { createDeferred } from '../deferred.ts'
 import type { Logger } from '../logger.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
@@ -27,6 +28,7 @@ export interface ArchiverParts {
 export class Archiver {
   readonly #parts: ArchiverParts
   readonly #stopping = new AbortController()
+  readonly #begun = createDeferred()
   #running: Promise<void> = Promise.resolve()
   #trouble: string | undefined = 'not started'
   #failures = 0
@@ -40,8 +42,10 @@ export class Archiver {
     return this.#trouble
   }
 
-  start(): void {
+  /** Resolves when it archives, or has found that it cannot yet. */
+  start(): Promise<void> {
     this.#running = this.#run()
+    return this.#begun.promise
   }
 
   /** Takes no more deliveries, seals the open batch, and resolves when all batches are stored and acknowledged. */
@@ -56,16 +60,19 @@ export class Archiver {
       try {
         await store.check()
         this.#trouble = undefined
+        this.#begun.resolve()
         const session = new ArchiveSession(this.#parts, () => {
           this.#failures = 0
         })
         await session.run(this.#stopping.signal)
       } catch (error) {
         this.#trouble = (error as Error).message
+        this.#begun.resolve()
         log.error({ err: error }, 'Archiving has stopped. What is not archived stays in the queue.')
         await this.#backOff()
       }
     }
+    this.#begun.resolve()
     this.#trouble = 'stopped'
   }
 

@@ -6,6 +6,13 @@ import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 
+/**
+ * What still comes through in a pause, so that the broker's writes get on: it closes a connection on which
+ * one takes 30 seconds (`send_timeout`). The kernel tells a sender of room only once that is a sixteenth of
+ * the receive buffer, which Linux lets grow to 6 MiB.
+ */
+const TRICKLE_BYTES = 512 * 1024
+const TRICKLE_EVERY_MS = 10_000
 /** Well below the time in which the client library misses a heartbeat. */
 const EXCUSE_MS = 1_000
 
@@ -120,24 +127,44 @@ function bodyBytes(body: unknown): Buffer {
 /**
  * Makes a socket that is read by `socket.read()` look empty while it is shut: its buffer fills, the
  * kernel's receive window closes, and the sender waits.
+ *
+ * A little is let through all the same. The broker drops a connection that takes nothing; all that is not
+ * acknowledged would then come again, and a store that is merely slow would never see a batch to its end.
  */
 class SocketGate {
   readonly #socket: Socket
   #isShut = false
+  #allowance = 0
+  #trickle: NodeJS.Timeout | undefined
 
   constructor(socket: Socket) {
     this.#socket = socket
     const read = socket.read.bind(socket)
-    socket.read = size => (this.#isShut && socket.readable ? null : read(size))
+    socket.read = size => {
+      if (this.#isShut && socket.readable && this.#allowance <= 0) return null
+      const bytes = read(size)
+      this.#allowance -= bytes?.length ?? 0
+      return bytes
+    }
+    socket.once('close', () => this.open())
   }
 
   shut(): void {
+    if (this.#isShut) return
     this.#isShut = true
+    this.#allowance = 0
+    this.#trickle = setInterval(() => this.#letThrough(TRICKLE_BYTES), TRICKLE_EVERY_MS)
   }
 
   open(): void {
     if (!this.#isShut) return
     this.#isShut = false
+    clearInterval(this.#trickle)
+    this.#socket.emit('readable')
+  }
+
+  #letThrough(bytes: number): void {
+    this.#allowance = bytes
     this.#socket.emit('readable')
   }
 }

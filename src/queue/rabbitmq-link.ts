@@ -21,6 +21,8 @@ const HEARTBEAT_S = 30
 /** The frame size that RabbitMQ offers; larger bodies are cut into frames of it. */
 const FRAME_BYTES_MAX = 131_072
 const CLOSE_MS_MAX = 2_000
+/** A broker that has just been started may take a declaration, and never answer it. */
+const SET_UP_MS_MAX = 15_000
 /** The broker's answers to a login or a declaration that no waiting will mend. */
 const FINAL_CODES = new Set(['ACCESS_REFUSED', 'NOT_ALLOWED', 'PRECONDITION_FAILED'])
 
@@ -136,11 +138,17 @@ export class RabbitmqLink {
   async #openOnce(): Promise<void> {
     const channel = await this.#connection.acquire()
     const closed = new Promise<void>(resolve => channel.once('close', resolve))
+    const timeout = setTimeout(
+      () => this.socket?.destroy(new Error(`the broker did not answer within ${SET_UP_MS_MAX} ms`)),
+      SET_UP_MS_MAX,
+    )
     try {
       await this.#options.setUp(channel)
     } catch (error) {
       await channel.close()
       throw error
+    } finally {
+      clearTimeout(timeout)
     }
     this.#channel = channel
     if (this.#hasBeenOpen) this.#options.log.info('RabbitMQ is there again.')

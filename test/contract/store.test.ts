@@ -213,7 +213,7 @@ for (const { name, open, isHere = false } of KINDS) {
       const held: number[] = []
       function* watchedChunks(): Generator<Buffer> {
         let bytes = 0
-        for (const chunk of chunksOf(64 * MIB)) {
+        for (const chunk of chunksOf(128 * MIB)) {
           if (Math.floor((bytes + chunk.length) / (8 * MIB)) > held.length)
             held.push(liveBufferBytes() - before)
           bytes += chunk.length
@@ -222,7 +222,7 @@ for (const { name, open, isHere = false } of KINDS) {
       }
       await store.put('p/large', Readable.from(watchedChunks(), { objectMode: false }))
       const most = Math.round(Math.max(...held) / MIB)
-      t.ok(held.length === 8 && most < 32, `${most} MiB of 64`)
+      t.ok(held.length === 16 && most < 48, `${most} MiB of 128`)
     })
   })
 }

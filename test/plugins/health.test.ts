@@ -52,7 +52,7 @@ for (const role of ['all', 'ingest', 'archive']) {
     const AMQP_QUEUE = uniqueQueueName(t)
     const network = await openNetwork(t)
     await network.refuse()
-    const { url } = await serveApp(t, { ROLE: role, AMQP_URL: network.url, AMQP_QUEUE })
+    const { url } = await serveApp(t, { ROLE: role, AMQP_URL: network.url, AMQP_QUEUE, SPOOL: 'off' })
 
     const { status, waitingFor } = await healthOf(url)
     t.equal(status, 'waiting')
