@@ -14,6 +14,8 @@ import type { DedupeIndex } from './dedupe-index.ts'
 
 export type ArchiverConfig = SessionConfig
 
+/** How long a start waits for a store that says nothing. */
+const FIRST_ANSWER_MS_MAX = 2_000
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
 
@@ -30,11 +32,12 @@ export class Archiver {
   readonly #stopping = new AbortController()
   readonly #begun = createDeferred()
   #running: Promise<void> = Promise.resolve()
-  #trouble: string | undefined = 'not started'
+  #trouble: string | undefined
   #failures = 0
 
   constructor(parts: ArchiverParts) {
     this.#parts = parts
+    this.#trouble = `${parts.store.description} has not answered yet`
   }
 
   /** What keeps it from archiving now, in words for a person. */
@@ -42,10 +45,13 @@ export class Archiver {
     return this.#trouble
   }
 
-  /** Resolves when it archives, or has found that it cannot yet. */
-  start(): Promise<void> {
+  /** Resolves when it archives, or has found that it cannot yet, or the store has said nothing for a while. */
+  async start(): Promise<void> {
     this.#running = this.#run()
-    return this.#begun.promise
+    const begun = new AbortController()
+    const patience = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: begun.signal }).catch(() => {})
+    await Promise.race([this.#begun.promise, patience])
+    begun.abort()
   }
 
   /** Takes no more deliveries, seals the open batch, and resolves when all batches are stored and acknowledged. */

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   AbortMultipartUploadCommand,
   DeleteObjectCommand,
@@ -23,6 +24,8 @@ const PART_BYTES = 5 * 1024 * 1024
 const PARTS_IN_FLIGHT_MAX = 2
 const CONNECT_MS_MAX = 5_000
 const ATTEMPTS_MAX = 4
+/** How long a start waits for a server that says nothing; it is asked again before anything is archived. */
+const FIRST_ANSWER_MS_MAX = 3_000
 
 /** Answers to HeadBucket that a person has to mend, by status. */
 const REFUSALS: Record<number, string> = {
@@ -269,13 +272,17 @@ export async function openS3Store(
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
 ): Promise<ObjectStore> {
   const store = new S3Store(createClient(config), location.bucket, location.prefix)
+  const answered = new AbortController()
+  const patience = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
   try {
-    await store.check()
+    await Promise.race([store.check(), patience])
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) {
       await store.close()
       throw error
     }
+  } finally {
+    answered.abort()
   }
   return store
 }

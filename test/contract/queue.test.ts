@@ -23,7 +23,12 @@ const KINDS: readonly Kind[] = [
   {
     name: 'RabbitMQ',
     durability: 'broker',
-    settings: t => ({ AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t), SPOOL: 'off' }),
+    settings: t => ({
+      AMQP_URL: brokerUrl(),
+      AMQP_QUEUE: uniqueQueueName(t),
+      SPOOL: 'off',
+      PUBLISH_MS_MAX: '60000',
+    }),
   },
 ]
 

@@ -176,8 +176,12 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
     DATA_DIR: env.DATA_DIR ?? temporaryDirectory(t),
     ARCHIVE_COMPRESSION: 'none',
     BATCH_AGE_MS_MAX: HOUR_MS,
+    AMQP_ACK_TIMEOUT_MS: '10000000',
+    // What a busy machine sends to the spool loses its place.
+    SPOOL: 'off',
+    PUBLISH_MS_MAX: '60000',
   }
-  const config = configOf({ ...defaults, AMQP_ACK_TIMEOUT_MS: '10000000', ...env })
+  const config = configOf({ ...defaults, ...env })
   const queue = new WatchedQueue(await openQueue(config, silent))
   t.teardown(() => queue.close())
   const store = await openStore(config)

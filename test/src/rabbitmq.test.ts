@@ -27,7 +27,7 @@ const UNAVAILABLE = { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503 }
 async function open(t: Test, settings: Record<string, string> = {}): Promise<Queue> {
   const name = settings.AMQP_QUEUE ?? uniqueQueueName(t)
   const queue = await openQueue(
-    configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, SPOOL: 'off', ...settings }),
+    configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, SPOOL: 'off', PUBLISH_MS_MAX: '60000', ...settings }),
     silent,
   )
   t.teardown(() => queue.close())
