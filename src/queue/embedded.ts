@@ -23,7 +23,7 @@ import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
 
 /** Two of them may be in memory: the one that is written, and the one that is read. */
-const SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
 const SEGMENT_BYTES_MIN = 256 * 1024
 /** Room is made a segment at a time, so a small queue has small ones. */
 const SEGMENTS_PER_QUEUE_MIN = 8

@@ -8,11 +8,13 @@ import { RabbitmqLink } from './rabbitmq-link.ts'
 
 /**
  * What still comes through in a pause, so that the broker's writes get on: it closes a connection on which
- * one takes 30 seconds (`send_timeout`). The kernel tells a sender of room only once that is a sixteenth of
- * the receive buffer, which Linux lets grow to 6 MiB.
+ * one takes 30 seconds (`send_timeout`). Linux wakes a sender once a third of its send buffer (which grows
+ * to 4 MiB) is free, so twice that is let through in that time.
  */
 const TRICKLE_BYTES = 512 * 1024
-const TRICKLE_EVERY_MS = 10_000
+const TRICKLE_EVERY_MS = 5_000
+/** What comes through in one pause at the most; after that the broker may close the connection. */
+const PAUSE_BYTES_MAX = 32 * 1024 * 1024
 /** Well below the time in which the client library misses a heartbeat. */
 const EXCUSE_MS = 1_000
 
@@ -135,6 +137,7 @@ class SocketGate {
   readonly #socket: Socket
   #isShut = false
   #allowance = 0
+  #trickled = 0
   #trickle: NodeJS.Timeout | undefined
 
   constructor(socket: Socket) {
@@ -153,6 +156,7 @@ class SocketGate {
     if (this.#isShut) return
     this.#isShut = true
     this.#allowance = 0
+    this.#trickled = 0
     this.#trickle = setInterval(() => this.#letThrough(TRICKLE_BYTES), TRICKLE_EVERY_MS)
   }
 
@@ -164,6 +168,8 @@ class SocketGate {
   }
 
   #letThrough(bytes: number): void {
+    if (this.#trickled >= PAUSE_BYTES_MAX) return
+    this.#trickled += bytes
     this.#allowance = bytes
     this.#socket.emit('readable')
   }
