@@ -4,6 +4,7 @@ import * as zlib from 'node:zlib'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { ConfigInvalid } from './errors.ts'
+import { GROUP_EVENTS_MAX } from './event-group.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -78,6 +79,13 @@ export const settingsSchema = Type.Object({
     minimum: 10_000,
     description:
       "The broker's consumer_timeout: an older delivery without acknowledgement closes the channel.",
+  }),
+  publishEventsMax: Type.Integer({
+    minimum: 1,
+    maximum: GROUP_EVENTS_MAX,
+    default: 256,
+    description:
+      'Events that may travel in one message, where they come at about the same time; 1 keeps them apart.',
   }),
   publishMsMax: milliseconds({
     default: 5_000,

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { FormatRegistry, type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
-import { v7 as uuidv7 } from 'uuid'
 import { EventInvalid } from './errors.ts'
 import { withMembers, withoutMembers } from './json-members.ts'
+import { mintMessageId } from './message-id.ts'
 
 /** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
 export const MESSAGE_ID_BYTES_MAX = 255
@@ -103,7 +103,7 @@ export function stampEvent(
   receivedAt: Date,
 ): Event {
   const own = typeof fields.messageId === 'string' && fields.messageId !== '' ? fields.messageId : undefined
-  const messageId = own ?? uuidv7()
+  const messageId = own ?? mintMessageId(receivedAt.getTime())
   const replaced = new Set<string>()
   if ('receivedAt' in fields) replaced.add('receivedAt')
   if (own === undefined && 'messageId' in fields) replaced.add('messageId')
@@ -119,7 +119,7 @@ export function stampEvent(
 const RECEIVED_AT_LENGTH = '2026-11-24T13:05:07.123Z'.length
 const AFTER_RECEIVED_AT = '"}'.length
 
-/** When a stamped event was received: its stamp is the last thing in it. An invalid date where it has none. */
+/** When a stamped event was received, or the last of several: its stamp is the last thing in it. An invalid date where it has none. */
 export function receivedAtOf(body: Buffer): Date {
   const end = body.length - AFTER_RECEIVED_AT
   return new Date(body.toString('latin1', Math.max(0, end - RECEIVED_AT_LENGTH), Math.max(0, end)))
@@ -127,11 +127,6 @@ export function receivedAtOf(body: Buffer): Date {
 
 export function isStamped(body: Buffer): boolean {
   return !Number.isNaN(receivedAtOf(body).getTime())
-}
-
-/** Whether two stamped events were received at most so far apart. */
-export function isReceivedWithin(ms: number, one: Buffer, other: Buffer): boolean {
-  return Math.abs(receivedAtOf(one).getTime() - receivedAtOf(other).getTime()) <= ms
 }
 
 /**

@@ -6,8 +6,7 @@
  * Says "open" once it has the queue, or why it has not; then publishes events that count up, and says the
  * number of each that was confirmed, a line each, until it is killed or its standard input ends.
  */
-import { join } from 'node:path'
-import { openEmbeddedQueue } from '../src/queue/embedded.ts'
+import { openQueue } from '../src/queue/queue.ts'
 import { configOf, eventOf, silent } from './helper.ts'
 
 const [dataDir = '', inFlight = '0'] = process.argv.slice(2)
@@ -17,7 +16,7 @@ function say(line: string | number): void {
 }
 
 try {
-  const queue = await openEmbeddedQueue(join(dataDir, 'queue'), configOf({ DATA_DIR: dataDir }), silent)
+  const queue = await openQueue(configOf({ DATA_DIR: dataDir }), silent)
   say('open')
   let next = 0
   let isEnding = false

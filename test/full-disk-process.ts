@@ -5,8 +5,7 @@
  *
  * Publishes until it is refused, acknowledges everything, and publishes again; says what came of it as JSON.
  */
-import { join } from 'node:path'
-import { openEmbeddedQueue } from '../src/queue/embedded.ts'
+import { openQueue } from '../src/queue/queue.ts'
 import { configOf, silent } from './helper.ts'
 import { Inbox, publishesAgain } from './queue-helper.ts'
 
@@ -14,7 +13,7 @@ const BODY = Buffer.alloc(64 * 1024, 'x')
 const PUBLISHES_AT_ONCE = 4
 
 const [dataDir = ''] = process.argv.slice(2)
-const queue = await openEmbeddedQueue(join(dataDir, 'queue'), configOf({ DATA_DIR: dataDir }), silent)
+const queue = await openQueue(configOf({ DATA_DIR: dataDir, PUBLISH_EVENTS_MAX: '1' }), silent)
 const refusals: { code: string; message: string }[] = []
 let confirmed = 0
 

@@ -45,6 +45,10 @@ export function uniqueQueueName(t: Test, url = brokerUrl()): string {
   return name
 }
 
+function numbersOf({ body }: Delivery): number[] {
+  return body.toString().split('\n').map(numberOf)
+}
+
 /** A consumer that settles nothing by itself. */
 export class Inbox implements DeliveryHandler {
   /** Since the last loss. */
@@ -53,7 +57,10 @@ export class Inbox implements DeliveryHandler {
   readonly consumer: Consumer
   #onDelivery: (delivery: Delivery, consumer: Consumer) => void
 
-  constructor(queue: Queue, onDelivery: (delivery: Delivery, consumer: Consumer) => void = () => {}) {
+  constructor(
+    queue: Pick<Queue, 'consume'>,
+    onDelivery: (delivery: Delivery, consumer: Consumer) => void = () => {},
+  ) {
     this.#onDelivery = onDelivery
     this.consumer = queue.consume(this)
   }
@@ -68,8 +75,9 @@ export class Inbox implements DeliveryHandler {
     this.deliveries.length = 0
   }
 
+  /** What `n` is in each event. */
   get numbers(): number[] {
-    return this.deliveries.map(({ body }) => numberOf(body))
+    return this.deliveries.flatMap(numbersOf)
   }
 
   get bytes(): number {
@@ -145,9 +153,9 @@ export function keepPublishing(t: Test, queue: Queue): { confirmed: number[]; st
 export function keepConsuming(queue: Queue): { seen: Set<number>; inbox: Inbox } {
   const seen = new Set<number>()
   const inbox = new Inbox(queue, (delivery, consumer) => {
-    const n = numberOf(delivery.body)
-    seen.add(n)
-    if (n % 10 === 0) consumer.ackThrough(delivery)
+    const numbers = numbersOf(delivery)
+    for (const n of numbers) seen.add(n)
+    if (numbers.some(n => n % 10 === 0)) consumer.ackThrough(delivery)
   })
   return { seen, inbox }
 }

@@ -26,7 +26,7 @@
 
 import type { Config } from '../config.ts'
 import { StoreUnavailable } from '../errors.ts'
-import { foreignEvent, isReceivedWithin, receivedAtOf } from '../event.ts'
+import { receivedAtOf } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery } from '../queue/queue.ts'
 import { CLOCK_SKEW_MS_MAX, syncIndex } from './archive-sync.ts'
@@ -34,7 +34,7 @@ import type { ArchiverParts } from './archiver.ts'
 import { Batch } from './batch.ts'
 import { type CloseReason, fullBy, overflows } from './batch-policy.ts'
 import { createCompressor, extensionOf, framingOf } from './format.ts'
-import { idDigest } from './id-set.ts'
+import { Incoming } from './incoming.ts'
 import { objectKey } from './object-key.ts'
 
 export type SessionConfig = Pick<
@@ -71,7 +71,7 @@ export class ArchiveSession {
   #consumer: Consumer | undefined
   #fail: (error: unknown) => void = () => {}
 
-  #inbox: Delivery[] = []
+  #inbox: Incoming[] = []
   #inboxBytes = 0
   #open: Batch | undefined
   #age: NodeJS.Timeout | undefined
@@ -130,7 +130,7 @@ export class ArchiveSession {
 
   #deliver(delivery: Delivery): void {
     if (this.#isFinishing || this.#state === 'ended') return
-    this.#inbox.push(delivery)
+    this.#inbox.push(new Incoming(delivery))
     this.#inboxBytes += delivery.body.length
     if (this.#inboxBytes > INBOX_BYTES_MAX) this.#consumer?.pause()
     if (this.#state === 'idle') {
@@ -142,79 +142,114 @@ export class ArchiveSession {
   }
 
   async #sync(first: Delivery): Promise<void> {
-    const oldest = first.event === undefined ? new Date() : receivedAtOf(first.event.body)
+    const oldest = first.group === undefined ? new Date() : receivedAtOf(first.group.lines)
     await syncIndex(this.#parts, this.#config.archive.prefix, oldest)
     // The connection may have been lost meanwhile, and have come back with other deliveries.
-    if (this.#state !== 'syncing' || this.#inbox[0] !== first) return
+    if (this.#state !== 'syncing' || this.#inbox[0]?.delivery !== first) return
     this.#state = 'archiving'
     this.#drainInbox()
   }
 
   #drainInbox(): void {
     let taken = 0
-    while (taken < this.#inbox.length && this.#canTake()) {
-      const delivery = this.#inbox[taken++] as Delivery
-      this.#inboxBytes -= delivery.body.length
-      this.#take(delivery)
+    for (const incoming of this.#inbox) {
+      if (!this.#take(incoming)) break
+      this.#inboxBytes -= incoming.delivery.body.length
+      taken++
     }
     this.#inbox.splice(0, taken)
     if (this.#inbox.length === 0) this.#consumer?.resume()
   }
 
   #canTake(): boolean {
-    if (this.#state !== 'archiving') return false
     return this.#open === undefined ? this.#sealed.size <= SEALED_MAX : !this.#open.isBlocked
   }
 
-  #take(delivery: Delivery): void {
-    const event = delivery.event ?? foreignEvent(delivery.body, new Date())
-    if (event === undefined) {
-      this.#log.warn(
-        { bytes: delivery.body.length },
-        'A message is no JSON object: it goes to the dead letters.',
-      )
-      this.#consumer?.dead(delivery)
+  /** False where not all of its events can be taken now. */
+  #take(incoming: Incoming): boolean {
+    if (this.#state !== 'archiving') return false
+    if (incoming.isForeign) {
+      this.#bury(incoming.delivery)
+      return true
+    }
+    while (incoming.left > 0) {
+      if (!this.#canTake()) return false
+      if (this.#isTaken(incoming.ids, incoming.idAt(0))) incoming.skip(1)
+      else this.#takeRun(incoming)
+    }
+    this.#settleLater(incoming.delivery)
+    return true
+  }
+
+  #bury(delivery: Delivery): void {
+    const { length: bytes } = delivery.body
+    this.#log.warn({ bytes }, 'A message is no JSON object: it goes to the dead letters.')
+    this.#consumer?.dead(delivery)
+  }
+
+  /** Takes the next event, and those behind it that go into the same batch; or closes the batch that it does not go into. */
+  #takeRun(incoming: Incoming): void {
+    const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, incoming)
+    if (closes !== undefined) {
+      this.#seal(closes)
       return
     }
-    const id = idDigest(event.messageId)
-    if (this.#isTaken(id)) {
-      this.#skip(delivery)
-      return
-    }
-    const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, event.body)
-    if (closes !== undefined) this.#seal(closes)
-    this.#open ??= this.#openBatch(event.body)
-    this.#open.add(event.body, id, delivery)
-    const reason = fullBy(this.#open, this.#config)
+    this.#open ??= this.#openBatch(incoming)
+    const batch = this.#open
+    batch.holdPartOf(incoming.delivery)
+    const count = this.#runLength(batch, incoming)
+    const framing = framingOf(this.#config.archiveFormat)
+    if (framing.joinsLines) batch.add(incoming.lines(count), count)
+    else for (let n = 0; n < count; n++) batch.add(incoming.lines(1, n))
+    incoming.skip(count)
+    const reason = fullBy(batch, this.#config)
     if (reason !== undefined) this.#seal(reason)
   }
 
-  /** Why the event belongs in the next batch, or undefined where it does not. */
-  #closedBy(open: Batch, body: Buffer): CloseReason | undefined {
+  /** How many of the next events go into the batch, of which one does; and notes their ids there. */
+  #runLength(batch: Batch, incoming: Incoming): number {
+    const { batchEventsMax, batchBytesMax } = this.#config
     const { between, after } = framingOf(this.#config.archiveFormat)
-    if (overflows(open, between.length + body.length + after.length, this.#config)) return 'bytes'
-    return isReceivedWithin(RECEIVED_APART_MS_MAX, open.firstEvent, body) ? undefined : 'time'
+    const most = Math.min(incoming.left, batchEventsMax - batch.events)
+    let bytes = batch.bytes
+    for (let n = 0; n < most; n++) {
+      const at = incoming.idAt(n)
+      bytes += between.length + incoming.lengthOf(n)
+      if (n > 0 && (bytes + after.length > batchBytesMax || this.#isTaken(incoming.ids, at))) return n
+      batch.ids.add(incoming.ids, at)
+    }
+    return most
   }
 
-  #isTaken(id: Buffer): boolean {
-    if (this.#open?.ids.has(id) || this.#parts.index.has(id)) return true
-    for (const batch of this.#sealed) if (batch.ids.has(id)) return true
+  /** Why the event belongs in the next batch, or undefined where it does not. */
+  #closedBy(open: Batch, incoming: Incoming): CloseReason | undefined {
+    const { between, after } = framingOf(this.#config.archiveFormat)
+    if (overflows(open, between.length + incoming.lengthOf(0) + after.length, this.#config)) return 'bytes'
+    return Math.abs(open.firstReceivedAt - incoming.nextReceivedAt) > RECEIVED_APART_MS_MAX
+      ? 'time'
+      : undefined
+  }
+
+  #isTaken(ids: Buffer, at: number): boolean {
+    if (this.#open?.ids.has(ids, at) || this.#parts.index.has(ids, at)) return true
+    for (const batch of this.#sealed) if (batch.ids.has(ids, at)) return true
     return false
   }
 
-  /** Its event is archived, or on its way; it is acknowledged after all that was delivered before it. */
-  #skip(delivery: Delivery): void {
+  /** Its events are archived, or on their way; it is acknowledged after all that was delivered before it. */
+  #settleLater(delivery: Delivery): void {
     const batch = this.#open ?? [...this.#sealed].at(-1)
     if (batch === undefined) this.#consumer?.ackThrough(delivery)
     else batch.settleWith(delivery)
   }
 
-  #openBatch(firstEvent: Buffer): Batch {
+  #openBatch(incoming: Incoming): Batch {
     const { archive, archiveFormat, archiveCompression, batchAgeMsMax, amqpAckTimeoutMs } = this.#config
     const extension = extensionOf(archiveFormat, archiveCompression)
+    const firstReceivedAt = incoming.nextReceivedAt
     const batch = new Batch(
-      firstEvent,
-      objectKey(archive.prefix, receivedAtOf(firstEvent), firstEvent, extension),
+      firstReceivedAt,
+      objectKey(archive.prefix, new Date(firstReceivedAt), incoming.lines(1), extension),
       this.#parts.store,
       framingOf(archiveFormat),
       createCompressor(archiveCompression),
@@ -251,7 +286,7 @@ export class ArchiveSession {
     const sealedAt = performance.now()
     await previous
     await batch.seal()
-    await this.#parts.index.addObject(batch.key, batch.ids)
+    await this.#parts.index.addObject(batch.key, batch.ids.digests)
     if (!this.#sealed.delete(batch)) return
     if (batch.last !== undefined) this.#consumer?.ackThrough(batch.last)
     this.#progressed()

@@ -1,8 +1,9 @@
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { idDigest } from '../message-id.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { DedupeIndex } from './dedupe-index.ts'
-import { IdSet, idDigest } from './id-set.ts'
+import { IdSet } from './id-set.ts'
 import { dayPrefixes, isObjectKey } from './object-key.ts'
 import { isDamage, readEvents } from './object-reader.ts'
 
@@ -37,7 +38,7 @@ export async function syncIndex(
       if (!isObjectKey(key) || index.knowsObject(key)) continue
       const found = await idsOf(store, key, log)
       if (found === undefined) continue
-      await index.addObject(key, found)
+      await index.addObject(key, found.digests)
       objects++
       ids += found.size
     }

@@ -20,7 +20,7 @@ const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
 
 export interface ArchiverParts {
-  readonly queue: Queue
+  readonly queue: Pick<Queue, 'consume'>
   readonly store: ObjectStore
   readonly index: DedupeIndex
   readonly config: ArchiverConfig

@@ -15,12 +15,13 @@ const COPIED_BYTES_MAX = 16 * 1024
  * come, and none is kept: a batch holds the same memory whatever its size.
  */
 export class Batch implements BatchSize {
-  readonly firstEvent: Buffer
   readonly key: string
   /** Settles when the object is in the store, or is not going to be. Never rejected unheard. */
   readonly stored: Promise<void>
   /** The digests of its events' ids. */
   readonly ids = new IdSet()
+  /** Milliseconds since 1970. */
+  readonly firstReceivedAt: number
   readonly #framing: Framing
   readonly #compressor: Transform
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES)
@@ -33,14 +34,14 @@ export class Batch implements BatchSize {
 
   /** @param drained called when the batch, having been blocked, takes events again. */
   constructor(
-    firstEvent: Buffer,
+    firstReceivedAt: number,
     key: string,
     store: ObjectStore,
     framing: Framing,
     compressor: Transform,
     drained: () => void,
   ) {
-    this.firstEvent = firstEvent
+    this.firstReceivedAt = firstReceivedAt
     this.key = key
     this.#framing = framing
     this.#compressor = compressor
@@ -62,7 +63,7 @@ export class Batch implements BatchSize {
     return this.#bytes
   }
 
-  /** The latest delivery: acknowledging through it acknowledges the batch. */
+  /** Acknowledging through it acknowledges all that is in the store with this batch. */
   get last(): Delivery | undefined {
     return this.#last
   }
@@ -72,19 +73,23 @@ export class Batch implements BatchSize {
     return this.#isBlocked
   }
 
-  add(body: Buffer, id: Buffer, delivery: Delivery): void {
+  /** @param event its JSON, or that of several, as the framing joins them */
+  add(event: Buffer, count = 1): void {
     this.#append(this.#events === 0 ? this.#framing.before : this.#framing.between)
-    this.#append(body)
-    this.#events++
-    this.ids.add(id)
-    this.settleWith(delivery)
+    this.#append(event)
+    this.#events += count
   }
 
-  /** Has the delivery acknowledged with the batch, though its event is not in it. */
+  /** Of its events, some are of this delivery. */
+  holdPartOf({ redelivered }: Delivery): void {
+    // Whoever had it before may still be writing it.
+    if (redelivered) this.#isContested = true
+  }
+
+  /** Has the delivery acknowledged with the batch: no event of it is in a later one. */
   settleWith(delivery: Delivery): void {
     this.#last = delivery
-    // Whoever had it before may still be writing it.
-    if (delivery.redelivered) this.#isContested = true
+    this.holdPartOf(delivery)
   }
 
   /** Resolves when the object is in the store. */

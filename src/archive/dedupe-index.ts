@@ -3,6 +3,9 @@
  * of time. It holds nothing that the archive does not; where it is lost or behind, it is read from the
  * archive again.
  *
+ * Ids that share all but their last 12 bits (message-id.ts) have one entry, which says which of these bits
+ * there are (id-family.ts). So ids that were made here, which come in long families, cost next to nothing.
+ *
  * Ids are kept in two generations, each as long as the window. A new one begins when the window is
  * over, or earlier when the present one is full, and the one before the last is dropped; so an id is
  * remembered for one to two windows, and the disk that they fill is bounded.
@@ -15,6 +18,8 @@ import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
 import { assertIntact } from '../lmdb-file.ts'
 import type { Logger } from '../logger.ts'
+import { ID_BYTES } from '../message-id.ts'
+import { counterAt, FAMILY_BYTES, familyAt, holds, isFamilyAt, withCounters } from './id-family.ts'
 
 const PRESENT = Buffer.of(1)
 /** Processes of one DATA_DIR have an index each. */
@@ -40,7 +45,11 @@ export class DedupeIndex {
   readonly #startedAt: Database<number, string>
   #present: Generation
   #former: Generation
+  /** Entries of the present generation. */
   #size: number
+  /** The family that was looked up last; ids of one family come together. */
+  #lastFamily: Buffer = Buffer.alloc(FAMILY_BYTES)
+  #lastCounters: readonly (Buffer | undefined)[] | undefined
 
   constructor(path: string, lock: DirectoryLock, config: DedupeConfig, log: Logger) {
     this.#config = config
@@ -61,27 +70,42 @@ export class DedupeIndex {
     return formerStart === undefined ? windowStart : Math.max(windowStart, formerStart)
   }
 
-  has(digest: Buffer): boolean {
-    return this.#present.ids.doesExist(digest) || this.#former.ids.doesExist(digest)
+  /** @param at where the digest begins in `ids` */
+  has(ids: Buffer, at = 0): boolean {
+    if (this.#lastCounters === undefined || !isFamilyAt(this.#lastFamily, ids, at)) {
+      this.#lastFamily = familyAt(ids, at)
+      this.#lastCounters = [this.#present, this.#former].map(generation =>
+        generation.ids.get(this.#lastFamily),
+      )
+    }
+    const counter = counterAt(ids, at)
+    return this.#lastCounters.some(counters => counters !== undefined && holds(counters, counter))
   }
 
   knowsObject(key: string): boolean {
     return this.#present.objects.doesExist(key) || this.#former.objects.doesExist(key)
   }
 
-  /** Resolves when the ids, and that they are all of this object, are there together. */
-  async addObject(key: string, digests: Iterable<Buffer>): Promise<void> {
+  /**
+   * Resolves when the ids, and that they are all of this object, are there together. One object is added at
+   * a time.
+   *
+   * @param digests 16 bytes each
+   */
+  async addObject(key: string, digests: Buffer): Promise<void> {
     const age = this.#ageOf(this.#present)
     const isFull = this.#size >= this.#config.dedupeIdsMax
     if (isFull || age >= this.#config.dedupeWindowMs) await this.#beginGeneration(age, isFull)
     const { ids, objects } = this.#present
     await this.#root.batch(() => {
-      for (const digest of digests) {
-        void ids.put(digest, PRESENT)
-        this.#size++
+      for (const [family, counters] of familiesOf(digests)) {
+        const known = ids.get(family)
+        if (known === undefined) this.#size++
+        void ids.put(family, withCounters(known, counters))
       }
       void objects.put(key, PRESENT)
     })
+    this.#lastCounters = undefined
   }
 
   async close(): Promise<void> {
@@ -121,6 +145,22 @@ export class DedupeIndex {
       objects: this.#root.openDB({ name: `objects-${name}`, encoding: 'binary' }),
     }
   }
+}
+
+/** The families of these ids, each with the last 12 bits of those that are in it. */
+function familiesOf(digests: Buffer): Iterable<[Buffer, number[]]> {
+  const families = new Map<string, [Buffer, number[]]>()
+  let last: [Buffer, number[]] | undefined
+  for (let at = 0; at < digests.length; at += ID_BYTES) {
+    if (last === undefined || !isFamilyAt(last[0], digests, at)) {
+      const family = familyAt(digests, at)
+      const name = family.toString('latin1')
+      last = families.get(name) ?? [family, []]
+      families.set(name, last)
+    }
+    last[1].push(counterAt(digests, at))
+  }
+  return families.values()
 }
 
 function sizeOf(database: Database<Buffer, Buffer>): number {

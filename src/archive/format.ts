@@ -10,11 +10,18 @@ export interface Framing {
   readonly before: Buffer
   readonly between: Buffer
   readonly after: Buffer
+  /** Whether events that come a line each are joined already as they are to be. */
+  readonly joinsLines: boolean
 }
 
 const FRAMINGS: Record<ArchiveFormat, Framing> = {
-  ndjson: { before: Buffer.from(''), between: Buffer.from('\n'), after: Buffer.from('\n') },
-  json: { before: Buffer.from('[\n'), between: Buffer.from(',\n'), after: Buffer.from('\n]\n') },
+  ndjson: { before: Buffer.from(''), between: Buffer.from('\n'), after: Buffer.from('\n'), joinsLines: true },
+  json: {
+    before: Buffer.from('[\n'),
+    between: Buffer.from(',\n'),
+    after: Buffer.from('\n]\n'),
+    joinsLines: false,
+  },
 }
 
 const COMPRESSION_EXTENSIONS: Record<ArchiveCompression, string> = { gzip: '.gz', none: '', zstd: '.zst' }

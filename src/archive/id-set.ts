@@ -1,22 +1,9 @@
-import { hash, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
+import { ID_BYTES } from '../message-id.ts'
 
-export const ID_BYTES = 16
 const CAPACITY_MIN = 1024
 const LOAD_MAX = 0.5
 const SEED = randomInt(2 ** 32)
-
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-
-/**
- * A message id in 16 bytes: a UUID as it is, so that ids minted here stay in the order of their time;
- * anything else as the first half of its SHA-256. Two ids of a window of 10^9 share one with a
- * probability of about 10^-21, and nobody can make two that do.
- */
-export function idDigest(messageId: string): Buffer {
-  if (messageId.length === 36 && UUID.test(messageId))
-    return Buffer.from(messageId.replaceAll('-', ''), 'hex')
-  return hash('sha256', messageId, 'buffer').subarray(0, ID_BYTES)
-}
 
 /** A set of id digests in 24 to 40 bytes each: an open-addressing table of indexes into one buffer. */
 export class IdSet {
@@ -29,40 +16,45 @@ export class IdSet {
     return this.#size
   }
 
-  has(digest: Buffer): boolean {
-    return this.#slots[this.#slotOf(digest)] !== 0
+  /** All digests, in the order in which they were added. */
+  get digests(): Buffer {
+    return this.#digests.subarray(0, this.#size * ID_BYTES)
   }
 
-  /** False where it was there already. */
-  add(digest: Buffer): boolean {
-    const slot = this.#slotOf(digest)
+  /** @param at where the digest begins in `ids` */
+  has(ids: Buffer, at = 0): boolean {
+    return this.#slots[this.#slotOf(ids, at)] !== 0
+  }
+
+  /** False where it was there already. @param at where the digest begins in `ids` */
+  add(ids: Buffer, at = 0): boolean {
+    const slot = this.#slotOf(ids, at)
     if (this.#slots[slot] !== 0) return false
-    digest.copy(this.#digests, this.#size * ID_BYTES)
+    ids.copy(this.#digests, this.#size * ID_BYTES, at, at + ID_BYTES)
     this.#slots[slot] = ++this.#size
     if (this.#size >= this.#slots.length * LOAD_MAX) this.#grow()
     return true
   }
 
   *[Symbol.iterator](): Iterator<Buffer> {
-    for (let index = 0; index < this.#size; index++) {
-      yield this.#digests.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
-    }
+    for (let at = 0; at < this.#size * ID_BYTES; at += ID_BYTES)
+      yield this.#digests.subarray(at, at + ID_BYTES)
   }
 
   /** The slot that holds the digest, or the free one where it belongs. */
-  #slotOf(digest: Buffer): number {
+  #slotOf(ids: Buffer, at: number): number {
     const mask = this.#slots.length - 1
-    let slot = slotHash(digest) & mask
+    let slot = slotHash(ids, at) & mask
     for (;;) {
       const index = this.#slots[slot] as number
-      if (index === 0 || this.#isAt(index - 1, digest)) return slot
+      if (index === 0 || this.#isAt(index - 1, ids, at)) return slot
       slot = (slot + 1) & mask
     }
   }
 
-  #isAt(index: number, digest: Buffer): boolean {
-    const at = index * ID_BYTES
-    return this.#digests.compare(digest, 0, ID_BYTES, at, at + ID_BYTES) === 0
+  #isAt(index: number, ids: Buffer, at: number): boolean {
+    const own = index * ID_BYTES
+    return this.#digests.compare(ids, at, at + ID_BYTES, own, own + ID_BYTES) === 0
   }
 
   #grow(): void {
@@ -71,17 +63,16 @@ export class IdSet {
     this.#digests = digests
     this.#slots = new Uint32Array(this.#slots.length * 2)
     for (let index = 0; index < this.#size; index++) {
-      const digest = digests.subarray(index * ID_BYTES, (index + 1) * ID_BYTES)
-      this.#slots[this.#slotOf(digest)] = index + 1
+      this.#slots[this.#slotOf(digests, index * ID_BYTES)] = index + 1
     }
   }
 }
 
 /** All bytes count, and where they lead is not known outside: clients choose ids, and could choose ones that meet. */
-function slotHash(digest: Buffer): number {
+function slotHash(ids: Buffer, start: number): number {
   let mixed = SEED
-  for (let at = 0; at < ID_BYTES; at += 4) {
-    mixed = Math.imul(mixed ^ digest.readUInt32LE(at), 0x9e3779b1)
+  for (let at = start; at < start + ID_BYTES; at += 4) {
+    mixed = Math.imul(mixed ^ ids.readUInt32LE(at), 0x9e3779b1)
     mixed ^= mixed >>> 15
   }
   return mixed >>> 0

@@ -1,8 +1,9 @@
 /**
- * A log on local disk, for one process: bodies are appended with numbers that count up, are read in
- * that order, and are dropped from the front.
+ * A log on local disk, for one process: groups of events are appended, are read in that order, and are
+ * dropped from the front. An entry's key is `position × 4096 + events − 1`: so keys count up, and how many
+ * events there are can be told without reading them.
  *
- * It is cut into segments, each an LMDB file named after the first number in it. A segment is written in
+ * It is cut into segments, each an LMDB file named after the first key in it. A segment is written in
  * one life of the process, until it is full; then the next one is begun. Only the segment that is written
  * and the one that is read are open: LMDB maps a file into memory, and what was touched of it counts as
  * memory of this process until it is closed. A segment is deleted when all of it is dropped, which gives
@@ -14,6 +15,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
+import { GROUP_EVENTS_MAX } from '../event-group.ts'
 import { assertIntact } from '../lmdb-file.ts'
 
 /** What a segment maps before it grows: address space, which takes no memory by itself. */
@@ -23,9 +25,13 @@ const PAGE_BYTES = 4096
 const INLINE_BYTES_MAX = 2000
 const ENTRY_BYTES = 24
 const NAME = /^(\d{16})\.mdb$/
+/** Of what is in the files; it is noted in them. */
+const LAYOUT = 2
 
 export interface LogEntry {
   readonly key: number
+  /** Events. */
+  readonly count: number
   readonly value: Buffer
 }
 
@@ -93,16 +99,16 @@ export class DiskLog {
   readonly #root: RootDatabase
   readonly #state: Database<number, string>
   readonly #aside: Database<Buffer, number>
-  /** Numbers that were set aside, and that are not dropped yet. */
+  /** Keys that were set aside, and that are not dropped yet. */
   readonly #skipped: Set<number>
-  /** In the order of their numbers. */
+  /** In the order of their keys. */
   readonly #segments: Segment[] = []
   /** The last segment, while it is written. */
   #tail: Segment | undefined
   #read: Segment | undefined
   #dropped: number
-  #nextKey: number
-  #length = 0
+  #lastKey: number
+  #events = 0
   #bytes = 0
   #tidying: Promise<unknown> = Promise.resolve()
   #isTidyDue = false
@@ -132,22 +138,22 @@ export class DiskLog {
     this.#aside = this.#root.openDB({ name: 'dead', encoding: 'binary' })
     this.#dropped = this.#state.get('dropped') ?? 0
     this.#skipped = new Set(this.#aside.getKeys({ start: this.#dropped + 1 }))
-    this.#nextKey = 1 + Math.max(this.#dropped, lastKey(this.#aside))
+    this.#lastKey = Math.max(this.#dropped, lastKey(this.#aside))
   }
 
-  /** The number that the next append gets. */
-  get nextKey(): number {
-    return this.#nextKey
+  /** The key of the last append. */
+  get lastKey(): number {
+    return this.#lastKey
   }
 
-  /** All up to this number is dropped. */
+  /** All up to this key is dropped. */
   get dropped(): number {
     return this.#dropped
   }
 
-  /** How many entries are neither dropped nor set aside. */
-  get length(): number {
-    return this.#length
+  /** How many events are neither dropped nor set aside. */
+  get events(): number {
+    return this.#events
   }
 
   /** What it takes on disk, about. */
@@ -158,18 +164,21 @@ export class DiskLog {
   /**
    * Resolves when the body is on disk (fdatasync); appends of the same moment share a transaction.
    *
+   * @param count the events in it, at most 4096
    * @throws what the disk says
    */
-  async append(body: Buffer): Promise<void> {
-    const segment = this.#segmentToWrite()
+  async append(body: Buffer, count: number): Promise<void> {
+    const key = keyAfter(this.#lastKey, count)
+    const segment = this.#segmentToWrite(key)
     const { env } = segment
     const bytes = bytesOnDisk(body)
     this.#account(segment, bytes, 1)
+    this.#lastKey = key
     try {
-      const committed = env.put(this.#nextKey++, body)
+      const committed = env.put(key, body)
       this.#hearCommit(env)
       await committed
-      this.#length++
+      this.#events += count
       await env.flushed
       await segment.named
       this.#account(segment, 0, -1)
@@ -182,7 +191,7 @@ export class DiskLog {
   }
 
   /**
-   * What stands behind the number `after`. To be read on in the same turn of the event loop; when it ends,
+   * What stands behind the key `after`. To be read on in the same turn of the event loop; when it ends,
    * `readable` is called once there is more.
    */
   *read(after: number): Generator<LogEntry> {
@@ -192,8 +201,8 @@ export class DiskLog {
       this.#read = segment
       // Asked before it is read: what is still being appended to it must not be passed over.
       const next = segment.pending === 0 ? this.#segments[this.#segments.indexOf(segment) + 1] : undefined
-      for (const entry of segment.env.getRange({ start: from })) {
-        if (!this.#skipped.has(entry.key)) yield entry
+      for (const { key, value } of segment.env.getRange({ start: from })) {
+        if (!this.#skipped.has(key)) yield { key, count: eventsIn(key), value }
       }
       if (next === undefined) return
       from = next.firstKey
@@ -201,10 +210,10 @@ export class DiskLog {
     }
   }
 
-  /** Drops all up to a number, of which `count` were neither dropped nor set aside before. */
-  async dropThrough(key: number, count: number): Promise<void> {
+  /** Drops all up to a key: `events` that were neither dropped nor set aside before. */
+  async dropThrough(key: number, events: number): Promise<void> {
     this.#dropped = key
-    this.#length -= count
+    this.#events -= events
     for (const each of this.#skipped) if (each <= key) this.#skipped.delete(each)
     const committed = this.#state.put('dropped', key)
     this.#hearCommit(this.#root)
@@ -215,7 +224,7 @@ export class DiskLog {
   /** Keeps an entry apart, where it is not read any more. */
   async setAside(key: number, body: Buffer): Promise<void> {
     this.#skipped.add(key)
-    this.#length--
+    this.#events -= eventsIn(key)
     const committed = this.#aside.put(key, body)
     this.#hearCommit(this.#root)
     await committed
@@ -231,30 +240,49 @@ export class DiskLog {
 
   /** What was written in earlier lives. */
   async #findSegments(): Promise<void> {
+    await this.#checkLayout()
     const names = readdirSync(this.#options.path).filter(name => NAME.test(name))
     for (const name of names.sort()) {
       const path = join(this.#options.path, name)
       await assertIntact(path)
       const segment = new Segment(path, Number(NAME.exec(name)?.[1]), statSync(path).size)
-      const count = segment.env.getKeysCount({ start: this.#dropped + 1 })
-      this.#nextKey = Math.max(this.#nextKey, 1 + lastKey(segment.env))
-      if (count === 0) {
+      const events = this.#eventsIn(segment)
+      this.#lastKey = Math.max(this.#lastKey, lastKey(segment.env))
+      if (events === 0) {
         await segment.delete()
       } else {
         await segment.close()
-        this.#length += count
+        this.#events += events
         this.#bytes += segment.bytes
         this.#segments.push(segment)
       }
     }
-    this.#length -= this.#skipped.size
+    for (const key of this.#skipped) this.#events -= eventsIn(key)
   }
 
-  #segmentToWrite(): Segment {
+  #eventsIn({ env }: Segment): number {
+    let events = 0
+    for (const key of env.getKeys({ start: this.#dropped + 1 })) events += eventsIn(key)
+    return events
+  }
+
+  async #checkLayout(): Promise<void> {
+    const layout = this.#state.get('layout')
+    const isNew =
+      layout === undefined &&
+      this.#dropped === 0 &&
+      readdirSync(this.#options.path).every(name => !NAME.test(name))
+    if (isNew) await this.#state.put('layout', LAYOUT)
+    else if (layout !== LAYOUT)
+      throw new Error('another version of frequency wrote it: let that version archive what is in it first')
+  }
+
+  /** @param key that is going to be written */
+  #segmentToWrite(key: number): Segment {
     const isFull = this.#tail !== undefined && this.#tail.bytes >= this.#options.segmentBytes
     if (this.#tail !== undefined && !isFull) return this.#tail
-    const path = join(this.#options.path, `${String(this.#nextKey).padStart(16, '0')}.mdb`)
-    const segment = new Segment(path, this.#nextKey, 0)
+    const path = join(this.#options.path, `${String(key).padStart(16, '0')}.mdb`)
+    const segment = new Segment(path, key, 0)
     segment.open()
     segment.named = syncDirectory(this.#options.path)
     segment.named.catch(ignore)
@@ -288,9 +316,9 @@ export class DiskLog {
 
   /** Deletes segments of which all is dropped, and closes those that are neither written nor read. */
   #tidy(): void {
-    const isAllDropped = this.#dropped >= this.#nextKey - 1
+    const isAllDropped = this.#dropped >= this.#lastKey
     if (isAllDropped && (this.#tail?.bytes ?? 0) > this.#options.segmentBytes / 4) this.#tail = undefined
-    let lastKey = this.#nextKey - 1
+    let lastKey = this.#lastKey
     for (const segment of this.#segments.toReversed()) {
       if (segment !== this.#tail && segment.pending === 0) {
         if (lastKey <= this.#dropped) this.#delete(segment)
@@ -333,6 +361,14 @@ function bytesOnDisk({ length }: Buffer): number {
   return length <= INLINE_BYTES_MAX
     ? length + ENTRY_BYTES
     : Math.ceil((length + ENTRY_BYTES) / PAGE_BYTES) * PAGE_BYTES
+}
+
+function eventsIn(key: number): number {
+  return (key % GROUP_EVENTS_MAX) + 1
+}
+
+function keyAfter(key: number, count: number): number {
+  return (Math.floor(key / GROUP_EVENTS_MAX) + 1) * GROUP_EVENTS_MAX + count - 1
 }
 
 function lastKey(database: Database<Buffer, number>): number {

@@ -1,16 +1,17 @@
-import type { Event } from '../event.ts'
+import { decodeGroup, type EventGroup, encodeGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
-import type { DiskLog } from './disk-log.ts'
-import { decodeRecord, encodeRecord } from './event-record.ts'
+import type { DiskLog, LogEntry } from './disk-log.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 
-const READ_EVENTS_MAX = 256
+const READ_RECORDS_MAX = 256
 
 interface EmbeddedDelivery extends Delivery {
-  readonly event: Event
+  readonly group: EventGroup
   readonly key: number
   /** Counts this consumer's deliveries from 1. */
   readonly ordinal: number
+  /** Events in this delivery and all before it. */
+  readonly eventsThrough: number
 }
 
 interface EmbeddedConsumerOptions {
@@ -27,9 +28,11 @@ export class EmbeddedConsumer implements Consumer {
   readonly #options: EmbeddedConsumerOptions
   #cursor: number
   #delivered = 0
+  #deliveredEvents = 0
   #acked = 0
-  /** Ordinals of dead deliveries that no acknowledgement has passed yet. */
-  readonly #deadAhead = new Set<number>()
+  #ackedEvents = 0
+  /** Dead deliveries that no acknowledgement has passed yet, by their ordinals. */
+  readonly #deadAhead = new Map<number, EmbeddedDelivery>()
   #isPaused = false
   #isStopping = false
   #isPumpDue = false
@@ -46,6 +49,12 @@ export class EmbeddedConsumer implements Consumer {
     return this.#delivered - this.#acked - this.#deadAhead.size
   }
 
+  get eventsInFlight(): number {
+    let events = this.#deliveredEvents - this.#ackedEvents
+    for (const { group } of this.#deadAhead.values()) events -= group.count
+    return events
+  }
+
   wake(): void {
     if (this.#isPumpDue || this.#isPaused || this.#isStopping) return
     this.#isPumpDue = true
@@ -57,18 +66,19 @@ export class EmbeddedConsumer implements Consumer {
 
   ackThrough(delivery: Delivery): void {
     if (this.#isStopping) return
-    const { key, ordinal } = delivery as EmbeddedDelivery
-    const before = this.inFlight
+    const { key, ordinal, eventsThrough } = delivery as EmbeddedDelivery
+    const before = this.eventsInFlight
     this.#acked = ordinal
-    for (const each of this.#deadAhead) if (each <= ordinal) this.#deadAhead.delete(each)
-    this.#settle(this.#events.dropThrough(key, before - this.inFlight))
+    this.#ackedEvents = eventsThrough
+    for (const each of this.#deadAhead.keys()) if (each <= ordinal) this.#deadAhead.delete(each)
+    this.#settle(this.#events.dropThrough(key, before - this.eventsInFlight))
   }
 
   dead(delivery: Delivery): void {
     if (this.#isStopping) return
-    const { key, ordinal, event } = delivery as EmbeddedDelivery
-    this.#deadAhead.add(ordinal)
-    this.#settle(this.#events.setAside(key, encodeRecord(event)))
+    const embedded = delivery as EmbeddedDelivery
+    this.#deadAhead.set(embedded.ordinal, embedded)
+    this.#settle(this.#events.setAside(embedded.key, encodeGroup(embedded.group)))
   }
 
   pause(): void {
@@ -98,11 +108,11 @@ export class EmbeddedConsumer implements Consumer {
   }
 
   #pump(): void {
-    let room = Math.min(READ_EVENTS_MAX, this.#options.prefetch - this.inFlight)
+    let room = Math.min(READ_RECORDS_MAX, this.#options.prefetch - this.inFlight)
     if (this.#isPaused || this.#isStopping || room <= 0) return
-    for (const { key, value } of this.#events.read(this.#cursor)) {
-      this.#cursor = key
-      this.#options.handler.delivery(this.#deliveryOf(key, value))
+    for (const entry of this.#events.read(this.#cursor)) {
+      this.#cursor = entry.key
+      this.#options.handler.delivery(this.#deliveryOf(entry))
       if (this.#isPaused || this.#isStopping) return
       if (--room > 0) continue
       this.wake()
@@ -110,9 +120,18 @@ export class EmbeddedConsumer implements Consumer {
     }
   }
 
-  #deliveryOf(key: number, record: Buffer): EmbeddedDelivery {
-    const event = decodeRecord(record)
+  #deliveryOf({ key, count, value }: LogEntry): EmbeddedDelivery {
+    const group = decodeGroup(count, value)
     const redelivered = key <= this.#options.handedOutKey
-    return { key, ordinal: ++this.#delivered, event, body: event.body, redelivered }
+    this.#delivered++
+    this.#deliveredEvents += count
+    return {
+      key,
+      ordinal: this.#delivered,
+      eventsThrough: this.#deliveredEvents,
+      group,
+      body: group.lines,
+      redelivered,
+    }
   }
 }

@@ -1,8 +1,8 @@
 /**
  * A durable queue on local disk, for one process: a log in segments (disk-log.ts), of records that hold
- * an event's id and bytes.
+ * a group of events.
  *
- * A publish resolves when its event is on disk (fdatasync). A consumer reads on from a cursor.
+ * A publish resolves when its group is on disk (fdatasync). A consumer reads on from a cursor.
  * Acknowledging writes one number, the key up to which all is settled; so a batch is acknowledged whole
  * or not at all, whatever is killed meanwhile. What was not acknowledged is handed out again, in the same
  * order.
@@ -12,13 +12,12 @@ import { mkdir } from 'node:fs/promises'
 import type { Config } from '../config.ts'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
-import type { Event } from '../event.ts'
+import { type EventGroup, encodeGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import { DiskLog } from './disk-log.ts'
 import { DiskRoom } from './disk-room.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
-import { encodeRecord } from './event-record.ts'
-import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
+import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
 
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
 
@@ -28,7 +27,7 @@ const SEGMENT_BYTES_MIN = 256 * 1024
 /** Room is made a segment at a time, so a small queue has small ones. */
 const SEGMENTS_PER_QUEUE_MIN = 8
 
-export class EmbeddedQueue implements Queue {
+export class EmbeddedQueue implements Transport {
   readonly description: string
   readonly #events: DiskLog
   readonly #config: EmbeddedConfig
@@ -53,7 +52,7 @@ export class EmbeddedQueue implements Queue {
     this.#disk = parts.disk
     this.#config = config
     this.#log = log
-    this.#handedOutKey = this.#events.nextKey - 1
+    this.#handedOutKey = this.#events.lastKey
     this.#events.readable = () => this.#consumer?.wake()
   }
 
@@ -63,19 +62,19 @@ export class EmbeddedQueue implements Queue {
 
   /** Events that are not settled. */
   get size(): number {
-    return this.#events.length
+    return this.#events.events
   }
 
-  async publish(event: Event): Promise<Durability> {
+  async publish(group: EventGroup): Promise<Durability> {
     if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed: send this again later.')
-    const record = encodeRecord(event)
+    const record = encodeGroup(group)
     if (this.#events.bytes + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
       throw new QueueUnavailable(
         'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
       )
     }
     try {
-      await this.#events.append(record)
+      await this.#events.append(record, group.count)
       this.#failure = undefined
     } catch (cause) {
       this.#failure = `${this.description}: ${(cause as Error).message}`
@@ -100,7 +99,7 @@ export class EmbeddedQueue implements Queue {
   }
 
   async depth(): Promise<number> {
-    return this.size - (this.#consumer?.inFlight ?? 0)
+    return this.size - (this.#consumer?.eventsInFlight ?? 0)
   }
 
   async close(): Promise<void> {

@@ -1,23 +1,28 @@
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Event } from '../event.ts'
+import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
+import { GroupPublisher } from './group-publisher.ts'
 
-/** Who vouches for a published event: a broker that confirmed it, or the local disk that it was fsynced to. */
+/** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
 export type Durability = 'broker' | 'disk'
 
+/** What the queue hands out at once: a message of the broker, or a record on disk. */
 export interface Delivery {
+  /** As it lies on the queue. */
   readonly body: Buffer
   /** True where the message may have been delivered before. */
   readonly redelivered: boolean
-  /** What `publish` was given; undefined where another program published the message. */
-  readonly event: Event | undefined
+  /** The events in it; undefined where another program published the message. */
+  readonly group: EventGroup | undefined
 }
 
 /**
  * A stream of deliveries, in order, of which a queue gives out one at a time: other consumers wait for
- * it to end, and then get first what it did not settle, in the same order. Each is settled once, by `ackThrough` or by `dead`; what is not
- * settled when the consumer stops, or when its connection is lost, is delivered again.
+ * it to end, and then get first what it did not settle, in the same order. Each is settled once, by
+ * `ackThrough` or by `dead`; what is not settled when the consumer stops, or when its connection is lost,
+ * is delivered again.
  */
 export interface Consumer {
   /** Acknowledges this delivery and all before it that are not settled yet. */
@@ -37,21 +42,66 @@ export interface DeliveryHandler {
   lost(): void
 }
 
-export interface Queue {
+/** Where groups of events wait, and are durable. */
+export interface Transport {
   /** What it is and where, in words for a person, without secrets. */
   readonly description: string
   /** What keeps it from working now, in words for a person; undefined where it works. */
   readonly trouble: string | undefined
   /**
-   * Resolves once the event is durable.
+   * Resolves once the group is durable.
    *
-   * @throws QueueUnavailable: the event was not accepted as far as is known here.
+   * @throws QueueUnavailable: the group was not accepted as far as is known here.
    */
-  publish(event: Event): Promise<Durability>
+  publish(group: EventGroup): Promise<Durability>
   consume(handler: DeliveryHandler): Consumer
   /** How many messages wait that are not delivered yet. */
   depth(): Promise<number>
   close(): Promise<void>
+}
+
+/** A transport, on which events that are published at about the same time leave together. */
+export class Queue {
+  readonly #transport: Transport
+  readonly #publisher: GroupPublisher
+
+  constructor(transport: Transport, { publishEventsMax }: Pick<Config, 'publishEventsMax'>) {
+    this.#transport = transport
+    this.#publisher = new GroupPublisher({
+      eventsMax: publishEventsMax,
+      send: group => transport.publish(group),
+    })
+  }
+
+  get description(): string {
+    return this.#transport.description
+  }
+
+  get trouble(): string | undefined {
+    return this.#transport.trouble
+  }
+
+  /**
+   * Resolves once the event is durable.
+   *
+   * @throws QueueUnavailable: the event was not accepted as far as is known here.
+   */
+  publish(event: Event): Promise<Durability> {
+    return this.#publisher.publish(event)
+  }
+
+  consume(handler: DeliveryHandler): Consumer {
+    return this.#transport.consume(handler)
+  }
+
+  /** How many messages wait that are not delivered yet. */
+  depth(): Promise<number> {
+    return this.#transport.depth()
+  }
+
+  close(): Promise<void> {
+    return this.#transport.close()
+  }
 }
 
 /**
@@ -61,6 +111,10 @@ export interface Queue {
  * @throws ConfigInvalid for a setting that cannot work.
  */
 export async function openQueue(config: Config, log: Logger): Promise<Queue> {
+  return new Queue(await openTransport(config, log), config)
+}
+
+async function openTransport(config: Config, log: Logger): Promise<Transport> {
   if (config.amqpUrl !== undefined) {
     const { openRabbitmqQueue } = await import('./rabbitmq.ts')
     const broker = await openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)

@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net'
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
-import { type Event, isStamped } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
-import { declareTopology, EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import { declareTopology, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
+import { groupOfMessage } from './rabbitmq-message.ts'
 
 /**
  * What still comes through in a pause, so that the broker's writes get on: it closes a connection on which
@@ -90,6 +90,7 @@ export class RabbitmqConsumer implements Consumer {
 
   async #consumeOn(channel: Channel): Promise<void> {
     await declareTopology(channel, this.#config.amqpQueue)
+    handOutBytes(channel)
     await channel.basicQos({ prefetchCount: this.#config.amqpPrefetch })
     channel.on('basic.cancel', () => {
       this.#log.warn('RabbitMQ cancelled the consumer: its queue was deleted, or moved.')
@@ -107,7 +108,7 @@ export class RabbitmqConsumer implements Consumer {
     const delivery: RabbitmqDelivery = {
       body,
       redelivered: message.redelivered,
-      event: eventOf(message, body),
+      group: groupOfMessage(message, body),
       deliveryTag: message.deliveryTag,
       channel,
     }
@@ -115,15 +116,27 @@ export class RabbitmqConsumer implements Consumer {
   }
 }
 
-function eventOf({ type, messageId }: AsyncMessage, body: Buffer): Event | undefined {
-  if (type !== EVENT_TYPE || messageId === undefined || !isStamped(body)) return undefined
-  return { messageId, body }
+/** Nothing is decoded: see `handOutBytes`. */
+function bodyBytes(body: unknown): Buffer {
+  if (!Buffer.isBuffer(body)) throw new TypeError('The client library has decoded a body.')
+  return body
 }
 
-/** The client library hands out some bodies decoded: text, and JSON that came without a content encoding. */
-function bodyBytes(body: unknown): Buffer {
-  if (Buffer.isBuffer(body)) return body
-  return Buffer.from(typeof body === 'string' ? body : JSON.stringify(body))
+interface HeaderFrame {
+  readonly fields: { contentEncoding?: string }
+}
+
+/**
+ * The client library decodes a body that has a content type and no content encoding, and JSON loses digits
+ * in that. It looks at the encoding when the body is complete, so one is put there when the header comes.
+ */
+function handOutBytes(channel: Channel): void {
+  const internals = channel as unknown as { _onHeader(frame: HeaderFrame): void }
+  const onHeader = internals._onHeader.bind(channel)
+  internals._onHeader = frame => {
+    frame.fields.contentEncoding ||= 'identity'
+    onHeader(frame)
+  }
 }
 
 /**

@@ -1,9 +1,10 @@
 import { AMQPError, type Channel } from 'rabbitmq-client'
 import { QueueUnavailable } from '../errors.ts'
-import type { Event } from '../event.ts'
+import type { EventGroup } from '../event-group.ts'
 import type { Durability } from './queue.ts'
-import { EVENT_TYPE, type RabbitmqConfig } from './rabbitmq.ts'
+import type { RabbitmqConfig } from './rabbitmq.ts'
 import type { RabbitmqLink } from './rabbitmq-link.ts'
+import { messageProperties } from './rabbitmq-message.ts'
 
 /** What may wait for its confirm. Past it the broker is not keeping up, and a client does better to wait. */
 const IN_FLIGHT_EVENTS_MAX = 10_000
@@ -27,7 +28,7 @@ interface InFlight {
  * A message for a queue that is gone is returned, and then confirmed nonetheless. The return is handed
  * on by the client library a turn of the event loop after it was read, so a confirm counts only once
  * that turn is over. Each publish has a correlation id of its own, by which a return is told from that of
- * another publish of the same event.
+ * another publish of the same events.
  */
 export class RabbitmqPublisher {
   readonly #link: RabbitmqLink
@@ -36,6 +37,7 @@ export class RabbitmqPublisher {
   /** Correlation ids. */
   readonly #returned = new Set<string>()
   #published = 0
+  #inFlightEvents = 0
   #inFlightBytes = 0
   #isStalled = false
   #reopenedAt = Number.NEGATIVE_INFINITY
@@ -63,64 +65,57 @@ export class RabbitmqPublisher {
     })
   }
 
-  async publish(event: Event): Promise<Durability> {
+  async publish(group: EventGroup): Promise<Durability> {
     const channel = this.#link.channel
     const trouble = this.#link.trouble ?? this.trouble
     if (channel === undefined || trouble !== undefined) {
       throw new QueueUnavailable(`The broker cannot take events now (${trouble}): send this again later.`)
     }
     if (
-      this.#inFlight.size >= IN_FLIGHT_EVENTS_MAX ||
-      this.#inFlightBytes + event.body.length > IN_FLIGHT_BYTES_MAX
+      this.#inFlightEvents + group.count > IN_FLIGHT_EVENTS_MAX ||
+      this.#inFlightBytes + group.lines.length > IN_FLIGHT_BYTES_MAX
     ) {
       throw new QueueUnavailable('The broker is not keeping up: send this again later.')
     }
-    await this.#confirmed(channel, event)
+    await this.#confirmed(channel, group)
     return 'broker'
   }
 
-  async #confirmed(channel: Channel, event: Event): Promise<void> {
+  async #confirmed(channel: Channel, group: EventGroup): Promise<void> {
     const correlationId = String(this.#published++)
     let entry: InFlight | undefined
     const overdue = new Promise<never>((_, reject) => {
       entry = { since: performance.now(), reject }
       this.#inFlight.add(entry)
     })
-    this.#inFlightBytes += event.body.length
+    this.#inFlightEvents += group.count
+    this.#inFlightBytes += group.lines.length
     this.#sweep ??= setInterval(() => this.#rejectOverdue(), this.#config.publishMsMax / SWEEPS_PER_TIMEOUT)
     try {
-      await Promise.race([this.#send(channel, event, correlationId), overdue])
+      await Promise.race([this.#send(channel, group, correlationId), overdue])
       await this.#endOfTurn()
       if (this.#returned.delete(correlationId)) throw new Error('the queue does not exist any more')
     } catch (cause) {
       const isRefused = cause instanceof AMQPError && cause.code === 'NACK'
       if (isRefused) this.#reopen(channel)
       const reason = isRefused ? 'the queue is full, or has no leader' : (cause as Error).message
-      throw new QueueUnavailable(`The broker did not take the event (${reason}): send it again later.`, {
+      throw new QueueUnavailable(`The broker did not take the events (${reason}): send them again later.`, {
         cause,
       })
     } finally {
       if (entry !== undefined) this.#inFlight.delete(entry)
-      this.#inFlightBytes -= event.body.length
+      this.#inFlightEvents -= group.count
+      this.#inFlightBytes -= group.lines.length
       if (this.#inFlight.size === 0) this.#stopSweep()
     }
   }
 
   /** A confirm that comes late ends a stall: what is in flight then probes the broker by itself. */
-  async #send(channel: Channel, event: Event, correlationId: string): Promise<void> {
+  async #send(channel: Channel, group: EventGroup, correlationId: string): Promise<void> {
+    const properties = messageProperties(group)
     await channel.basicPublish(
-      {
-        routingKey: this.#config.amqpQueue,
-        mandatory: true,
-        durable: true,
-        messageId: event.messageId,
-        correlationId,
-        type: EVENT_TYPE,
-        contentType: 'application/json',
-        // Without an encoding the client library would hand out a JSON body parsed, with its digits lost.
-        contentEncoding: 'utf-8',
-      },
-      event.body,
+      { routingKey: this.#config.amqpQueue, mandatory: true, durable: true, correlationId, ...properties },
+      group.lines,
     )
     this.#isStalled = false
   }

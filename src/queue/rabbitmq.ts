@@ -2,15 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel } from 'rabbitmq-client'
 import type { Config } from '../config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
-import type { Event } from '../event.ts'
+import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
-import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
+import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
-
-/** The AMQP `type` property of a message whose body is an event that was validated and stamped here. */
-export const EVENT_TYPE = 'frequency.event'
 
 /**
  * How often RabbitMQ may redeliver a message before it dead-letters it. The default of RabbitMQ 4 (20)
@@ -57,7 +54,7 @@ export async function declareTopology(channel: Channel, queue: string): Promise<
   })
 }
 
-class RabbitmqQueue implements Queue {
+class RabbitmqQueue implements Transport {
   readonly description: string
   readonly #config: RabbitmqConfig
   readonly #log: Logger
@@ -98,8 +95,8 @@ class RabbitmqQueue implements Queue {
     await Promise.race([this.#link.firstAnswer(), timeout]).finally(() => answered.abort())
   }
 
-  publish(event: Event): Promise<Durability> {
-    return this.#publisher.publish(event)
+  publish(group: EventGroup): Promise<Durability> {
+    return this.#publisher.publish(group)
   }
 
   consume(handler: DeliveryHandler): Consumer {
@@ -129,7 +126,7 @@ class RabbitmqQueue implements Queue {
  * @throws ConfigInvalid where the broker turns us away for good: a wrong login or virtual host, or a
  * queue of that name that was declared with other arguments.
  */
-export async function openRabbitmqQueue(config: RabbitmqConfig, log: Logger): Promise<Queue> {
+export async function openRabbitmqQueue(config: RabbitmqConfig, log: Logger): Promise<Transport> {
   const queue = new RabbitmqQueue(config, log)
   try {
     await queue.firstAnswer()

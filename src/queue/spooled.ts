@@ -3,8 +3,8 @@
  * not confirm it in time, the event goes to the spool and is as durable there. When the broker is back
  * the spool drains into it, oldest first, and new events go straight to the broker meanwhile.
  *
- * An event whose confirm did not come may be on the broker's queue nonetheless, and so may one that was
- * on its way out of the spool when the process died. Both are published again, and archived once.
+ * Events whose confirm did not come may be on the broker's queue nonetheless, and so may some that were
+ * on their way out of the spool when the process died. All of them are published again, and archived once.
  *
  * Each process has a spool of its own, `DATA_DIR/spool/<number>`. What a process left that is gone is
  * drained by the next one that starts with the same DATA_DIR.
@@ -14,10 +14,10 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../errors.ts'
-import type { Event } from '../event.ts'
+import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
-import type { Consumer, DeliveryHandler, Durability, Queue } from './queue.ts'
+import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_POLL_MS = 250
@@ -25,8 +25,8 @@ const DRAIN_POLL_MS = 250
 const DRAIN_RETRY_MS = 2_000
 const SPOOLS_MAX = 64
 
-class SpooledQueue implements Queue {
-  readonly #broker: Queue
+class SpooledQueue implements Transport {
+  readonly #broker: Transport
   readonly #spool: EmbeddedQueue
   readonly #log: Logger
   readonly #closing = new AbortController()
@@ -34,7 +34,7 @@ class SpooledQueue implements Queue {
   #isSpooling = false
 
   /** @param left spools of processes that are gone */
-  constructor(broker: Queue, spool: EmbeddedQueue, left: readonly EmbeddedQueue[], log: Logger) {
+  constructor(broker: Transport, spool: EmbeddedQueue, left: readonly EmbeddedQueue[], log: Logger) {
     this.#broker = broker
     this.#spool = spool
     this.#log = log
@@ -51,13 +51,13 @@ class SpooledQueue implements Queue {
     return this.#spool.trouble ?? `${trouble} (events are spooled to disk meanwhile: ${this.#spool.size})`
   }
 
-  async publish(event: Event): Promise<Durability> {
-    if (this.#broker.trouble !== undefined) return this.#publishToSpool(event)
+  async publish(group: EventGroup): Promise<Durability> {
+    if (this.#broker.trouble !== undefined) return this.#publishToSpool(group)
     try {
-      return await this.#broker.publish(event)
+      return await this.#broker.publish(group)
     } catch (error) {
       if (!(error instanceof QueueUnavailable)) throw error
-      return this.#publishToSpool(event)
+      return this.#publishToSpool(group)
     }
   }
 
@@ -76,8 +76,8 @@ class SpooledQueue implements Queue {
     await this.#broker.close()
   }
 
-  async #publishToSpool(event: Event): Promise<Durability> {
-    const durability = await this.#spool.publish(event)
+  async #publishToSpool(group: EventGroup): Promise<Durability> {
+    const durability = await this.#spool.publish(group)
     if (!this.#isSpooling) this.#log.warn({ reason: this.#broker.trouble }, 'Events are spooled to disk.')
     this.#isSpooling = true
     return durability
@@ -111,7 +111,7 @@ class SpooledQueue implements Queue {
     const consumer = spool.consume({
       delivery: delivery => {
         handedOut++
-        previous = Promise.all([previous, this.#broker.publish(delivery.event as Event)]).then(() => {
+        previous = Promise.all([previous, this.#broker.publish(delivery.group as EventGroup)]).then(() => {
           consumer.ackThrough(delivery)
           if (++published === handedOut) stop.abort()
         })
@@ -146,11 +146,11 @@ function aborted(signal: AbortSignal): Promise<void> {
  * @throws ConfigInvalid where none can be opened there.
  */
 export async function openSpooledQueue(
-  broker: Queue,
+  broker: Transport,
   path: string,
   config: EmbeddedConfig,
   log: Logger,
-): Promise<Queue> {
+): Promise<Transport> {
   const spools: EmbeddedQueue[] = []
   try {
     await openSpools(path, { ...config, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }, log, spools)

@@ -11,7 +11,7 @@
  * A partition that is larger is read several times, and each time other records of it are taken.
  */
 
-import { ID_BYTES } from '../archive/id-set.ts'
+import { ID_BYTES } from '../message-id.ts'
 import type { ScratchFile } from './scratch-file.ts'
 
 const PARTITIONS = 256

@@ -1,6 +1,7 @@
 /** What every queue promises, shown on the embedded queue and on RabbitMQ. */
 import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
+import { idDigest } from '../../src/message-id.ts'
 import type { Durability, Queue } from '../../src/queue/queue.ts'
 import { openQueue } from '../../src/queue/queue.ts'
 import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
@@ -19,7 +20,11 @@ interface Kind {
 }
 
 const KINDS: readonly Kind[] = [
-  { name: 'embedded', durability: 'disk', settings: t => ({ DATA_DIR: temporaryDirectory(t) }) },
+  {
+    name: 'embedded',
+    durability: 'disk',
+    settings: t => ({ DATA_DIR: temporaryDirectory(t), PUBLISH_EVENTS_MAX: '1' }),
+  },
   {
     name: 'RabbitMQ',
     durability: 'broker',
@@ -28,6 +33,7 @@ const KINDS: readonly Kind[] = [
       AMQP_QUEUE: uniqueQueueName(t),
       SPOOL: 'off',
       PUBLISH_MS_MAX: '60000',
+      PUBLISH_EVENTS_MAX: '1',
     }),
   },
 ]
@@ -62,7 +68,7 @@ for (const kind of KINDS) {
       await inbox.receives(520)
       t.same(inbox.numbers, range(520))
       t.notOk(inbox.deliveries.some(({ redelivered }) => redelivered))
-      t.ok(inbox.deliveries.every(({ event }) => event !== undefined))
+      t.ok(inbox.deliveries.every(({ group }) => group !== undefined))
     })
 
     t.test('a body comes out as it went in', async t => {
@@ -98,6 +104,44 @@ for (const kind of KINDS) {
       await inbox.receives(5_000)
       t.same(inbox.numbers, range(5_000))
       t.ok(confirmed.every(durability => durability === kind.durability))
+    })
+
+    t.test('events that come at once travel together, and a group is settled whole', async t => {
+      const settings = { ...kind.settings(t), PUBLISH_EVENTS_MAX: '40' }
+      const queue = await open(t, settings)
+      await Promise.all(numberedEvents(100).map(event => queue.publish(event)))
+      await queue.publish(eventOf({ event: 'alone', n: 100 }))
+      const first = new Inbox(queue)
+      await first.receives(4)
+      t.same(
+        first.deliveries.map(({ group }) => group?.count),
+        [40, 40, 20, 1],
+      )
+      t.same(first.numbers, range(101))
+      for (const { group } of first.deliveries) {
+        const ids = group?.lines
+          .toString()
+          .split('\n')
+          .map(line => idDigest(JSON.parse(line).messageId))
+        t.same(group?.ids, Buffer.concat(ids ?? []))
+      }
+      first.consumer.ackThrough(first.at(0))
+      await queue.close()
+
+      const second = new Inbox(await open(t, settings))
+      await second.receives(3)
+      t.same(second.numbers, range(101).slice(40))
+    })
+
+    t.test('a large event does not wait for a group to fill, nor make one of any size', async t => {
+      const queue = await open(t, { ...kind.settings(t), PUBLISH_EVENTS_MAX: '4096' })
+      const events = range(40).map(n => eventOf({ event: 'e', n, filler: 'x'.repeat(30 * KIB) }))
+      await Promise.all(events.map(event => queue.publish(event)))
+      const inbox = new Inbox(queue)
+      await until('all have come', WAIT_MS_MAX, () => inbox.numbers.length === 40)
+      t.same(inbox.numbers, range(40))
+      t.ok(inbox.deliveries.length > 1)
+      t.ok(inbox.deliveries.every(({ body }) => body.length < 160 * KIB))
     })
 
     t.test('what is not settled comes again after the consumer has stopped', async t => {

@@ -38,16 +38,12 @@ interface ArchivedObject {
 }
 
 /** A queue, and whether its consumer is paused at the moment. */
-class WatchedQueue implements Queue {
+class WatchedQueue implements Pick<Queue, 'trouble' | 'publish' | 'consume' | 'depth' | 'close'> {
   isPaused = false
   readonly #queue: Queue
 
   constructor(queue: Queue) {
     this.#queue = queue
-  }
-
-  get description(): string {
-    return this.#queue.description
   }
 
   get trouble(): string | undefined {
@@ -171,6 +167,7 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
     // What a busy machine sends to the spool loses its place.
     SPOOL: 'off',
     PUBLISH_MS_MAX: '60000',
+    PUBLISH_EVENTS_MAX: '1',
   }
   const config = configOf({ ...defaults, ...env })
   const queue = new WatchedQueue(await openQueue(config, silent))

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { type DedupeConfig, type DedupeIndex, openDedupeIndex } from '../../src/archive/dedupe-index.ts'
-import { idDigest } from '../../src/archive/id-set.ts'
+import { idDigest, mintMessageId } from '../../src/message-id.ts'
 import { range, silent, temporaryDirectory } from '../helper.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -13,7 +13,7 @@ async function open(t: Test, path: string, config: Partial<DedupeConfig> = {}): 
   return index
 }
 
-const digestsOf = (...ids: string[]) => ids.map(idDigest)
+const digestsOf = (...ids: string[]) => Buffer.concat(ids.map(idDigest))
 
 test('ids and objects are there once they were added, and after the index was closed', async t => {
   const path = temporaryDirectory(t)
@@ -30,6 +30,23 @@ test('ids and objects are there once they were added, and after the index was cl
   t.ok(again.has(idDigest('a')))
   t.ok(again.knowsObject('key 2'))
   t.notOk(again.has(idDigest('d')))
+})
+
+test('ids of one family are told apart, in whatever order and company they come', async t => {
+  const path = temporaryDirectory(t)
+  const index = await open(t, path)
+  const minted = range(9_000).map(() => mintMessageId(1_790_000_000_000))
+  const others = range(100).map(n => `order-${n}`)
+  const isAdded = (n: number) => n % 7 !== 3 && n !== 4_095
+  const added = minted.filter((_, n) => isAdded(n))
+  const shares = [0, 1, 2].map(share => [...added, ...others].filter((_, n) => n % 3 === share).reverse())
+  for (const [n, ids] of shares.entries()) await index.addObject(`key ${n}`, digestsOf(...ids))
+  const isRight = (each: DedupeIndex) =>
+    minted.every((id, n) => each.has(idDigest(id)) === isAdded(n)) &&
+    others.every(id => each.has(idDigest(id)))
+  t.ok(isRight(index))
+  await index.close()
+  t.ok(isRight(await open(t, path)), 'also after it was closed')
 })
 
 test('two processes of one directory have an index each', async t => {

@@ -1,5 +1,6 @@
 import { test } from 'tap'
-import { IdSet, idDigest } from '../../src/archive/id-set.ts'
+import { IdSet } from '../../src/archive/id-set.ts'
+import { idDigest, mintMessageId } from '../../src/message-id.ts'
 import { elapsed, range } from '../helper.ts'
 
 const COUNT = 50_000
@@ -37,4 +38,13 @@ test('ids that differ in anything have digests that differ', async t => {
   const uuid = '01a20c50-e03a-77f7-a7ab-9ed5fad845a3'
   const ids = [uuid, uuid.toUpperCase(), `${uuid} `, uuid.replaceAll('-', ''), '', 'a', 'A', 'ä', 'a\u0308']
   t.equal(new Set(ids.map(id => idDigest(id).toString('hex'))).size, ids.length)
+})
+
+test('ids that are made are UUIDs of version 7 of their time, each another one, in order', async t => {
+  const at = Date.UTC(2026, 10, 24, 13)
+  const ids = [...range(10_000).map(() => at), at + 1, at].map(mintMessageId)
+  t.equal(new Set(ids).size, ids.length)
+  t.ok(ids.every(id => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)))
+  const times = ids.map(id => Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16))
+  t.same([times[0], times.at(-2), times.at(-1)], [at, at + 1, at])
 })

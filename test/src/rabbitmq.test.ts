@@ -27,7 +27,14 @@ const UNAVAILABLE = { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503 }
 async function open(t: Test, settings: Record<string, string> = {}): Promise<Queue> {
   const name = settings.AMQP_QUEUE ?? uniqueQueueName(t)
   const queue = await openQueue(
-    configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, SPOOL: 'off', PUBLISH_MS_MAX: '60000', ...settings }),
+    configOf({
+      AMQP_URL: brokerUrl(),
+      AMQP_QUEUE: name,
+      SPOOL: 'off',
+      PUBLISH_EVENTS_MAX: '1',
+      PUBLISH_MS_MAX: '60000',
+      ...settings,
+    }),
     silent,
   )
   t.teardown(() => queue.close())
@@ -43,7 +50,7 @@ test('a queue is a durable quorum queue, and its messages are persistent', async
   const message = await new Promise<AsyncMessage>((resolve, reject) => {
     channel.basicConsume({ queue: name }, resolve).catch(reject)
   })
-  t.match(message, { durable: true, messageId: event.messageId, contentType: 'application/json' })
+  t.match(message, { durable: true, type: 'frequency.events', contentType: 'application/json' })
   t.same(message.body, event.body)
   const list = await rabbitmqctl('list_queues', 'name', 'type', 'durable')
   t.match(list, new RegExp(`^${name}\tquorum\ttrue$`, 'm'))
@@ -66,7 +73,6 @@ test('what is dead waits in the dead-letter queue', async t => {
     return dead !== undefined
   })
   t.same(dead?.body, doomed.body)
-  t.equal(dead?.messageId, doomed.messageId)
   t.equal(await channel.basicGet({ queue: `${name}.dead` }), undefined)
 })
 
@@ -94,7 +100,7 @@ test('messages of other programs are told from events', async t => {
   const inbox = new Inbox(queue)
   await inbox.receives(foreign.length + 1)
   t.same(
-    inbox.deliveries.map(({ event }) => event !== undefined),
+    inbox.deliveries.map(({ group }) => group !== undefined),
     [...foreign.map(() => false), true],
   )
   t.same(

@@ -1,0 +1,68 @@
+import { foreignEvent, receivedAtOf } from '../event.ts'
+import { type EventGroup, groupOf, lineStarts } from '../event-group.ts'
+import { ID_BYTES } from '../message-id.ts'
+import type { Delivery } from '../queue/queue.ts'
+
+const NO_EVENTS: EventGroup = { count: 0, ids: Buffer.alloc(0), lines: Buffer.alloc(0) }
+
+/** A delivery whose events are taken one after the other, into one batch or into several. */
+export class Incoming {
+  readonly delivery: Delivery
+  /** True for what holds no event, and never will. */
+  readonly isForeign: boolean
+  readonly #group: EventGroup
+  readonly #starts: Uint32Array
+  #next = 0
+
+  constructor(delivery: Delivery) {
+    const group = delivery.group ?? foreignGroup(delivery.body)
+    this.delivery = delivery
+    this.isForeign = group === undefined
+    this.#group = group ?? NO_EVENTS
+    this.#starts = lineStarts(this.#group)
+  }
+
+  /** How many events have not been taken. */
+  get left(): number {
+    return this.#group.count - this.#next
+  }
+
+  get ids(): Buffer {
+    return this.#group.ids
+  }
+
+  /** Where in `ids` the id of the event stands that is `ahead` of the next one. */
+  idAt(ahead: number): number {
+    return (this.#next + ahead) * ID_BYTES
+  }
+
+  /** Length of the JSON of the event that is `ahead` of the next one. */
+  lengthOf(ahead: number): number {
+    const at = this.#next + ahead
+    return this.#startOf(at + 1) - this.#startOf(at) - 1
+  }
+
+  /** The JSON of `count` events, a line each, of which the first is `ahead` of the next one. */
+  lines(count: number, ahead = 0): Buffer {
+    const at = this.#next + ahead
+    return this.#group.lines.subarray(this.#startOf(at), this.#startOf(at + count) - 1)
+  }
+
+  /** When the next event was received, in milliseconds since 1970. */
+  get nextReceivedAt(): number {
+    return receivedAtOf(this.lines(1)).getTime()
+  }
+
+  skip(count: number): void {
+    this.#next += count
+  }
+
+  #startOf(line: number): number {
+    return this.#starts[line] as number
+  }
+}
+
+function foreignGroup(body: Buffer): EventGroup | undefined {
+  const event = foreignEvent(body, new Date())
+  return event === undefined ? undefined : groupOf(event)
+}

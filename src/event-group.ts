@@ -1,0 +1,90 @@
+import type { Event } from './event.ts'
+import { ID_BYTES, writeIdDigest } from './message-id.ts'
+
+/**
+ * Events that travel together, as one message on the broker or one record on disk. They are copied
+ * together once, where they are taken in, and are one buffer from then on.
+ */
+export interface EventGroup {
+  readonly count: number
+  /** 16 bytes an event, in order (message-id.ts). */
+  readonly ids: Buffer
+  /** The events' JSON, with a line feed between one and the next, and none at the end. */
+  readonly lines: Buffer
+}
+
+/** What a group can hold, and still be told apart from others by a key of the embedded queue (disk-log.ts). */
+export const GROUP_EVENTS_MAX = 4096
+
+const LINE_FEED = 0x0a
+const EVENTS_MIN = 16
+const EVENT_BYTES_GUESS = 512
+
+/** Collects events into a group. */
+export class GroupBuilder {
+  #lines: Buffer = Buffer.allocUnsafe(EVENTS_MIN * EVENT_BYTES_GUESS)
+  #ids: Buffer = Buffer.allocUnsafe(EVENTS_MIN * ID_BYTES)
+  #bytes = 0
+  #count = 0
+
+  get count(): number {
+    return this.#count
+  }
+
+  /** Length of the lines. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  add({ messageId, body }: Event): void {
+    const idAt = this.#count * ID_BYTES
+    if (idAt === this.#ids.length) this.#ids = grown(this.#ids, idAt, idAt + ID_BYTES)
+    writeIdDigest(messageId, this.#ids, idAt)
+    const end = this.#bytes + body.length + 1
+    if (end > this.#lines.length) this.#lines = grown(this.#lines, this.#bytes, end)
+    if (this.#count > 0) this.#lines[this.#bytes++] = LINE_FEED
+    this.#bytes += body.copy(this.#lines, this.#bytes)
+    this.#count++
+  }
+
+  build(): EventGroup {
+    return {
+      count: this.#count,
+      ids: this.#ids.subarray(0, this.#count * ID_BYTES),
+      lines: this.#lines.subarray(0, this.#bytes),
+    }
+  }
+}
+
+function grown(buffer: Buffer, used: number, wanted: number): Buffer {
+  const larger = Buffer.allocUnsafe(Math.max(2 * buffer.length, wanted))
+  buffer.copy(larger, 0, 0, used)
+  return larger
+}
+
+/** A group of one, whose line is the event's own buffer. */
+export function groupOf({ messageId, body }: Event): EventGroup {
+  const ids = Buffer.allocUnsafe(ID_BYTES)
+  writeIdDigest(messageId, ids, 0)
+  return { count: 1, ids, lines: body }
+}
+
+/** Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins. */
+export function lineStarts({ count, lines }: EventGroup): Uint32Array {
+  const starts = new Uint32Array(count + 1)
+  for (let n = 1; n < count; n++) starts[n] = lines.indexOf(LINE_FEED, starts[n - 1]) + 1
+  starts[count] = lines.length + 1
+  return starts
+}
+
+/**
+ * How a group lies on disk: its ids, then its lines. Their number goes with the record's key.
+ */
+export function encodeGroup({ ids, lines }: EventGroup): Buffer {
+  return Buffer.concat([ids, lines])
+}
+
+export function decodeGroup(count: number, record: Buffer): EventGroup {
+  const linesStart = count * ID_BYTES
+  return { count, ids: record.subarray(0, linesStart), lines: record.subarray(linesStart) }
+}

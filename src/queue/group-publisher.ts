@@ -1,0 +1,77 @@
+/**
+ * Has events leave together. What is published in one turn of the event loop is one group; while as many
+ * groups are on their way as may be, what comes is gathered in the next one, which leaves as soon as one of
+ * them has arrived, or when it is full. So an event waits for others only where it would have to wait
+ * anyway, and the busier the queue is, the larger are the groups.
+ */
+
+import { createDeferred, type Deferred } from '../deferred.ts'
+import type { Event } from '../event.ts'
+import { type EventGroup, GroupBuilder } from '../event-group.ts'
+import type { Durability } from './queue.ts'
+
+/** Groups that are not full, and on their way. */
+const UNDERWAY_MAX = 4
+/** A group that has reached this is full. */
+const GROUP_BYTES_MAX = 128 * 1024
+
+export interface GroupPublisherOptions {
+  /** Events after which a group is full. */
+  readonly eventsMax: number
+  /** Publishes a group: resolves once it is durable. */
+  send(group: EventGroup): Promise<Durability>
+}
+
+class OpenGroup {
+  readonly events = new GroupBuilder()
+  readonly durable: Deferred<Durability> = createDeferred()
+}
+
+export class GroupPublisher {
+  readonly #options: GroupPublisherOptions
+  #open: OpenGroup | undefined
+  #underway = 0
+  #isTurnEndDue = false
+
+  constructor(options: GroupPublisherOptions) {
+    this.#options = options
+  }
+
+  /** Resolves, or is rejected, with all of the event's group. */
+  publish(event: Event): Promise<Durability> {
+    this.#open ??= new OpenGroup()
+    const { events, durable } = this.#open
+    if (events.count > 0 && events.bytes + event.body.length >= GROUP_BYTES_MAX) {
+      this.#send()
+      return this.publish(event)
+    }
+    events.add(event)
+    if (events.count >= this.#options.eventsMax || events.bytes >= GROUP_BYTES_MAX) this.#send()
+    else this.#sendAtTurnEnd()
+    return durable.promise
+  }
+
+  #sendAtTurnEnd(): void {
+    if (this.#isTurnEndDue || this.#underway >= UNDERWAY_MAX) return
+    this.#isTurnEndDue = true
+    setImmediate(() => {
+      this.#isTurnEndDue = false
+      if (this.#underway < UNDERWAY_MAX) this.#send()
+    })
+  }
+
+  #send(): void {
+    const group = this.#open
+    if (group === undefined) return
+    this.#open = undefined
+    this.#underway++
+    const { resolve, reject } = group.durable
+    this.#options
+      .send(group.events.build())
+      .finally(() => {
+        this.#underway--
+        if (this.#open !== undefined) this.#sendAtTurnEnd()
+      })
+      .then(resolve, reject)
+  }
+}
