@@ -1,5 +1,5 @@
 import { foreignEvent, receivedAtOf } from '../event.ts'
-import { type EventGroup, groupOf, lineStarts } from '../event-group.ts'
+import { type EventGroup, GroupBuilder, groupOf, lineStarts } from '../event-group.ts'
 import { ID_BYTES } from '../message-id.ts'
 import type { Delivery } from '../queue/queue.ts'
 
@@ -62,7 +62,26 @@ export class Incoming {
   }
 }
 
+/** What another program published: one event, or one a line. */
 function foreignGroup(body: Buffer): EventGroup | undefined {
-  const event = foreignEvent(body, new Date())
-  return event === undefined ? undefined : groupOf(event)
+  const now = new Date()
+  const event = foreignEvent(body, now)
+  if (event !== undefined) return groupOf(event)
+  const group = new GroupBuilder()
+  for (const line of linesOf(body)) {
+    const each = foreignEvent(line, now)
+    if (each === undefined) return undefined
+    group.add(each)
+  }
+  return group.build()
+}
+
+/** Without the line breaks between them, nor the one at the end. */
+function* linesOf(body: Buffer): Iterable<Buffer> {
+  let start = 0
+  for (let end = body.indexOf('\n'); end !== -1; end = body.indexOf('\n', start)) {
+    yield body.subarray(start, end)
+    start = end + 1
+  }
+  if (start < body.length || start === 0) yield body.subarray(start)
 }

@@ -6,7 +6,8 @@
  *     content_type        application/json for one event, application/x-ndjson for several
  *     content_encoding    utf-8
  *     frequency-count     a header: how many events
- *     frequency-ids       a header: 16 bytes an event, its id as archives compare it (message-id.ts)
+ *     frequency-ids       a header: 16 bytes an event, its id as archives compare it (message-id.ts), in
+ *                         base64, because the client library encodes no bytes
  *
  * So a message with one event is plain JSON to anyone.
  */
@@ -26,14 +27,16 @@ export function messageProperties({ count, ids }: EventGroup): Envelope {
     contentType: count === 1 ? 'application/json' : 'application/x-ndjson',
     // Without an encoding other programs that use this client library would get JSON parsed, with its digits lost.
     contentEncoding: 'utf-8',
-    headers: { [COUNT_HEADER]: count, [IDS_HEADER]: ids },
+    headers: { [COUNT_HEADER]: count, [IDS_HEADER]: ids.toString('base64') },
   }
 }
 
 /** Undefined where the message is none of ours. */
 export function groupOfMessage({ type, headers }: AsyncMessage, body: Buffer): EventGroup | undefined {
   if (type !== TYPE || headers === undefined || !isStamped(body)) return undefined
-  const { [COUNT_HEADER]: count, [IDS_HEADER]: ids } = headers
-  if (!Buffer.isBuffer(ids) || ids.length !== count * ID_BYTES) return undefined
+  const { [COUNT_HEADER]: count, [IDS_HEADER]: text } = headers
+  if (typeof text !== 'string') return undefined
+  const ids = Buffer.from(text, 'base64')
+  if (ids.length !== count * ID_BYTES) return undefined
   return { count, ids, lines: body }
 }

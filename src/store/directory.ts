@@ -41,8 +41,9 @@ class DirectoryStore implements ObjectStore {
   async put(key: string, body: Readable): Promise<void> {
     const target = this.#pathOf(key)
     const incoming = join(this.#root, INCOMING, randomUUID())
+    const file = createWriteStream(incoming, { flags: 'wx', flush: true })
     try {
-      await pipeline(body, createWriteStream(incoming, { flags: 'wx', flush: true }))
+      await pipeline(body, file)
       await makeDirectory(this.#root, dirname(target))
       await linkNew(incoming, target, key)
       await syncDirectory(dirname(target))
@@ -51,6 +52,8 @@ class DirectoryStore implements ObjectStore {
       throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     } finally {
       body.destroy()
+      // A stream that was destroyed while its file was being opened makes the file nonetheless.
+      if (!file.closed) await new Promise(resolve => file.once('close', resolve))
       await rm(incoming, { force: true }).catch(() => {})
     }
   }
