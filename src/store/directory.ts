@@ -53,7 +53,7 @@ class DirectoryStore implements ObjectStore {
     } finally {
       body.destroy()
       // A stream that was destroyed while its file was being opened makes the file nonetheless.
-      if (!file.closed) await new Promise(resolve => file.once('close', resolve))
+      if (!file.closed) await new Promise<void>(resolve => file.once('close', resolve))
       await rm(incoming, { force: true }).catch(() => {})
     }
   }
