@@ -1,12 +1,14 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Config } from '../src/config.ts'
 import archiver from './archiver.ts'
+import body from './body.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import queue from './queue.ts'
 import store from './store.ts'
 import track from './track.ts'
+import trackBatch from './track-batch.ts'
 
 const HEADERS_MS_MAX = 10_000
 const KEEP_ALIVE_MS = 72_000
@@ -50,6 +52,8 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(archiver, config)
+  if (isIngesting) await app.register(body)
   if (isIngesting) await app.register(track)
+  if (isIngesting) await app.register(trackBatch, config)
   await app.register(health, config)
 }

@@ -143,6 +143,12 @@ export const settingsSchema = Type.Object({
       'Ids remembered for that; past it the window is shorter. Each takes some 60 bytes of disk, for up to two windows.',
   }),
   bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
+  batchBodyBytesMax: bytes({
+    default: 8 * MIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest request body with a batch of events.',
+  }),
   requestMsMax: milliseconds({
     default: 15_000,
     minimum: 1000,

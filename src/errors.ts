@@ -14,7 +14,7 @@ export const EventInvalid = createError('FRQ_EVENT_INVALID', '%s', 400)
 
 export const BodyTooLarge = createError(
   'FRQ_BODY_TOO_LARGE',
-  'The body is larger than %d bytes (BODY_BYTES_MAX): send less in one request.',
+  'The body is larger than %d bytes (%s): send less in one request.',
   413,
 )
 
@@ -23,6 +23,22 @@ export const MediaTypeUnsupported = createError(
   'Send the event with content-type application/json or application/x-www-form-urlencoded.',
   415,
 )
+
+export const EncodingUnsupported = createError(
+  'FRQ_ENCODING_UNSUPPORTED',
+  'Send the body as it is, or with content-encoding gzip.',
+  415,
+)
+
+/** More events than one request may carry. */
+export const BatchTooLong = createError(
+  'FRQ_BATCH_TOO_LONG',
+  'The batch has more than %d events: send fewer in one request.',
+  413,
+)
+
+/** None of the events of a batch was taken. `refused` says why, one by one. */
+export const BatchRefused = createError('FRQ_BATCH_REFUSED', 'No event of the batch can be taken.', 400)
 
 /** What came on a connection is no HTTP request that can be read. */
 export const RequestInvalid = createError('FRQ_REQUEST_INVALID', 'This is no valid HTTP request.', 400)

@@ -90,10 +90,20 @@ function describe({ path, schema, value }: ValueError): string {
   return value === undefined ? `${field} is required: ${wanted}.` : `${field} must be ${wanted}.`
 }
 
+/** What a route says of an event beyond its two stamps. */
+export interface EventChanges {
+  /** Top-level members that are left out. One that is also in `members` is replaced. */
+  readonly without?: ReadonlySet<string>
+  /** The JSON of members that are added: `"type":"track","source":"web"`. */
+  readonly members?: string
+}
+
+const UNCHANGED: EventChanges = {}
+
 /**
  * The event with our two fields: `messageId` (the client's own, else a UUIDv7) and `receivedAt` (ISO
- * 8601, UTC, milliseconds; one that came with the event is replaced). All else is copied, not
- * serialised again.
+ * 8601, UTC, milliseconds; one that came with the event is replaced). `receivedAt` is the last member.
+ * All else is copied, not serialised again.
  *
  * @param json UTF-8 bytes, of which `fields` is the parsed form.
  */
@@ -101,18 +111,20 @@ export function stampEvent(
   json: Buffer,
   fields: { messageId?: unknown; receivedAt?: unknown },
   receivedAt: Date,
+  { without, members }: EventChanges = UNCHANGED,
 ): Event {
   const own = typeof fields.messageId === 'string' && fields.messageId !== '' ? fields.messageId : undefined
   const messageId = own ?? mintMessageId(receivedAt.getTime())
-  const replaced = new Set<string>()
+  const replaced = new Set<string>(without)
   if ('receivedAt' in fields) replaced.add('receivedAt')
   if (own === undefined && 'messageId' in fields) replaced.add('messageId')
 
   const kept = replaced.size > 0 ? withoutMembers(json, replaced) : json
   const idMember = own === undefined ? `"messageId":"${messageId}",` : ''
+  const added = members === undefined ? '' : `${members},`
   return {
     messageId,
-    body: withMembers(kept, `${idMember}"receivedAt":"${receivedAt.toISOString()}"`),
+    body: withMembers(kept, `${idMember}${added}"receivedAt":"${receivedAt.toISOString()}"`),
   }
 }
 

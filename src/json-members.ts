@@ -9,6 +9,7 @@
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COMMA = 0x2c
+const COLON = 0x3a
 const OPEN_BRACE = 0x7b
 const CLOSE_BRACE = 0x7d
 const OPEN_BRACKET = 0x5b
@@ -40,6 +41,49 @@ function memberEnd(json: Buffer, start: number): number {
 function nameOf(json: Buffer, memberStart: number): string {
   const start = json.indexOf(QUOTE, memberStart)
   return JSON.parse(json.toString('utf8', start, stringEnd(json, start)))
+}
+
+/** Where the value of the top-level member of this name begins (the last one, as in JSON.parse), or -1. */
+export function valueStart(json: Buffer, name: string): number {
+  let found = -1
+  let start = json.indexOf(OPEN_BRACE) + 1
+  while (json[start - 1] !== CLOSE_BRACE) {
+    const end = memberEnd(json, start)
+    const nameStart = json.indexOf(QUOTE, start)
+    if (nameStart !== -1 && nameStart < end && nameOf(json, start) === name) {
+      found = json.indexOf(COLON, stringEnd(json, nameStart)) + 1
+      while (isSpace(json[found] as number)) found++
+    }
+    start = end + 1
+  }
+  return found
+}
+
+/** Where each element of the array that opens at `start` begins, and where it ends: two numbers each. Spaces around it may be in it. */
+export function elementBounds(json: Buffer, start: number): number[] {
+  const bounds: number[] = []
+  let depth = 0
+  let elementStart = start + 1
+  let isEmpty = true
+  for (let at = start + 1; ; at++) {
+    const byte = json[at] as number
+    if (byte === QUOTE) {
+      at = stringEnd(json, at) - 1
+      isEmpty = false
+    } else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+      depth++
+      isEmpty = false
+    } else if (depth > 0) {
+      if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--
+    } else if (byte === COMMA || byte === CLOSE_BRACKET) {
+      if (!isEmpty) bounds.push(elementStart, at)
+      if (byte === CLOSE_BRACKET) return bounds
+      elementStart = at + 1
+      isEmpty = true
+    } else if (!isSpace(byte)) {
+      isEmpty = false
+    }
+  }
 }
 
 /** Without the top-level members of these names, however their names are escaped and however often they stand. */

@@ -51,6 +51,16 @@ export class GroupPublisher {
     return durable.promise
   }
 
+  /** Resolves, or is rejected, with all of the events' groups: to `disk` where one of them went there. */
+  async publishAll(events: readonly Event[]): Promise<Durability> {
+    const groups: Promise<Durability>[] = []
+    for (const event of events) {
+      const durable = this.publish(event)
+      if (durable !== groups.at(-1)) groups.push(durable)
+    }
+    return (await Promise.all(groups)).includes('disk') ? 'disk' : 'broker'
+  }
+
   #sendAtTurnEnd(): void {
     if (this.#isTurnEndDue || this.#underway >= UNDERWAY_MAX) return
     this.#isTurnEndDue = true

@@ -90,6 +90,15 @@ export class Queue {
     return this.#publisher.publish(event)
   }
 
+  /**
+   * Resolves once all of the events are durable, to who vouches for the least of them.
+   *
+   * @throws QueueUnavailable: not all of them were accepted as far as is known here; some may have been.
+   */
+  publishAll(events: readonly Event[]): Promise<Durability> {
+    return this.#publisher.publishAll(events)
+  }
+
   consume(handler: DeliveryHandler): Consumer {
     return this.#transport.consume(handler)
   }

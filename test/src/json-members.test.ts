@@ -1,6 +1,6 @@
 import { test } from 'tap'
-import { withMembers, withoutMembers } from '../../src/json-members.ts'
-import { createRandom, type Random } from '../helper.ts'
+import { elementBounds, valueStart, withMembers, withoutMembers } from '../../src/json-members.ts'
+import { createRandom, type Random, range } from '../helper.ts'
 import {
   compact,
   type Member,
@@ -99,4 +99,48 @@ test('whatever the object, the rest keeps its tokens and their order', async t =
     if (!isRight) wrong.push(json)
   }
   t.same(wrong, [])
+})
+
+function elements(json: string): string[] {
+  const bytes = Buffer.from(json)
+  const bounds = elementBounds(bytes, bytes.indexOf('['))
+  return range(bounds.length / 2).map(n => bytes.toString('utf8', bounds[2 * n], bounds[2 * n + 1]))
+}
+
+test('an array is cut into its elements', async t => {
+  t.same(elements('[]'), [])
+  t.same(elements(' [ \n ] '), [])
+  t.same(elements('[1]'), ['1'])
+  t.same(elements('[{"a":[1,2]},"],[",[[]],null]'), ['{"a":[1,2]}', '"],["', '[[]]', 'null'])
+  t.same(elements(String.raw`["\"", "\\",{"\\":"]"}]`), [
+    String.raw`"\""`,
+    String.raw` "\\"`,
+    String.raw`{"\\":"]"}`,
+  ])
+})
+
+test('whatever is in an array, each element parses to what it is there', async t => {
+  const random = createRandom(7)
+  for (let round = 0; round < ROUNDS; round++) {
+    const values = range(random(6)).map(() => randomValue(random))
+    const json = `[${values.join(' , ')}]`
+    t.same(
+      elements(json).map(each => JSON.parse(each)),
+      JSON.parse(json),
+    )
+  }
+})
+
+function memberValue(json: string, name: string): string | undefined {
+  const bytes = Buffer.from(json)
+  const start = valueStart(bytes, name)
+  return start === -1 ? undefined : bytes.toString('utf8', start)
+}
+
+test('the value of a member is found', async t => {
+  t.equal(memberValue('{"batch":[1]}', 'batch'), '[1]}')
+  t.equal(memberValue('{ "x" : {"batch":[2]} , "b\\u0061tch" : [3] }', 'batch'), '[3] }')
+  t.equal(memberValue('{"batch":[1],"batch":[2]}', 'batch'), '[2]}', 'the last one, as in JSON.parse')
+  t.equal(memberValue('{"a":1}', 'batch'), undefined)
+  t.equal(memberValue('{ }', 'batch'), undefined)
 })

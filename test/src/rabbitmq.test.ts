@@ -173,8 +173,11 @@ test('connections that are cut lose nothing that was confirmed', async t => {
   const { seen, inbox } = keepConsuming(queue)
   const publishing = keepPublishing(t, queue)
   for (const cut of range(3)) {
-    const before = publishing.confirmed.length
-    await until('events flow', WAIT_MS_MAX, () => publishing.confirmed.length > before + 50)
+    const confirmedBefore = publishing.confirmed.length
+    const seenBefore = seen.size
+    await until('events flow', WAIT_MS_MAX, () => {
+      return publishing.confirmed.length > confirmedBefore + 50 && seen.size > seenBefore
+    })
     network.cut()
     await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses > cut)
   }

@@ -95,7 +95,7 @@ test('a broker that confirms nothing in time is spooled around, and nothing is d
 
 test('a full queue and a broker that is short of memory are spooled around', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: name })
+  const queue = await open(t, { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: name, PUBLISH_EVENTS_MAX: '1' })
   await rabbitmqctl('set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":10}')
   t.teardown(() => rabbitmqctl('clear_policy', name).catch(() => {}))
   const durabilities = await publishAll(queue, 200)
