@@ -16,12 +16,27 @@ FormatRegistry.Set('iso-8601', value => ISO_8601.test(value) && isCalendarDate(v
 FormatRegistry.Set('message-id', value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX)
 
 function isCalendarDate(value: string): boolean {
-  const [year = 0, month = 0, day = 0] = value.slice(0, 10).split('-').map(Number)
-  const date = new Date(Date.UTC(year, month - 1, day))
-  const [hour = 0, minute = 0, second = 0] = (value.slice(11).match(/\d{2}/g) ?? []).map(Number)
-  return (
-    date.getUTCMonth() === month - 1 && date.getUTCDate() === day && hour < 24 && minute < 60 && second < 61
-  )
+  const year = 100 * twoDigits(value, 0) + twoDigits(value, 2)
+  const month = twoDigits(value, 5)
+  const day = twoDigits(value, 8)
+  const isDay = month >= 1 && month <= 12 && day >= 1 && day <= daysIn(month, year)
+  return isDay && (value.length === 10 || isTime(value))
+}
+
+function isTime(value: string): boolean {
+  const second = value[16] === ':' ? twoDigits(value, 17) : 0
+  return twoDigits(value, 11) < 24 && twoDigits(value, 14) < 60 && second < 61
+}
+
+function daysIn(month: number, year: number): number {
+  if (month === 2) return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28
+  return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
+}
+
+const ZERO = 0x30
+
+function twoDigits(value: string, at: number): number {
+  return 10 * (value.charCodeAt(at) - ZERO) + value.charCodeAt(at + 1) - ZERO
 }
 
 const userId = Type.Optional(
@@ -115,17 +130,40 @@ export function stampEvent(
 ): Event {
   const own = typeof fields.messageId === 'string' && fields.messageId !== '' ? fields.messageId : undefined
   const messageId = own ?? mintMessageId(receivedAt.getTime())
-  const replaced = new Set<string>(without)
-  if ('receivedAt' in fields) replaced.add('receivedAt')
-  if (own === undefined && 'messageId' in fields) replaced.add('messageId')
-
-  const kept = replaced.size > 0 ? withoutMembers(json, replaced) : json
+  const kept = withoutMembers(json, replacedIn(fields, own === undefined, without))
   const idMember = own === undefined ? `"messageId":"${messageId}",` : ''
   const added = members === undefined ? '' : `${members},`
-  return {
-    messageId,
-    body: withMembers(kept, `${idMember}${added}"receivedAt":"${receivedAt.toISOString()}"`),
+  return { messageId, body: withMembers(kept, `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`) }
+}
+
+const NONE: ReadonlySet<string> = new Set()
+
+/** The members to leave out, of which most events have none. */
+function replacedIn(
+  fields: object,
+  isIdOurs: boolean,
+  without: ReadonlySet<string> = NONE,
+): ReadonlySet<string> {
+  const isForged = 'receivedAt' in fields
+  const isIdReplaced = isIdOurs && 'messageId' in fields
+  if (!isForged && !isIdReplaced) return without
+  const replaced = new Set(without)
+  if (isForged) replaced.add('receivedAt')
+  if (isIdReplaced) replaced.add('messageId')
+  return replaced
+}
+
+let isoMs = Number.NaN
+let iso = ''
+
+/** Many events are received in the same millisecond. */
+function isoOf(date: Date): string {
+  const ms = date.getTime()
+  if (ms !== isoMs) {
+    iso = date.toISOString()
+    isoMs = ms
   }
+  return iso
 }
 
 const RECEIVED_AT_LENGTH = '2026-11-24T13:05:07.123Z'.length

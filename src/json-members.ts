@@ -88,6 +88,7 @@ export function elementBounds(json: Buffer, start: number): number[] {
 
 /** Without the top-level members of these names, however their names are escaped and however often they stand. */
 export function withoutMembers(json: Buffer, names: ReadonlySet<string>): Buffer {
+  if (names.size === 0) return json
   const kept: Buffer[] = []
   let start = json.indexOf(OPEN_BRACE) + 1
   while (json[start - 1] !== CLOSE_BRACE) {
@@ -109,7 +110,9 @@ export function withoutMembers(json: Buffer, names: ReadonlySet<string>): Buffer
 export function withMembers(json: Buffer, members: string): Buffer {
   const start = json.indexOf(OPEN_BRACE)
   const end = json.lastIndexOf(CLOSE_BRACE)
-  const isEmpty = json.subarray(start + 1, end).every(isSpace)
+  let last = end - 1
+  while (last > start && isSpace(json[last] as number)) last--
+  const isEmpty = last === start
   const tail = `${isEmpty ? '' : ','}${members}}`
   const stamped = Buffer.allocUnsafe(end - start + Buffer.byteLength(tail))
   json.copy(stamped, 0, start, end)
