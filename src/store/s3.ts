@@ -73,8 +73,10 @@ class S3Store implements ObjectStore {
   }
 
   async put(key: string, body: Readable, isContested = () => false): Promise<void> {
+    // Whoever waits for the put hears of it; unheard here it would end the process.
+    body.on('error', () => {})
     const upload = new Upload({
-      client: this.#client,
+      client: endingWithAFailure(this.#client, body),
       params: {
         Bucket: this.#bucket,
         Key: key,
@@ -213,6 +215,23 @@ class S3Store implements ObjectStore {
       throw error
     }
   }
+}
+
+/**
+ * A client for one upload, which ends its body when a request fails for good. lib-storage does not: of its
+ * uploaders one fails, and the other goes on waiting for the body's next part, so that the failure is
+ * not told before that part is full, or the body ends.
+ */
+function endingWithAFailure(client: S3Client, body: Readable): S3Client {
+  const send = async (command: Parameters<S3Client['send']>[0]): Promise<unknown> => {
+    try {
+      return await client.send(command)
+    } catch (error) {
+      body.destroy(error as Error)
+      throw error
+    }
+  }
+  return Object.create(client, { send: { value: send } })
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -123,6 +123,44 @@ test('what does not pass leaves no object and no parts', async t => {
   t.ok(await isWhole(store, 'p/after', 6 * MIB), 'and then it works again')
 })
 
+test('a failure for good ends an upload at once, and not when its body ends', async t => {
+  const { store, server } = await openWithServer(t)
+  const faults: Record<string, [fault: S3FaultFunction, written: number]> = {
+    'the first part': [faultOf(['UploadPart'], { status: 403 }, 1), 6 * MIB],
+    'the second part': [({ partNumber }) => (partNumber === 2 ? { status: 403 } : undefined), 11 * MIB],
+    'the second part, tried again': [
+      ({ partNumber }) => (partNumber === 2 ? { status: 500 } : undefined),
+      16 * MIB,
+    ],
+    'the beginning': [faultOf(['CreateMultipartUpload'], { status: 403 }), 6 * MIB],
+  }
+  for (const [what, [fault, written]] of Object.entries(faults)) {
+    server.fault(fault)
+    const body = new PassThrough()
+    const put = store.put('p/never', body).then(
+      () => 'stored',
+      error => error.code,
+    )
+    for (const chunk of chunksOf(written)) {
+      if (!body.write(chunk)) await Promise.race([once(body, 'drain').catch(() => {}), put])
+    }
+    t.equal(await Promise.race([put, sleep(WAIT_MS_MAX, 'nothing')]), UNAVAILABLE.code, what)
+    t.ok(body.destroyed, `${what}: nobody reads the body any more`)
+    t.same(server.uploads('bucket'), [], `${what}: the upload is aborted`)
+    t.same(await keysOf(store), [], what)
+  }
+})
+
+test('an object that is there already ends an upload at once', async t => {
+  const { store } = await openWithServer(t)
+  await putText(store, 'p/1', 'one')
+  const body = new PassThrough()
+  for (const chunk of chunksOf(6 * MIB)) body.write(chunk)
+  const put = store.put('p/1', body).catch(error => error.code)
+  t.equal(await Promise.race([put, sleep(WAIT_MS_MAX, 'nothing')]), 'FRQ_OBJECT_EXISTS')
+  t.equal((await getBytes(store, 'p/1')).toString(), 'one')
+})
+
 test('an answer to the end that is lost makes no half object', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(faultOf(['CompleteMultipartUpload'], { reset: true, after: true }, 1))
