@@ -8,9 +8,9 @@ import { mintMessageId } from './message-id.ts'
 /** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
 export const MESSAGE_ID_BYTES_MAX = 255
 
-/** ISO 8601: a date, or a date and a time with seconds, fractions and an offset as wanted. */
+/** ISO 8601: a date, or a date and a time with seconds, fractions and an offset of less than a day as wanted. */
 const ISO_8601 =
-  /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)?)?$/
+  /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
 FormatRegistry.Set('iso-8601', value => ISO_8601.test(value) && isCalendarDate(value))
 FormatRegistry.Set('message-id', value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX)
