@@ -134,8 +134,8 @@ class Run {
       if (performance.now() > deadline) return [`not archived within ${DRAIN_MS_MAX} ms: ${waiting}`]
       const { events } = await this.#stage.queued()
       const spooled = this.#stage.ingests.map(ingest => this.#stage.spooled(ingest))
-      const isEmpty = events === 0 && spooled.every(count => count === 0 || Number.isNaN(count))
-      waiting = `${events} events on the queue, ${spooled.join(' and ')} in the spools`
+      const isEmpty = events === 0 && spooled.every(count => count === 0)
+      waiting = `${events} messages on the queue, ${spooled.join(' and ')} in the spools`
       emptyPolls = isEmpty ? emptyPolls + 1 : 0
       if (!isEmpty) this.#report(waiting)
       await sleep(DRAIN_POLL_MS)

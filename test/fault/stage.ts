@@ -1,7 +1,7 @@
 /** Everything that a run is made of: a broker, a store, the program's processes, and the links between them. */
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { open } from 'lmdb'
+import { open, type RootDatabase } from 'lmdb'
 import { Connection } from 'rabbitmq-client'
 import { ensureServers } from '../services/install.ts'
 import { type Rabbitmq, startRabbitmqCluster } from '../services/rabbitmq.ts'
@@ -77,16 +77,21 @@ export class Stage {
     }
   }
 
-  /** Events in the spools of an ingest that runs, or not. */
+  /** Groups of events in the spool of an ingest that runs, or not; NaN where that cannot be read just now. */
   spooled({ dataDir }: Program): number {
+    const path = join(dataDir, 'spool', '0')
+    if (!existsSync(join(path, 'data.mdb'))) return 0
     try {
-      const path = join(dataDir, 'spool', '0')
-      const root = open({ path, readOnly: true, encoding: 'binary', maxDbs: 4 })
-      const events = root.openDB({ name: 'events', encoding: 'binary' })
-      const { entryCount } = events.getStats() as { entryCount: number }
-      void root.close()
-      return entryCount
+      const dropped = readLmdb(
+        path,
+        root => root.openDB({ name: 'state', encoding: 'json' }).get('dropped') ?? 0,
+      )
+      const segments = readdirSync(path).filter(name => /^\d{16}\.mdb$/.test(name))
+      return segments
+        .map(name => readLmdb(join(path, name), events => events.getKeysCount({ start: dropped + 1 })))
+        .reduce((sum, count) => sum + count, 0)
     } catch {
+      // A segment is deleted once it is drained, and has no pages yet when it is made.
       return Number.NaN
     }
   }
@@ -170,6 +175,15 @@ async function createProgram(
   }
   mkdirSync(dir, { recursive: true })
   return Program.create({ program, dir, name: `${role}-${index}`, role, brokerLink, storeLink, env })
+}
+
+function readLmdb<T>(path: string, read: (root: RootDatabase) => T): T {
+  const root = open({ path, readOnly: true, encoding: 'binary', maxDbs: 4 })
+  try {
+    return read(root)
+  } finally {
+    void root.close()
+  }
 }
 
 function isUp(broker: Rabbitmq): boolean {
