@@ -1,38 +1,50 @@
+import cluster from 'node:cluster'
 import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createApp } from '../plugins/app.ts'
 import type { Config } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { createLogger } from '../src/logger.ts'
+import { SHUT_DOWN, superviseWorkers } from './workers.ts'
 
 /**
- * Runs the server. Resolves once it listens; the first SIGTERM or SIGINT shuts it down, and a second
- * one, or a shutdown that takes longer than `shutdownMsMax`, ends the process at once with exit code 1.
+ * Runs the server, or as many of it as `workers` says. Resolves once it listens, or for several once all
+ * are gone. The first SIGTERM or SIGINT shuts it down, and a second one, or a shutdown that takes longer
+ * than `shutdownMsMax`, ends the process at once with exit code 1.
  *
  * @throws ConfigInvalid for a setting that cannot work.
  */
 export async function serve(config: Config): Promise<void> {
   const log = createLogger(config.logLevel, process.stdout.isTTY)
+  if (config.workers > 1 && cluster.isPrimary) {
+    process.exitCode = await superviseWorkers(config, log)
+    return
+  }
+  const app = await openApp(config, log).catch(error => {
+    leaveCluster()
+    throw error
+  })
+  shutDownWhenTold(app, config)
+  if (cluster.isPrimary || cluster.worker?.id === 1) process.stderr.write(greeting(app, config))
+}
+
+async function openApp(config: Config, log: FastifyBaseLogger): Promise<FastifyInstance> {
   const app = await createApp(config, log)
   try {
     await app.listen({ host: config.host, port: config.port })
+    return app
   } catch (error) {
     await app.close()
     throw asConfigInvalid(error, config)
   }
-  shutDownOnSignal(app, config)
-  process.stderr.write(greeting(app, config))
 }
 
-function shutDownOnSignal(app: FastifyInstance, { shutdownMsMax }: Config): void {
+function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config): void {
   let isShuttingDown = false
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (isShuttingDown) {
-      app.log.fatal({ signal }, 'A second signal: stopping at once.')
-      process.exit(1)
-    }
+  const shutDown = (reason: string): void => {
+    if (isShuttingDown) return
     isShuttingDown = true
-    app.log.info({ signal }, 'Shutting down.')
+    app.log.info({ reason }, 'Shutting down.')
     // It lets the process end by itself, and bounds all that may keep it.
     setTimeout(() => {
       app.log.fatal(
@@ -41,18 +53,42 @@ function shutDownOnSignal(app: FastifyInstance, { shutdownMsMax }: Config): void
       )
       process.exit(1)
     }, shutdownMsMax).unref()
-    app.close().catch(error => {
+    app.close().then(leaveCluster, error => {
       app.log.fatal({ err: error }, 'The shutdown failed.')
       process.exit(1)
     })
   }
-  process.on('SIGTERM', onSignal)
-  process.on('SIGINT', onSignal)
+  let isTold = false
+  const shutDownOrStop = (reason: string): void => {
+    if (isTold) {
+      app.log.fatal({ reason }, 'Told a second time: stopping at once.')
+      process.exit(1)
+    }
+    isTold = true
+    shutDown(reason)
+  }
+  if (cluster.isWorker) {
+    process.on('message', message => {
+      if (message === SHUT_DOWN) shutDownOrStop('the primary')
+    })
+    // What comes to the whole process group comes to the primary too, which has the say.
+    process.on('SIGINT', () => {})
+    process.on('SIGTERM', shutDown)
+  } else {
+    process.on('SIGTERM', shutDownOrStop)
+    process.on('SIGINT', shutDownOrStop)
+  }
 }
 
-function greeting(app: FastifyInstance, { role }: Config): string {
+/** The channel to the primary would keep the process. */
+function leaveCluster(): void {
+  if (cluster.worker?.isConnected()) cluster.worker.disconnect()
+}
+
+function greeting(app: FastifyInstance, { role, workers }: Config): string {
   const url = urlOf(app)
-  const lines = [`frequency listens on ${url} (role: ${role})`, `  queue    ${app.queue.description}`]
+  const many = workers > 1 ? `, ${workers} workers` : ''
+  const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
     lines.push(

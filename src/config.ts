@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
@@ -44,6 +45,14 @@ export const settingsSchema = Type.Object({
     maximum: 65_535,
     default: 4000,
     description: 'Port to listen on; 0 picks a free one.',
+  }),
+  workers: Type.Integer({
+    minimum: 1,
+    maximum: 256,
+    default: 1,
+    auto: availableParallelism,
+    description:
+      'Processes that share the port, or auto: as many as there are cores. More than 1 needs AMQP_URL.',
   }),
   logLevel: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     default: 'info',
@@ -245,6 +254,7 @@ function fromText({ schema }: Setting, text: string): unknown {
   if (schema.type === 'boolean')
     return { true: true, 1: true, on: true, false: false, 0: false, off: false }[text.toLowerCase()]
   if (schema.type !== 'integer') return text
+  if (schema.auto !== undefined && text === 'auto') return schema.auto()
   const [, digits, unit = ''] = /^(\d{1,15})\s*(|KiB|MiB|GiB)$/i.exec(text) ?? []
   if (digits === undefined || (unit !== '' && schema.unit !== 'bytes')) return undefined
   return Number(digits) * ({ kib: KIB, mib: MIB, gib: GIB }[unit.toLowerCase()] ?? 1)
@@ -259,7 +269,8 @@ function wanted({ schema }: Setting): string {
     schema.maximum === undefined
       ? `of at least ${schema.minimum}`
       : `from ${schema.minimum} to ${schema.maximum}`
-  return `a whole number ${range}${schema.unit === 'bytes' ? ' (KiB, MiB and GiB may follow)' : ''}`
+  const unit = schema.unit === 'bytes' ? ' (KiB, MiB and GiB may follow)' : ''
+  return `a whole number ${range}${unit}${schema.auto === undefined ? '' : ', or auto'}`
 }
 
 function got({ schema }: Setting, text: string): string {
@@ -289,7 +300,7 @@ function defaultPrefetch({ amqpUrl, batchEventsMax }: Settings): number {
   return amqpUrl === undefined ? 2 * batchEventsMax : Math.min(PREFETCH_MAX, 2 * batchEventsMax)
 }
 
-function checkBroker({ role, amqpUrl, amqpQueue }: Config): void {
+function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config): void {
   if (amqpQueue.startsWith('amq.') || Buffer.byteLength(amqpQueue) > QUEUE_NAME_BYTES_MAX) {
     throw new ConfigInvalid(
       `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and not begin with "amq.", which RabbitMQ keeps for itself.`,
@@ -297,6 +308,9 @@ function checkBroker({ role, amqpUrl, amqpQueue }: Config): void {
   }
   if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
     throw new ConfigInvalid('AMQP_URL must be a URL like amqp://user:password@host:5672/vhost.')
+  }
+  if (workers > 1 && amqpUrl === undefined) {
+    throw new ConfigInvalid(`WORKERS: ${workers} need AMQP_URL: the embedded queue belongs to one process.`)
   }
   if (role !== 'all' && amqpUrl === undefined) {
     throw new ConfigInvalid(

@@ -149,7 +149,8 @@ function listen(socketPath: string): Promise<Server | undefined> {
     const server = createServer(socket => socket.destroy())
     // Node says EACCES for a directory that is not there as well.
     server.once('error', error => (existsSync(dirname(socketPath)) ? reject(error) : resolve(undefined)))
-    server.listen(socketPath, () => resolve(server))
+    // Not through the primary of a cluster, which would keep it, and share it among the workers.
+    server.listen({ path: socketPath, exclusive: true }, () => resolve(server))
   })
 }
 

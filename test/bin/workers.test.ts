@@ -1,0 +1,96 @@
+import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { configOf, temporaryDirectory } from '../helper.ts'
+import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
+import { until } from '../services/wait.ts'
+import { archivedObjects, numbersIn } from './archived.ts'
+import { Posts } from './posts.ts'
+import { buildProgram, Program } from './program.ts'
+
+const WAIT_MS_MAX = 60_000
+
+const path = await buildProgram(t)
+
+function run(t: Test, env: Record<string, string>): Program {
+  const program = new Program(path, { cwd: temporaryDirectory(t), env: { PORT: '0', WORKERS: '2', ...env } })
+  t.teardown(() => program.kill('SIGKILL').ended)
+  return program
+}
+
+/** Process ids of all workers that have ever listened, in that order. */
+function workersOf({ stdout }: Program): number[] {
+  const listening = stdout.split('\n').filter(line => line.includes('Server listening'))
+  return listening.map(line => Number(/"pid":(\d+)/.exec(line)?.[1]))
+}
+
+async function hasWorkers(program: Program, count: number): Promise<number[]> {
+  await until(`${count} workers have listened`, WAIT_MS_MAX, () => workersOf(program).length >= count)
+  return workersOf(program)
+}
+
+t.test('workers share a port; one that is killed is replaced, and nothing that got 200 is lost', async t => {
+  const archive = temporaryDirectory(t)
+  const DATA_DIR = temporaryDirectory(t)
+  const AMQP_QUEUE = uniqueQueueName(t)
+  const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE, ARCHIVE_URL: archive, DATA_DIR })
+  const url = await program.listening()
+  const [first, second] = await hasWorkers(program, 2)
+  t.not(first, second)
+  t.not(first, program.pid)
+  t.match(program.stderr, /role: all, 2 workers\)/)
+  for (const own of ['spool', 'dedupe']) t.same(readdirSync(join(DATA_DIR, own)).sort(), ['0', '1'])
+
+  const posts = new Posts(t, url)
+  await posts.post(200)
+  process.kill(first as number, 'SIGKILL')
+  await hasWorkers(program, 3)
+  t.match(program.stdout, /A worker has ended, and is replaced/)
+  await posts.post(200)
+  t.match(await program.stop(), { code: 0, signal: null })
+
+  const numbers = numbersIn(await archivedObjects(configOf({ ARCHIVE_URL: archive }))).map(Number)
+  t.equal(new Set(numbers).size, numbers.length, 'none twice')
+  t.equal(numbers.length, 400)
+})
+
+t.test('a signal to every process at once is one signal', async t => {
+  const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
+  await program.listening()
+  const workers = await hasWorkers(program, 2)
+  for (const pid of workers) process.kill(pid, 'SIGTERM')
+  t.match(await program.stop(), { code: 0, signal: null })
+  t.notMatch(program.stdout, /stopping at once/)
+})
+
+t.test('a second signal stops them at once', async t => {
+  const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
+  const { hostname, port } = new URL(await program.listening())
+  await hasWorkers(program, 2)
+  // A connection that is open holds a shutdown up for a second.
+  const socket = connect(Number(port), hostname)
+  socket.on('error', () => {})
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  program.kill('SIGINT')
+  await program.says(/Shutting down/)
+  t.match(await program.stop(), { code: 1, signal: null })
+})
+
+t.test('what cannot work is refused once, by the first of them', async t => {
+  const busy = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
+  const { port } = new URL(await busy.listening())
+  const settings: [Record<string, string>, RegExp][] = [
+    [{}, /WORKERS: 2 need AMQP_URL/],
+    [{ AMQP_URL: brokerUrl(), PORT: port }, /PORT: .* in use/],
+    [{ AMQP_URL: brokerUrl(), WORKERS: 'many' }, /WORKERS must be a whole number from 1 to 256, or auto/],
+  ]
+  for (const [env, refusal] of settings) {
+    const program = run(t, env)
+    t.match(await program.endsWithin(WAIT_MS_MAX), { code: 1 })
+    t.match(program.stderr.trim(), refusal)
+    t.equal(program.stderr.trim().split('\n').length, 1, program.stderr)
+  }
+})
