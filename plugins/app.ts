@@ -32,6 +32,8 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     http: {
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+      // Node would answer a missing one with a 400 that says nothing.
+      requireHostHeader: false,
     },
   })
   try {

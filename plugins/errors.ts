@@ -1,4 +1,4 @@
-import { STATUS_CODES } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
@@ -21,6 +21,8 @@ declare module 'fastify' {
 }
 
 const RETRY_AFTER_S = 5
+/** How long a connection that is to be closed waits for answers that its client has still to get. */
+const TURN_MS_MAX = 30_000
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 /** Our words for what Fastify itself refuses, so that every refusal says what to mend. */
@@ -59,8 +61,19 @@ async function errors(app: FastifyInstance): Promise<void> {
     })
   })
 
+  // Node would answer what it cannot expect with a 417 that says nothing. A server may ignore it (RFC 9110, 10.1.1).
+  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    app.server.emit('request', request, response)
+  })
+
   // Before the body: whatever that is, the path or the method has to be mended first.
   app.addHook('onRequest', (request, reply, done) => {
+    // Node reads no further request after one that would upgrade, and would leave the next unanswered.
+    if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+      done(new RequestInvalid())
+      return
+    }
     if (!request.is404) {
       done()
       return
@@ -76,18 +89,46 @@ async function errors(app: FastifyInstance): Promise<void> {
   })
 }
 
-/** Answers what never became a request, in the same shape, and closes its connection. */
+const failing = new WeakSet<Socket>()
+
+/** Answers what never became a request, in the same shape and in its turn, and closes its connection. */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (socket.writable && error.code !== 'ECONNRESET') {
-    const { statusCode = 400, code, message } = clientError(error)
-    const label = STATUS_CODES[statusCode]
-    const body = JSON.stringify({ statusCode, code, error: label, message })
-    socket.write(
-      `HTTP/1.1 ${statusCode} ${label}\r\nconnection: close\r\ncontent-type: application/json; charset=utf-8\r\n` +
-        `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    )
+  // Whatever else comes on the connection is an error as well.
+  if (failing.has(socket)) return
+  failing.add(socket)
+  const patience = setTimeout(() => socket.destroy(error), TURN_MS_MAX).unref()
+  socket.once('close', () => clearTimeout(patience))
+  answerInTurn(error, socket)
+}
+
+/** Requests before it may still be answered, and their client would take this answer for theirs. */
+function answerInTurn(error: NodeJS.ErrnoException, socket: Socket): void {
+  const isReset = error.code === 'ECONNRESET'
+  const pending = isReset ? undefined : pendingOn(socket)
+  if (pending !== undefined) {
+    pending.once('close', () => answerInTurn(error, socket))
+    return
   }
+  // It closes by itself when the last answer is out.
+  if (socket.writableEnded && !isReset) return
+  if (socket.writable && !isReset) socket.write(responseOf(error))
   socket.destroy(error)
+}
+
+/** The next response of the connection, where its request has come whole. Node keeps it in a member of its own. */
+function pendingOn(socket: Socket & { _httpMessage?: ServerResponse | null }): ServerResponse | undefined {
+  const response = socket._httpMessage
+  return response?.req.complete ? response : undefined
+}
+
+function responseOf(error: NodeJS.ErrnoException): string {
+  const { statusCode = 400, code, message } = clientError(error)
+  const label = STATUS_CODES[statusCode]
+  const body = JSON.stringify({ statusCode, code, error: label, message })
+  return (
+    `HTTP/1.1 ${statusCode} ${label}\r\nconnection: close\r\ncontent-type: application/json; charset=utf-8\r\n` +
+    `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  )
 }
 
 function clientError({ code }: NodeJS.ErrnoException): FastifyError {

@@ -64,7 +64,7 @@ export class RawClient {
 }
 
 /** Responses that have a content-length, as all of this server's have; an incomplete one is left out. */
-function parseResponses(bytes: string): RawResponse[] {
+export function parseResponses(bytes: string): RawResponse[] {
   const responses: RawResponse[] = []
   let rest = bytes
   for (;;) {

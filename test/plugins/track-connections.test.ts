@@ -134,6 +134,49 @@ t.test('takes nothing of a request that is not what it says', async t => {
   })
 })
 
+t.test('answers in turn, also when what follows is no request', async t => {
+  const served = await serveApp(t)
+  for (const follows of [
+    'garbage\r\n\r\n',
+    `${postOf(EVENT).slice(0, -1)}x`.replace('application/json', '\x00'),
+  ]) {
+    const client = new RawClient(t, served.port)
+    client.send(postOf(EVENT).repeat(5) + follows)
+    const answers = await client.responsesUntilClosed()
+    t.strictSame(
+      answers.map(({ status }) => status),
+      [200, 200, 200, 200, 200, 400],
+    )
+    t.match(JSON.parse(answers.at(-1)?.body ?? ''), { code: 'FRQ_REQUEST_INVALID' })
+  }
+  const closing = new RawClient(t, served.port)
+  closing.send(`${postOf(EVENT, 'connection: close\r\ncontent-type: application/json')}garbage`)
+  t.match(await closing.responsesUntilClosed(), [{ status: 200, body: '200' }])
+  t.equal((await served.archivedLines()).length, 11)
+})
+
+t.test('answers what Node itself would refuse without a word', async t => {
+  const served = await serveApp(t)
+  const noHost = new RawClient(t, served.port)
+  noHost.send(postOf(EVENT).replace('host: localhost\r\n', ''))
+  const [refusal] = await noHost.responses(1)
+  t.match(JSON.parse(refusal?.body ?? ''), { statusCode: 400, code: 'FRQ_REQUEST_INVALID' })
+
+  const old = new RawClient(t, served.port)
+  old.send(postOf(EVENT).replace('host: localhost\r\n', '').replace('HTTP/1.1', 'HTTP/1.0'))
+  t.match(await old.responsesUntilClosed(), [{ status: 200 }], 'HTTP/1.0 knows no host')
+
+  const expecting = new RawClient(t, served.port)
+  expecting.send(postOf(EVENT, 'expect: much\r\ncontent-type: application/json'))
+  t.match(await expecting.responses(1), [{ status: 200 }])
+
+  const upgrading = new RawClient(t, served.port)
+  const upgrade = 'connection: upgrade\r\nupgrade: websocket\r\ncontent-type: application/json'
+  upgrading.send(postOf(EVENT, upgrade) + postOf(EVENT))
+  t.match(await upgrading.responsesUntilClosed(), [{ status: 200, headers: { connection: 'close' } }])
+  t.equal((await served.archivedLines()).length, 3, 'and takes nothing that it does not answer')
+})
+
 t.test('cuts clients that are too slow, and serves the others meanwhile', async t => {
   const REQUEST_MS_MAX = 1_000
   /** The server looks for such connections once a second; the rest is for a busy machine. */
