@@ -142,8 +142,8 @@ export class ArchiveSession {
   }
 
   async #sync(first: Delivery): Promise<void> {
-    const oldest = first.group === undefined ? new Date() : receivedAtOf(first.group.lines)
-    await syncIndex(this.#parts, this.#config.archive.prefix, oldest)
+    const receivedAt = first.group === undefined ? new Date() : receivedAtOf(first.group.lines)
+    await syncIndex(this.#parts, this.#config.archive.prefix, receivedAt)
     // The connection may have been lost meanwhile, and have come back with other deliveries.
     if (this.#state !== 'syncing' || this.#inbox[0]?.delivery !== first) return
     this.#state = 'archiving'

@@ -20,17 +20,17 @@ export interface SyncParts {
  * Reads into the index all objects of its window that it does not know. Afterwards it holds the ids of
  * every one that was complete when this was called.
  *
- * @param oldest when the oldest event was received that is to be looked up; it may have waited longer
- * than the window.
+ * @param first when the first event was received that is to be looked up. It may have waited longer than
+ * the window; or the clock was ahead then, and its object is in a partition that is still to come.
  * @throws StoreUnavailable where the archive cannot be read now.
  */
 export async function syncIndex(
   { store, index, log }: SyncParts,
   prefix: string,
-  oldest: Date,
+  first: Date,
 ): Promise<void> {
-  const from = new Date(Math.min(index.remembersSince, oldest.getTime()) - 2 * CLOCK_SKEW_MS_MAX)
-  const to = new Date(Date.now() + CLOCK_SKEW_MS_MAX)
+  const from = new Date(Math.min(index.remembersSince, first.getTime()) - 2 * CLOCK_SKEW_MS_MAX)
+  const to = new Date(Math.max(Date.now(), first.getTime()) + CLOCK_SKEW_MS_MAX)
   let objects = 0
   let ids = 0
   for (const dayPrefix of dayPrefixes(prefix, from, to)) {

@@ -67,7 +67,9 @@ export class DedupeIndex {
   get remembersSince(): number {
     const windowStart = Date.now() - this.#config.dedupeWindowMs
     const formerStart = this.#startedAt.get(this.#former.name)
-    return formerStart === undefined ? windowStart : Math.max(windowStart, formerStart)
+    // A start that is still to come is that of a clock which was ahead: it says nothing.
+    const isKnown = formerStart !== undefined && formerStart <= Date.now()
+    return isKnown ? Math.max(windowStart, formerStart) : windowStart
   }
 
   /** @param at where the digest begins in `ids` */
@@ -93,7 +95,7 @@ export class DedupeIndex {
    * @param digests 16 bytes each
    */
   async addObject(key: string, digests: Buffer): Promise<void> {
-    const age = this.#ageOf(this.#present)
+    const age = await this.#ageOfPresent()
     const isFull = this.#size >= this.#config.dedupeIdsMax
     if (isFull || age >= this.#config.dedupeWindowMs) await this.#beginGeneration(age, isFull)
     const { ids, objects } = this.#present
@@ -125,6 +127,15 @@ export class DedupeIndex {
     await this.#startedAt.put(this.#former.name, Date.now())
     this.#swap()
     this.#size = 0
+  }
+
+  /** Of a generation that began while the clock was ahead, none: it begins now, and the former one just before. */
+  async #ageOfPresent(): Promise<number> {
+    const age = this.#ageOf(this.#present)
+    if (age >= 0) return age
+    if (this.#ageOf(this.#former) <= 0) await this.#startedAt.put(this.#former.name, Date.now() - 1)
+    await this.#startedAt.put(this.#present.name, Date.now())
+    return 0
   }
 
   #swap(): void {

@@ -22,6 +22,9 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
   { name: 'ceph-base', binaries: ['monmaptool'] },
   { name: 'ceph-common', binaries: ['ceph', 'radosgw-admin'] },
   { name: 'radosgw', binaries: ['radosgw'] },
+  // No servers, but for what the tests do to the program.
+  { name: 'faketime', binaries: ['faketime'] },
+  { name: 'strace', binaries: ['strace'] },
 ]
 
 const APT_TIMEOUT_MS = 600_000

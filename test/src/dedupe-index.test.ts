@@ -66,6 +66,37 @@ test('past the bound the oldest ids go, and no others', async t => {
   t.ok(index.remembersSince > Date.now() - DAY_MS, 'it says since when')
 })
 
+test('a clock that was ahead, and steps back, costs no id', async t => {
+  const path = temporaryDirectory(t)
+  const { now } = Date
+  t.teardown(() => {
+    Date.now = now
+  })
+  const setClock = (days: number) => {
+    Date.now = () => now() + days * DAY_MS
+  }
+  setClock(10)
+  let index = await open(t, path)
+  await index.addObject('key 1', digestsOf('a'))
+  setClock(12)
+  await index.addObject('key 2', digestsOf('b'))
+  setClock(0)
+  t.ok(index.remembersSince <= Date.now() - DAY_MS, 'it claims to know no less than its window')
+  await index.addObject('key 3', digestsOf('c'))
+  await index.close()
+
+  index = await open(t, path)
+  setClock(0.5)
+  await index.addObject('key 4', digestsOf('d'))
+  for (const id of ['a', 'b', 'c', 'd']) t.ok(index.has(idDigest(id)), id)
+  setClock(1.1)
+  await index.addObject('key 5', digestsOf('e'))
+  await index.close()
+  index = await open(t, path)
+  t.notOk(index.has(idDigest('a')), 'and the oldest go when their window is over')
+  for (const id of ['b', 'c', 'd', 'e']) t.ok(index.has(idDigest(id)), id)
+})
+
 test('an index that is damaged is made anew', async t => {
   const path = temporaryDirectory(t)
   const index = await open(t, path)
