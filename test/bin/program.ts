@@ -23,6 +23,10 @@ export interface ProgramOptions {
   readonly args?: readonly string[]
   /** All of its environment, but for PATH. */
   readonly env?: NodeJS.ProcessEnv
+  /** File descriptors that it may have. */
+  readonly filesMax?: number
+  /** A command, with its arguments, that the program is run under. */
+  readonly under?: readonly string[]
   /** Its working directory: where it finds `.env`, and puts `data`. */
   readonly cwd: string
 }
@@ -53,9 +57,11 @@ export class Program {
   readonly #child: ChildProcess
   #hasEnded = false
 
-  constructor(path: string, { args = ['serve'], env = {}, cwd }: ProgramOptions) {
+  constructor(path: string, { args = ['serve'], env = {}, cwd, filesMax, under = [] }: ProgramOptions) {
     const { PATH } = process.env
-    this.#child = spawn('env', [...NODE, path, ...args], {
+    const command = [...under, 'env', ...NODE, path, ...args]
+    const limit = filesMax === undefined ? '' : `ulimit -n ${filesMax} && `
+    this.#child = spawn('sh', ['-c', `${limit}exec "$@"`, 'sh', ...command], {
       cwd,
       env: { PATH, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
