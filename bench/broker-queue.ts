@@ -1,0 +1,96 @@
+/** A queue on the broker, as the bench sees it: it counts what is there, and takes it away. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { AsyncMessage, Connection } from 'rabbitmq-client'
+import { until } from '../test/services/wait.ts'
+
+const POLL_MS = 100
+const READ_MS_MAX = 120_000
+const FILL_IN_FLIGHT = 1_000
+const LINE_FEED = 0x0a
+
+export interface QueueContent {
+  readonly messages: number
+  readonly events: number
+  /** Messages whose header `frequency-count` does not say how many lines they have. */
+  readonly miscounted: number
+}
+
+export class BrokerQueue {
+  readonly name: string
+  readonly #connection: Connection
+
+  constructor(connection: Connection, name: string) {
+    this.name = name
+    this.#connection = connection
+  }
+
+  async declare(): Promise<void> {
+    await this.#connection.queueDeclare({
+      queue: this.name,
+      durable: true,
+      arguments: { 'x-queue-type': 'quorum' },
+    })
+  }
+
+  /** Messages that wait in it, once that number does not change any more. */
+  async depth(): Promise<number> {
+    for (let last = -1; ; ) {
+      const { messageCount } = await this.#connection.queueDeclare({ queue: this.name, passive: true })
+      if (messageCount === last) return messageCount
+      last = messageCount
+      await sleep(POLL_MS)
+    }
+  }
+
+  /** Takes all messages away, of which each is one event. */
+  async purgeSingles(): Promise<QueueContent> {
+    const messages = await this.depth()
+    await this.#connection.queuePurge({ queue: this.name })
+    return { messages, events: messages, miscounted: 0 }
+  }
+
+  /** Reads all messages, and counts the events in them: one a line. */
+  async readGroups(): Promise<QueueContent> {
+    const waiting = await this.depth()
+    const content = { messages: 0, events: 0, miscounted: 0 }
+    const consumer = this.#connection.createConsumer(
+      { queue: this.name, queueOptions: { passive: true }, noAck: true },
+      message => {
+        const events = linesOf(message)
+        content.messages++
+        content.events += events
+        if (message.headers?.['frequency-count'] !== events) content.miscounted++
+      },
+    )
+    try {
+      await until(`${waiting} messages are read`, READ_MS_MAX, () => content.messages >= waiting)
+    } finally {
+      await consumer.close()
+    }
+    return content
+  }
+
+  /** Publishes a message for each event, persistent and confirmed. */
+  async fill(events: readonly string[], count: number): Promise<void> {
+    const channel = await this.#connection.acquire()
+    await channel.confirmSelect()
+    for (let from = 0; from < count; from += FILL_IN_FLIGHT) {
+      const size = Math.min(FILL_IN_FLIGHT, count - from)
+      const sent = Array.from({ length: size }, (_, n) =>
+        channel.basicPublish(
+          { routingKey: this.name, durable: true, contentType: 'application/json' },
+          Buffer.from(events[(from + n) % events.length] as string),
+        ),
+      )
+      await Promise.all(sent)
+    }
+    await channel.close()
+  }
+}
+
+function linesOf({ body }: AsyncMessage): number {
+  if (!Buffer.isBuffer(body)) throw new TypeError('The client library has decoded a message of ours.')
+  let lines = 1
+  for (let at = body.indexOf(LINE_FEED); at !== -1; at = body.indexOf(LINE_FEED, at + 1)) lines++
+  return lines
+}

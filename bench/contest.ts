@@ -1,0 +1,129 @@
+/** Servers that take the same load in turns: A B C, A B C, …, after each has had a warm-up. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { QueueContent } from './broker-queue.ts'
+import { type LoadFigures, sendLoad } from './load.ts'
+import { cpuUs, memory } from './process-figures.ts'
+import { progress } from './progress.ts'
+import type { ServerProcess } from './server-process.ts'
+import type { Site } from './site.ts'
+import type { Line } from './table.ts'
+
+const DRAIN_MS = 300
+
+export interface Contender {
+  readonly name: string
+  readonly server: ServerProcess
+  readonly path: string
+  /** A file with a body a line. */
+  readonly bodies: string
+  readonly eventsPerRequest: number
+  readonly connections: number
+  /** Counts what has reached its queue, and takes it away. Without it the row counts in the end. */
+  readonly count?: () => Promise<QueueContent>
+}
+
+interface Round {
+  readonly load: LoadFigures
+  readonly content: QueueContent | undefined
+  readonly cpuUs: number
+  readonly brokerCpuUs: number
+}
+
+export interface ContestResult {
+  readonly line: Line
+  /** Events that were answered, with those of the warm-up. */
+  readonly answered: number
+}
+
+export type Send = (contender: Contender, url: string, seconds: number) => Promise<LoadFigures>
+
+const flatOut: Send = ({ bodies, connections }, url, seconds) =>
+  sendLoad({ url, bodies, connections, seconds })
+
+/** @returns a result for each contender, in their order */
+export async function contest(
+  site: Site,
+  contenders: readonly Contender[],
+  send: Send = flatOut,
+): Promise<ContestResult[]> {
+  const { rounds, seconds } = site.options
+  const entries: { contender: Contender; url: string; warmUp: Round; rounds: Round[] }[] = []
+  for (const contender of contenders) {
+    progress(`  ${contender.name}: warm-up`)
+    const url = `${await contender.server.listening()}${contender.path}`
+    const warmUp = await runRound(site, contender, () =>
+      send(contender, url, Math.max(1, Math.ceil(seconds / 2))),
+    )
+    entries.push({ contender, url, warmUp, rounds: [] })
+  }
+  for (let n = 1; n <= rounds; n++) {
+    for (const { contender, url, rounds: done } of entries) {
+      const round = await runRound(site, contender, () => send(contender, url, seconds))
+      done.push(round)
+      const perSecond = Math.round((round.load.answers * contender.eventsPerRequest) / round.load.seconds)
+      progress(`  ${contender.name}: round ${n} of ${rounds}, ${perSecond} events a second`)
+    }
+  }
+  return entries.map(({ contender, warmUp, rounds: done }) => ({
+    line: lineOf(contender, done),
+    answered: [warmUp, ...done].reduce((sum, { load }) => sum + load.answers * contender.eventsPerRequest, 0),
+  }))
+}
+
+async function runRound(
+  site: Site,
+  { server, count }: Contender,
+  send: () => Promise<LoadFigures>,
+): Promise<Round> {
+  await site.settle(server)
+  const [cpuBefore, brokerBefore] = [cpuUs(server.pid), cpuUs(site.rabbitmq.pid)]
+  const load = await send()
+  await sleep(DRAIN_MS)
+  const [cpuAfter, brokerAfter] = [cpuUs(server.pid), cpuUs(site.rabbitmq.pid)]
+  server.assertRunning()
+  const content = await count?.()
+  return { load, content, cpuUs: cpuAfter - cpuBefore, brokerCpuUs: brokerAfter - brokerBefore }
+}
+
+function lineOf(contender: Contender, rounds: readonly Round[]): Line {
+  const { name, server, eventsPerRequest } = contender
+  const eventsOf = ({ load, content }: Round) => content?.events ?? load.answers * eventsPerRequest
+  return {
+    name,
+    eventsPerSecond: rounds.map(({ load }) => (load.answers * eventsPerRequest) / load.seconds),
+    cpuUs: rounds.map(round => round.cpuUs / eventsOf(round)),
+    brokerCpuUs: rounds.map(round => round.brokerCpuUs / eventsOf(round)),
+    p50Ms: rounds.map(({ load }) => load.p50Ms),
+    p99Ms: rounds.map(({ load }) => load.p99Ms),
+    memory: memory(server.pid),
+    counted: countedOf(contender, rounds),
+    flaws: flawsOf(contender, rounds),
+  }
+}
+
+function countedOf({ eventsPerRequest }: Contender, rounds: readonly Round[]): string {
+  const total = (of: (round: Round) => number) => rounds.reduce((sum, round) => sum + of(round), 0)
+  const answered = total(({ load }) => load.answers) * eventsPerRequest
+  const events = total(({ content }) => content?.events ?? 0)
+  const messages = total(({ content }) => content?.messages ?? 0)
+  if (messages === 0) return `${answered} answered`
+  return `${answered} answered, ${events} queued in ${messages} messages`
+}
+
+/** When the load ends, requests are cut off that may still reach the queue: at most one a connection. */
+function flawsOf({ eventsPerRequest, connections }: Contender, rounds: readonly Round[]): string[] {
+  return rounds.flatMap(({ load, content }, n) => {
+    const flaws: string[] = []
+    const answered = load.answers * eventsPerRequest
+    if (load.errors > 0) flaws.push(`round ${n + 1}: ${load.errors} requests were refused or failed`)
+    if (content !== undefined) {
+      const { events, miscounted } = content
+      if (events < answered) flaws.push(`round ${n + 1}: ${answered} events answered, ${events} in the queue`)
+      if (events > answered + connections * eventsPerRequest)
+        flaws.push(`round ${n + 1}: ${events} events in the queue, of ${answered} answered`)
+      if (miscounted > 0)
+        flaws.push(`round ${n + 1}: ${miscounted} messages hold another number of events than they say`)
+    }
+    return flaws
+  })
+}

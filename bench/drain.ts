@@ -1,0 +1,90 @@
+/**
+ * How fast a program empties a queue, by the lines that it prints: our archiver logs each batch once it
+ * is in the store, and the bare consumer says so of each thousand messages.
+ */
+import { until } from '../test/services/wait.ts'
+import { cpuUs, type MemoryFigures, memory } from './process-figures.ts'
+import type { ServerProcess } from './server-process.ts'
+import type { Site } from './site.ts'
+
+/** Part of the events with which a drain warms up: neither they nor their time count. */
+const WARM_UP_SHARE = 0.2
+const DRAIN_MS_MAX = 120_000
+/** With which archivers are started, so that what does not fill a batch is soon archived too. */
+export const BATCH_AGE_MS = 1_000
+const QUIET_MS = 2 * BATCH_AGE_MS
+
+export interface DrainFigures {
+  readonly events: number
+  readonly eventsPerSecond: number
+  readonly cpuUs: number
+  readonly brokerCpuUs: number
+  readonly memory: MemoryFigures
+}
+
+interface Mark {
+  readonly timeMs: number
+  readonly events: number
+  readonly cpuUs: number
+  readonly brokerCpuUs: number
+}
+
+/** Runs a program that has just been started until it has nothing left, and stops it. @param expected how many events at the least */
+export async function drain(site: Site, server: ServerProcess, expected: number): Promise<DrainFigures> {
+  const { marks, ...taken } = await takeAll(site, server, expected)
+  return { ...taken, ...ratesOf(marks, expected) }
+}
+
+interface Taken extends Pick<DrainFigures, 'events' | 'memory'> {
+  readonly marks: readonly Mark[]
+}
+
+/** The same, where nobody asks how fast: there may be next to nothing in the queue. */
+export async function takeAll(site: Site, server: ServerProcess, expected: number): Promise<Taken> {
+  const marks: Mark[] = []
+  let events = 0
+  let lastAt = performance.now()
+  server.onLine(line => {
+    const done = finishedPart(line)
+    if (done === undefined) return
+    events += done.events
+    lastAt = performance.now()
+    // What closes by its age has waited for that.
+    if (done.reason === 'age') return
+    const [ownUs, brokerUs] = [cpuUs(server.pid), cpuUs(site.rabbitmq.pid)]
+    marks.push({ timeMs: done.time, events, cpuUs: ownUs, brokerCpuUs: brokerUs })
+  })
+  await until(`${server.name} has taken ${expected} events`, DRAIN_MS_MAX, () => {
+    server.assertRunning()
+    return events >= expected && performance.now() - lastAt > QUIET_MS
+  }).catch((cause: Error) => {
+    throw new Error(`${cause.message}; it has taken ${events}, and says:\n${server.output}`, { cause })
+  })
+  const figures = memory(server.pid)
+  await server.stop()
+  return { events, memory: figures, marks }
+}
+
+function ratesOf(
+  marks: readonly Mark[],
+  expected: number,
+): Pick<DrainFigures, 'eventsPerSecond' | 'cpuUs' | 'brokerCpuUs'> {
+  const from = marks.find(({ events }) => events >= expected * WARM_UP_SHARE)
+  const to = marks.at(-1)
+  if (from === undefined || to === undefined || to.timeMs <= from.timeMs)
+    throw new Error(
+      'Too few events for a rate: give more (--archive-events), or smaller batches (--batch-events).',
+    )
+  const events = to.events - from.events
+  return {
+    eventsPerSecond: (events * 1_000) / (to.timeMs - from.timeMs),
+    cpuUs: (to.cpuUs - from.cpuUs) / events,
+    brokerCpuUs: (to.brokerCpuUs - from.brokerCpuUs) / events,
+  }
+}
+
+function finishedPart(line: string): { time: number; events: number; reason: string } | undefined {
+  if (!line.startsWith('{')) return undefined
+  const { time, events, reason } = JSON.parse(line)
+  return typeof events === 'number' && reason !== undefined ? { time, events, reason } : undefined
+}

@@ -1,0 +1,97 @@
+import { parseArgs } from 'node:util'
+
+/** The rows of the table, in the order in which they are run. */
+export const ROWS = ['confirmed', 'embedded', 'latency', 'batch', 'archive', 'start', 'flat'] as const
+
+export type RowName = (typeof ROWS)[number]
+
+export interface BenchOptions {
+  readonly rows: readonly RowName[]
+  readonly rounds: number
+  /** Of load, in a round; the warm-up before the first one is a half of it. */
+  readonly seconds: number
+  readonly connections: number
+  /** Events in the queue when an archiver begins. */
+  readonly archiveEvents: number
+  /** BATCH_EVENTS_MAX of archivers. */
+  readonly batchEvents: number
+  /** How long the row `flat` runs. */
+  readonly minutes: number
+  /** Environment of frequency, besides what a row needs. */
+  readonly env: Readonly<Record<string, string>>
+  /** Options of Node for frequency. */
+  readonly nodeArgs: readonly string[]
+}
+
+const USAGE = `npm run bench -- [options]
+
+  --rows=NAME,…         ${ROWS.join(', ')}; default: all but flat
+  --rounds=N            rounds of each program, in alternation; default: 5
+  --seconds=N           load of a round; default: 8
+  --connections=N       default: 128
+  --archive-events=N    events in the queue when an archiver begins; default: 300000
+  --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000
+  --minutes=N           how long the row flat runs; default: 10
+  --set=NAME=VALUE      a setting of frequency; can be repeated
+  --node-arg=ARGUMENT   an option of Node for frequency, like --cpu-prof; can be repeated
+  --smoke               all rows for a moment, to see that the bench works
+`
+
+/** @returns undefined where help was asked for, which is printed. @throws Error that says what to mend */
+export function readOptions(args: readonly string[]): BenchOptions | undefined {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      rows: { type: 'string' },
+      rounds: { type: 'string' },
+      seconds: { type: 'string' },
+      connections: { type: 'string' },
+      'archive-events': { type: 'string' },
+      'batch-events': { type: 'string' },
+      minutes: { type: 'string' },
+      set: { type: 'string', multiple: true, default: [] },
+      'node-arg': { type: 'string', multiple: true, default: [] },
+      smoke: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    process.stdout.write(USAGE)
+    return undefined
+  }
+  const { smoke } = values
+  const number = (name: Exclude<keyof typeof values, 'set' | 'node-arg'>, full: number, short = full) =>
+    positive(name, values[name], smoke ? short : full)
+  return {
+    rows: rowsOf(values.rows, smoke),
+    rounds: number('rounds', 5, 1),
+    seconds: number('seconds', 8, 1),
+    connections: number('connections', 128),
+    archiveEvents: number('archive-events', 300_000, 4_000),
+    batchEvents: number('batch-events', 10_000, 500),
+    minutes: number('minutes', 10, 0.05),
+    env: Object.fromEntries(values.set.map(assignment)),
+    nodeArgs: values['node-arg'],
+  }
+}
+
+function rowsOf(text: string | undefined, isSmoke: boolean): RowName[] {
+  if (text === undefined) return ROWS.filter(row => isSmoke || row !== 'flat')
+  const wanted = text.split(',')
+  const unknown = wanted.find(name => !ROWS.some(row => row === name))
+  if (unknown !== undefined)
+    throw new Error(`--rows: there is no row "${unknown}"; there are ${ROWS.join(', ')}`)
+  return ROWS.filter(row => wanted.includes(row))
+}
+
+function positive(name: string, value: string | boolean | undefined, fallback: number): number {
+  const number = value === undefined ? fallback : Number(value)
+  if (!(number > 0)) throw new Error(`--${name}: a number above 0, not "${value}"`)
+  return number
+}
+
+function assignment(text: string): [string, string] {
+  const at = text.indexOf('=')
+  if (at < 1) throw new Error(`--set: NAME=VALUE, not "${text}"`)
+  return [text.slice(0, at), text.slice(at + 1)]
+}

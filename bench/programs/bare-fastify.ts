@@ -1,0 +1,27 @@
+/** Peer: Fastify that checks an event by the schema that ours has, by its own means, and puts it nowhere. */
+import { Type } from '@sinclair/typebox'
+import Fastify from 'fastify'
+
+const { PORT = '0' } = process.env
+
+const person = Type.Optional(Type.Union([Type.String(), Type.Null()]))
+const members = Type.Optional(Type.Record(Type.String(), Type.Unknown()))
+const body = Type.Object(
+  {
+    event: Type.String({ minLength: 1, maxLength: 255 }),
+    user_id: person,
+    userId: person,
+    anonymousId: person,
+    messageId: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+    timestamp: Type.Optional(Type.String({ format: 'iso-date-time' })),
+    properties: members,
+    context: members,
+  },
+  { additionalProperties: true },
+)
+
+const app = Fastify()
+app.post('/api/t', { schema: { body } }, (_, reply) => {
+  void reply.type('text/plain').send('200')
+})
+process.stdout.write(`listens on ${await app.listen({ host: '127.0.0.1', port: Number(PORT) })}\n`)

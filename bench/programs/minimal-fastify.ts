@@ -1,0 +1,10 @@
+/** Peer for the time of a start: Fastify with one route and nothing else. */
+import Fastify from 'fastify'
+
+const { PORT = '0' } = process.env
+
+const app = Fastify()
+app.post('/api/t', (_, reply) => {
+  void reply.send('200')
+})
+process.stdout.write(`listens on ${await app.listen({ host: '127.0.0.1', port: Number(PORT) })}\n`)

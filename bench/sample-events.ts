@@ -1,0 +1,27 @@
+/** Events as an SDK sends them, 200 to 300 bytes each, the same ones in every run. */
+import { createRandom, type Random, range } from '../test/helper.ts'
+
+const SEED = 4
+const NAMES = ['page_viewed', 'product_viewed', 'product_added', 'search_submitted', 'checkout_started']
+const PATHS = ['/', '/products', '/products/wool-socks', '/search', '/basket', '/account/orders']
+const TITLES = ['Home', 'All products', 'Wool socks, grey', 'Search', 'Your basket', 'Your orders']
+const LOCALES = ['en-GB', 'de-DE', 'fr-FR', 'pt-BR', 'ja-JP']
+const NOON_MS = Date.UTC(2026, 10, 24, 12)
+const HOUR_MS = 3_600_000
+
+/** `count` events, each on one line of JSON. */
+export function sampleEvents(count: number): string[] {
+  const random = createRandom(SEED)
+  return range(count).map(() => JSON.stringify(sampleEvent(random)))
+}
+
+function sampleEvent(random: Random): object {
+  const page = random(PATHS.length)
+  return {
+    event: NAMES[random(NAMES.length)],
+    userId: `u_${random(1_000_000).toString(36)}`,
+    timestamp: new Date(NOON_MS + random(HOUR_MS)).toISOString(),
+    context: { locale: LOCALES[random(LOCALES.length)], page: { path: PATHS[page], title: TITLES[page] } },
+    properties: { sku: `SKU-${random(100_000)}`, price: random(20_000) / 100, quantity: 1 + random(4) },
+  }
+}

@@ -1,0 +1,100 @@
+/** What a row found, and how it is shown. */
+import type { MemoryFigures } from './process-figures.ts'
+
+/** What was measured of a program. Numbers in a list are of one round each; the table shows their median. */
+export interface Line {
+  readonly name: string
+  readonly eventsPerSecond?: readonly number[]
+  readonly ms?: readonly number[]
+  readonly cpuUs?: readonly number[]
+  readonly brokerCpuUs?: readonly number[]
+  readonly p50Ms?: readonly number[]
+  readonly p99Ms?: readonly number[]
+  readonly memory?: MemoryFigures
+  /** What was answered, and what reached the queue or the archive. */
+  readonly counted?: string
+  /** What is wrong with it, in words. */
+  readonly flaws: readonly string[]
+}
+
+export interface RowResult {
+  readonly title: string
+  readonly goal: string
+  /** Ours first; the others are compared with it. */
+  readonly lines: readonly Line[]
+  readonly notes?: readonly string[]
+}
+
+const COLUMNS = [
+  '',
+  'events/s',
+  '(range)',
+  'ours ÷ it',
+  'CPU µs',
+  'broker µs',
+  'p50 ms',
+  'p99 ms',
+  'peak MiB',
+  'anon MiB',
+  'counted',
+]
+
+export function table(results: readonly RowResult[]): string {
+  const cells = results.map(({ lines }) => lines.map(line => cellsOf(line, lines[0])))
+  const widths = COLUMNS.map((name, column) =>
+    Math.max(name.length, ...cells.flat().map(row => (row[column] as string).length)),
+  )
+  const print = (row: readonly string[]) =>
+    row
+      .map((cell, n) =>
+        n === 0 || n === row.length - 1 ? cell.padEnd(widths[n] ?? 0) : cell.padStart(widths[n] ?? 0),
+      )
+      .join('  ')
+      .trimEnd()
+  const blocks = results.map(({ title, goal, lines, notes = [] }, n) => [
+    `${title}  [goal: ${goal}]`,
+    ...(cells[n] ?? []).map(row => `  ${print(row)}`),
+    ...notes.map(note => `  ${note}`),
+    ...lines.flatMap(({ name, flaws }) => flaws.map(flaw => `  ! ${name}: ${flaw}`)),
+  ])
+  return `\n  ${print(COLUMNS)}\n\n${blocks.map(block => block.join('\n')).join('\n\n')}\n`
+}
+
+function cellsOf(line: Line, ours: Line | undefined): string[] {
+  const { name, eventsPerSecond, ms, cpuUs, brokerCpuUs, p50Ms, p99Ms, memory, counted } = line
+  return [
+    name,
+    eventsPerSecond === undefined ? shown(median(ms), 0, ' ms') : shown(median(eventsPerSecond), 0),
+    range(eventsPerSecond ?? ms),
+    line === ours ? '' : ratio(ours, line),
+    shown(median(cpuUs), 1),
+    shown(median(brokerCpuUs), 1),
+    shown(median(p50Ms), 2),
+    shown(median(p99Ms), 2),
+    shown(memory?.peakMib, 0),
+    shown(memory?.anonMib, 0),
+    counted ?? '',
+  ]
+}
+
+/** How much faster ours is, and where a time is measured how many times as long ours takes. */
+export function ratio(ours: Line | undefined, other: Line): string {
+  const [mine, its] = [ours?.eventsPerSecond ?? ours?.ms, other.eventsPerSecond ?? other.ms].map(median)
+  return mine === undefined || its === undefined ? '' : `${(mine / its).toFixed(2)} ×`
+}
+
+export function median(values: readonly number[] | undefined): number | undefined {
+  const ascending = [...(values ?? [])].sort((a, b) => a - b)
+  const middle = ascending.length / 2
+  const [low, high] = [ascending[Math.ceil(middle) - 1], ascending[Math.floor(middle)]]
+  return low === undefined || high === undefined ? undefined : (low + high) / 2
+}
+
+function range(values: readonly number[] = []): string {
+  return values.length < 2 ? '' : `(${shown(Math.min(...values), 0)}–${shown(Math.max(...values), 0)})`
+}
+
+function shown(value: number | undefined, digits: number, unit = ''): string {
+  if (value === undefined || Number.isNaN(value)) return ''
+  return `${value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}${unit}`
+}
