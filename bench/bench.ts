@@ -9,12 +9,24 @@
 import { type RowName, readOptions } from './options.ts'
 import { progress } from './progress.ts'
 import { archive } from './rows/archive.ts'
+import { batch } from './rows/batch.ts'
 import { confirmed } from './rows/confirmed.ts'
 import { embedded } from './rows/embedded.ts'
+import { flat } from './rows/flat.ts'
+import { latency } from './rows/latency.ts'
+import { start } from './rows/start.ts'
 import { Site } from './site.ts'
 import { type RowResult, table } from './table.ts'
 
-const RUN: Partial<Record<RowName, (site: Site) => Promise<RowResult>>> = { confirmed, embedded, archive }
+const RUN: Record<RowName, (site: Site) => Promise<RowResult>> = {
+  confirmed,
+  embedded,
+  latency,
+  batch,
+  archive,
+  start,
+  flat,
+}
 
 async function main(args: readonly string[]): Promise<boolean> {
   const options = readOptions(args)
@@ -25,8 +37,7 @@ async function main(args: readonly string[]): Promise<boolean> {
   try {
     for (const row of options.rows) {
       progress(`Row: ${row}`)
-      const result = await RUN[row]?.(site)
-      if (result !== undefined) results.push(result)
+      results.push(await RUN[row](site))
     }
   } finally {
     if (results.length > 0) process.stdout.write(table(results))

@@ -46,15 +46,12 @@ export async function contest(
   contenders: readonly Contender[],
   send: Send = flatOut,
 ): Promise<ContestResult[]> {
-  const { rounds, seconds } = site.options
-  const entries: { contender: Contender; url: string; warmUp: Round; rounds: Round[] }[] = []
+  const { rounds, seconds, warmUpSeconds } = site.options
+  const entries: { contender: Contender; url: string; warmUp: Round | undefined; rounds: Round[] }[] = []
   for (const contender of contenders) {
-    progress(`  ${contender.name}: warm-up`)
     const url = `${await contender.server.listening()}${contender.path}`
-    const warmUp = await runRound(site, contender, () =>
-      send(contender, url, Math.max(1, Math.ceil(seconds / 2))),
-    )
-    entries.push({ contender, url, warmUp, rounds: [] })
+    const warmUp = () => runRound(site, contender, () => send(contender, url, warmUpSeconds))
+    entries.push({ contender, url, warmUp: warmUpSeconds > 0 ? await warmUp() : undefined, rounds: [] })
   }
   for (let n = 1; n <= rounds; n++) {
     for (const { contender, url, rounds: done } of entries) {
@@ -66,7 +63,10 @@ export async function contest(
   }
   return entries.map(({ contender, warmUp, rounds: done }) => ({
     line: lineOf(contender, done),
-    answered: [warmUp, ...done].reduce((sum, { load }) => sum + load.answers * contender.eventsPerRequest, 0),
+    answered: [warmUp, ...done].reduce(
+      (sum, round) => sum + (round?.load.answers ?? 0) * contender.eventsPerRequest,
+      0,
+    ),
   }))
 }
 

@@ -10,9 +10,8 @@ import type { Site } from './site.ts'
 /** Part of the events with which a drain warms up: neither they nor their time count. */
 const WARM_UP_SHARE = 0.2
 const DRAIN_MS_MAX = 120_000
-/** With which archivers are started, so that what does not fill a batch is soon archived too. */
-export const BATCH_AGE_MS = 1_000
-const QUIET_MS = 2 * BATCH_AGE_MS
+/** In which nothing comes once nothing is left, as a multiple of the age at which a batch closes. */
+const QUIET_AGES = 2
 
 export interface DrainFigures {
   readonly events: number
@@ -20,6 +19,14 @@ export interface DrainFigures {
   readonly cpuUs: number
   readonly brokerCpuUs: number
   readonly memory: MemoryFigures
+}
+
+/** A line of a program. */
+interface Part {
+  /** Milliseconds since 1970. */
+  readonly time: number
+  readonly events: number
+  readonly reason: string
 }
 
 interface Mark {
@@ -42,27 +49,42 @@ interface Taken extends Pick<DrainFigures, 'events' | 'memory'> {
 /** The same, where nobody asks how fast: there may be next to nothing in the queue. */
 export async function takeAll(site: Site, server: ServerProcess, expected: number): Promise<Taken> {
   const marks: Mark[] = []
-  let events = 0
-  let lastAt = performance.now()
-  server.onLine(line => {
-    const done = finishedPart(line)
-    if (done === undefined) return
-    events += done.events
-    lastAt = performance.now()
+  const taken = whenTaken(site, server, ({ time, reason }, events) => {
     // What closes by its age has waited for that.
-    if (done.reason === 'age') return
-    const [ownUs, brokerUs] = [cpuUs(server.pid), cpuUs(site.rabbitmq.pid)]
-    marks.push({ timeMs: done.time, events, cpuUs: ownUs, brokerCpuUs: brokerUs })
+    if (reason === 'age') return
+    marks.push({ timeMs: time, events, cpuUs: cpuUs(server.pid), brokerCpuUs: cpuUs(site.rabbitmq.pid) })
   })
-  await until(`${server.name} has taken ${expected} events`, DRAIN_MS_MAX, () => {
-    server.assertRunning()
-    return events >= expected && performance.now() - lastAt > QUIET_MS
-  }).catch((cause: Error) => {
-    throw new Error(`${cause.message}; it has taken ${events}, and says:\n${server.output}`, { cause })
-  })
+  const events = await taken(expected)
   const figures = memory(server.pid)
   await server.stop()
   return { events, memory: figures, marks }
+}
+
+/** @returns what resolves to all that the program has taken, once that is at least so many events and nothing more comes. */
+export function whenTaken(
+  { options: { batchAgeMs } }: Site,
+  server: ServerProcess,
+  onPart: (part: Part, events: number) => void = () => {},
+): (expected: number) => Promise<number> {
+  let events = 0
+  let lastAt = performance.now()
+  server.onLine(line => {
+    const part = finishedPart(line)
+    if (part === undefined) return
+    events += part.events
+    lastAt = performance.now()
+    onPart(part, events)
+  })
+  return async expected => {
+    const isDone = () => {
+      server.assertRunning()
+      return events >= expected && performance.now() - lastAt > QUIET_AGES * batchAgeMs
+    }
+    await until(`${server.name} has taken ${expected} events`, DRAIN_MS_MAX, isDone).catch((cause: Error) => {
+      throw new Error(`${cause.message}; it has taken ${events}, and says:\n${server.output}`, { cause })
+    })
+    return events
+  }
 }
 
 function ratesOf(
@@ -83,7 +105,7 @@ function ratesOf(
   }
 }
 
-function finishedPart(line: string): { time: number; events: number; reason: string } | undefined {
+function finishedPart(line: string): Part | undefined {
   if (!line.startsWith('{')) return undefined
   const { time, events, reason } = JSON.parse(line)
   return typeof events === 'number' && reason !== undefined ? { time, events, reason } : undefined

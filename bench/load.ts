@@ -1,5 +1,11 @@
-/** The load, from a program that is not ours: wrk, on connections that send one request after the other. */
+/**
+ * The load, from programs that are not ours, on connections that send one request after the other: wrk,
+ * as fast as they are answered, and h2load, at a constant rate.
+ */
 import { execFile } from 'node:child_process'
+import { createReadStream } from 'node:fs'
+import { readFile, rm, writeFile } from 'node:fs/promises'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { ensureServers, serverPath } from '../test/services/install.ts'
@@ -27,7 +33,10 @@ export interface LoadFigures {
 }
 
 export async function ensureLoadTools(): Promise<void> {
-  await ensureServers([{ name: 'wrk', binaries: ['wrk'] }])
+  await ensureServers([
+    { name: 'wrk', binaries: ['wrk'] },
+    { name: 'nghttp2-client', binaries: ['h2load'] },
+  ])
 }
 
 /** As fast as the server answers. */
@@ -44,6 +53,39 @@ export async function sendLoad({ url, bodies, connections, seconds }: LoadSpec):
     p50Ms: figure(p50Us) / 1e3,
     p99Ms: figure(p99Us) / 1e3,
   }
+}
+
+/**
+ * At a constant rate, shared by the connections; the first body is sent all the time. A request that
+ * could not be sent in time, because the one before had no answer yet, is sent late, and its latency
+ * counts from then.
+ */
+export async function sendPaced(
+  { url, bodies, connections, seconds }: LoadSpec,
+  perSecond: number,
+): Promise<LoadFigures> {
+  const [bodyFile, logFile] = [`${bodies}.body`, `${bodies}.log`]
+  await writeFile(bodyFile, (await readFile(bodies, 'utf8')).split('\n', 1)[0] as string)
+  await rm(logFile, { force: true })
+  const pace = ['--h1', '-t1', `-c${connections}`, `-D${seconds}`, `--rps=${perSecond / connections}`]
+  const body = ['-d', bodyFile, '-H', 'content-type: application/json', `--log-file=${logFile}`]
+  await run(serverPath('h2load'), [...pace, ...body, url], { timeout: seconds * 1_000 + LATE_MS_MAX })
+  return await readLog(logFile, seconds)
+}
+
+/** A line for each answer: when it was asked for, its status, and the microseconds that it took. */
+async function readLog(logFile: string, seconds: number): Promise<LoadFigures> {
+  const latenciesUs: number[] = []
+  let errors = 0
+  for await (const line of createInterface({ input: createReadStream(logFile) })) {
+    const [, status, us] = line.split('\t').map(Number)
+    if (status === 200 && us !== undefined) latenciesUs.push(us)
+    else errors++
+  }
+  latenciesUs.sort((a, b) => a - b)
+  const quantileMs = (share: number) =>
+    (latenciesUs[Math.ceil(share * latenciesUs.length) - 1] ?? Number.NaN) / 1e3
+  return { answers: latenciesUs.length, seconds, errors, p50Ms: quantileMs(0.5), p99Ms: quantileMs(0.99) }
 }
 
 function figure(value: number | undefined): number {

@@ -8,15 +8,25 @@ export type RowName = (typeof ROWS)[number]
 export interface BenchOptions {
   readonly rows: readonly RowName[]
   readonly rounds: number
-  /** Of load, in a round; the warm-up before the first one is a half of it. */
+  /** Of load, in a round. */
   readonly seconds: number
+  /** Of load, before the first round; 0 where there is none. */
+  readonly warmUpSeconds: number
+  /** Whether a round waits until what is measured does next to nothing. */
+  readonly waitsForQuiet: boolean
+  /** How often each program is started in the row `start`. */
+  readonly starts: number
   readonly connections: number
   /** Events in the queue when an archiver begins. */
   readonly archiveEvents: number
   /** BATCH_EVENTS_MAX of archivers. */
   readonly batchEvents: number
+  /** BATCH_AGE_MS_MAX of archivers, so that what does not fill a batch is soon archived too. */
+  readonly batchAgeMs: number
   /** How long the row `flat` runs. */
   readonly minutes: number
+  /** Events a second of the row `flat`. */
+  readonly flatRate: number
   /** Environment of frequency, besides what a row needs. */
   readonly env: Readonly<Record<string, string>>
   /** Options of Node for frequency. */
@@ -28,10 +38,13 @@ const USAGE = `npm run bench -- [options]
   --rows=NAME,…         ${ROWS.join(', ')}; default: all but flat
   --rounds=N            rounds of each program, in alternation; default: 5
   --seconds=N           load of a round; default: 8
+  --warm-up=N           seconds of load before the first round; default: 4
+  --starts=N            of each program in the row start; default: 10
   --connections=N       default: 128
   --archive-events=N    events in the queue when an archiver begins; default: 300000
   --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000
   --minutes=N           how long the row flat runs; default: 10
+  --flat-rate=N         events a second of the row flat; default: 5000
   --set=NAME=VALUE      a setting of frequency; can be repeated
   --node-arg=ARGUMENT   an option of Node for frequency, like --cpu-prof; can be repeated
   --smoke               all rows for a moment, to see that the bench works
@@ -45,10 +58,13 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
       rows: { type: 'string' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
+      'warm-up': { type: 'string' },
+      starts: { type: 'string' },
       connections: { type: 'string' },
       'archive-events': { type: 'string' },
       'batch-events': { type: 'string' },
       minutes: { type: 'string' },
+      'flat-rate': { type: 'string' },
       set: { type: 'string', multiple: true, default: [] },
       'node-arg': { type: 'string', multiple: true, default: [] },
       smoke: { type: 'boolean', default: false },
@@ -66,10 +82,15 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     rows: rowsOf(values.rows, smoke),
     rounds: number('rounds', 5, 1),
     seconds: number('seconds', 8, 1),
+    warmUpSeconds: smoke ? 0 : number('warm-up', 4),
+    waitsForQuiet: !smoke,
+    starts: number('starts', 10, 1),
     connections: number('connections', 128),
     archiveEvents: number('archive-events', 300_000, 4_000),
     batchEvents: number('batch-events', 10_000, 500),
+    batchAgeMs: smoke ? 200 : 1_000,
     minutes: number('minutes', 10, 0.05),
+    flatRate: number('flat-rate', 5_000, 500),
     env: Object.fromEntries(values.set.map(assignment)),
     nodeArgs: values['node-arg'],
   }

@@ -1,5 +1,5 @@
 import type { BrokerQueue } from '../broker-queue.ts'
-import { BATCH_AGE_MS, type DrainFigures, drain } from '../drain.ts'
+import { type DrainFigures, drain } from '../drain.ts'
 import { sendLoad } from '../load.ts'
 import { progress } from '../progress.ts'
 import type { ServerProcess } from '../server-process.ts'
@@ -100,7 +100,7 @@ async function archiver(
         ...s3,
         ARCHIVE_URL: archiveUrl,
         BATCH_EVENTS_MAX: String(site.options.batchEvents),
-        BATCH_AGE_MS_MAX: String(BATCH_AGE_MS),
+        BATCH_AGE_MS_MAX: String(site.options.batchAgeMs),
       })
       return { server, verify: filling => flawsOf(site, archiveUrl, s3, filling) }
     },

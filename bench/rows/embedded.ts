@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { freePort } from '../../test/services/ports.ts'
 import { s3Environment } from '../../test/services/s3-environment.ts'
 import { type Contender, type ContestResult, contest } from '../contest.ts'
-import { BATCH_AGE_MS, takeAll } from '../drain.ts'
+import { takeAll } from '../drain.ts'
 import type { ServerProcess } from '../server-process.ts'
 import type { Site } from '../site.ts'
 import { type Line, type RowResult, ratio } from '../table.ts'
@@ -68,7 +68,7 @@ function embeddedEnv(site: Site): EmbeddedEnv {
   return {
     DATA_DIR: path,
     BATCH_EVENTS_MAX: String(site.options.batchEvents),
-    BATCH_AGE_MS_MAX: String(BATCH_AGE_MS),
+    BATCH_AGE_MS_MAX: String(site.options.batchAgeMs),
   }
 }
 

@@ -1,0 +1,49 @@
+import { contest, type Send } from '../contest.ts'
+import { type LoadFigures, sendLoad, sendPaced } from '../load.ts'
+import { progress } from '../progress.ts'
+import type { Site } from '../site.ts'
+import { median, type RowResult } from '../table.ts'
+import { ingest, peer } from './confirmed.ts'
+
+/** What part of the wanted rate has to be reached for the latencies to mean anything. */
+const RATE_SHARE_MIN = 0.95
+
+/** How long an answer takes, at half of what the floor takes at its peak. */
+export async function latency(site: Site): Promise<RowResult> {
+  const { connections, seconds, warmUpSeconds } = site.options
+  const ours = ingest(site, 'frequency')
+  const floor = peer(site, 'floor', 'floor: node:http + rabbitmq-client')
+  const url = `${await floor.server.listening()}${floor.path}`
+  const flatOut = (forSeconds: number): Promise<LoadFigures> =>
+    sendLoad({ url, bodies: site.singles, connections, seconds: forSeconds })
+  if (warmUpSeconds > 0) await flatOut(warmUpSeconds)
+  await site.settle(floor.server)
+  const { answers, seconds: took } = await flatOut(seconds)
+  await floor.count?.()
+  const perSecond = Math.round(answers / took / 2)
+  progress(`  ${perSecond} events a second are a half of the floor's peak`)
+
+  const paced: Send = ({ bodies }, to, forSeconds) =>
+    sendPaced({ url: to, bodies, connections, seconds: forSeconds }, perSecond)
+  const results = await contest(site, [ours, floor], paced)
+  for (const { server } of [ours, floor]) await server.stop()
+  const lines = results.map(({ line }) => line)
+  const late = lines.filter(
+    ({ eventsPerSecond }) => (median(eventsPerSecond) ?? 0) < perSecond * RATE_SHARE_MIN,
+  )
+  return {
+    title: `Latency at ${perSecond} events a second, half of the floor's peak, ${connections} connections`,
+    goal: "p50 and p99 no worse than the floor's",
+    lines,
+    notes: [
+      `p50 ${times(lines, 'p50Ms')} and p99 ${times(lines, 'p99Ms')} the floor's.`,
+      ...late.map(
+        ({ name }) => `The rate was not reached with ${name}: its latencies are those of an overload.`,
+      ),
+    ],
+  }
+}
+
+function times([ours, floor]: RowResult['lines'], of: 'p50Ms' | 'p99Ms'): string {
+  return `${((median(ours?.[of]) ?? Number.NaN) / (median(floor?.[of]) ?? Number.NaN)).toFixed(2)} ×`
+}
