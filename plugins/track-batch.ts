@@ -5,6 +5,7 @@ import { textOf } from '../src/body.ts'
 import type { Config } from '../src/config.ts'
 import { BatchRefused } from '../src/errors.ts'
 import { type EventBatch, readBatch, readLines } from '../src/event-batch.ts'
+import { startTrace } from '../src/tracing.ts'
 
 const NDJSON = ['application/x-ndjson', 'application/ndjson', 'application/jsonl']
 
@@ -53,7 +54,11 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
           const { statusCode = 400, code, message } = new BatchRefused()
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
         }
-        if (events.length > 0) void reply.header('frequency-ack', await app.queue.publishAll(events))
+        if (events.length > 0) {
+          const trace = startTrace(request.headers)
+          const published = app.queue.publishAll(events, trace?.context)
+          void reply.header('frequency-ack', await (trace?.through(published) ?? published))
+        }
         return { accepted: events.length, refused }
       },
     )

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
+import { startTrace } from '../src/tracing.ts'
 
 async function track(app: FastifyInstance): Promise<void> {
   app.post<{ Body: EventFields }>(
@@ -8,7 +9,9 @@ async function track(app: FastifyInstance): Promise<void> {
     { schema: { body: eventSchema }, validatorCompiler: () => validateEvent },
     async (request, reply) => {
       const event = stampEvent(request.bodyJson as Buffer, request.body, new Date())
-      const durability = await app.queue.publish(event)
+      const trace = startTrace(request.headers)
+      const published = app.queue.publish(event, trace?.context)
+      const durability = await (trace?.through(published) ?? published)
       return reply.header('frequency-ack', durability).type('text/plain').send('200')
     },
   )

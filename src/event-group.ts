@@ -1,4 +1,5 @@
 import type { Event } from './event.ts'
+import { type EventTrace, TraceList, tracesStart, traceTrailer } from './event-trace.ts'
 import { ID_BYTES, writeIdDigest } from './message-id.ts'
 
 /**
@@ -11,6 +12,8 @@ export interface EventGroup {
   readonly ids: Buffer
   /** The events' JSON, with a line feed between one and the next, and none at the end. */
   readonly lines: Buffer
+  /** Of the events that came with one (event-trace.ts). */
+  readonly traces?: Buffer | undefined
 }
 
 /** What a group can hold, and still be told apart from others by a key of the embedded queue (disk-log.ts). */
@@ -26,6 +29,7 @@ export class GroupBuilder {
   #ids: Buffer = Buffer.allocUnsafe(EVENTS_MIN * ID_BYTES)
   #bytes = 0
   #count = 0
+  #traces: TraceList | undefined
 
   get count(): number {
     return this.#count
@@ -36,7 +40,8 @@ export class GroupBuilder {
     return this.#bytes
   }
 
-  add({ messageId, body }: Event): void {
+  add({ messageId, body }: Event, trace?: EventTrace): void {
+    if (trace !== undefined) this.#trace(trace)
     const idAt = this.#count * ID_BYTES
     if (idAt === this.#ids.length) this.#ids = grown(this.#ids, idAt, idAt + ID_BYTES)
     writeIdDigest(messageId, this.#ids, idAt)
@@ -52,7 +57,13 @@ export class GroupBuilder {
       count: this.#count,
       ids: this.#ids.subarray(0, this.#count * ID_BYTES),
       lines: this.#lines.subarray(0, this.#bytes),
+      traces: this.#traces?.bytes,
     }
+  }
+
+  #trace(trace: EventTrace): void {
+    this.#traces ??= new TraceList()
+    this.#traces.add(this.#count, trace)
   }
 }
 
@@ -66,7 +77,7 @@ function grown(buffer: Buffer, used: number, wanted: number): Buffer {
 export function groupOf({ messageId, body }: Event): EventGroup {
   const ids = Buffer.allocUnsafe(ID_BYTES)
   writeIdDigest(messageId, ids, 0)
-  return { count: 1, ids, lines: body }
+  return { count: 1, ids, lines: body, traces: undefined }
 }
 
 /** Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins. */
@@ -78,13 +89,21 @@ export function lineStarts({ count, lines }: EventGroup): Uint32Array {
 }
 
 /**
- * How a group lies on disk: its ids, then its lines. Their number goes with the record's key.
+ * How a group lies on disk: its ids, then its lines, then its traces if it has any. The number of events
+ * goes with the record's key.
  */
-export function encodeGroup({ ids, lines }: EventGroup): Buffer {
-  return Buffer.concat([ids, lines])
+export function encodeGroup({ ids, lines, traces }: EventGroup): Buffer {
+  if (traces === undefined) return Buffer.concat([ids, lines])
+  return Buffer.concat([ids, lines, traces, traceTrailer(traces)])
 }
 
 export function decodeGroup(count: number, record: Buffer): EventGroup {
   const linesStart = count * ID_BYTES
-  return { count, ids: record.subarray(0, linesStart), lines: record.subarray(linesStart) }
+  const traces = tracesStart(record)
+  return {
+    count,
+    ids: record.subarray(0, linesStart),
+    lines: record.subarray(linesStart, traces?.start),
+    traces: traces && record.subarray(traces.start, traces.end),
+  }
 }

@@ -201,6 +201,7 @@ export class ArchiveSession {
     const framing = framingOf(this.#config.archiveFormat)
     if (framing.joinsLines) batch.add(incoming.lines(count), count)
     else for (let n = 0; n < count; n++) batch.add(incoming.lines(1, n))
+    if (incoming.isTraced) batch.follow(incoming.traces(count))
     incoming.skip(count)
     const reason = fullBy(batch, this.#config)
     if (reason !== undefined) this.#seal(reason)

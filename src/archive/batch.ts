@@ -1,6 +1,8 @@
 import type { Transform } from 'node:stream'
+import type { EventTrace } from '../event-trace.ts'
 import type { Delivery } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
+import { BatchTrace } from '../tracing.ts'
 import type { BatchSize } from './batch-policy.ts'
 import type { Framing } from './format.ts'
 import { IdSet } from './id-set.ts'
@@ -31,6 +33,7 @@ export class Batch implements BatchSize {
   #last: Delivery | undefined
   #isContested = false
   #isBlocked = false
+  #trace: BatchTrace | undefined
 
   /** @param drained called when the batch, having been blocked, takes events again. */
   constructor(
@@ -80,6 +83,12 @@ export class Batch implements BatchSize {
     this.#events += count
   }
 
+  /** Events that were added have these traces. */
+  follow(traces: readonly EventTrace[]): void {
+    this.#trace ??= new BatchTrace()
+    this.#trace.take(traces)
+  }
+
   /** Of its events, some are of this delivery. */
   holdPartOf({ redelivered }: Delivery): void {
     // Whoever had it before may still be writing it.
@@ -97,6 +106,8 @@ export class Batch implements BatchSize {
     this.#append(this.#framing.after)
     this.#flush()
     this.#compressor.end()
+    const trace = this.#trace
+    if (trace !== undefined) this.stored.then(() => trace.archived(this.key, this.#events), ignore)
     return this.stored
   }
 
@@ -124,3 +135,5 @@ export class Batch implements BatchSize {
     if (!this.#compressor.write(bytes)) this.#isBlocked = true
   }
 }
+
+function ignore(): void {}

@@ -1,9 +1,15 @@
 import { foreignEvent, receivedAtOf } from '../event.ts'
 import { type EventGroup, GroupBuilder, groupOf, lineStarts } from '../event-group.ts'
+import { type EventTrace, tracesOf } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
 import type { Delivery } from '../queue/queue.ts'
 
-const NO_EVENTS: EventGroup = { count: 0, ids: Buffer.alloc(0), lines: Buffer.alloc(0) }
+const NO_EVENTS: EventGroup = {
+  count: 0,
+  ids: Buffer.alloc(0),
+  lines: Buffer.alloc(0),
+  traces: undefined,
+}
 
 /** A delivery whose events are taken one after the other, into one batch or into several. */
 export class Incoming {
@@ -51,6 +57,15 @@ export class Incoming {
   /** When the next event was received, in milliseconds since 1970. */
   get nextReceivedAt(): number {
     return receivedAtOf(this.lines(1)).getTime()
+  }
+
+  get isTraced(): boolean {
+    return this.#group.traces !== undefined
+  }
+
+  /** Those that are known of the next `count` events. */
+  traces(count: number): EventTrace[] {
+    return this.#group.traces === undefined ? [] : tracesOf(this.#group.traces, this.#next, count)
   }
 
   skip(count: number): void {

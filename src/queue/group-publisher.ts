@@ -8,6 +8,7 @@
 import { createDeferred, type Deferred } from '../deferred.ts'
 import type { Event } from '../event.ts'
 import { type EventGroup, GroupBuilder } from '../event-group.ts'
+import type { EventTrace } from '../event-trace.ts'
 import type { Durability } from './queue.ts'
 
 /** Groups that are not full, and on their way. */
@@ -38,24 +39,24 @@ export class GroupPublisher {
   }
 
   /** Resolves, or is rejected, with all of the event's group. */
-  publish(event: Event): Promise<Durability> {
+  publish(event: Event, trace?: EventTrace): Promise<Durability> {
     this.#open ??= new OpenGroup()
     const { events, durable } = this.#open
     if (events.count > 0 && events.bytes + event.body.length >= GROUP_BYTES_MAX) {
       this.#send()
-      return this.publish(event)
+      return this.publish(event, trace)
     }
-    events.add(event)
+    events.add(event, trace)
     if (events.count >= this.#options.eventsMax || events.bytes >= GROUP_BYTES_MAX) this.#send()
     else this.#sendAtTurnEnd()
     return durable.promise
   }
 
   /** Resolves, or is rejected, with all of the events' groups: to `disk` where one of them went there. */
-  async publishAll(events: readonly Event[]): Promise<Durability> {
+  async publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability> {
     const groups: Promise<Durability>[] = []
     for (const event of events) {
-      const durable = this.publish(event)
+      const durable = this.publish(event, trace)
       if (durable !== groups.at(-1)) groups.push(durable)
     }
     return (await Promise.all(groups)).includes('disk') ? 'disk' : 'broker'

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Event } from '../event.ts'
 import type { EventGroup } from '../event-group.ts'
+import type { EventTrace } from '../event-trace.ts'
 import type { Logger } from '../logger.ts'
 import { GroupPublisher } from './group-publisher.ts'
 
@@ -84,19 +85,21 @@ export class Queue {
   /**
    * Resolves once the event is durable.
    *
+   * @param trace goes with the event to where it is archived
    * @throws QueueUnavailable: the event was not accepted as far as is known here.
    */
-  publish(event: Event): Promise<Durability> {
-    return this.#publisher.publish(event)
+  publish(event: Event, trace?: EventTrace): Promise<Durability> {
+    return this.#publisher.publish(event, trace)
   }
 
   /**
    * Resolves once all of the events are durable, to who vouches for the least of them.
    *
+   * @param trace goes with each of them
    * @throws QueueUnavailable: not all of them were accepted as far as is known here; some may have been.
    */
-  publishAll(events: readonly Event[]): Promise<Durability> {
-    return this.#publisher.publishAll(events)
+  publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability> {
+    return this.#publisher.publishAll(events, trace)
   }
 
   consume(handler: DeliveryHandler): Consumer {

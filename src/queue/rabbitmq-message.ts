@@ -8,6 +8,8 @@
  *     frequency-count     a header: how many events
  *     frequency-ids       a header: 16 bytes an event, its id as archives compare it (message-id.ts), in
  *                         base64, because the client library encodes no bytes
+ *     frequency-traces    a header, where events came with a trace: 27 bytes for each of those, in base64
+ *                         (event-trace.ts)
  *
  * So a message with one event is plain JSON to anyone.
  */
@@ -15,20 +17,28 @@
 import type { AsyncMessage, Envelope } from 'rabbitmq-client'
 import { isStamped } from '../event.ts'
 import type { EventGroup } from '../event-group.ts'
+import { areTraces } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
 
 const TYPE = 'frequency.events'
 const COUNT_HEADER = 'frequency-count'
 const IDS_HEADER = 'frequency-ids'
+const TRACES_HEADER = 'frequency-traces'
 
-export function messageProperties({ count, ids }: EventGroup): Envelope {
+export function messageProperties({ count, ids, traces }: EventGroup): Envelope {
   return {
     type: TYPE,
     contentType: count === 1 ? 'application/json' : 'application/x-ndjson',
     // Without an encoding other programs that use this client library would get JSON parsed, with its digits lost.
     contentEncoding: 'utf-8',
-    headers: { [COUNT_HEADER]: count, [IDS_HEADER]: ids.toString('base64') },
+    headers: headersOf(count, ids, traces),
   }
+}
+
+function headersOf(count: number, ids: Buffer, traces: Buffer | undefined): Record<string, unknown> {
+  const headers: Record<string, unknown> = { [COUNT_HEADER]: count, [IDS_HEADER]: ids.toString('base64') }
+  if (traces !== undefined) headers[TRACES_HEADER] = traces.toString('base64')
+  return headers
 }
 
 /** Undefined where the message is none of ours. */
@@ -38,5 +48,12 @@ export function groupOfMessage({ type, headers }: AsyncMessage, body: Buffer): E
   if (typeof text !== 'string') return undefined
   const ids = Buffer.from(text, 'base64')
   if (ids.length !== count * ID_BYTES) return undefined
-  return { count, ids, lines: body }
+  return { count, ids, lines: body, traces: tracesIn(headers) }
+}
+
+/** What cannot be read as traces is none: an event is worth more than its trace. */
+function tracesIn({ [TRACES_HEADER]: text }: Record<string, unknown>): Buffer | undefined {
+  if (typeof text !== 'string') return undefined
+  const traces = Buffer.from(text, 'base64')
+  return areTraces(traces) ? traces : undefined
 }
