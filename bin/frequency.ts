@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
-import { parseEnv } from 'node:util'
 import { Command } from 'commander'
 import {
   EXIT_ERROR,
@@ -10,20 +9,11 @@ import {
   verify,
   verifySettings,
 } from '../src/commands/verify.ts'
-import { readConfig, type Setting, settings } from '../src/config.ts'
+import { readConfig, settings } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
-
-/** Sets what `.env` in the working directory says and the environment does not. The AWS SDK reads it from there too. */
-function loadDotEnv(): void {
-  let text: string
-  try {
-    text = readFileSync('.env', 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw new ConfigInvalid(`.env cannot be read: ${(error as Error).message}`)
-  }
-  for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value
-}
+import { addCheck } from './check.ts'
+import { addDead } from './dead.ts'
+import { addSetting, loadDotEnv } from './settings.ts'
 
 function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(findPackageJson(), 'utf8'))
@@ -46,6 +36,8 @@ function createProgram(): Command {
     })
   for (const setting of settings) addSetting(serveCommand, setting)
   addVerify(program)
+  addDead(program)
+  addCheck(program)
   return program
 }
 
@@ -81,10 +73,6 @@ Large archives need temporary space (TMPDIR): 22 bytes an event.`,
   for (const setting of verifySettings) {
     if (setting.name !== 'archiveUrl') addSetting(command, setting)
   }
-}
-
-function addSetting(command: Command, { flag, description, default: fallback }: Setting): void {
-  command.option(`${flag} <value>`, `${description} Default: ${fallback}.`)
 }
 
 /** The sources run from bin/, and the build from dist/bin/. */

@@ -24,6 +24,7 @@ const PAGE_BYTES = 4096
 /** LMDB gives pages of their own to values larger than about half of one. */
 const INLINE_BYTES_MAX = 2000
 const ENTRY_BYTES = 24
+const NOTHING = Buffer.alloc(0)
 const NAME = /^(\d{16})\.mdb$/
 /** Of what is in the files; it is noted in them. */
 const LAYOUT = 2
@@ -226,6 +227,19 @@ export class DiskLog {
     this.#skipped.add(key)
     this.#events -= eventsIn(key)
     const committed = this.#aside.put(key, body)
+    this.#hearCommit(this.#root)
+    await committed
+  }
+
+  /** What was set aside behind the key `after`, oldest first. */
+  *readAside(after = 0): Generator<LogEntry> {
+    for (const { key, value } of this.#aside.getRange({ start: after + 1 }))
+      if (value.length > 0) yield { key, count: eventsIn(key), value }
+  }
+
+  /** Drops what was set aside. Its key stays as long as its segment does, where it would be read again. */
+  async dropAside(key: number): Promise<void> {
+    const committed = key > this.#dropped ? this.#aside.put(key, NOTHING) : this.#aside.remove(key)
     this.#hearCommit(this.#root)
     await committed
   }

@@ -42,7 +42,10 @@ function headersOf(count: number, ids: Buffer, traces: Buffer | undefined): Reco
 }
 
 /** Undefined where the message is none of ours. */
-export function groupOfMessage({ type, headers }: AsyncMessage, body: Buffer): EventGroup | undefined {
+export function groupOfMessage(
+  { type, headers }: Pick<AsyncMessage, 'type' | 'headers'>,
+  body: Buffer,
+): EventGroup | undefined {
   if (type !== TYPE || headers === undefined || !isStamped(body)) return undefined
   const { [COUNT_HEADER]: count, [IDS_HEADER]: text } = headers
   if (typeof text !== 'string') return undefined

@@ -23,23 +23,21 @@ export type RabbitmqConfig = Pick<Config, 'amqpQueue' | 'amqpPrefetch' | 'publis
   readonly amqpUrl: string
 }
 
+type Declaration = Exclude<Parameters<Channel['queueDeclare']>[0], string | undefined>
+
 /** `tracks.dead`: the name of the queue, and of the exchange, for what can never be archived. */
 export function deadName(queue: string): string {
   return `${queue}.dead`
 }
 
 /**
- * Declares the quorum queue and, behind a dead-letter exchange, the queue of what can never be
- * archived. Dead-lettering is at-least-once, which RabbitMQ offers only together with
+ * The quorum queue of the events. Dead-lettering is at-least-once, which RabbitMQ offers only together with
  * `x-overflow: reject-publish`. One consumer is active at a time, and the next one gets first what it
  * leaves: the archive's exactness is easiest to keep with one writer. Works on RabbitMQ 3.10 and later.
  */
-export async function declareTopology(channel: Channel, queue: string): Promise<void> {
+export function queueDeclaration(queue: string): Declaration {
   const dead = deadName(queue)
-  await channel.exchangeDeclare({ exchange: dead, type: 'direct', durable: true })
-  await channel.queueDeclare({ queue: dead, durable: true, arguments: { 'x-queue-type': 'quorum' } })
-  await channel.queueBind({ queue: dead, exchange: dead, routingKey: queue })
-  await channel.queueDeclare({
+  return {
     queue,
     durable: true,
     arguments: {
@@ -51,7 +49,28 @@ export async function declareTopology(channel: Channel, queue: string): Promise<
       'x-delivery-limit': DELIVERY_LIMIT,
       'x-single-active-consumer': true,
     },
-  })
+  }
+}
+
+/**
+ * The queue of what can never be archived. Looking at a message there counts as a delivery: at the default
+ * limit of RabbitMQ 4 the twentieth look would throw it away.
+ */
+export function deadDeclaration(queue: string): Declaration {
+  return {
+    queue: deadName(queue),
+    durable: true,
+    arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': DELIVERY_LIMIT },
+  }
+}
+
+/** The queues, and the exchange between them. */
+export async function declareTopology(channel: Channel, queue: string): Promise<void> {
+  const dead = deadName(queue)
+  await channel.exchangeDeclare({ exchange: dead, type: 'direct', durable: true })
+  await channel.queueDeclare(deadDeclaration(queue))
+  await channel.queueBind({ queue: dead, exchange: dead, routingKey: queue })
+  await channel.queueDeclare(queueDeclaration(queue))
 }
 
 class RabbitmqQueue implements Transport {

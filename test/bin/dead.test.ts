@@ -1,0 +1,252 @@
+/** `frequency dead`, the built program, on what a real archiver has put among the dead letters. */
+import { join } from 'node:path'
+import type { AsyncMessage, Channel } from 'rabbitmq-client'
+import t, { type Test } from 'tap'
+import { openQueue } from '../../src/queue/queue.ts'
+import { configOf, eventOf, numberOf, silent, temporaryDirectory } from '../helper.ts'
+import { serveApp } from '../plugins/served-app.ts'
+import { brokerUrl, Inbox, openChannel, uniqueQueueName } from '../queue-helper.ts'
+import { rabbitmqctl } from '../services/rabbitmq.ts'
+import { until } from '../services/wait.ts'
+import { buildProgram, Program } from './program.ts'
+
+const WAIT_MS_MAX = 60_000
+
+const path = await buildProgram(t)
+
+interface Letter {
+  id: string
+  deadSince: string | null
+  reason: string
+  bytes: number
+  preview: string
+}
+
+interface Run {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+async function dead(t: Test, env: Record<string, string>, ...args: string[]): Promise<Run> {
+  const program = new Program(path, { args: ['dead', ...args], env, cwd: temporaryDirectory(t) })
+  const { code } = await program.endsWithin(WAIT_MS_MAX)
+  t.notMatch(program.output, /secret|guest/, 'no secret is printed')
+  return { code, stdout: program.stdout, stderr: program.stderr }
+}
+
+async function letters(t: Test, env: Record<string, string>): Promise<Letter[]> {
+  const { stdout } = await dead(t, env, 'list', '--json')
+  return JSON.parse(stdout).letters
+}
+
+async function depthOf(channel: Channel, queue: string): Promise<number> {
+  return (await channel.queueDeclare({ queue, passive: true })).messageCount
+}
+
+/** Nothing is held by anybody: all of the queue's messages are ready. */
+async function hasReady(channel: Channel, queue: string, count: number): Promise<void> {
+  await until(`${queue} has ${count}`, WAIT_MS_MAX, async () => (await depthOf(channel, queue)) === count)
+}
+
+/** A queue whose archiver has been given bodies that it cannot archive. */
+async function withDeadLetters(t: Test, bodies: readonly (string | Buffer)[]) {
+  const queue = uniqueQueueName(t)
+  const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue }
+  const { app } = await serveApp(t, { ...env, ROLE: 'archive' })
+  const channel = await openChannel(t)
+  for (const body of bodies)
+    await channel.basicPublish({ routingKey: queue, type: 'of.another' }, Buffer.from(body))
+  await hasReady(channel, `${queue}.dead`, bodies.length)
+  return { env, queue, channel, app }
+}
+
+/** Publishes an event straight to the dead letters, as the broker would put it there. */
+async function bury(channel: Channel, queue: string, n: number, headers = {}): Promise<void> {
+  const body = Buffer.from(JSON.stringify({ event: 'e', n, messageId: `id-${n}` }))
+  await channel.basicPublish({ routingKey: `${queue}.dead`, appId: 'mine', headers }, body)
+}
+
+t.test('lists them with their reason, and leaves them as they were', async t => {
+  const { env, queue, channel } = await withDeadLetters(t, [
+    'no json',
+    '[1]',
+    Buffer.from([0xff, 0x1b, 0x5b]),
+  ])
+  const before = await letters(t, env)
+  t.same(
+    before.map(({ reason, bytes, preview }) => [reason, bytes, preview]),
+    [
+      ['no JSON object', 7, 'no json'],
+      ['no JSON object', 3, '[1]'],
+      ['no JSON object', 3, '\ufffd\\u{1b}['],
+    ],
+  )
+  t.ok(Math.abs(Date.parse(String(before[0]?.deadSince)) - Date.now()) < WAIT_MS_MAX)
+  for (let n = 0; n < 3; n++) t.same(await letters(t, env), before, 'however often they are looked at')
+  const queues = await rabbitmqctl('list_queues', 'name', 'arguments')
+  t.match(
+    queues,
+    new RegExp(`^${queue}\\.dead\t.*"x-delivery-limit",1000000`, 'm'),
+    'and none is thrown away',
+  )
+  t.equal(await depthOf(channel, `${queue}.dead`), 3)
+
+  const { code, stdout } = await dead(t, env)
+  t.equal(code, 0)
+  t.match(stdout, new RegExp(`RabbitMQ at 127.0.0.1:\\d+, queue ${queue}.dead: 3 dead letters`))
+  t.match(stdout, before[0]?.id)
+  t.notMatch(stdout, '\u001b', 'nothing that a terminal would obey')
+  t.match((await dead(t, env, 'list', '--limit=1')).stdout, /and 2 more \(see --limit\)/)
+  t.same(new Set((await letters(t, env)).map(({ id }) => id)), new Set(before.map(({ id }) => id)))
+})
+
+t.test('shows one whole, also as the bytes that it is', async t => {
+  const bytes = Buffer.from('broken {"event"\nsecond line')
+  const { env } = await withDeadLetters(t, [bytes])
+  const [letter] = await letters(t, env)
+  const shown = await dead(t, env, 'show', String(letter?.id))
+  t.match(shown.stdout, /Reason: {2}no JSON object \(rejected\)/)
+  t.match(shown.stdout, /of\.another/)
+  t.match(shown.stdout, 'broken {"event"\nsecond line')
+  t.equal((await dead(t, env, 'show', String(letter?.id), '--raw')).stdout, bytes.toString())
+  const report = JSON.parse((await dead(t, env, 'show', String(letter?.id), '--json')).stdout)
+  t.match(report, { body: bytes.toString(), properties: { type: 'of.another' } })
+
+  const unknown = await dead(t, env, 'show', 'nothing')
+  t.equal(unknown.code, 1)
+  t.match(unknown.stdout, 'There is no dead letter nothing')
+})
+
+t.test('drops those that are named, and no other', async t => {
+  const { env, queue, channel } = await withDeadLetters(t, ['a', 'b', 'c'])
+  const [a, b, c] = await letters(t, env)
+  const dropped = await dead(t, env, 'drop', String(b?.id), 'nothing')
+  t.equal(dropped.code, 1, 'one of them was not there')
+  t.match(dropped.stdout, '1 dropped, 0 left')
+  t.same(await letters(t, env), [a, c])
+  t.equal((await dead(t, env, 'drop', '--all')).code, 0)
+  await hasReady(channel, `${queue}.dead`, 0)
+})
+
+t.test('retries what can be archived, which then is', async t => {
+  const { env, queue, channel, app } = await withDeadLetters(t, ['no json'])
+  for (const n of [1, 2]) await bury(channel, queue, n, { own: 'kept', 'x-death': 'not' })
+  await app.close()
+  const listed = await letters(t, env)
+  t.same(
+    listed.map(({ reason }) => reason),
+    ['no JSON object', 'not known', 'not known'],
+  )
+  const retried = await dead(t, env, 'retry', '--all')
+  t.equal(retried.code, 1)
+  t.match(retried.stdout, /is no JSON object, and would come back: drop it\.\n2 retried, 1 left/)
+  t.same(await letters(t, env), [listed[0]])
+
+  const messages: AsyncMessage[] = []
+  await channel.basicConsume({ queue }, message => messages.push(message))
+  await until('both have come', WAIT_MS_MAX, () => messages.length === 2)
+  t.same(
+    messages.map(({ body }) => numberOf(body)),
+    [1, 2],
+    'in their order',
+  )
+  t.match(messages[0], { appId: 'mine', headers: { own: 'kept' }, durable: true })
+  t.notOk('x-death' in (messages[0]?.headers ?? {}))
+})
+
+t.test('keeps the form of events of ours', async t => {
+  const queue = uniqueQueueName(t)
+  const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue }
+  const opened = await openQueue(configOf({ ...env, SPOOL: 'off' }), silent)
+  t.teardown(() => opened.close())
+  await Promise.all([1, 2].map(n => opened.publish(eventOf({ event: 'e', n }))))
+  let isFirst = true
+  const inbox = new Inbox(opened, (delivery, consumer) => {
+    if (isFirst) consumer.dead(delivery)
+    isFirst = false
+  })
+  const channel = await openChannel(t)
+  await hasReady(channel, `${queue}.dead`, 1)
+  const [letter] = await letters(t, env)
+  t.match(letter, { reason: 'a consumer rejected it, but it could be archived' })
+  t.equal((await dead(t, env, 'retry', String(letter?.id))).code, 0)
+  await inbox.receives(2)
+  t.same(inbox.numbers, [1, 2, 1, 2])
+  t.match(inbox.at(1).group, { count: 2, ids: inbox.at(0).group?.ids })
+})
+
+t.test('what the queue does not take stays', async t => {
+  const { env, queue, channel, app } = await withDeadLetters(t, [])
+  await app.close()
+  for (let n = 0; n < 60; n++) await bury(channel, queue, n)
+  await rabbitmqctl('set_policy', '--apply-to', 'queues', queue, `^${queue}$`, '{"max-length":1}')
+  t.teardown(() => rabbitmqctl('clear_policy', queue).catch(() => {}))
+  await hasReady(channel, `${queue}.dead`, 60)
+  const { code, stderr } = await dead(t, env, 'retry', '--all')
+  t.equal(code, 2)
+  const [, retried] = /the queue is full.* \((\d+) retried before that; the others stay\)/.exec(stderr) ?? []
+  await hasReady(channel, `${queue}.dead`, 60 - Number(retried))
+  await hasReady(channel, queue, Number(retried))
+})
+
+t.test('nothing is lost when it is killed in the middle', async t => {
+  const { env, queue, channel, app } = await withDeadLetters(t, [])
+  await app.close()
+  for (let n = 0; n < 2_000; n++) await bury(channel, queue, n)
+  await hasReady(channel, `${queue}.dead`, 2_000)
+  const program = new Program(path, { args: ['dead', 'retry', '--all'], env, cwd: temporaryDirectory(t) })
+  await until('it is at work', WAIT_MS_MAX, async () => (await depthOf(channel, queue)) > 20)
+  t.equal((await program.kill('SIGKILL').ended).signal, 'SIGKILL', 'before it was done')
+
+  const numbers: number[] = []
+  const take = (message: AsyncMessage) => numbers.push(numberOf(message.body))
+  await channel.basicConsume({ queue }, take)
+  await channel.basicConsume({ queue: `${queue}.dead` }, take)
+  await until('all are there', WAIT_MS_MAX, () => new Set(numbers).size === 2_000)
+  t.ok(numbers.length <= 2_001, 'and at most the one that was on its way twice')
+})
+
+t.test('says what to mend where there is no such queue, or no broker', async t => {
+  const missing = await dead(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: 'test-mistyped' }, 'list')
+  t.equal(missing.code, 2)
+  t.match(missing.stderr, /^frequency: AMQP_QUEUE: .* has no queue test-mistyped with test-mistyped\.dead/)
+  const away = await dead(t, { AMQP_URL: 'amqp://me:secret@127.0.0.1:1' }, 'list', '--json')
+  t.equal(away.code, 2)
+  t.match(JSON.parse(away.stdout).error, /127\.0\.0\.1:1 cannot be reached/)
+  const wrong = new URL(brokerUrl())
+  wrong.password = 'wrong-secret'
+  t.match((await dead(t, { AMQP_URL: wrong.href }, 'list')).stderr, /ACCESS_REFUSED|refuse/i)
+  t.equal((await dead(t, {}, 'drop')).code, 2, 'ids, or all')
+})
+
+t.test('of the embedded queue, once no process has it', async t => {
+  const DATA_DIR = temporaryDirectory(t)
+  const env = { DATA_DIR }
+  t.match((await dead(t, env)).stdout, /: 0 dead letters/, 'also where there is none yet')
+  const queue = await openQueue(configOf(env), silent)
+  for (let n = 0; n < 4; n++) await queue.publish(eventOf({ event: 'e', n }))
+  const inbox = new Inbox(queue)
+  await inbox.receives(4)
+  for (const index of [0, 1, 2]) inbox.consumer.dead(inbox.at(index))
+  inbox.consumer.ackThrough(inbox.at(0))
+  const locked = await dead(t, env)
+  t.equal(locked.code, 2)
+  t.match(locked.stderr, `a running process has ${join(DATA_DIR, 'queue')} for itself. Stop it`)
+  await queue.close()
+
+  const [first, second, third, ...more] = await letters(t, env)
+  t.same(more, [])
+  t.match(first, { reason: 'not known', preview: /"n":0/ })
+  t.equal((await dead(t, env, 'drop', String(first?.id), String(second?.id))).code, 0)
+  t.same(await letters(t, env), [third])
+  t.equal((await dead(t, env, 'retry', '--all')).code, 0)
+  t.same(await letters(t, env), [])
+
+  const again = await openQueue(configOf(env), silent)
+  t.teardown(() => again.close())
+  const left = new Inbox(again)
+  await left.receives(2)
+  await left.isQuiet()
+  t.same(left.numbers, [3, 2], 'what was dropped is gone, what was retried is last')
+})
