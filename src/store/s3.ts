@@ -138,12 +138,7 @@ class S3Store implements ObjectStore {
     try {
       await ask()
     } catch (cause) {
-      if (cause instanceof ConfigInvalid) throw cause
-      const refusal =
-        statusOf(cause) === undefined ? refusalWithoutAnswer(cause) : REFUSALS[statusOf(cause) as number]
-      if (refusal !== undefined)
-        throw new ConfigInvalid(`ARCHIVE_URL: s3://${this.#bucket}: ${refusal}.`, { cause })
-      throw new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
+      throw asStoreError(cause, this.#bucket)
     }
   }
 
@@ -234,8 +229,17 @@ function endingWithAFailure(client: S3Client, body: Readable): S3Client {
   return Object.create(client, { send: { value: send } })
 }
 
-function statusOf(error: unknown): number | undefined {
+export function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
+}
+
+/** What S3 answered or did not, as what has to be mended, or as what may pass. */
+export function asStoreError(cause: unknown, bucket: string): Error {
+  if (cause instanceof ConfigInvalid) return cause
+  const status = statusOf(cause)
+  const refusal = status === undefined ? refusalWithoutAnswer(cause) : REFUSALS[status]
+  if (refusal !== undefined) return new ConfigInvalid(`ARCHIVE_URL: s3://${bucket}: ${refusal}.`, { cause })
+  return new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
 }
 
 /** What the SDK itself lacks, before it asks the server anything. */
@@ -259,7 +263,7 @@ function contentTypeOf(key: string): string {
 }
 
 /** A client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, profiles, roles …). */
-function createClient({
+export function createS3Client({
   s3ForcePathStyle,
   s3IdleMsMax,
 }: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>): S3Client {
@@ -290,7 +294,7 @@ export async function openS3Store(
   location: { bucket: string; prefix: string },
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
 ): Promise<ObjectStore> {
-  const store = new S3Store(createClient(config), location.bucket, location.prefix)
+  const store = new S3Store(createS3Client(config), location.bucket, location.prefix)
   const answered = new AbortController()
   const patience = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
   try {
@@ -316,7 +320,7 @@ export async function openS3Reader(
   location: { bucket: string; prefix: string },
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
 ): Promise<StoreReader> {
-  const store = new S3Store(createClient(config), location.bucket, location.prefix)
+  const store = new S3Store(createS3Client(config), location.bucket, location.prefix)
   try {
     await store.checkBucket()
   } catch (error) {

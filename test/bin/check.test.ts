@@ -1,0 +1,247 @@
+/** `frequency check`, the built program, against real servers that are well, and that are not. */
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3'
+import t, { type Test } from 'tap'
+import { openQueue } from '../../src/queue/queue.ts'
+import { configOf, silent, temporaryDirectory } from '../helper.ts'
+import { brokerUrl, openChannel, uniqueQueueName } from '../queue-helper.ts'
+import { rabbitmqctl, startRabbitmq } from '../services/rabbitmq.ts'
+import { startS3Server } from '../services/s3-server.ts'
+import { filesBelow, openUploads } from '../store-helper.ts'
+import { buildProgram, Program } from './program.ts'
+import { testBucket } from './s3-bucket.ts'
+
+const END_MS_MAX = 120_000
+const HOUR_MS = 3_600_000
+
+const path = await buildProgram(t)
+
+interface Report {
+  code: number | null
+  output: string
+  result: string
+  /** By the names of what was checked. */
+  results: Record<string, string>
+  details: Record<string, string>
+}
+
+async function check(t: Test, env: Record<string, string> = {}): Promise<Report> {
+  const cwd = temporaryDirectory(t)
+  const program = new Program(path, { args: ['check', '--json'], env, cwd })
+  const { code } = await program.endsWithin(END_MS_MAX)
+  const { result, findings } = JSON.parse(program.stdout)
+  const by = (field: string) =>
+    Object.fromEntries(findings.map((each: Record<string, string>) => [each.name, each[field]]))
+  t.same(filesBelow(cwd), [], 'nothing is left where it ran')
+  for (const secret of [env.AWS_SECRET_ACCESS_KEY, 'guest:', 'secret'])
+    if (secret !== undefined) t.notMatch(program.output, secret, 'no secret is printed')
+  return { code, output: program.output, result, results: by('result'), details: by('detail') }
+}
+
+async function keysOf(t: Test, bucket: string): Promise<string[]> {
+  const client = new S3Client({ forcePathStyle: true })
+  t.teardown(() => client.destroy())
+  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }))
+  return Contents.map(({ Key }) => String(Key))
+}
+
+t.test('with nothing but a disk', async t => {
+  const { code, results, details } = await check(t)
+  t.equal(code, 0)
+  t.match(results, { settings: 'ok', 'data directory': 'ok', broker: 'skipped', archive: 'ok' })
+  t.match(details['data directory'], 'is not there yet, and can be made')
+})
+
+t.test('prints a line for each, and a verdict', async t => {
+  const program = new Program(path, { args: ['check'], cwd: temporaryDirectory(t) })
+  t.equal((await program.endsWithin(END_MS_MAX)).code, 0)
+  t.match(program.stdout, /^ok {4}settings {8}can work together, for the role all$/m)
+  t.match(program.stdout, /^READY/m)
+})
+
+t.test('with RabbitMQ and S3 that are well, and leaves nothing behind', async t => {
+  const bucket = await testBucket(t)
+  const queue = uniqueQueueName(t)
+  const env = {
+    ...bucket.env,
+    AMQP_URL: brokerUrl(),
+    AMQP_QUEUE: queue,
+    ARCHIVE_URL: `s3://${bucket.name}/events`,
+    SPOOL_BYTES_MAX: '1MiB',
+  }
+  const first = await check(t, env)
+  t.equal(first.code, 0)
+  t.equal(first.result, 'fine')
+  const names = [
+    'broker',
+    'confirms',
+    'queue',
+    'dead letters',
+    'bucket',
+    'listing',
+    'writing',
+    'multipart',
+    'clock',
+  ]
+  for (const name of names) t.equal(first.results[name], 'ok', name)
+  t.match(first.details.queue, `${queue}.dead is not there yet`)
+  t.notMatch(await rabbitmqctl('list_queues', 'name'), queue, 'no queue is made')
+  t.same(await keysOf(t, bucket.name), [], 'no object is left')
+  t.equal(await openUploads(t, bucket.name), 0, 'nor an upload')
+
+  const opened = await openQueue(configOf({ ...env, SPOOL: 'off' }), silent)
+  await opened.close()
+  const channel = await openChannel(t)
+  await channel.confirmSelect()
+  await channel.basicPublish({ routingKey: `${queue}.dead` }, Buffer.from('dead'))
+  const second = await check(t, env)
+  t.equal(second.code, 0)
+  t.match(second.details.queue, 'is declared as it should be; 0 messages')
+  t.match(second.details['dead letters'], '1: frequency dead says why')
+  t.equal(second.result, 'warnings')
+})
+
+t.test('a queue that was declared otherwise', async t => {
+  const queue = uniqueQueueName(t)
+  const channel = await openChannel(t)
+  await channel.queueDeclare({
+    queue: `${queue}.dead`,
+    durable: true,
+    arguments: { 'x-queue-type': 'quorum' },
+  })
+  const { code, details } = await check(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue })
+  t.equal(code, 1)
+  t.match(details.queue, /PRECONDITION_FAILED.*: use another AMQP_QUEUE, or empty and delete that one/)
+})
+
+t.test('a broker that is away, and one that refuses the login', async t => {
+  const away = await check(t, { AMQP_URL: 'amqp://me:secret@127.0.0.1:1' })
+  t.equal(away.code, 1)
+  t.match(away.details.broker, 'RabbitMQ at 127.0.0.1:1 cannot be reached')
+  const url = new URL(brokerUrl())
+  url.password = 'secret-that-is-wrong'
+  const refused = await check(t, { AMQP_URL: url.href })
+  t.equal(refused.code, 1)
+  t.match(refused.details.broker, 'RabbitMQ refuses the connection')
+  t.equal(refused.results.queue, 'skipped')
+})
+
+t.test('a broker that blocks publishers', async t => {
+  const broker = await startRabbitmq()
+  t.teardown(() => broker.close())
+  await broker.ctl('set_vm_memory_high_watermark', '0.0000001')
+  const { code, results, details } = await check(t, { AMQP_URL: broker.url })
+  t.equal(code, 1)
+  t.match(details.confirms, 'RabbitMQ blocks publishers: low on memory')
+  t.equal(results.queue, 'ok', 'and the rest is looked at all the same')
+})
+
+t.test('a bucket that does not exist, and a server that is away', async t => {
+  const { env } = await testBucket(t)
+  const missing = await check(t, { ...env, ARCHIVE_URL: 's3://test-no-such-bucket' })
+  t.equal(missing.code, 1)
+  t.match(missing.details.bucket, 'the bucket does not exist')
+  t.equal(missing.results.writing, 'skipped')
+  const away = await check(t, { ...env, ARCHIVE_URL: 's3://b', AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1' })
+  t.equal(away.code, 1)
+  t.match(away.details.bucket, 'S3 cannot be used now')
+})
+
+t.test('a bucket in which not everything is allowed', async t => {
+  const server = await startS3Server()
+  t.teardown(() => server.close())
+  server.createBucket('allowed')
+  const env = { ...server.env(), ARCHIVE_URL: 's3://allowed/events' }
+  t.match((await check(t, env)).details.multipart, 'an object can be uploaded in parts, once')
+  t.equal(server.objects('allowed').size, 0)
+
+  for (const [operation, name] of [
+    ['ListObjectsV2', 'listing'],
+    ['PutObject', 'writing'],
+    ['GetObject', 'writing'],
+    ['CreateMultipartUpload', 'multipart'],
+    ['UploadPart', 'multipart'],
+    ['CompleteMultipartUpload', 'multipart'],
+    ['ListMultipartUploads', 'multipart'],
+  ] as const) {
+    server.fault(request => (request.operation === operation ? { status: 403 } : undefined))
+    const { code, results, details } = await check(t, env)
+    t.equal(code, 1, `${operation} is not allowed`)
+    t.equal(results[name], 'trouble')
+    t.match(details[name], 'access was refused')
+    t.equal(server.objects('allowed').size, 0, 'nothing is left')
+    t.same(server.uploads('allowed'), [])
+  }
+
+  server.fault(request => (request.operation === 'DeleteObject' ? { status: 403 } : undefined))
+  const kept = await check(t, env)
+  t.match(kept.details['clean-up'], /events\/_frequency\/check-.* is left/)
+})
+
+t.test('a clock that is not that of the server', async t => {
+  const bucket = await testBucket(t)
+  for (const [shiftMs, result, words] of [
+    [-HOUR_MS, 'trouble', /36\d\d s ahead of/],
+    [60_000, 'warning', /(59|60|61) s behind/],
+  ] as const) {
+    const endpoint = await withOtherTime(t, bucket.endpoint, shiftMs)
+    const env = { ...bucket.env, AWS_ENDPOINT_URL_S3: endpoint, ARCHIVE_URL: `s3://${bucket.name}` }
+    const { code, results, details } = await check(t, env)
+    t.equal(results.clock, result)
+    t.match(details.clock, words)
+    t.equal(code, result === 'trouble' ? 1 : 0)
+  }
+})
+
+/** A way to the S3 server on which its answers have another time. */
+async function withOtherTime(t: Test, endpoint: string, shiftMs: number): Promise<string> {
+  const { hostname, port } = new URL(endpoint)
+  const proxy = createServer((incoming, outgoing) => {
+    const { method, url: path, headers } = incoming
+    const forwarded = request({ hostname, port, method, path, headers }, answer => {
+      const date = new Date(Date.now() + shiftMs).toUTCString()
+      outgoing.writeHead(answer.statusCode ?? 500, { ...answer.headers, date })
+      answer.pipe(outgoing)
+    })
+    forwarded.on('error', () => outgoing.destroy())
+    incoming.pipe(forwarded)
+  })
+  await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+}
+
+t.test('a disk without room, and a directory that cannot be written', async t => {
+  const DATA_DIR = temporaryDirectory(t)
+  const scarce = await check(t, { DATA_DIR, SPOOL_BYTES_MAX: String(2 ** 49) })
+  t.equal(scarce.code, 0)
+  t.match(scarce.details.room, /are free, and SPOOL_BYTES_MAX is 512 TiB: the disk will be full before/)
+  t.same(filesBelow(DATA_DIR), [])
+
+  const file = join(DATA_DIR, 'file')
+  writeFileSync(file, 'a file')
+  const inTheWay = await check(t, { DATA_DIR: join(file, 'data') })
+  t.equal(inTheWay.code, 1)
+  t.equal(inTheWay.results['data directory'], 'trouble')
+  const archive = await check(t, { DATA_DIR, ARCHIVE_URL: file })
+  t.equal(archive.results.archive, 'trouble')
+
+  const locked = join(DATA_DIR, 'locked')
+  mkdirSync(locked)
+  chmodSync(locked, 0o500)
+  // root may write everywhere.
+  const expected = process.getuid?.() === 0 ? 'ok' : 'trouble'
+  t.equal((await check(t, { DATA_DIR: locked })).results['data directory'], expected)
+})
+
+t.test('settings that cannot work', async t => {
+  const { code, details } = await check(t, { BATCH_EVENTS_MAX: 'many' })
+  t.equal(code, 1)
+  t.match(details.settings, /^BATCH_EVENTS_MAX must be a whole number/)
+})
