@@ -14,6 +14,7 @@
 import { readdirSync, rmSync, statSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { GROUP_EVENTS_MAX } from '../event-group.ts'
 import { assertIntact } from '../lmdb-file.ts'
@@ -185,7 +186,7 @@ export class DiskLog {
       this.#account(segment, 0, -1)
     } catch (error) {
       this.#account(segment, -bytes, -1)
-      throw error
+      throw await causeOf(error)
     }
     this.#tidyLater()
     this.readable()
@@ -369,6 +370,13 @@ export class DiskLog {
 }
 
 function ignore(): void {}
+
+/** What the disk says: lmdb rejects a promise with it that is a member of its own error, in the same turn. */
+async function causeOf(error: unknown): Promise<unknown> {
+  const { commitError } = error as { commitError?: Promise<never> }
+  if (commitError === undefined) return error
+  return await Promise.race([commitError.catch(cause => cause), nextTurn(error)])
+}
 
 /** What LMDB writes for it, about. */
 function bytesOnDisk({ length }: Buffer): number {
