@@ -6,6 +6,7 @@ import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import queue from './queue.ts'
+import requests from './requests.ts'
 import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
@@ -49,6 +50,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   const isArchiving = config.role !== 'ingest'
   const isIngesting = config.role !== 'archive'
 
+  await app.register(requests)
   await app.register(errors)
   await app.register(drain, config)
   await app.register(queue, config)

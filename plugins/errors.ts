@@ -50,6 +50,7 @@ async function errors(app: FastifyInstance): Promise<void> {
   app.setErrorHandler((thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
     const error = translated(thrown, request)
     const statusCode = error.statusCode ?? 500
+    if (statusCode !== 500) app.requests.refuse(error.code, error.message)
     if (statusCode === 503) void reply.header('retry-after', RETRY_AFTER_S)
     if (statusCode !== 500) return reply.code(statusCode).send(error)
     request.log.error({ err: error }, 'A request failed.')
@@ -137,4 +138,4 @@ function clientError({ code }: NodeJS.ErrnoException): FastifyError {
   return new RequestInvalid()
 }
 
-export default fp(errors, { name: 'errors' })
+export default fp(errors, { name: 'errors', dependencies: ['requests'] })

@@ -29,6 +29,7 @@ import { StoreUnavailable } from '../errors.ts'
 import { receivedAtOf } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery } from '../queue/queue.ts'
+import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { CLOCK_SKEW_MS_MAX, syncIndex } from './archive-sync.ts'
 import type { ArchiverParts } from './archiver.ts'
 import { Batch } from './batch.ts'
@@ -59,11 +60,13 @@ const INBOX_BYTES_MAX = 4 * 1024 * 1024
 const RECEIVED_APART_MS_MAX = CLOCK_SKEW_MS_MAX
 /** The part of the broker's acknowledgement timeout within which a batch must be stored, from its first event. */
 const DEADLINE_SHARE = 0.75
+const NOTHING: Amount = { deliveries: 0, events: 0 }
 
 export class ArchiveSession {
   readonly #parts: ArchiverParts
   readonly #config: SessionConfig
   readonly #log: Logger
+  readonly #stats: ArchiveStats
   readonly #progressed: () => void
   #state: 'idle' | 'syncing' | 'archiving' | 'ended' = 'idle'
   #syncing: Promise<void> = Promise.resolve()
@@ -80,10 +83,11 @@ export class ArchiveSession {
   #settled: Promise<void> = Promise.resolve()
 
   /** @param progressed called when a batch has been archived. */
-  constructor(parts: ArchiverParts, progressed: () => void) {
+  constructor(parts: ArchiverParts, stats: ArchiveStats, progressed: () => void) {
     this.#parts = parts
     this.#config = parts.config
     this.#log = parts.log
+    this.#stats = stats
     this.#progressed = progressed
   }
 
@@ -130,7 +134,9 @@ export class ArchiveSession {
 
   #deliver(delivery: Delivery): void {
     if (this.#isFinishing || this.#state === 'ended') return
-    this.#inbox.push(new Incoming(delivery))
+    const incoming = new Incoming(delivery)
+    this.#stats.delivered(delivery, incoming.events)
+    this.#inbox.push(incoming)
     this.#inboxBytes += delivery.body.length
     if (this.#inboxBytes > INBOX_BYTES_MAX) this.#consumer?.pause()
     if (this.#state === 'idle') {
@@ -174,17 +180,23 @@ export class ArchiveSession {
     }
     while (incoming.left > 0) {
       if (!this.#canTake()) return false
-      if (this.#isTaken(incoming.ids, incoming.idAt(0))) incoming.skip(1)
+      if (this.#isTaken(incoming.ids, incoming.idAt(0))) this.#leaveOut(incoming)
       else this.#takeRun(incoming)
     }
-    this.#settleLater(incoming.delivery)
+    this.#settleLater(incoming)
     return true
+  }
+
+  #leaveOut(incoming: Incoming): void {
+    this.#stats.duplicates++
+    incoming.skip(1)
   }
 
   #bury(delivery: Delivery): void {
     const { length: bytes } = delivery.body
     this.#log.warn({ bytes }, 'A message is no JSON object: it goes to the dead letters.')
     this.#consumer?.dead(delivery)
+    this.#stats.buried()
   }
 
   /** Takes the next event, and those behind it that go into the same batch; or closes the batch that it does not go into. */
@@ -238,10 +250,17 @@ export class ArchiveSession {
   }
 
   /** Its events are archived, or on their way; it is acknowledged after all that was delivered before it. */
-  #settleLater(delivery: Delivery): void {
+  #settleLater(incoming: Incoming): void {
     const batch = this.#open ?? [...this.#sealed].at(-1)
-    if (batch === undefined) this.#consumer?.ackThrough(delivery)
-    else batch.settleWith(delivery)
+    if (batch !== undefined) {
+      batch.settleWith(incoming)
+      return
+    }
+    const { delivery, events } = incoming
+    this.#consumer?.ackThrough(delivery)
+    const one = { deliveries: 1, events }
+    if (delivery.group === undefined) this.#stats.settle(NOTHING, one)
+    else this.#stats.settle(one, NOTHING)
   }
 
   #openBatch(incoming: Incoming): Batch {
@@ -258,6 +277,7 @@ export class ArchiveSession {
     )
     // An upload that breaks off is noticed at once, and not when the batch is full.
     batch.stored.catch(error => this.#failIfCurrent(batch, error))
+    this.#stats.open = batch
     this.#age = setTimeout(() => this.#seal('age'), batchAgeMsMax)
     const deadline = setTimeout(() => {
       const error = new StoreUnavailable(
@@ -278,6 +298,7 @@ export class ArchiveSession {
     const batch = this.#open
     if (batch === undefined) return
     this.#open = undefined
+    this.#stats.open = undefined
     this.#sealed.add(batch)
     this.#settled = this.#settle(batch, reason, this.#settled)
     this.#settled.catch(error => this.#failIfCurrent(batch, error))
@@ -286,12 +307,15 @@ export class ArchiveSession {
   async #settle(batch: Batch, reason: CloseReason, previous: Promise<void>): Promise<void> {
     const sealedAt = performance.now()
     await previous
-    await batch.seal()
+    const storedBytes = await batch.seal()
+    const uploadMs = performance.now() - sealedAt
     await this.#parts.index.addObject(batch.key, batch.ids.digests)
+    const { key, events, bytes } = batch
+    this.#stats.stored({ key, events, bytes, storedBytes, reason, at: Date.now() }, uploadMs)
     if (!this.#sealed.delete(batch)) return
     if (batch.last !== undefined) this.#consumer?.ackThrough(batch.last)
+    this.#stats.settle(batch.settles.own, batch.settles.foreign)
     this.#progressed()
-    const { key, events, bytes } = batch
     this.#log.info(
       { key, events, bytes, reason, ms: Math.round(performance.now() - sealedAt) },
       'Batch archived.',
@@ -310,6 +334,7 @@ export class ArchiveSession {
     this.#settled = Promise.resolve()
     this.#inbox = []
     this.#inboxBytes = 0
+    this.#stats.dropHeld()
   }
 }
 

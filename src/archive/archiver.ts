@@ -10,6 +10,7 @@ import type { Logger } from '../logger.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { ArchiveSession, type SessionConfig } from './archive-session.ts'
+import { ArchiveStats } from './archive-stats.ts'
 import type { DedupeIndex } from './dedupe-index.ts'
 
 export type ArchiverConfig = SessionConfig
@@ -28,6 +29,7 @@ export interface ArchiverParts {
 }
 
 export class Archiver {
+  readonly stats = new ArchiveStats()
   readonly #parts: ArchiverParts
   readonly #stopping = new AbortController()
   readonly #begun = createDeferred()
@@ -67,11 +69,12 @@ export class Archiver {
         await store.check()
         this.#trouble = undefined
         this.#begun.resolve()
-        const session = new ArchiveSession(this.#parts, () => {
+        const session = new ArchiveSession(this.#parts, this.stats, () => {
           this.#failures = 0
         })
         await session.run(this.#stopping.signal)
       } catch (error) {
+        this.stats.failures++
         this.#trouble = (error as Error).message
         this.#begun.resolve()
         log.error({ err: error }, 'Archiving has stopped. What is not archived stays in the queue.')

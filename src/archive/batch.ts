@@ -3,9 +3,11 @@ import type { EventTrace } from '../event-trace.ts'
 import type { Delivery } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { BatchTrace } from '../tracing.ts'
+import type { Amount, OpenBatch } from './archive-stats.ts'
 import type { BatchSize } from './batch-policy.ts'
 import type { Framing } from './format.ts'
 import { IdSet } from './id-set.ts'
+import type { Incoming } from './incoming.ts'
 
 /** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
 const CHUNK_BYTES = 256 * 1024
@@ -16,14 +18,21 @@ const COPIED_BYTES_MAX = 16 * 1024
  * One object on its way into the store. Events are copied into chunks, compressed and uploaded as they
  * come, and none is kept: a batch holds the same memory whatever its size.
  */
-export class Batch implements BatchSize {
+export class Batch implements BatchSize, OpenBatch {
   readonly key: string
-  /** Settles when the object is in the store, or is not going to be. Never rejected unheard. */
-  readonly stored: Promise<void>
+  /** Settles when the object is in the store, with its size there, or is not going to be. Never rejected unheard. */
+  readonly stored: Promise<number>
   /** The digests of its events' ids. */
   readonly ids = new IdSet()
   /** Milliseconds since 1970. */
   readonly firstReceivedAt: number
+  /** Milliseconds since 1970. */
+  readonly openedAt = Date.now()
+  /** What is acknowledged with it: messages of ours, and those of other programs. */
+  readonly settles: { readonly own: Amount; readonly foreign: Amount } = {
+    own: { deliveries: 0, events: 0 },
+    foreign: { deliveries: 0, events: 0 },
+  }
   readonly #framing: Framing
   readonly #compressor: Transform
   #chunk = Buffer.allocUnsafe(CHUNK_BYTES)
@@ -96,13 +105,16 @@ export class Batch implements BatchSize {
   }
 
   /** Has the delivery acknowledged with the batch: no event of it is in a later one. */
-  settleWith(delivery: Delivery): void {
+  settleWith({ delivery, events }: Incoming): void {
     this.#last = delivery
     this.holdPartOf(delivery)
+    const sum = delivery.group === undefined ? this.settles.foreign : this.settles.own
+    sum.deliveries++
+    sum.events += events
   }
 
-  /** Resolves when the object is in the store. */
-  seal(): Promise<void> {
+  /** Resolves when the object is in the store, to its size there. */
+  seal(): Promise<number> {
     this.#append(this.#framing.after)
     this.#flush()
     this.#compressor.end()

@@ -28,6 +28,11 @@ export class Incoming {
     this.#starts = lineStarts(this.#group)
   }
 
+  /** How many events are in it. */
+  get events(): number {
+    return this.#group.count
+  }
+
   /** How many events have not been taken. */
   get left(): number {
     return this.#group.count - this.#next

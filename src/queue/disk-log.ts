@@ -158,6 +158,19 @@ export class DiskLog {
     return this.#events
   }
 
+  /** The first entry that is neither dropped nor set aside; undefined where there is none, or while its file is being closed. */
+  get oldest(): LogEntry | undefined {
+    if (this.#events === 0) return undefined
+    for (const segment of this.#segments) {
+      if (segment.closing !== undefined) return undefined
+      // What is opened for this alone is closed again.
+      if (!segment.isOpen) this.#tidyLater()
+      for (const { key, value } of segment.env.getRange({ start: this.#dropped + 1 }))
+        if (!this.#skipped.has(key)) return { key, count: eventsIn(key), value }
+    }
+    return undefined
+  }
+
   /** What it takes on disk, about. */
   get bytes(): number {
     return this.#bytes

@@ -12,12 +12,14 @@ import { mkdir } from 'node:fs/promises'
 import type { Config } from '../config.ts'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
-import { type EventGroup, encodeGroup } from '../event-group.ts'
+import { receivedAtOf } from '../event.ts'
+import { decodeGroup, type EventGroup, encodeGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import { DiskLog } from './disk-log.ts'
 import { DiskRoom } from './disk-room.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
 import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
+import { type DiskState, DiskStats, type TransportState } from './queue-stats.ts'
 
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
 
@@ -27,8 +29,9 @@ const SEGMENT_BYTES_MIN = 256 * 1024
 /** Room is made a segment at a time, so a small queue has small ones. */
 const SEGMENTS_PER_QUEUE_MIN = 8
 
-export class EmbeddedQueue implements Transport {
+export class EmbeddedQueue implements Transport, DiskState {
   readonly description: string
+  readonly stats = new DiskStats()
   readonly #events: DiskLog
   readonly #config: EmbeddedConfig
   readonly #log: Logger
@@ -53,6 +56,7 @@ export class EmbeddedQueue implements Transport {
     this.#config = config
     this.#log = log
     this.#handedOutKey = this.#events.lastKey
+    this.stats.foundEvents = this.#events.events
     this.#events.readable = () => this.#consumer?.wake()
   }
 
@@ -65,16 +69,43 @@ export class EmbeddedQueue implements Transport {
     return this.#events.events
   }
 
+  get handedOutEvents(): number {
+    return this.#consumer?.eventsInFlight ?? 0
+  }
+
+  get bytes(): number {
+    return this.#events.bytes
+  }
+
+  get bytesMax(): number {
+    return this.#config.spoolBytesMax
+  }
+
+  get oldestReceivedAt(): number | undefined {
+    const oldest = this.#isClosed ? undefined : this.#events.oldest
+    if (oldest === undefined) return undefined
+    const { lines } = decodeGroup(oldest.count, oldest.value)
+    return receivedAtOf(lines).getTime()
+  }
+
+  get state(): TransportState {
+    return { broker: undefined, disks: [this] }
+  }
+
   async publish(group: EventGroup): Promise<Durability> {
     if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed: send this again later.')
     const record = encodeGroup(group)
     if (this.#events.bytes + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
+      this.stats.refusedGroups++
       throw new QueueUnavailable(
         'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
       )
     }
+    const since = performance.now()
     try {
       await this.#events.append(record, group.count)
+      this.stats.appendedEvents += group.count
+      this.stats.appendSeconds.observe((performance.now() - since) / 1000)
       this.#failure = undefined
     } catch (cause) {
       this.#failure = `${this.description}: ${(cause as Error).message}`
@@ -99,7 +130,7 @@ export class EmbeddedQueue implements Transport {
   }
 
   async depth(): Promise<number> {
-    return this.size - (this.#consumer?.eventsInFlight ?? 0)
+    return this.size - this.handedOutEvents
   }
 
   async close(): Promise<void> {

@@ -10,6 +10,7 @@ import type { Event } from '../event.ts'
 import { type EventGroup, GroupBuilder } from '../event-group.ts'
 import type { EventTrace } from '../event-trace.ts'
 import type { Durability } from './queue.ts'
+import { PublishStats } from './queue-stats.ts'
 
 /** Groups that are not full, and on their way. */
 const UNDERWAY_MAX = 4
@@ -29,6 +30,7 @@ class OpenGroup {
 }
 
 export class GroupPublisher {
+  readonly stats = new PublishStats()
   readonly #options: GroupPublisherOptions
   #open: OpenGroup | undefined
   #underway = 0
@@ -77,12 +79,24 @@ export class GroupPublisher {
     this.#open = undefined
     this.#underway++
     const { resolve, reject } = group.durable
+    const { events: counts } = this.stats
+    const { count } = group.events
+    this.stats.groups++
     this.#options
       .send(group.events.build())
       .finally(() => {
         this.#underway--
         if (this.#open !== undefined) this.#sendAtTurnEnd()
       })
-      .then(resolve, reject)
+      .then(
+        durability => {
+          counts[durability] += count
+          resolve(durability)
+        },
+        error => {
+          counts.unavailable += count
+          reject(error)
+        },
+      )
   }
 }

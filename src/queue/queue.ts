@@ -5,6 +5,7 @@ import type { EventGroup } from '../event-group.ts'
 import type { EventTrace } from '../event-trace.ts'
 import type { Logger } from '../logger.ts'
 import { GroupPublisher } from './group-publisher.ts'
+import type { PublishStats, TransportState } from './queue-stats.ts'
 
 /** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
 export type Durability = 'broker' | 'disk'
@@ -49,6 +50,8 @@ export interface Transport {
   readonly description: string
   /** What keeps it from working now, in words for a person; undefined where it works. */
   readonly trouble: string | undefined
+  /** What it has counted, and what is in it now. */
+  readonly state: TransportState
   /**
    * Resolves once the group is durable.
    *
@@ -80,6 +83,16 @@ export class Queue {
 
   get trouble(): string | undefined {
     return this.#transport.trouble
+  }
+
+  /** What was published through it. */
+  get stats(): PublishStats {
+    return this.#publisher.stats
+  }
+
+  /** What it has counted, and what is in it now. */
+  get state(): TransportState {
+    return this.#transport.state
   }
 
   /**

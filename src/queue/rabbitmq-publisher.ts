@@ -2,6 +2,7 @@ import { AMQPError, type Channel } from 'rabbitmq-client'
 import { QueueUnavailable } from '../errors.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { Durability } from './queue.ts'
+import { BrokerStats } from './queue-stats.ts'
 import type { RabbitmqConfig } from './rabbitmq.ts'
 import type { RabbitmqLink } from './rabbitmq-link.ts'
 import { messageProperties } from './rabbitmq-message.ts'
@@ -16,6 +17,7 @@ const SWEEPS_PER_TIMEOUT = 10
  * refuses as well, so channels are not reopened all the time.
  */
 const REOPEN_MS_MIN = 2_000
+const QUEUE_GONE = 'the queue does not exist any more'
 
 interface InFlight {
   readonly since: number
@@ -31,14 +33,13 @@ interface InFlight {
  * another publish of the same events.
  */
 export class RabbitmqPublisher {
+  readonly stats = new BrokerStats()
   readonly #link: RabbitmqLink
   readonly #config: RabbitmqConfig
   readonly #inFlight = new Set<InFlight>()
   /** Correlation ids. */
   readonly #returned = new Set<string>()
   #published = 0
-  #inFlightEvents = 0
-  #inFlightBytes = 0
   #isStalled = false
   #reopenedAt = Number.NEGATIVE_INFINITY
   #turnEnd: Promise<void> | undefined
@@ -71,9 +72,10 @@ export class RabbitmqPublisher {
     if (channel === undefined || trouble !== undefined) {
       throw new QueueUnavailable(`The broker cannot take events now (${trouble}): send this again later.`)
     }
+    const { inFlight } = this.stats
     if (
-      this.#inFlightEvents + group.count > IN_FLIGHT_EVENTS_MAX ||
-      this.#inFlightBytes + group.lines.length > IN_FLIGHT_BYTES_MAX
+      inFlight.events + group.count > IN_FLIGHT_EVENTS_MAX ||
+      inFlight.bytes + group.lines.length > IN_FLIGHT_BYTES_MAX
     ) {
       throw new QueueUnavailable('The broker is not keeping up: send this again later.')
     }
@@ -83,29 +85,40 @@ export class RabbitmqPublisher {
 
   async #confirmed(channel: Channel, group: EventGroup): Promise<void> {
     const correlationId = String(this.#published++)
+    const { stats } = this
+    const since = performance.now()
     let entry: InFlight | undefined
     const overdue = new Promise<never>((_, reject) => {
-      entry = { since: performance.now(), reject }
+      entry = { since, reject }
       this.#inFlight.add(entry)
     })
-    this.#inFlightEvents += group.count
-    this.#inFlightBytes += group.lines.length
+    stats.inFlight.events += group.count
+    stats.inFlight.bytes += group.lines.length
     this.#sweep ??= setInterval(() => this.#rejectOverdue(), this.#config.publishMsMax / SWEEPS_PER_TIMEOUT)
     try {
       await Promise.race([this.#send(channel, group, correlationId), overdue])
       await this.#endOfTurn()
-      if (this.#returned.delete(correlationId)) throw new Error('the queue does not exist any more')
+      if (this.#returned.delete(correlationId)) throw new Error(QUEUE_GONE)
+      stats.messages.confirmed++
+      stats.confirmedEvents += group.count
+      stats.confirmSeconds.observe((performance.now() - since) / 1000)
     } catch (cause) {
       const isRefused = cause instanceof AMQPError && cause.code === 'NACK'
       if (isRefused) this.#reopen(channel)
+      if (isRefused || (cause as Error).message === QUEUE_GONE) {
+        stats.messages.refused++
+      } else {
+        stats.messages.unconfirmed++
+        stats.unconfirmedEvents += group.count
+      }
       const reason = isRefused ? 'the queue is full, or has no leader' : (cause as Error).message
       throw new QueueUnavailable(`The broker did not take the events (${reason}): send them again later.`, {
         cause,
       })
     } finally {
       if (entry !== undefined) this.#inFlight.delete(entry)
-      this.#inFlightEvents -= group.count
-      this.#inFlightBytes -= group.lines.length
+      stats.inFlight.events -= group.count
+      stats.inFlight.bytes -= group.lines.length
       if (this.#inFlight.size === 0) this.#stopSweep()
     }
   }

@@ -5,6 +5,7 @@ import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
+import type { TransportState } from './queue-stats.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
@@ -105,6 +106,10 @@ class RabbitmqQueue implements Transport {
       this.#publisher.trouble ??
       [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
     return trouble === undefined ? undefined : `${this.description}: ${trouble}`
+  }
+
+  get state(): TransportState {
+    return { broker: this.#publisher.stats, disks: [] }
   }
 
   /** Resolves when the broker has answered, or has not in time. @throws where it turns us away for good. */

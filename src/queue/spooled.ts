@@ -18,6 +18,7 @@ import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
 import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
+import type { TransportState } from './queue-stats.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_POLL_MS = 250
@@ -28,6 +29,8 @@ const SPOOLS_MAX = 64
 class SpooledQueue implements Transport {
   readonly #broker: Transport
   readonly #spool: EmbeddedQueue
+  /** With those of processes that are gone, until they are empty. */
+  readonly #spools: Set<EmbeddedQueue>
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #draining: Promise<void>[]
@@ -37,6 +40,7 @@ class SpooledQueue implements Transport {
   constructor(broker: Transport, spool: EmbeddedQueue, left: readonly EmbeddedQueue[], log: Logger) {
     this.#broker = broker
     this.#spool = spool
+    this.#spools = new Set([spool, ...left])
     this.#log = log
     this.#draining = [this.#drain(spool), ...left.map(each => this.#drainAndClose(each))]
   }
@@ -49,6 +53,10 @@ class SpooledQueue implements Transport {
     const trouble = this.#broker.trouble
     if (trouble === undefined) return undefined
     return this.#spool.trouble ?? `${trouble} (events are spooled to disk meanwhile: ${this.#spool.size})`
+  }
+
+  get state(): TransportState {
+    return { broker: this.#broker.state.broker, disks: [...this.#spools] }
   }
 
   async publish(group: EventGroup): Promise<Durability> {
@@ -88,6 +96,7 @@ class SpooledQueue implements Transport {
     const watch = setInterval(() => spool.size === 0 && emptied.abort(), DRAIN_POLL_MS)
     await this.#drain(spool, AbortSignal.any([this.#closing.signal, emptied.signal]))
     clearInterval(watch)
+    this.#spools.delete(spool)
     await spool.close()
   }
 

@@ -13,13 +13,14 @@ import { dirname, join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore, StoreReader } from './store.ts'
+import type { ObjectStore, StoreReader, StoreStats } from './store.ts'
 
 const INCOMING = '.incoming'
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
 
 class DirectoryStore implements ObjectStore {
   readonly description: string
+  readonly stats: StoreStats = { retries: 0, failedPuts: 0 }
   readonly #root: string
 
   constructor(root: string) {
@@ -38,7 +39,7 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
-  async put(key: string, body: Readable): Promise<void> {
+  async put(key: string, body: Readable): Promise<number> {
     const target = this.#pathOf(key)
     const incoming = join(this.#root, INCOMING, randomUUID())
     const file = createWriteStream(incoming, { flags: 'wx', flush: true })
@@ -47,8 +48,10 @@ class DirectoryStore implements ObjectStore {
       await makeDirectory(this.#root, dirname(target))
       await linkNew(incoming, target, key)
       await syncDirectory(dirname(target))
+      return file.bytesWritten
     } catch (cause) {
       if (cause instanceof ObjectExists) throw cause
+      this.stats.failedPuts++
       throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     } finally {
       body.destroy()

@@ -17,7 +17,7 @@ import {
 import { Upload } from '@aws-sdk/lib-storage'
 import type { Config } from '../config.ts'
 import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore, StoreReader } from './store.ts'
+import type { ObjectStore, StoreReader, StoreStats } from './store.ts'
 
 /** The smallest part that S3 takes (but for the last), and so the least memory that an upload can hold. */
 const PART_BYTES = 5 * 1024 * 1024
@@ -47,6 +47,7 @@ const REFUSALS: Record<number, string> = {
  */
 class S3Store implements ObjectStore {
   readonly description: string
+  readonly stats: StoreStats = { retries: 0, failedPuts: 0 }
   readonly #client: S3Client
   readonly #bucket: string
   readonly #prefix: string
@@ -58,6 +59,7 @@ class S3Store implements ObjectStore {
     this.#prefix = prefix
     this.description = `S3, s3://${bucket}/${prefix}`
     this.#refuseUploadsOfExisting()
+    this.#countRetries()
   }
 
   async check(): Promise<void> {
@@ -72,7 +74,7 @@ class S3Store implements ObjectStore {
     await this.#explain(() => this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })))
   }
 
-  async put(key: string, body: Readable, isContested = () => false): Promise<void> {
+  async put(key: string, body: Readable, isContested = () => false): Promise<number> {
     // Whoever waits for the put hears of it; unheard here it would end the process.
     body.on('error', () => {})
     const upload = new Upload({
@@ -88,12 +90,18 @@ class S3Store implements ObjectStore {
       queueSize: PARTS_IN_FLIGHT_MAX,
       leavePartsOnError: false,
     })
+    let bytes = 0
+    upload.on('httpUploadProgress', ({ loaded = 0 }) => {
+      bytes = loaded
+    })
     try {
       const { ETag } = await upload.done()
       if (isContested()) await this.#ensureOwn(key, ETag)
+      return bytes
     } catch (cause) {
       if (cause instanceof ObjectExists) throw cause
       if (statusOf(cause) === 412) throw new ObjectExists(key)
+      this.stats.failedPuts++
       throw new StoreUnavailable(`${key} was not stored: ${messageOf(cause)}`, { cause })
     } finally {
       body.destroy()
@@ -179,6 +187,18 @@ class S3Store implements ObjectStore {
         return result
       },
       { step: 'initialize', name: 'refuseUploadsOfExisting' },
+    )
+  }
+
+  /** Behind the client's own retries, so that it is called for each of them. */
+  #countRetries(): void {
+    this.#client.middlewareStack.add(
+      next => async args => {
+        const { request } = args as { request?: { headers?: Record<string, string> } }
+        if (request?.headers?.['amz-sdk-request']?.startsWith('attempt=1;') === false) this.stats.retries++
+        return next(args)
+      },
+      { step: 'finalizeRequest', priority: 'low', name: 'countRetries' },
     )
   }
 

@@ -4,6 +4,8 @@ import type { Config } from '../config.ts'
 export interface ObjectStore {
   /** What it is and where, in words for a person, without secrets. */
   readonly description: string
+  /** What it has counted since this process began. */
+  readonly stats: StoreStats
   /**
    * Resolves when objects could be written now.
    *
@@ -18,11 +20,12 @@ export interface ObjectStore {
    *
    * @param isContested asked once `body` has ended: whether another writer may be at work on this key.
    * A store whose own conditional write is not enough then does more to be sure.
+   * @returns the object's bytes.
    * @throws ObjectExists where there is an object of that key already, which is left as it is. It may
    * be the caller's own: an answer that was lost looks the same.
    * @throws StoreUnavailable otherwise. The object may have been stored nonetheless.
    */
-  put(key: string, body: Readable, isContested?: () => boolean): Promise<void>
+  put(key: string, body: Readable, isContested?: () => boolean): Promise<number>
   /** @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
   /**
@@ -32,6 +35,13 @@ export interface ObjectStore {
    */
   list(prefix: string): AsyncIterable<string>
   close(): Promise<void>
+}
+
+export interface StoreStats {
+  /** Requests that were sent again, because the first answer was an error or did not come. */
+  retries: number
+  /** Objects that could not be stored; one that was there already is none of them. */
+  failedPuts: number
 }
 
 /** What there is of a store for those who only read it, and leave no trace in it. */
