@@ -5,6 +5,7 @@ import body from './body.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
+import metrics from './metrics.ts'
 import queue from './queue.ts'
 import requests from './requests.ts'
 import store from './store.ts'
@@ -60,4 +61,5 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(track)
   if (isIngesting) await app.register(trackBatch, config)
   await app.register(health, config)
+  await app.register(metrics, config)
 }

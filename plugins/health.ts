@@ -2,6 +2,9 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config.ts'
+import { Readiness } from '../src/readiness.ts'
+
+const LOOK_EVERY_MS = 1_000
 
 const healthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('waiting')]),
@@ -11,13 +14,68 @@ const healthSchema = Type.Object({
   }),
 })
 
-/** `GET /healthz` answers 200 while the process is alive, and says what it is waiting for. */
-async function health(app: FastifyInstance, { role }: Config): Promise<void> {
+const readinessSchema = Type.Object({
+  ready: Type.Boolean(),
+  role: Type.String(),
+  takesEvents: Type.Optional(
+    Type.Boolean({ description: 'Whether events are taken durably; absent where the role takes none.' }),
+  ),
+  archives: Type.Optional(
+    Type.Boolean({
+      description: 'Whether nothing keeps it from archiving; absent where the role does not archive.',
+    }),
+  ),
+  parts: Type.Array(
+    Type.Object({
+      part: Type.String(),
+      well: Type.Boolean(),
+      since: Type.String({ format: 'date-time', description: 'When it became so.' }),
+      trouble: Type.Optional(Type.String({ description: 'What is wrong, in words.' })),
+    }),
+  ),
+})
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    readiness: Readiness
+  }
+}
+
+function readinessOf(app: FastifyInstance, { role }: Config): Readiness {
+  return new Readiness({
+    intake: role === 'archive' ? undefined : () => app.queue.intake,
+    archiving: app.hasDecorator('archiver')
+      ? () => [...app.queue.outlet, { name: 'archive', trouble: app.archiver.trouble }]
+      : undefined,
+  })
+}
+
+/**
+ * `GET /healthz` answers 200 while the process is alive, and says what it is waiting for. `GET /readyz`
+ * answers 200 while it can take events durably or, where it takes none, archive them, and 503 while not.
+ */
+async function health(app: FastifyInstance, config: Config): Promise<void> {
+  const { role } = config
+  const readiness = readinessOf(app, config)
+  app.decorate('readiness', readiness)
+  const looking = setInterval(() => readiness.look(), LOOK_EVERY_MS).unref()
+  app.addHook('preClose', async () => readiness.end())
+  app.addHook('onClose', async () => clearInterval(looking))
+
   app.get('/healthz', { schema: { response: { 200: healthSchema } } }, async () => {
     const troubles = [app.queue.trouble, app.hasDecorator('archiver') ? app.archiver.trouble : undefined]
     const waitingFor = troubles.filter(trouble => trouble !== undefined)
     return { status: waitingFor.length === 0 ? 'ok' : 'waiting', role, waitingFor }
   })
+
+  app.get(
+    '/readyz',
+    { schema: { response: { 200: readinessSchema, 503: readinessSchema } } },
+    async (_, reply) => {
+      const report = readiness.look()
+      return reply.code(report.ready ? 200 : 503).send({ role, ...report })
+    },
+  )
 }
 
 export default fp(health, { name: 'health', dependencies: ['queue'] })

@@ -114,6 +114,15 @@ export class ArchiveSession {
     }
   }
 
+  /** When the oldest event was received that is not in the store, in milliseconds since 1970. */
+  get oldestReceivedAt(): number | undefined {
+    const [sealed] = this.#sealed
+    const [incoming] = this.#inbox
+    const batch = sealed ?? this.#open
+    if (batch !== undefined) return batch.firstReceivedAt
+    return incoming === undefined || incoming.left === 0 ? undefined : incoming.nextReceivedAt
+  }
+
   /** Back to where nothing has been delivered. */
   #begin(): void {
     this.#giveUp()

@@ -6,6 +6,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { createDeferred } from '../deferred.ts'
+import { ObjectExists } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
@@ -19,6 +20,8 @@ export type ArchiverConfig = SessionConfig
 const FIRST_ANSWER_MS_MAX = 2_000
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 30_000
+/** After this without a failure archiving has recovered, also where there was nothing to archive. */
+const RECOVERED_MS = 60_000
 
 export interface ArchiverParts {
   readonly queue: Pick<Queue, 'consume'>
@@ -33,9 +36,12 @@ export class Archiver {
   readonly #parts: ArchiverParts
   readonly #stopping = new AbortController()
   readonly #begun = createDeferred()
+  #session: ArchiveSession | undefined
   #running: Promise<void> = Promise.resolve()
   #trouble: string | undefined
   #failures = 0
+  /** The store says that it can be used, and could not: so only an object that is stored shows that it can. */
+  #isDoubtful = false
 
   constructor(parts: ArchiverParts) {
     this.#parts = parts
@@ -45,6 +51,11 @@ export class Archiver {
   /** What keeps it from archiving now, in words for a person. */
   get trouble(): string | undefined {
     return this.#trouble
+  }
+
+  /** When the oldest event was received that it holds, in milliseconds since 1970; undefined where it holds none. */
+  get oldestReceivedAt(): number | undefined {
+    return this.#session?.oldestReceivedAt
   }
 
   /** Resolves when it archives, or has found that it cannot yet, or the store has said nothing for a while. */
@@ -65,15 +76,14 @@ export class Archiver {
   async #run(): Promise<void> {
     const { store, log } = this.#parts
     while (!this.#stopping.signal.aborted) {
+      let hasAnswered = false
       try {
         await store.check()
-        this.#trouble = undefined
-        this.#begun.resolve()
-        const session = new ArchiveSession(this.#parts, this.stats, () => {
-          this.#failures = 0
-        })
-        await session.run(this.#stopping.signal)
+        hasAnswered = true
+        await this.#archive()
       } catch (error) {
+        // Another archiver that was faster is none of the store's faults.
+        this.#isDoubtful = hasAnswered && !(error instanceof ObjectExists)
         this.stats.failures++
         this.#trouble = (error as Error).message
         this.#begun.resolve()
@@ -83,6 +93,28 @@ export class Archiver {
     }
     this.#begun.resolve()
     this.#trouble = 'stopped'
+  }
+
+  async #archive(): Promise<void> {
+    if (!this.#isDoubtful) this.#trouble = undefined
+    const recovered = setTimeout(() => this.#recovered(), RECOVERED_MS)
+    this.#begun.resolve()
+    const session = new ArchiveSession(this.#parts, this.stats, () => {
+      this.#failures = 0
+      this.#recovered()
+    })
+    this.#session = session
+    try {
+      await session.run(this.#stopping.signal)
+    } finally {
+      this.#session = undefined
+      clearTimeout(recovered)
+    }
+  }
+
+  #recovered(): void {
+    this.#isDoubtful = false
+    this.#trouble = undefined
   }
 
   async #backOff(): Promise<void> {

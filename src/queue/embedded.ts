@@ -18,7 +18,7 @@ import type { Logger } from '../logger.ts'
 import { DiskLog } from './disk-log.ts'
 import { DiskRoom } from './disk-room.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
-import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
+import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './queue.ts'
 import { type DiskState, DiskStats, type TransportState } from './queue-stats.ts'
 
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
@@ -28,6 +28,10 @@ const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
 const SEGMENT_BYTES_MIN = 256 * 1024
 /** Room is made a segment at a time, so a small queue has small ones. */
 const SEGMENTS_PER_QUEUE_MIN = 8
+/** Where there is less room than this, the queue is full. */
+const ROOM_BYTES_MIN = 16 * 1024
+/** How long a failed write counts: nothing else would tell that it is over while nothing is published. */
+const FAILURE_MS = 10_000
 
 export class EmbeddedQueue implements Transport, DiskState {
   readonly description: string
@@ -41,6 +45,9 @@ export class EmbeddedQueue implements Transport, DiskState {
   #handedOutKey: number
   #consumer: EmbeddedConsumer | undefined
   #failure: string | undefined
+  #failedAt = Number.NEGATIVE_INFINITY
+  /** Of the last record, if there was no room for it. */
+  #refusedBytes = 0
   #isClosed = false
 
   constructor(
@@ -88,6 +95,23 @@ export class EmbeddedQueue implements Transport, DiskState {
     return receivedAtOf(lines).getTime()
   }
 
+  /** What keeps it from taking events now, in words for a person. */
+  get intakeTrouble(): string | undefined {
+    if (performance.now() - this.#failedAt <= FAILURE_MS) return this.#failure
+    const wanted = Math.max(this.#refusedBytes, ROOM_BYTES_MIN)
+    if (this.#events.bytes + wanted > this.bytesMax)
+      return `${this.description}: full (${this.#events.bytes} bytes of ${this.bytesMax}, SPOOL_BYTES_MAX)`
+    return this.#disk.bytes < wanted ? `${this.description}: the disk is full` : undefined
+  }
+
+  get intake(): readonly Part[] {
+    return [{ name: 'queue', trouble: this.intakeTrouble }]
+  }
+
+  get outlet(): readonly Part[] {
+    return []
+  }
+
   get state(): TransportState {
     return { broker: undefined, disks: [this] }
   }
@@ -97,6 +121,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     const record = encodeGroup(group)
     if (this.#events.bytes + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
       this.stats.refusedGroups++
+      this.#refusedBytes = record.length
       throw new QueueUnavailable(
         'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
       )
@@ -107,8 +132,11 @@ export class EmbeddedQueue implements Transport, DiskState {
       this.stats.appendedEvents += group.count
       this.stats.appendSeconds.observe((performance.now() - since) / 1000)
       this.#failure = undefined
+      this.#failedAt = Number.NEGATIVE_INFINITY
+      this.#refusedBytes = 0
     } catch (cause) {
       this.#failure = `${this.description}: ${(cause as Error).message}`
+      this.#failedAt = performance.now()
       throw new QueueUnavailable('The queue on disk cannot be written: send this again later.', { cause })
     }
     return 'disk'
@@ -132,6 +160,8 @@ export class EmbeddedQueue implements Transport, DiskState {
   async depth(): Promise<number> {
     return this.size - this.handedOutEvents
   }
+
+  async waiting(): Promise<undefined> {}
 
   async close(): Promise<void> {
     if (this.#isClosed) return

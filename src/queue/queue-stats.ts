@@ -52,6 +52,14 @@ export interface DiskState {
   readonly oldestReceivedAt: number | undefined
 }
 
+/** Messages that wait on the broker. */
+export interface Waiting {
+  /** Not delivered yet. */
+  readonly messages: number
+  /** Dead letters. */
+  readonly dead: number
+}
+
 /** What a transport is made of, as far as it counts. */
 export interface TransportState {
   /** Undefined without a broker. */

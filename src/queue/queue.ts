@@ -5,7 +5,7 @@ import type { EventGroup } from '../event-group.ts'
 import type { EventTrace } from '../event-trace.ts'
 import type { Logger } from '../logger.ts'
 import { GroupPublisher } from './group-publisher.ts'
-import type { PublishStats, TransportState } from './queue-stats.ts'
+import type { PublishStats, TransportState, Waiting } from './queue-stats.ts'
 
 /** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
 export type Durability = 'broker' | 'disk'
@@ -44,12 +44,22 @@ export interface DeliveryHandler {
   lost(): void
 }
 
+/** A part of a process, and what keeps it from working now, in words for a person. */
+export interface Part {
+  readonly name: string
+  readonly trouble: string | undefined
+}
+
 /** Where groups of events wait, and are durable. */
 export interface Transport {
   /** What it is and where, in words for a person, without secrets. */
   readonly description: string
   /** What keeps it from working now, in words for a person; undefined where it works. */
   readonly trouble: string | undefined
+  /** What publishing stands on: events are taken while one of these is well. */
+  readonly intake: readonly Part[]
+  /** What consuming stands on: deliveries come while all of these are well. */
+  readonly outlet: readonly Part[]
   /** What it has counted, and what is in it now. */
   readonly state: TransportState
   /**
@@ -61,6 +71,8 @@ export interface Transport {
   consume(handler: DeliveryHandler): Consumer
   /** How many messages wait that are not delivered yet. */
   depth(): Promise<number>
+  /** Undefined without a broker. @throws QueueUnavailable while it cannot be asked */
+  waiting(): Promise<Waiting | undefined>
   close(): Promise<void>
 }
 
@@ -83,6 +95,16 @@ export class Queue {
 
   get trouble(): string | undefined {
     return this.#transport.trouble
+  }
+
+  /** What publishing stands on: events are taken while one of these is well. */
+  get intake(): readonly Part[] {
+    return this.#transport.intake
+  }
+
+  /** What consuming stands on: deliveries come while all of these are well. */
+  get outlet(): readonly Part[] {
+    return this.#transport.outlet
   }
 
   /** What was published through it. */
@@ -122,6 +144,11 @@ export class Queue {
   /** How many messages wait that are not delivered yet. */
   depth(): Promise<number> {
     return this.#transport.depth()
+  }
+
+  /** Undefined without a broker. @throws QueueUnavailable while it cannot be asked */
+  waiting(): Promise<Waiting | undefined> {
+    return this.#transport.waiting()
   }
 
   close(): Promise<void> {

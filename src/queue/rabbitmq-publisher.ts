@@ -17,6 +17,8 @@ const SWEEPS_PER_TIMEOUT = 10
  * refuses as well, so channels are not reopened all the time.
  */
 const REOPEN_MS_MIN = 2_000
+/** How long a refusal counts: nothing else would tell that it is over while nothing is published. */
+const REFUSAL_MS = 10_000
 const QUEUE_GONE = 'the queue does not exist any more'
 
 interface InFlight {
@@ -41,6 +43,7 @@ export class RabbitmqPublisher {
   readonly #returned = new Set<string>()
   #published = 0
   #isStalled = false
+  #refusedAt = Number.NEGATIVE_INFINITY
   #reopenedAt = Number.NEGATIVE_INFINITY
   #turnEnd: Promise<void> | undefined
   #sweep: NodeJS.Timeout | undefined
@@ -53,6 +56,12 @@ export class RabbitmqPublisher {
   /** What keeps the broker from confirming, in words for a person. */
   get trouble(): string | undefined {
     return this.#isStalled ? `no confirm within ${this.#config.publishMsMax} ms` : undefined
+  }
+
+  /** That the broker has refused events of late, and has taken none since, in words for a person. */
+  get refusal(): string | undefined {
+    if (performance.now() - this.#refusedAt > REFUSAL_MS) return undefined
+    return 'it refuses events: the queue is full, or has no leader, or is gone'
   }
 
   /** To be called for each channel that is published on. */
@@ -99,6 +108,7 @@ export class RabbitmqPublisher {
       await Promise.race([this.#send(channel, group, correlationId), overdue])
       await this.#endOfTurn()
       if (this.#returned.delete(correlationId)) throw new Error(QUEUE_GONE)
+      this.#refusedAt = Number.NEGATIVE_INFINITY
       stats.messages.confirmed++
       stats.confirmedEvents += group.count
       stats.confirmSeconds.observe((performance.now() - since) / 1000)
@@ -106,6 +116,7 @@ export class RabbitmqPublisher {
       const isRefused = cause instanceof AMQPError && cause.code === 'NACK'
       if (isRefused) this.#reopen(channel)
       if (isRefused || (cause as Error).message === QUEUE_GONE) {
+        this.#refusedAt = performance.now()
         stats.messages.refused++
       } else {
         stats.messages.unconfirmed++

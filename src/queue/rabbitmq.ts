@@ -4,8 +4,8 @@ import type { Config } from '../config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
-import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
-import type { TransportState } from './queue-stats.ts'
+import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './queue.ts'
+import type { TransportState, Waiting } from './queue-stats.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
 import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
@@ -101,10 +101,23 @@ class RabbitmqQueue implements Transport {
   }
 
   get trouble(): string | undefined {
-    const trouble =
-      this.#link.trouble ??
-      this.#publisher.trouble ??
-      [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
+    return this.#explained(this.#link.trouble ?? this.#publisher.trouble ?? this.#consumerTrouble)
+  }
+
+  get intake(): readonly Part[] {
+    const trouble = this.#publisher.refusal ?? this.#link.trouble ?? this.#publisher.trouble
+    return [{ name: 'broker', trouble: this.#explained(trouble) }]
+  }
+
+  get outlet(): readonly Part[] {
+    return [{ name: 'consumer', trouble: this.#explained(this.#consumerTrouble) }]
+  }
+
+  get #consumerTrouble(): string | undefined {
+    return [...this.#consumers].map(consumer => consumer.trouble).find(Boolean)
+  }
+
+  #explained(trouble: string | undefined): string | undefined {
     return trouble === undefined ? undefined : `${this.description}: ${trouble}`
   }
 
@@ -131,11 +144,20 @@ class RabbitmqQueue implements Transport {
     return consumer
   }
 
-  async depth(): Promise<number> {
+  depth(): Promise<number> {
+    return this.#depthOf(this.#config.amqpQueue)
+  }
+
+  async waiting(): Promise<Waiting> {
+    const { amqpQueue } = this.#config
+    const [messages, dead] = await Promise.all([this.#depthOf(amqpQueue), this.#depthOf(deadName(amqpQueue))])
+    return { messages, dead }
+  }
+
+  async #depthOf(queue: string): Promise<number> {
     const channel = this.#link.channel
     if (channel === undefined) throw new QueueUnavailable(`The queue's depth is not known. ${this.trouble}`)
-    const { messageCount } = await channel.queueDeclare({ queue: this.#config.amqpQueue, passive: true })
-    return messageCount
+    return (await channel.queueDeclare({ queue, passive: true })).messageCount
   }
 
   async close(): Promise<void> {

@@ -17,8 +17,8 @@ import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../errors.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
 import { type EmbeddedConfig, type EmbeddedQueue, openEmbeddedQueue } from './embedded.ts'
-import type { Consumer, DeliveryHandler, Durability, Transport } from './queue.ts'
-import type { TransportState } from './queue-stats.ts'
+import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './queue.ts'
+import type { TransportState, Waiting } from './queue-stats.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_POLL_MS = 250
@@ -55,6 +55,14 @@ class SpooledQueue implements Transport {
     return this.#spool.trouble ?? `${trouble} (events are spooled to disk meanwhile: ${this.#spool.size})`
   }
 
+  get intake(): readonly Part[] {
+    return [...this.#broker.intake, { name: 'spool', trouble: this.#spool.intakeTrouble }]
+  }
+
+  get outlet(): readonly Part[] {
+    return this.#broker.outlet
+  }
+
   get state(): TransportState {
     return { broker: this.#broker.state.broker, disks: [...this.#spools] }
   }
@@ -75,6 +83,10 @@ class SpooledQueue implements Transport {
 
   async depth(): Promise<number> {
     return this.#spool.size + (await this.#broker.depth())
+  }
+
+  waiting(): Promise<Waiting | undefined> {
+    return this.#broker.waiting()
   }
 
   async close(): Promise<void> {
