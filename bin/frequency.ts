@@ -1,19 +1,13 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import {
-  EXIT_ERROR,
-  parseHour,
-  parseListMax,
-  type VerifyFlags,
-  verify,
-  verifySettings,
-} from '../src/commands/verify.ts'
 import { readConfig, settings } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { addCheck } from './check.ts'
 import { addDead } from './dead.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
+import { addStatus } from './status.ts'
+import { addVerify } from './verify.ts'
 
 function createProgram(): Command {
   const { version } = JSON.parse(readFileSync(findPackageJson(), 'utf8'))
@@ -36,43 +30,10 @@ function createProgram(): Command {
     })
   for (const setting of settings) addSetting(serveCommand, setting)
   addVerify(program)
-  addDead(program)
+  addStatus(program)
   addCheck(program)
+  addDead(program)
   return program
-}
-
-function addVerify(program: Command): void {
-  const command = program
-    .command('verify')
-    .description(
-      'Read an archive, and report its objects and events, and what is double, unreadable or missing there.',
-    )
-    .argument('[archive-url]', 'The archive: s3://bucket/prefix, or a directory. Default: ARCHIVE_URL.')
-    .option('--ids <file>', 'A file with a messageId a line: those must be in the archive.')
-    .option('--from <hour>', 'First partition: 2026-11-24 or 2026-11-24T13, UTC.', text =>
-      parseHour(text, '00'),
-    )
-    .option('--to <hour>', 'Last partition; a day is one to its end.', text => parseHour(text, '23'))
-    .option('--list <count>', 'Findings of each kind that are listed; all are counted.', parseListMax, 20)
-    .option('--json', 'Report as JSON.')
-    .option('--no-progress', 'Show no progress on the terminal.')
-    .addHelpText(
-      'after',
-      `
-It only reads, and can run beside a server. Exit code: 0 where nothing is wrong, 1 where something is,
-2 where the archive, or a part of it, could not be read. AWS settings and .env are read as by serve.
-A batch is in the partition of its first event, so some events of an hour may be in the hour before.
-Large archives need temporary space (TMPDIR): 22 bytes an event.`,
-    )
-    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
-    .action(async (archiveUrl: string | undefined, flags: VerifyFlags) => {
-      process.exitCode = EXIT_ERROR
-      loadDotEnv()
-      process.exitCode = await verify(archiveUrl, flags, process.env)
-    })
-  for (const setting of verifySettings) {
-    if (setting.name !== 'archiveUrl') addSetting(command, setting)
-  }
 }
 
 /** The sources run from bin/, and the build from dist/bin/. */

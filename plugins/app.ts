@@ -5,6 +5,7 @@ import body from './body.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
+import ledger from './ledger.ts'
 import metrics from './metrics.ts'
 import queue from './queue.ts'
 import requests from './requests.ts'
@@ -54,6 +55,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(requests)
   await app.register(errors)
   await app.register(drain, config)
+  await app.register(ledger, config)
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(archiver, config)

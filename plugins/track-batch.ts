@@ -50,6 +50,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
       },
       async (request, reply) => {
         const { events, refused } = request.body
+        for (const { code, message } of refused) app.requests.refuse(code, message)
         if (events.length === 0 && refused.length > 0) {
           const { statusCode = 400, code, message } = new BatchRefused()
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
@@ -75,4 +76,4 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   }
 }
 
-export default fp(trackBatch, { name: 'track-batch', dependencies: ['body', 'queue'] })
+export default fp(trackBatch, { name: 'track-batch', dependencies: ['body', 'queue', 'requests'] })

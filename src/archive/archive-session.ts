@@ -128,7 +128,7 @@ export class ArchiveSession {
     this.#giveUp()
     this.#state = 'idle'
     // Nothing waits any more that would resume it.
-    this.#consumer?.resume()
+    this.#resume()
   }
 
   /** What has been delivered so far is archived, as far as it goes into the batch that is open. */
@@ -147,7 +147,7 @@ export class ArchiveSession {
     this.#stats.delivered(delivery, incoming.events)
     this.#inbox.push(incoming)
     this.#inboxBytes += delivery.body.length
-    if (this.#inboxBytes > INBOX_BYTES_MAX) this.#consumer?.pause()
+    if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
     if (this.#state === 'idle') {
       this.#state = 'syncing'
       this.#syncing = this.#sync(delivery)
@@ -173,7 +173,17 @@ export class ArchiveSession {
       taken++
     }
     this.#inbox.splice(0, taken)
-    if (this.#inbox.length === 0) this.#consumer?.resume()
+    if (this.#inbox.length === 0) this.#resume()
+  }
+
+  #pause(): void {
+    this.#stats.isPaused = true
+    this.#consumer?.pause()
+  }
+
+  #resume(): void {
+    this.#stats.isPaused = false
+    this.#consumer?.resume()
   }
 
   #canTake(): boolean {

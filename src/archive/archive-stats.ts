@@ -40,7 +40,7 @@ export class ArchiveStats {
   /** Deliveries that came, and those of them that may have come before. */
   deliveries = 0
   redelivered = 0
-  /** Now delivered, and not settled. */
+  /** Now delivered, and not settled; the events are those of our own messages. */
   readonly held: Amount = { deliveries: 0, events: 0 }
   /** Acknowledged, each because all of its events are archived. */
   readonly settled: Amount = { deliveries: 0, events: 0 }
@@ -57,6 +57,8 @@ export class ArchiveStats {
   readonly objectBytes = new Histogram(OBJECT_BOUNDS_BYTES)
   /** From when a batch is closed to when its object is in the store. */
   readonly uploadSeconds = new Histogram(LATENCY_BOUNDS_S)
+  /** Now more is delivered than can be stored, so the queue is asked to wait. */
+  isPaused = false
   /** Times that archiving stopped, and began again. */
   failures = 0
   /** The batch that takes events now. */
@@ -68,7 +70,7 @@ export class ArchiveStats {
     this.deliveries++
     if (delivery.redelivered) this.redelivered++
     this.held.deliveries++
-    this.held.events += events
+    if (delivery.group !== undefined) this.held.events += events
   }
 
   /** All that is held will come again, or be somebody else's. */
@@ -81,7 +83,7 @@ export class ArchiveStats {
   /** Deliveries that were acknowledged. */
   settle(own: Amount, foreign: Amount): void {
     this.held.deliveries -= own.deliveries + foreign.deliveries
-    this.held.events -= own.events + foreign.events
+    this.held.events -= own.events
     add(this.settled, own)
     add(this.settledForeign, foreign)
   }

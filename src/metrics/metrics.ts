@@ -220,8 +220,9 @@ function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
     },
     show => show(stats.held.deliveries),
   )
-  exposition.gauge({ name: 'frequency_unacknowledged_events', help: 'Events in these messages.' }, show =>
-    show(stats.held.events),
+  exposition.gauge(
+    { name: 'frequency_unacknowledged_events', help: 'Events in those of them that frequency published.' },
+    show => show(stats.held.events),
   )
   exposition.counter(
     {

@@ -1,0 +1,27 @@
+import type { Command } from 'commander'
+import { type StatusFlags, status, statusSettings } from '../src/commands/status.ts'
+import { addSetting, loadDotEnv } from './settings.ts'
+
+const EXIT_ERROR = 2
+
+/** `frequency status`. */
+export function addStatus(program: Command): void {
+  const command = program
+    .command('status')
+    .description(
+      'Ask running processes how they are, and whether what was accepted is archived, waiting or dead.',
+    )
+    .option('--url <url...>', 'Processes to ask, all of a queue. Default: the one at HOST:PORT.')
+    .option('--json', 'Report as JSON.')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 where it adds up, 1 where it does not, 2 where that cannot be told.\nWhat is counted, and what is not, is in docs/operations.md.',
+    )
+    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
+    .action(async (flags: StatusFlags) => {
+      process.exitCode = EXIT_ERROR
+      loadDotEnv()
+      process.exitCode = await status(flags, process.env)
+    })
+  for (const setting of statusSettings) addSetting(command, setting)
+}

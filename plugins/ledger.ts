@@ -1,0 +1,45 @@
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Config } from '../src/config.ts'
+import { type Book, openBook } from '../src/ledger/book.ts'
+import {
+  countsOf,
+  processStatusOf,
+  processStatusSchema,
+  type StatusSources,
+} from '../src/ledger/process-status.ts'
+import { brokerWatch } from '../src/queue/broker-watch.ts'
+
+/**
+ * Keeps the book of what this process counts, and answers `GET /status` with it: `frequency status` makes
+ * a ledger of what several processes say.
+ *
+ * To be registered before what is counted, so that the book is closed after it; it is opened when all of
+ * that is there.
+ */
+async function ledger(app: FastifyInstance, config: Config): Promise<void> {
+  let opened: { book: Book; sources: StatusSources } | undefined
+
+  app.addHook('onReady', async () => {
+    const { queue, readiness, log } = app
+    const archiver = app.hasDecorator('archiver') ? app.archiver : undefined
+    const book = await openBook({
+      path: join(config.dataDir, 'ledger'),
+      log,
+      counted: () => countsOf(queue, archiver),
+      found: queue.state.disks.reduce((sum, { stats }) => sum + stats.foundEvents, 0),
+    })
+    const startedAt = new Date()
+    const waiting = brokerWatch(queue)
+    opened = { book, sources: { config, startedAt, queue, archiver, readiness, book, waiting } }
+  })
+  app.addHook('onClose', async () => opened?.book.close())
+
+  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, async () => {
+    // Nothing is answered before all is ready.
+    return processStatusOf((opened as NonNullable<typeof opened>).sources)
+  })
+}
+
+export default fp(ledger, { name: 'ledger' })

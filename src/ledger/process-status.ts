@@ -1,0 +1,97 @@
+import { type Static, Type } from '@sinclair/typebox'
+import type { Archiver } from '../archive/archiver.ts'
+import type { Config } from '../config.ts'
+import type { Queue } from '../queue/queue.ts'
+import type { Waiting } from '../queue/queue-stats.ts'
+import type { Readiness } from '../readiness.ts'
+import { type Book, bookSchema, type Counts } from './book.ts'
+
+const events = (description: string) => Type.Integer({ minimum: 0, description })
+
+/** What a process says of itself: `GET /status`. */
+export const processStatusSchema = Type.Object({
+  role: Type.Union([Type.Literal('all'), Type.Literal('ingest'), Type.Literal('archive')]),
+  startedAt: Type.String({ description: 'ISO 8601.' }),
+  queue: Type.String({ description: 'Where events wait, in words.' }),
+  ready: Type.Boolean(),
+  troubles: Type.Array(Type.String({ description: 'What is not well, since when, in words.' })),
+  books: Type.Array(bookSchema, { description: 'What was counted by all processes of this DATA_DIR.' }),
+  now: Type.Object({
+    disk: events('Events on disk: in the spool, or in the embedded queue.'),
+    isEmbedded: Type.Boolean({
+      description: 'Whether there is no broker: what is unacknowledged is on disk too.',
+    }),
+    underway: events('Events between disk and broker, or sent to the broker and not confirmed.'),
+    held: Type.Object({
+      deliveries: events('Messages delivered and not acknowledged.'),
+      events: events('Events in those that frequency published.'),
+    }),
+    hiddenDeliveriesMax: events('Messages that the broker may have delivered, and that are not read yet.'),
+    waiting: Type.Union([
+      Type.Null({ description: 'Without a broker, or while it cannot be asked.' }),
+      Type.Object({
+        messages: events('Messages on the broker that are not delivered.'),
+        dead: events('Messages in the dead-letter queue.'),
+      }),
+    ]),
+    publishEventsMax: events('Events that a message may have (PUBLISH_EVENTS_MAX).'),
+  }),
+})
+
+export type ProcessStatus = Static<typeof processStatusSchema>
+
+export interface StatusSources {
+  readonly config: Pick<Config, 'role' | 'amqpPrefetch' | 'publishEventsMax'>
+  readonly startedAt: Date
+  readonly queue: Queue
+  readonly archiver: Archiver | undefined
+  readonly readiness: Readiness
+  readonly book: Book
+  waiting(): Promise<Waiting | undefined>
+}
+
+/** What this life of the process has counted. */
+export function countsOf(queue: Queue, archiver: Archiver | undefined): Counts {
+  const { broker, disk } = queue.stats.events
+  const archive = archiver?.stats
+  return {
+    accepted: broker + disk,
+    unconfirmed: queue.state.broker?.unconfirmedEvents ?? 0,
+    settled: archive?.settled.events ?? 0,
+    settledForeign: archive?.settledForeign.events ?? 0,
+    archived: archive?.archived.events ?? 0,
+    dead: archive?.dead ?? 0,
+  }
+}
+
+export async function processStatusOf(sources: StatusSources): Promise<ProcessStatus> {
+  const { config, startedAt, queue, archiver, readiness, book } = sources
+  const { ready, parts } = readiness.look()
+  const waiting = await sources.waiting()
+  const books = await book.all()
+  // Last, and in one turn: what is waited for above would have moved on.
+  const { broker, disks } = queue.state
+  const held = archiver?.stats.held ?? { deliveries: 0, events: 0 }
+  const isEmbedded = broker === undefined
+  const handedOut = disks.reduce((sum, { handedOutEvents }) => sum + handedOutEvents, 0)
+  return {
+    role: config.role,
+    startedAt: startedAt.toISOString(),
+    queue: queue.description,
+    ready,
+    troubles: parts.filter(({ well }) => !well).map(({ trouble, since }) => `since ${since}: ${trouble}`),
+    books: [book.content, ...books.slice(1)],
+    now: {
+      disk: disks.reduce((sum, { size }) => sum + size, 0),
+      isEmbedded,
+      underway: isEmbedded ? 0 : broker.inFlight.events + handedOut,
+      held: { ...held },
+      hiddenDeliveriesMax:
+        isEmbedded || archiver?.stats.isPaused !== true
+          ? 0
+          : Math.max(0, config.amqpPrefetch - held.deliveries),
+      waiting: waiting ?? null,
+      publishEventsMax: config.publishEventsMax,
+    },
+  }
+}
