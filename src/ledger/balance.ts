@@ -167,9 +167,9 @@ function whyOff(
         ]
   if (kills > 0)
     words.push(
-      `Processes were killed ${format(kills)} times: what each of them counted in its last second is not in these numbers.`,
+      `Processes ended without a shutdown (${format(kills)} in all): what each of them counted in its last second is not in these numbers.`,
     )
-  if (starts.length > 1)
+  if (starts[0] !== starts.at(-1))
     words.push(
       `The counts began between ${starts[0]} and ${starts.at(-1)}: what passed before a count began is not in it.`,
     )

@@ -156,7 +156,10 @@ test('roles apart: the ledger through an outage, a killed archiver, and a loss',
   const lost = await reports(t, loss, 'all is asked', ({ ledger }) => ledger.verdict !== 'unknown')
   t.match(lost, { code: 1, ledger: { verdict: 'missing', accepted: 420, archived: 350, difference: 70 } })
   const { text } = await statusOf(t, loss)
-  t.match(text, /IT DOES NOT ADD UP\.\n70 accepted events are neither .*killed 1 times.*frequency verify/s)
+  t.match(
+    text,
+    /IT DOES NOT ADD UP\.\n70 accepted events are neither .*shutdown \(1 in all\).*frequency verify/s,
+  )
 })
 
 test('what other programs publish, and what is dead, is told apart', async t => {
