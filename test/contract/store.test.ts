@@ -89,7 +89,7 @@ for (const { name, open, isHere = false } of KINDS) {
       const { store } = await open(t)
       const sizes = [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 12 * MIB]
       for (const size of sizes) {
-        await store.put(`p/size-${size}`, bodyOf(size))
+        t.equal(await store.put(`p/size-${size}`, bodyOf(size)), size, 'and says how large it is')
         const bytes = await getBytes(store, `p/size-${size}`)
         t.ok(bytes.equals(Buffer.concat([...chunksOf(size)])), `${size} bytes`)
       }
