@@ -1,3 +1,4 @@
+import assert from 'node:assert'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -5,11 +6,19 @@ import type { Config } from '../src/config.ts'
 import { type Book, openBook } from '../src/ledger/book.ts'
 import {
   countsOf,
+  type ProcessStatus,
   processStatusOf,
   processStatusSchema,
   type StatusSources,
 } from '../src/ledger/process-status.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What `GET /status` answers. To be called once the app is ready. */
+    processStatus(): Promise<ProcessStatus>
+  }
+}
 
 /**
  * Keeps the book of what this process counts, and answers `GET /status` with it: `frequency status` makes
@@ -36,10 +45,11 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
   })
   app.addHook('onClose', async () => opened?.book.close())
 
-  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, async () => {
-    // Nothing is answered before all is ready.
-    return processStatusOf((opened as NonNullable<typeof opened>).sources)
+  app.decorate('processStatus', async () => {
+    assert(opened !== undefined, 'The app is not ready.')
+    return processStatusOf(opened.sources)
   })
+  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, () => app.processStatus())
 }
 
 export default fp(ledger, { name: 'ledger' })

@@ -95,3 +95,32 @@ export async function processStatusOf(sources: StatusSources): Promise<ProcessSt
     },
   }
 }
+
+/**
+ * What several processes behind one port are together: each of them would answer for itself alone.
+ *
+ * @param statuses of one process at the least, all with the same settings and the same DATA_DIR
+ */
+export function together(statuses: readonly [ProcessStatus, ...ProcessStatus[]]): ProcessStatus {
+  const [first] = statuses
+  const sum = (of: (now: ProcessStatus['now']) => number) =>
+    statuses.reduce((total, { now }) => total + of(now), 0)
+  return {
+    ...first,
+    startedAt: statuses.map(({ startedAt }) => startedAt).toSorted()[0] as string,
+    ready: statuses.every(({ ready }) => ready),
+    troubles: [...new Set(statuses.flatMap(({ troubles }) => troubles))],
+    books: statuses.flatMap(({ books }) => books),
+    now: {
+      ...first.now,
+      disk: sum(({ disk }) => disk),
+      underway: sum(({ underway }) => underway),
+      held: {
+        deliveries: sum(({ held }) => held.deliveries),
+        events: sum(({ held }) => held.events),
+      },
+      hiddenDeliveriesMax: sum(({ hiddenDeliveriesMax }) => hiddenDeliveriesMax),
+      waiting: statuses.map(({ now }) => now.waiting).find(waiting => waiting !== null) ?? null,
+    },
+  }
+}

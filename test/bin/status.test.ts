@@ -162,6 +162,36 @@ test('roles apart: the ledger through an outage, a killed archiver, and a loss',
   )
 })
 
+test('it adds up at any moment, while events come', async t => {
+  const AMQP_QUEUE = uniqueQueueName(t)
+  const shared = {
+    AMQP_URL: brokerUrl(),
+    AMQP_QUEUE,
+    ARCHIVE_URL: temporaryDirectory(t),
+    BATCH_AGE_MS_MAX: '300',
+  }
+  const roles = ['ingest', 'archive'].map(ROLE =>
+    run(t, { ...shared, ROLE, DATA_DIR: temporaryDirectory(t) }),
+  )
+  const urls = await Promise.all(roles.map(program => program.listening()))
+  const clients = Array.from({ length: 16 }, () => new Posts(t, urls[0] as string))
+  let isSending = true
+  const sending = Promise.all(
+    clients.map(async each => {
+      while (isSending) await each.post(10)
+    }),
+  )
+  for (let n = 0; n < 6; n++) {
+    const report = await reportOf(t, urls)
+    t.match(report, { code: 0, ledger: { verdict: 'adds-up' } }, JSON.stringify(report.ledger))
+  }
+  isSending = false
+  await sending
+  const sent = clients.reduce((sum, { taken }) => sum + taken.length, 0)
+  const last = await reports(t, urls, 'all is archived', ({ ledger }) => ledger.archived === sent)
+  t.match(last, { code: 0, ledger: { verdict: 'adds-up', accepted: sent, unacknowledged: 0, disk: 0 } })
+})
+
 test('what other programs publish, and what is dead, is told apart', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const program = run(t, {

@@ -2,7 +2,7 @@
 import { test } from 'tap'
 import { balance, type Ledger } from '../../src/ledger/balance.ts'
 import type { BookContent, Counts } from '../../src/ledger/book.ts'
-import type { ProcessStatus } from '../../src/ledger/process-status.ts'
+import { type ProcessStatus, together } from '../../src/ledger/process-status.ts'
 
 const AT = '2026-11-24T13:00:00.000Z'
 
@@ -108,6 +108,26 @@ test('processes of one DATA_DIR show the same books, which count once, as they a
   const gone = bookOf('c', { settled: 40 }, { isClosed: true })
   const processes = [processOf('all', [now, gone]), processOf('archive', [bookOf('b', {}), old, gone])]
   t.match(balance([processes, processes]), { verdict: 'adds-up', accepted: 100, archived: 100 })
+  t.end()
+})
+
+test('processes behind one port are asked as one', t => {
+  const [a, b] = [bookOf('a', { accepted: 60, settled: 20 }), bookOf('b', { accepted: 40, settled: 10 })]
+  const one = processOf('all', [a, b], { disk: 30, held: { deliveries: 2, events: 25 }, waiting: null })
+  const two = processOf('all', [b, a], { disk: 5, held: { deliveries: 1, events: 10 } })
+  const both = together([one, { ...two, ready: false, troubles: ['of two'] }])
+  t.match(both, {
+    ready: false,
+    troubles: ['of two'],
+    now: { disk: 35, held: { deliveries: 3, events: 35 } },
+  })
+  t.match(balance([[both], [both]]), {
+    verdict: 'adds-up',
+    accepted: 100,
+    archived: 30,
+    disk: 35,
+    unacknowledged: 35,
+  })
   t.end()
 })
 
