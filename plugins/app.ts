@@ -1,17 +1,22 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import { parseProxies } from '../src/client-settings.ts'
 import type { Config } from '../src/config.ts'
 import archiver from './archiver.ts'
 import body from './body.ts'
+import cors from './cors.ts'
+import documentation from './documentation.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import ledger from './ledger.ts'
 import metrics from './metrics.ts'
 import queue from './queue.ts'
+import rateLimits from './rate-limits.ts'
 import requests from './requests.ts'
 import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
+import writeKeys from './write-keys.ts'
 
 const HEADERS_MS_MAX = 10_000
 const KEEP_ALIVE_MS = 72_000
@@ -27,6 +32,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytesMax,
     requestTimeout: config.requestMsMax,
+    trustProxy: config.trustProxy === undefined ? false : parseProxies(config.trustProxy),
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     // A store that does not answer is waited for as long as its client says, and does not end the process.
@@ -56,11 +62,15 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(errors)
   await app.register(drain, config)
   await app.register(ledger, config)
+  if (isIngesting) await app.register(documentation, config)
+  if (isIngesting) await app.register(writeKeys, config)
+  if (isIngesting) await app.register(cors, config)
+  if (isIngesting) await app.register(rateLimits, config)
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(archiver, config)
   if (isIngesting) await app.register(body)
-  if (isIngesting) await app.register(track)
+  if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)
   await app.register(health, config)
   await app.register(metrics, config)

@@ -14,13 +14,15 @@ declare module 'fastify' {
 const GZIP = new Set(['gzip', 'x-gzip'])
 
 /**
- * What bodies the routes take: JSON and forms, plain or gzipped. A route's `bodyLimit` holds for what
+ * What bodies the routes take: JSON, also as plain text, and forms, plain or gzipped. A route's `bodyLimit` holds for what
  * comes over the wire and for what it unpacks to, and unpacking ends there.
  */
 async function body(app: FastifyInstance): Promise<void> {
   app.decorateRequest('bodyJson', undefined)
   app.removeAllContentTypeParsers()
   addParser('application/json', readJson)
+  // A page may send this one without a preflight: it is what sendBeacon gives a text.
+  addParser('text/plain', readJson)
   addParser('application/x-www-form-urlencoded', readForm)
   app.addHook('preParsing', unpack)
 

@@ -67,26 +67,25 @@ async function errors(app: FastifyInstance): Promise<void> {
     app.server.emit('request', request, response)
   })
 
+  function nothingAt({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
+    const path = url.split('?', 1)[0] as string
+    const allowed = METHODS.filter(each => app.hasRoute({ method: each, url: path })).join(', ')
+    if (allowed === '') return new RouteNotFound(method, path)
+    void reply.header('allow', allowed)
+    return new MethodNotAllowed(path, allowed)
+  }
+
   // Before the body: whatever that is, the path or the method has to be mended first.
   app.addHook('onRequest', (request, reply, done) => {
     // Node reads no further request after one that would upgrade, and would leave the next unanswered.
     if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
-    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
-      done(new RequestInvalid())
-      return
-    }
-    if (!request.is404) {
-      done()
-      return
-    }
-    const path = request.url.split('?', 1)[0] as string
-    const allowed = METHODS.filter(method => app.hasRoute({ method, url: path })).join(', ')
-    if (allowed === '') {
-      done(new RouteNotFound(request.method, path))
-      return
-    }
-    void reply.header('allow', allowed)
-    done(new MethodNotAllowed(path, allowed))
+    if (request.headers.host === undefined && request.raw.httpVersion === '1.1') done(new RequestInvalid())
+    else if (request.is404) done(nothingAt(request, reply))
+    else done()
+  })
+  // For routes that find only later that they have no answer.
+  app.setNotFoundHandler(async (request, reply) => {
+    throw nothingAt(request, reply)
   })
 }
 

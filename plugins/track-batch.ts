@@ -2,9 +2,17 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { textOf } from '../src/body.ts'
+import { withClientIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { BatchRefused } from '../src/errors.ts'
-import { type EventBatch, readBatch, readLines } from '../src/event-batch.ts'
+import { eventSchema, stampEvent } from '../src/event.ts'
+import {
+  BATCH_EVENTS_PER_REQUEST_MAX,
+  checkBatch,
+  readBatch,
+  readLines,
+  type UncheckedBatch,
+} from '../src/event-batch.ts'
 import { startTrace } from '../src/tracing.ts'
 
 const NDJSON = ['application/x-ndjson', 'application/ndjson', 'application/jsonl']
@@ -30,26 +38,53 @@ const refusalSchema = Type.Object({
   refused: Type.Optional(refusedSchema),
 })
 
+/** Only described here: each event is checked by itself, so that one does not spoil the others. */
+const eventsSchema = Type.Array(eventSchema, { maxItems: BATCH_EVENTS_PER_REQUEST_MAX })
+const batchSchema = Type.Union([
+  Type.Object({ batch: eventsSchema, writeKey: Type.Optional(Type.String()) }),
+  eventsSchema,
+])
+const bodySchema = {
+  content: {
+    'application/json': { schema: batchSchema },
+    'application/x-ndjson': { schema: Type.String({ description: 'One event on each line.' }) },
+    'text/plain': { schema: Type.String({ description: 'The same JSON, as sendBeacon sends it.' }) },
+  },
+}
+
+const description = {
+  summary: 'Take up to 1,000 events',
+  description:
+    'An array of events, an object with an array `batch`, or one event on each line (NDJSON). Answers once all that are valid are durable; the others are named.',
+  operationId: 'trackBatch',
+  tags: ['events'],
+}
+
 /**
  * `POST /api/t/batch`: an array of events, an object with an array `batch`, or NDJSON. Answers once all
  * events that are valid are durable; those that are not are named, and nothing of them is kept.
  */
 async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
-  const { batchBodyBytesMax: bodyLimit, bodyBytesMax } = config
+  const { batchBodyBytesMax: bodyLimit, bodyBytesMax, ipPolicy: policy } = config
   await app.register(async scope => {
     scope.removeAllContentTypeParsers()
-    addParser(scope, ['application/json'], readBatch)
+    addParser(scope, ['application/json', 'text/plain'], readBatch)
     addParser(scope, NDJSON, readLines)
 
-    scope.post<{ Body: EventBatch }>(
+    scope.post<{ Body: UncheckedBatch }>(
       '/api/t/batch',
       {
         bodyLimit,
-        config: { bodyLimitSetting: 'BATCH_BODY_BYTES_MAX' },
-        schema: { response: { 200: answerSchema, 400: refusalSchema } },
+        config: { bodyLimitSetting: 'BATCH_BODY_BYTES_MAX', takesEvents: true },
+        validatorCompiler: () => () => true,
+        schema: { ...description, body: bodySchema, response: { 200: answerSchema, 400: refusalSchema } },
       },
       async (request, reply) => {
-        const { events, refused } = request.body
+        const { body, source } = request
+        const receivedAt = new Date()
+        const { events, refused } = checkBatch(body, bodyBytesMax, (json, fields) =>
+          stampEvent(withClientIp(json, fields, { policy, source }), fields, receivedAt, source),
+        )
         for (const { code, message } of refused) app.requests.refuse(code, message)
         if (events.length === 0 && refused.length > 0) {
           const { statusCode = 400, code, message } = new BatchRefused()
@@ -68,7 +103,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   function addParser(scope: FastifyInstance, contentTypes: string[], read: typeof readBatch): void {
     scope.addContentTypeParser<Buffer>(contentTypes, { parseAs: 'buffer' }, (_, bytes, done) => {
       try {
-        done(null, read(textOf(bytes), bodyBytesMax, new Date()))
+        done(null, read(textOf(bytes)))
       } catch (error) {
         done(error as Error)
       }

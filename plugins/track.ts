@@ -1,14 +1,38 @@
+import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { withClientIp } from '../src/client-ip.ts'
+import type { Config } from '../src/config.ts'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
 import { startTrace } from '../src/tracing.ts'
 
-async function track(app: FastifyInstance): Promise<void> {
+const description = {
+  summary: 'Take one event',
+  operationId: 'track',
+  tags: ['events'],
+  consumes: ['application/json', 'application/x-www-form-urlencoded', 'text/plain'],
+  response: {
+    200: {
+      description: 'The event is durable.',
+      headers: { 'frequency-ack': Type.String({ description: 'Where it is durable: broker or disk.' }) },
+      content: { 'text/plain': { schema: Type.Literal('200') } },
+    },
+  },
+}
+
+/** The address of the client is not added here: what is archived is what came. */
+async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> {
   app.post<{ Body: EventFields }>(
     '/api/t',
-    { schema: { body: eventSchema }, validatorCompiler: () => validateEvent },
+    {
+      schema: { ...description, body: eventSchema },
+      config: { takesEvents: true },
+      validatorCompiler: () => validateEvent,
+    },
     async (request, reply) => {
-      const event = stampEvent(request.bodyJson as Buffer, request.body, new Date())
+      const { bodyJson, body, source } = request
+      const json = withClientIp(bodyJson as Buffer, body, { policy: ipPolicy, source })
+      const event = stampEvent(json, body, new Date(), source)
       const trace = startTrace(request.headers)
       const published = app.queue.publish(event, trace?.context)
       const durability = await (trace?.through(published) ?? published)

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { ConfigInvalid } from './errors.ts'
 import { GROUP_EVENTS_MAX } from './event-group.ts'
 
@@ -163,6 +164,7 @@ export const settingsSchema = Type.Object({
     minimum: 1000,
     description: 'How long a client may take to send a request.',
   }),
+  ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',
     description: 'Whether events go to disk while RabbitMQ cannot take them (on), or get 503 (off).',
@@ -287,6 +289,7 @@ function checked(given: Settings): Config {
   }
   checkBroker(config)
   checkBatch(config)
+  checkClientSettings(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
     throw new ConfigInvalid(
       `ARCHIVE_COMPRESSION: zstd needs Node 22.15 or later, and this is ${process.version}.`,

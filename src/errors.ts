@@ -55,6 +55,12 @@ export const HeadersTooLarge = createError(
   431,
 )
 
+/** The request has no write key, or one that is not known. What it had is not repeated. */
+export const WriteKeyInvalid = createError('FRQ_WRITE_KEY_INVALID', '%s', 401)
+
+/** The message says which limit, and when there is room again. */
+export const RateExceeded = createError('FRQ_RATE_EXCEEDED', '%s', 429)
+
 export const RouteNotFound = createError('FRQ_NOT_FOUND', 'There is nothing at %s %s.', 404)
 
 export const MethodNotAllowed = createError('FRQ_METHOD_NOT_ALLOWED', '%s answers %s only.', 405)

@@ -1,6 +1,6 @@
 import { type JsonBody, readJson } from './body.ts'
 import { BatchTooLong, BodyInvalid } from './errors.ts'
-import { assertEventFields, type Event, stampEvent } from './event.ts'
+import { assertEventFields, type Event, type EventFields } from './event.ts'
 import { elementBounds, valueStart } from './json-members.ts'
 
 /** Events that one request may carry. */
@@ -19,15 +19,24 @@ export interface EventBatch {
   readonly refused: readonly RefusedEvent[]
 }
 
+/** What came in one request, not looked at yet. */
+export interface UncheckedBatch {
+  readonly length: number
+  /** Of the object that the events stand in. */
+  readonly writeKey: unknown
+  /** @throws BodyInvalid where this one is no JSON that can be taken. */
+  elementAt(index: number): JsonBody
+}
+
 const LINE_FEED = 0x0a
 const OPEN_BRACKET = 0x5b
 
 /**
- * The events of an array, or of an object with an array `batch`. Each is valid or refused by itself.
+ * The events of an array, or of an object with an array `batch`.
  *
  * @throws BodyInvalid where it is neither, BatchTooLong
  */
-export function readBatch(text: Buffer, bytesMax: number, receivedAt: Date): EventBatch {
+export function readBatch(text: Buffer): UncheckedBatch {
   const { json, value, isPoisoned } = readWhole(text)
   const isArray = Array.isArray(value)
   const values = isArray ? value : (value as { batch?: unknown } | null)?.batch
@@ -40,7 +49,8 @@ export function readBatch(text: Buffer, bytesMax: number, receivedAt: Date): Eve
     const element = json.subarray(bounds[2 * index], bounds[2 * index + 1])
     return isPoisoned ? readJson(element) : { json: element, value: values[index] }
   }
-  return stampAll(values.length, elementAt, bytesMax, receivedAt)
+  const writeKey = isArray ? undefined : (value as { writeKey?: unknown }).writeKey
+  return { length: values.length, writeKey, elementAt }
 }
 
 /** A key that would poison a prototype spoils the event that it is in, and no other. */
@@ -57,11 +67,11 @@ function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boolean } {
 }
 
 /**
- * The events of a text with one a line. Each is valid or refused by itself; empty lines do not count.
+ * The events of a text with one a line; empty lines do not count.
  *
  * @throws BatchTooLong
  */
-export function readLines(text: Buffer, bytesMax: number, receivedAt: Date): EventBatch {
+export function readLines(text: Buffer): UncheckedBatch {
   const lines: Buffer[] = []
   for (let start = 0; start < text.length; ) {
     const found = text.indexOf(LINE_FEED, start)
@@ -70,14 +80,22 @@ export function readLines(text: Buffer, bytesMax: number, receivedAt: Date): Eve
     start = end + 1
   }
   assertLength(lines.length)
-  return stampAll(lines.length, index => readJson(lines[index] as Buffer), bytesMax, receivedAt)
+  return {
+    length: lines.length,
+    writeKey: undefined,
+    elementAt: index => readJson(lines[index] as Buffer),
+  }
 }
 
-function stampAll(
-  length: number,
-  elementAt: (index: number) => JsonBody,
+/**
+ * Each event is valid or refused by itself.
+ *
+ * @param stamp makes an event of what is valid.
+ */
+export function checkBatch(
+  { length, elementAt }: UncheckedBatch,
   bytesMax: number,
-  receivedAt: Date,
+  stamp: (json: Buffer, fields: EventFields) => Event,
 ): EventBatch {
   const events: Event[] = []
   const refused: RefusedEvent[] = []
@@ -87,7 +105,7 @@ function stampAll(
       if (json.length > bytesMax)
         throw new BodyInvalid(`The event is larger than ${bytesMax} bytes (BODY_BYTES_MAX).`)
       assertEventFields(value)
-      events.push(stampEvent(json, value, receivedAt))
+      events.push(stamp(json, value))
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException
       refused.push({ index, code: String(code), message })

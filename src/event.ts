@@ -146,11 +146,16 @@ function replacedIn(
 ): ReadonlySet<string> {
   const isForged = 'receivedAt' in fields
   const isIdReplaced = isIdOurs && 'messageId' in fields
-  if (!isForged && !isIdReplaced) return without
+  if (!isForged && !isIdReplaced) return hasAny(fields, without) ? without : NONE
   const replaced = new Set(without)
   if (isForged) replaced.add('receivedAt')
   if (isIdReplaced) replaced.add('messageId')
   return replaced
+}
+
+function hasAny(fields: object, names: ReadonlySet<string>): boolean {
+  for (const name of names) if (name in fields) return true
+  return false
 }
 
 let isoMs = Number.NaN

@@ -46,17 +46,16 @@ function nameOf(json: Buffer, memberStart: number): string {
 /** Where the value of the top-level member of this name begins (the last one, as in JSON.parse), or -1. */
 export function valueStart(json: Buffer, name: string): number {
   let found = -1
-  let start = json.indexOf(OPEN_BRACE) + 1
-  while (json[start - 1] !== CLOSE_BRACE) {
-    const end = memberEnd(json, start)
-    const nameStart = json.indexOf(QUOTE, start)
-    if (nameStart !== -1 && nameStart < end && nameOf(json, start) === name) {
-      found = json.indexOf(COLON, stringEnd(json, nameStart)) + 1
-      while (isSpace(json[found] as number)) found++
-    }
-    start = end + 1
+  for (const [start] of membersOf(json)) {
+    if (nameOf(json, start) === name) found = memberValueStart(json, start)
   }
   return found
+}
+
+function memberValueStart(json: Buffer, memberStart: number): number {
+  let at = json.indexOf(COLON, stringEnd(json, json.indexOf(QUOTE, memberStart))) + 1
+  while (isSpace(json[at] as number)) at++
+  return at
 }
 
 /** Where each element of the array that opens at `start` begins, and where it ends: two numbers each. Spaces around it may be in it. */
@@ -131,4 +130,44 @@ function onOneLine(json: Buffer, length: number): Buffer {
     }
   }
   return json
+}
+
+/**
+ * With the JSON text `value` as the one member `name` of the object that is the top-level member
+ * `parent`, or without that member where `value` is undefined. A parent that is missing is added, and one
+ * that is no object stays as it is.
+ */
+export function withNestedMember(
+  json: Buffer,
+  parent: string,
+  name: string,
+  value: string | undefined,
+): Buffer {
+  const parts: Buffer[] = []
+  let copied = 0
+  let isThere = false
+  for (const [start, end] of membersOf(json)) {
+    if (nameOf(json, start) !== parent) continue
+    isThere = true
+    const at = memberValueStart(json, start)
+    if (json[at] !== OPEN_BRACE) continue
+    const rest = withoutMembers(json.subarray(at, end), new Set([name]))
+    parts.push(
+      json.subarray(copied, at),
+      value === undefined ? rest : withMembers(rest, `"${name}":${value}`),
+    )
+    copied = end
+  }
+  if (!isThere) return value === undefined ? json : withMembers(json, `"${parent}":{"${name}":${value}}`)
+  return Buffer.concat([...parts, json.subarray(copied)])
+}
+
+/** Where each top-level member begins (with the space before its name) and ends. */
+function* membersOf(json: Buffer): Generator<[start: number, end: number]> {
+  let start = json.indexOf(OPEN_BRACE) + 1
+  while (json[start - 1] !== CLOSE_BRACE) {
+    const end = memberEnd(json, start)
+    if (!json.subarray(start, end).every(isSpace)) yield [start, end]
+    start = end + 1
+  }
 }

@@ -1,0 +1,62 @@
+import type { FastifyCorsOptions } from '@fastify/cors'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { parseOrigins } from '../src/client-settings.ts'
+import type { Config } from '../src/config.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Pages of CORS_ORIGINS may read the answer. It is so with every route that takes events. */
+    forPages?: boolean
+  }
+}
+
+/** Browsers cap it: Chromium at two hours, Firefox at a day. */
+const PREFLIGHT_AGE_S_MAX = 86_400
+
+const CLOSED: FastifyCorsOptions = { origin: false }
+const OPEN: FastifyCorsOptions = {
+  methods: ['GET', 'HEAD', 'POST'],
+  exposedHeaders: [
+    'frequency-ack',
+    'retry-after',
+    'ratelimit-limit',
+    'ratelimit-remaining',
+    'ratelimit-reset',
+  ],
+  maxAge: PREFLIGHT_AGE_S_MAX,
+}
+
+/**
+ * Lets pages of CORS_ORIGINS call the routes that are for pages, and no others. Origins that are named may
+ * send credentials, as `sendBeacon` always does; with `*` the CORS protocol allows none.
+ */
+async function cors(app: FastifyInstance, { corsOrigins }: Config): Promise<void> {
+  if (corsOrigins === undefined) return
+  // Only here, so that a start without it is no slower.
+  const { default: fastifyCors } = await import('@fastify/cors')
+  const origins = parseOrigins(corsOrigins)
+  const open: FastifyCorsOptions =
+    origins === '*' ? { ...OPEN, origin: '*' } : { ...OPEN, origin: origins, credentials: true }
+  const paths = new Set<string>()
+
+  app.addHook('onRoute', (route: RouteOptions) => {
+    if (isForPages(route.config)) paths.add(route.url)
+  })
+
+  function isOpen({ headers, method, routeOptions, url }: FastifyRequest): boolean {
+    if (headers.origin === undefined) return false
+    if (method !== 'OPTIONS') return isForPages(routeOptions.config)
+    return headers['access-control-request-method'] !== undefined && paths.has(url.split('?', 1)[0] as string)
+  }
+
+  await app.register(fastifyCors, {
+    delegator: (request, done) => done(null, isOpen(request) ? open : CLOSED),
+  })
+}
+
+function isForPages(config: RouteOptions['config']): boolean {
+  return config?.takesEvents === true || config?.forPages === true
+}
+
+export default fp(cors, { name: 'cors', dependencies: ['write-keys'] })

@@ -1,0 +1,146 @@
+import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger'
+import { Type } from '@sinclair/typebox'
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type RouteOptions,
+} from 'fastify'
+import fp from 'fastify-plugin'
+import type { Config } from '../src/config.ts'
+import { pageHeaders } from '../src/page-headers.ts'
+
+const PATH = '/documentation'
+
+const SECURITY_SCHEMES = {
+  writeKeyHeader: { type: 'apiKey', in: 'header', name: 'x-write-key' },
+  writeKeyQuery: { type: 'apiKey', in: 'query', name: 'writeKey' },
+  basic: { type: 'http', scheme: 'basic', description: 'The write key as user name, and no password.' },
+  bearer: { type: 'http', scheme: 'bearer', description: 'The write key as token.' },
+} as const
+
+/** Any of them, or none: the body may hold the key, and a server may want no key. */
+const SECURITY = [{}, ...Object.keys(SECURITY_SCHEMES).map(name => ({ [name]: [] }))]
+
+/** What the reference says of itself; the version is that of the HTTP interface. */
+const OPENAPI: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
+  openapi: '3.1.0',
+  info: {
+    title: 'frequency',
+    version: '1',
+    description: 'Takes analytics events, and answers 200 once an event is durable.',
+    license: { name: 'MIT', identifier: 'MIT' },
+  },
+  servers: [{ url: '/' }],
+  components: { securitySchemes: SECURITY_SCHEMES },
+}
+
+const refusalSchema = Type.Object({
+  statusCode: Type.Integer(),
+  code: Type.String({ description: 'What programs branch on: FRQ_EVENT_INVALID.' }),
+  error: Type.String(),
+  message: Type.String({ description: 'What is wrong, and what to mend.' }),
+})
+const refusal = (description: string, headers: readonly string[] = []) => ({
+  ...refusalSchema,
+  description,
+  ...(headers.length > 0 && { headers: Object.fromEntries(headers.map(name => [name, Type.Integer()])) }),
+})
+
+/** What every route that takes events may answer, but for what it says itself. */
+const REFUSALS = {
+  400: refusal('The body, or an event in it, cannot be taken as it is.'),
+  401: refusal('There is no write key, or one that is not known.'),
+  413: refusal('The body is too large.'),
+  415: refusal('The content type, or the content encoding, is none that can be read.'),
+  429: refusal('RATE_KEY_MAX or RATE_ADDRESS_MAX was passed.', [
+    'retry-after',
+    'ratelimit-limit',
+    'ratelimit-remaining',
+    'ratelimit-reset',
+  ]),
+  503: refusal('Nothing took the event durably. Send it again.', ['retry-after']),
+}
+
+/**
+ * `/documentation`: the API reference as OpenAPI, made from the schemas of the routes, and a page to try
+ * calls from. All of it is a Fastify of its own, which is made on the first request, so that a start and a
+ * process that nobody asks for it do without.
+ */
+async function documentation(app: FastifyInstance, config: Config): Promise<void> {
+  if (config.documentation === 'off') return
+  const routes: RouteOptions[] = []
+  app.addHook('onRoute', route => {
+    if (isDescribed(route)) routes.push(route)
+  })
+
+  let opening: Promise<FastifyInstance> | undefined
+  async function show(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    opening ??= openPages(routes)
+    const pages = await opening.catch(error => {
+      opening = undefined
+      throw error
+    })
+    reply.hijack()
+    pages.routing(request.raw, reply.raw)
+    return reply
+  }
+  app.get(PATH, show)
+  app.get(`${PATH}/*`, show)
+  app.addHook('onClose', async () => (await opening?.catch(() => undefined))?.close())
+}
+
+/** A route that has a schema is for those who call it from outside. */
+function isDescribed({ method, schema }: RouteOptions): boolean {
+  return schema !== undefined && schema.hide !== true && method !== 'HEAD'
+}
+
+async function openPages(routes: readonly RouteOptions[]): Promise<FastifyInstance> {
+  const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
+    import('@fastify/swagger'),
+    import('@fastify/swagger-ui'),
+  ])
+  // swagger-ui draws its icons from data URLs.
+  const headers = pageHeaders({ 'img-src': "'self' data:" })
+  const pages = Fastify({ exposeHeadRoutes: true })
+  pages.setValidatorCompiler(() => () => true)
+  pages.setSerializerCompiler(() => JSON.stringify)
+  pages.addHook('onRequest', async (_, reply) => void reply.headers(headers))
+  await pages.register(swagger, { openapi: OPENAPI, transform: describe })
+  await pages.register(swaggerUi, {
+    routePrefix: PATH,
+    theme: { title: 'frequency: API reference' },
+    uiConfig: { tryItOutEnabled: true, deepLinking: true, supportedSubmitMethods: ['get', 'post'] },
+  })
+  for (const { method, url, schema = {}, config } of routes) {
+    // Only described here: a request never gets to it, since only what is below PATH is passed on.
+    pages.route({
+      method,
+      url,
+      schema,
+      ...(config && { config }),
+      handler: (_, reply) => reply.callNotFound(),
+    })
+  }
+  await pages.ready()
+  return pages
+}
+
+const describe: SwaggerTransform = ({ schema, url, route }) => {
+  const described = withoutMends(schema) as typeof schema
+  if (!route.config?.takesEvents) return { schema: described, url }
+  const response = { ...REFUSALS, ...(described.response as object) }
+  return { schema: { ...described, security: SECURITY, response }, url }
+}
+
+/** `mend` is a word of ours in schemas, for messages. */
+function withoutMends(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(withoutMends)
+  if (typeof schema !== 'object' || schema === null) return schema
+  const described = Object.entries(schema).filter(
+    ([name, value]) => name !== 'mend' || typeof value !== 'string',
+  )
+  return Object.fromEntries(described.map(([name, value]) => [name, withoutMends(value)]))
+}
+
+export default fp(documentation, { name: 'documentation' })
