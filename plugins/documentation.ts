@@ -110,7 +110,13 @@ async function openPages(routes: readonly RouteOptions[]): Promise<FastifyInstan
   await pages.register(swaggerUi, {
     routePrefix: PATH,
     theme: { title: 'frequency: API reference' },
-    uiConfig: { tryItOutEnabled: true, deepLinking: true, supportedSubmitMethods: ['get', 'post'] },
+    // Without the bar on top, which sets a style that the policy refuses.
+    uiConfig: {
+      layout: 'BaseLayout',
+      tryItOutEnabled: true,
+      deepLinking: true,
+      supportedSubmitMethods: ['get', 'post'],
+    },
   })
   for (const { method, url, schema = {}, config } of routes) {
     // Only described here: a request never gets to it, since only what is below PATH is passed on.

@@ -27,6 +27,9 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
   { name: 'strace', binaries: ['strace'] },
 ]
 
+/** What tests of pages need besides. */
+export const BROWSER_PACKAGES: readonly ServerPackage[] = [{ name: 'chromium', binaries: ['chromium'] }]
+
 const APT_TIMEOUT_MS = 600_000
 const APT_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 const POLICY_FILE = '/usr/sbin/policy-rc.d'
