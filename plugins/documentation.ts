@@ -1,9 +1,11 @@
 import type { FastifyDynamicSwaggerOptions, SwaggerTransform } from '@fastify/swagger'
 import { Type } from '@sinclair/typebox'
 import Fastify, {
+  type FastifyBaseLogger,
   type FastifyInstance,
   type FastifyReply,
   type FastifyRequest,
+  LogController,
   type RouteOptions,
 } from 'fastify'
 import fp from 'fastify-plugin'
@@ -76,7 +78,7 @@ async function documentation(app: FastifyInstance, config: Config): Promise<void
 
   let opening: Promise<FastifyInstance> | undefined
   async function show(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    opening ??= openPages(routes)
+    opening ??= openPages(routes, app.log)
     const pages = await opening.catch(error => {
       opening = undefined
       throw error
@@ -95,14 +97,17 @@ function isDescribed({ method, schema }: RouteOptions): boolean {
   return schema !== undefined && schema.hide !== true && method !== 'HEAD'
 }
 
-async function openPages(routes: readonly RouteOptions[]): Promise<FastifyInstance> {
+async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger): Promise<FastifyInstance> {
   const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
     import('@fastify/swagger'),
     import('@fastify/swagger-ui'),
   ])
   // swagger-ui draws its icons from data URLs.
   const headers = pageHeaders({ 'img-src': "'self' data:" })
-  const pages = Fastify({ exposeHeadRoutes: true })
+  const pages = Fastify({
+    loggerInstance: log,
+    logController: new LogController({ disableRequestLogging: true }),
+  })
   pages.setValidatorCompiler(() => () => true)
   pages.setSerializerCompiler(() => JSON.stringify)
   pages.addHook('onRequest', async (_, reply) => void reply.headers(headers))

@@ -111,4 +111,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   }
 }
 
-export default fp(trackBatch, { name: 'track-batch', dependencies: ['body', 'queue', 'requests'] })
+export default fp(trackBatch, {
+  name: 'track-batch',
+  dependencies: ['body', 'queue', 'requests', 'write-keys'],
+})

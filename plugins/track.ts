@@ -50,4 +50,4 @@ function validateEvent(value: unknown): { value: EventFields } | { error: Error 
   }
 }
 
-export default fp(track, { name: 'track', dependencies: ['body', 'queue'] })
+export default fp(track, { name: 'track', dependencies: ['body', 'queue', 'write-keys'] })

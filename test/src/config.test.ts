@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { parseEnv } from 'node:util'
 import * as zlib from 'node:zlib'
 import { type Test, test } from 'tap'
+import { parseOrigins, parseProxies } from '../../src/client-settings.ts'
 import { readConfig, type Setting, settings } from '../../src/config.ts'
 import { ConfigInvalid } from '../../src/errors.ts'
 import { configOf } from '../helper.ts'
@@ -239,6 +240,63 @@ test('ARCHIVE_URL is a bucket or a directory', async t => {
 test('without ARCHIVE_URL the archive is in DATA_DIR', async t => {
   const { archive } = configOf({ DATA_DIR: '/srv/frequency' })
   t.same(archive, { kind: 'directory', path: join('/srv/frequency', 'archive'), prefix: 'frequency' })
+})
+
+test('CORS_ORIGINS are origins as browsers say them', async t => {
+  const origins = [
+    '*',
+    'https://a.example',
+    'http://a:8080,https://*.a.example',
+    'HTTPS://A.example',
+    'capacitor://localhost',
+  ]
+  for (const text of origins) t.equal(configOf({ CORS_ORIGINS: text }).corsOrigins, text)
+  t.same(parseOrigins('HTTPS://A.Example:443, http://a:8080,https://bücher.example'), [
+    'https://a.example',
+    'http://a:8080',
+    'https://xn--bcher-kva.example',
+  ])
+  for (const text of [
+    'a.example',
+    'https://a.example/',
+    'https://a.example/path',
+    'https://*',
+    'https://a.*',
+    'https://u@a.example',
+    '*,https://a.example',
+    ',',
+    'null',
+    'https://a.example?x',
+    'https://a b',
+  ])
+    refuses(t, { CORS_ORIGINS: text }, 'CORS_ORIGINS', /https:\/\/example.com/)
+})
+
+test('TRUST_PROXY says who the proxies are', async t => {
+  t.same(parseProxies('loopback, 10.0.0.0/8,2001:db8::/32 ,192.0.2.7'), [
+    'loopback',
+    '10.0.0.0/8',
+    '2001:db8::/32',
+    '192.0.2.7',
+  ])
+  for (const text of [
+    'true',
+    '1',
+    '*',
+    '10.0.0.0/33',
+    '10.0.0.0/0',
+    '10.0.0/8',
+    'proxy.internal',
+    '10.0.0.1/8/8',
+    ',',
+    '::1/129',
+  ])
+    refuses(t, { TRUST_PROXY: text }, 'TRUST_PROXY', /addresses or networks/)
+})
+
+test('a limit for keys needs keys', async t => {
+  refuses(t, { RATE_KEY_MAX: '5' }, 'RATE_KEY_MAX', /WRITE_KEYS/)
+  t.equal(configOf({ RATE_KEY_MAX: '5', WRITE_KEYS: 'a=b' }).rateKeyMax, 5)
 })
 
 test('the prefetch is twice the batch, as far as AMQP allows', async t => {
