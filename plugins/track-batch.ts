@@ -83,7 +83,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
         const { body, source } = request
         const receivedAt = new Date()
         const { events, refused } = checkBatch(body, bodyBytesMax, (json, fields) =>
-          stampEvent(withClientIp(json, fields, { policy, source }), fields, receivedAt, source),
+          stampEvent(withClientIp(json, fields, policy, source), fields, receivedAt, source),
         )
         for (const { code, message } of refused) app.requests.refuse(code, message)
         if (events.length === 0 && refused.length > 0) {

@@ -31,7 +31,7 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
     },
     async (request, reply) => {
       const { bodyJson, body, source } = request
-      const json = withClientIp(bodyJson as Buffer, body, { policy: ipPolicy, source })
+      const json = withClientIp(bodyJson as Buffer, body, ipPolicy, source)
       const event = stampEvent(json, body, new Date(), source)
       const trace = startTrace(request.headers)
       const published = app.queue.publish(event, trace?.context)

@@ -21,7 +21,9 @@ const HIDDEN: ReadonlySet<unknown> = new Set(['0.0.0.0', '::', null])
 export function withClientIp(
   json: Buffer,
   fields: { context?: unknown },
-  { policy, source, address }: { policy: IpPolicy; source: Source | undefined; address?: string | undefined },
+  policy: IpPolicy,
+  source: Source | undefined,
+  address?: string,
 ): Buffer {
   const isFromBrowser = source?.kind === 'browser'
   if (policy === 'keep' && address === undefined && !isFromBrowser) return json
