@@ -146,7 +146,7 @@ function replacedIn(
 ): ReadonlySet<string> {
   const isForged = 'receivedAt' in fields
   const isIdReplaced = isIdOurs && 'messageId' in fields
-  if (!isForged && !isIdReplaced) return hasAny(fields, without) ? without : NONE
+  if (!isForged && !isIdReplaced) return without.size > 0 && hasAny(fields, without) ? without : NONE
   const replaced = new Set(without)
   if (isForged) replaced.add('receivedAt')
   if (isIdReplaced) replaced.add('messageId')
