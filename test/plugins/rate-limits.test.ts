@@ -99,3 +99,9 @@ t.test('of two limits the one that is nearer is said, and guessing keys has one 
   }
   t.equal((await send(served, { 'x-write-key': 'key-of-api' })).status, 429)
 })
+
+t.test('also where it is the limit of the address', async t => {
+  const env = { WRITE_KEYS, RATE_KEY_MAX: '5', RATE_ADDRESS_MAX: '2', RATE_WINDOW_MS: '600000' }
+  const served = await serveApp(t, env)
+  t.strictSame(said(await send(served, { 'x-write-key': 'key-of-web' })), ['2', '1'])
+})
