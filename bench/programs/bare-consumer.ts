@@ -1,4 +1,9 @@
-/** Peer: a consumer that acknowledges each message and drops it. It writes a line for every thousand. */
+/**
+ * Peer: a consumer that acknowledges each message and drops it. It writes a line for every thousand.
+ *
+ * On the channel itself, which takes a little less time than the client library's Consumer; a prefetch
+ * above 1,000 gains nothing.
+ */
 import { Connection } from 'rabbitmq-client'
 
 const { AMQP_URL = 'amqp://127.0.0.1', AMQP_QUEUE = 'bare', PREFETCH = '1000' } = process.env
@@ -8,11 +13,10 @@ const connection = new Connection({ url: AMQP_URL, noDelay: true })
 connection.on('error', error => process.stderr.write(`${error}\n`))
 
 let count = 0
-const consumer = connection.createConsumer(
-  { queue: AMQP_QUEUE, queueOptions: { passive: true }, qos: { prefetchCount: Number(PREFETCH) } },
-  () => {
-    if (++count % LINE_EVERY === 0)
-      process.stdout.write(`{"time":${Date.now()},"events":${LINE_EVERY},"reason":"events"}\n`)
-  },
-)
-consumer.on('error', error => process.stderr.write(`${error}\n`))
+const channel = await connection.acquire()
+await channel.basicQos({ prefetchCount: Number(PREFETCH) })
+await channel.basicConsume({ queue: AMQP_QUEUE }, ({ deliveryTag }) => {
+  channel.basicAck({ deliveryTag })
+  if (++count % LINE_EVERY === 0)
+    process.stdout.write(`{"time":${Date.now()},"events":${LINE_EVERY},"reason":"events"}\n`)
+})
