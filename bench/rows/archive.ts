@@ -22,6 +22,10 @@ interface Entrant {
   stop(): Promise<void>
 }
 
+interface Drained extends DrainFigures {
+  readonly filled: number
+}
+
 interface Started {
   readonly server: ServerProcess
   /** What is wrong with the archive, in words. */
@@ -37,14 +41,14 @@ export async function archive(site: Site): Promise<RowResult> {
     await archiver(site, 'frequency, one event a message', { env: { PUBLISH_EVENTS_MAX: '1' } }),
     await bareConsumer(site),
   ]
-  const results = entrants.map(entrant => ({ entrant, drains: [] as DrainFigures[], flaws: [] as string[] }))
+  const results = entrants.map(entrant => ({ entrant, drains: [] as Drained[], flaws: [] as string[] }))
   for (let n = 1; n <= rounds; n++) {
     for (const { entrant, drains, flaws } of results) {
       const filling = await entrant.fill()
       await site.settle()
       const { server, verify } = entrant.start()
       const figures = await drain(site, server, filling.least)
-      drains.push(figures)
+      drains.push({ ...figures, filled: filling.least })
       flaws.push(...((await verify?.(filling)) ?? []).map(flaw => `round ${n}: ${flaw}`))
       progress(
         `  ${entrant.name}: round ${n} of ${rounds}, ${Math.round(figures.eventsPerSecond)} events a second`,
@@ -63,7 +67,7 @@ export async function archive(site: Site): Promise<RowResult> {
   }
 }
 
-function lineOf(name: string, drains: readonly DrainFigures[], flaws: readonly string[]): Line {
+function lineOf(name: string, drains: readonly Drained[], flaws: readonly string[]): Line {
   const peaks = drains.map(({ memory }) => memory)
   return {
     name,
@@ -74,9 +78,13 @@ function lineOf(name: string, drains: readonly DrainFigures[], flaws: readonly s
       peakMib: Math.max(...peaks.map(({ peakMib }) => peakMib)),
       anonMib: Math.max(...peaks.map(({ anonMib }) => anonMib)),
     },
-    counted: `${drains.reduce((sum, { events }) => sum + events, 0)} taken`,
+    counted: `${total(drains, 'filled')} filled, ${total(drains, 'events')} taken`,
     flaws,
   }
+}
+
+function total(drains: readonly Drained[], of: 'filled' | 'events'): number {
+  return drains.reduce((sum, drained) => sum + drained[of], 0)
 }
 
 async function archiver(
