@@ -11,16 +11,15 @@
  * there too, and is not read any more.
  */
 
-import { readdirSync, rmSync, statSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { GROUP_EVENTS_MAX } from '../event-group.ts'
 import { assertIntact } from '../lmdb-file.ts'
+import { LogSegment } from './log-segment.ts'
 
-/** What a segment maps before it grows: address space, which takes no memory by itself. */
-const MAP_BYTES = 64 * 1024 * 1024
 const PAGE_BYTES = 4096
 /** LMDB gives pages of their own to values larger than about half of one. */
 const INLINE_BYTES_MAX = 2000
@@ -43,57 +42,6 @@ export interface DiskLogOptions {
   readonly segmentBytes: number
 }
 
-class Segment {
-  readonly firstKey: number
-  readonly path: string
-  /** Resolves when the directory's entry for it is on disk. */
-  named: Promise<void> = Promise.resolve()
-  /** On disk; an estimate while it is written. */
-  bytes: number
-  /** Appends that are not on disk yet. */
-  pending = 0
-  /** Set while its file is being closed. */
-  closing: Promise<void> | undefined
-  #env: RootDatabase<Buffer, number> | undefined
-
-  constructor(path: string, firstKey: number, bytes: number) {
-    this.path = path
-    this.firstKey = firstKey
-    this.bytes = bytes
-  }
-
-  get isOpen(): boolean {
-    return this.#env !== undefined
-  }
-
-  /** The open file. */
-  get env(): RootDatabase<Buffer, number> {
-    return this.open()
-  }
-
-  /** Creates the file if need be. @throws what LMDB says where it cannot */
-  open(): RootDatabase<Buffer, number> {
-    this.#env ??= open({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
-    return this.#env
-  }
-
-  close(): Promise<void> {
-    const env = this.#env
-    if (env === undefined) return this.closing ?? Promise.resolve()
-    this.#env = undefined
-    this.closing = env.close().finally(() => {
-      this.closing = undefined
-    })
-    return this.closing
-  }
-
-  async delete(): Promise<void> {
-    await this.close()
-    rmSync(this.path, { force: true })
-    rmSync(`${this.path}-lock`, { force: true })
-  }
-}
-
 export class DiskLog {
   /** Called when there may be something to read that was not there before. */
   readable: () => void = ignore
@@ -104,10 +52,10 @@ export class DiskLog {
   /** Keys that were set aside, and that are not dropped yet. */
   readonly #skipped: Set<number>
   /** In the order of their keys. */
-  readonly #segments: Segment[] = []
+  readonly #segments: LogSegment[] = []
   /** The last segment, while it is written. */
-  #tail: Segment | undefined
-  #read: Segment | undefined
+  #tail: LogSegment | undefined
+  #read: LogSegment | undefined
   #dropped: number
   #lastKey: number
   #events = 0
@@ -273,7 +221,7 @@ export class DiskLog {
     for (const name of names.sort()) {
       const path = join(this.#options.path, name)
       await assertIntact(path)
-      const segment = new Segment(path, Number(NAME.exec(name)?.[1]), statSync(path).size)
+      const segment = new LogSegment(path, Number(NAME.exec(name)?.[1]), statSync(path).size)
       const events = this.#eventsIn(segment)
       this.#lastKey = Math.max(this.#lastKey, lastKey(segment.env))
       if (events === 0) {
@@ -288,7 +236,7 @@ export class DiskLog {
     for (const key of this.#skipped) this.#events -= eventsIn(key)
   }
 
-  #eventsIn({ env }: Segment): number {
+  #eventsIn({ env }: LogSegment): number {
     let events = 0
     for (const key of env.getKeys({ start: this.#dropped + 1 })) events += eventsIn(key)
     return events
@@ -306,11 +254,11 @@ export class DiskLog {
   }
 
   /** @param key that is going to be written */
-  #segmentToWrite(key: number): Segment {
+  #segmentToWrite(key: number): LogSegment {
     const isFull = this.#tail !== undefined && this.#tail.bytes >= this.#options.segmentBytes
     if (this.#tail !== undefined && !isFull) return this.#tail
     const path = join(this.#options.path, `${String(key).padStart(16, '0')}.mdb`)
-    const segment = new Segment(path, key, 0)
+    const segment = new LogSegment(path, key, 0)
     segment.open()
     segment.named = syncDirectory(this.#options.path)
     segment.named.catch(ignore)
@@ -320,7 +268,7 @@ export class DiskLog {
     return segment
   }
 
-  #account(segment: Segment, bytes: number, pending: number): void {
+  #account(segment: LogSegment, bytes: number, pending: number): void {
     segment.bytes += bytes
     this.#bytes += bytes
     segment.pending += pending
@@ -328,7 +276,7 @@ export class DiskLog {
     if (this.#pending === 0) this.#drained()
   }
 
-  #segmentOf(key: number): Segment | undefined {
+  #segmentOf(key: number): LogSegment | undefined {
     return this.#segments.findLast(({ firstKey }) => firstKey <= key) ?? this.#segments[0]
   }
 
@@ -356,7 +304,7 @@ export class DiskLog {
     }
   }
 
-  #delete(segment: Segment): void {
+  #delete(segment: LogSegment): void {
     this.#segments.splice(this.#segments.indexOf(segment), 1)
     this.#bytes -= segment.bytes
     if (segment === this.#read) this.#read = undefined
