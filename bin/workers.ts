@@ -15,6 +15,7 @@ import cluster from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../src/config.ts'
 import type { Logger } from '../src/logger.ts'
+import { relayQuestions } from '../src/siblings.ts'
 
 /** What the primary says to a worker; said again, it means at once. */
 export const SHUT_DOWN = 'shut down'
@@ -52,6 +53,7 @@ class Supervisor {
       this.#hasStarted = true
       for (let n = 1; n < this.#config.workers && !this.#ending.signal.aborted; n++) this.#fork()
     })
+    relayQuestions()
     this.#fork()
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#end())
     return new Promise(resolve => {

@@ -13,6 +13,7 @@ import metrics from './metrics.ts'
 import queue from './queue.ts'
 import rateLimits from './rate-limits.ts'
 import requests from './requests.ts'
+import siblings from './siblings.ts'
 import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
@@ -61,6 +62,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(requests)
   await app.register(errors)
   await app.register(drain, config)
+  await app.register(siblings)
   await app.register(ledger, config)
   if (isIngesting) await app.register(documentation, config)
   if (isIngesting) await app.register(writeKeys, config)

@@ -10,15 +10,9 @@ import {
   processStatusOf,
   processStatusSchema,
   type StatusSources,
+  together,
 } from '../src/ledger/process-status.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
-
-declare module 'fastify' {
-  interface FastifyInstance {
-    /** What `GET /status` answers. To be called once the app is ready. */
-    processStatus(): Promise<ProcessStatus>
-  }
-}
 
 /**
  * Keeps the book of what this process counts, and answers `GET /status` with it: `frequency status` makes
@@ -45,11 +39,13 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
   })
   app.addHook('onClose', async () => opened?.book.close())
 
-  app.decorate('processStatus', async () => {
+  app.siblings.answer('status', async () => {
     assert(opened !== undefined, 'The app is not ready.')
     return processStatusOf(opened.sources)
   })
-  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, () => app.processStatus())
+  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, async () =>
+    together((await app.siblings.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
+  )
 }
 
-export default fp(ledger, { name: 'ledger' })
+export default fp(ledger, { name: 'ledger', dependencies: ['siblings'] })

@@ -1,15 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config.ts'
-import { CONTENT_TYPE, type Exposition } from '../src/metrics/exposition.ts'
+import { aggregate, CONTENT_TYPE } from '../src/metrics/exposition.ts'
 import { expositionOf } from '../src/metrics/metrics.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
-
-declare module 'fastify' {
-  interface FastifyInstance {
-    metrics: Exposition
-  }
-}
 
 /** `GET /metrics`, in the text format of Prometheus. What is counted is read when it is asked for. */
 async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
@@ -23,9 +17,12 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
     store: app.hasDecorator('store') ? app.store : undefined,
     waiting: brokerWatch(queue),
   })
-  app.decorate('metrics', exposition)
+  app.siblings.answer('metrics', () => exposition.json())
 
-  app.get('/metrics', async (_, reply) => reply.type(CONTENT_TYPE).send(await exposition.text()))
+  app.get('/metrics', async (_, reply) => {
+    const all = (await app.siblings.ask('metrics')) as object[][]
+    return reply.type(CONTENT_TYPE).send(all.length === 1 ? await exposition.text() : await aggregate(all))
+  })
 }
 
-export default fp(metrics, { name: 'metrics', dependencies: ['queue', 'requests', 'health'] })
+export default fp(metrics, { name: 'metrics', dependencies: ['queue', 'requests', 'health', 'siblings'] })

@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { configOf, temporaryDirectory } from '../helper.ts'
+import { configOf, range, temporaryDirectory } from '../helper.ts'
 import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
@@ -31,6 +31,13 @@ async function hasWorkers(program: Program, count: number): Promise<number[]> {
   return workersOf(program)
 }
 
+/** Events that the workers which run have taken, as whichever of them is asked says on `/metrics`. */
+async function takenByMetrics(url: string): Promise<number> {
+  const response = await fetch(`${url}/metrics`, { headers: { connection: 'close' } })
+  const lines = (await response.text()).split('\n').filter(line => line.startsWith('frequency_events_total'))
+  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+}
+
 t.test('workers share a port; one that is killed is replaced, and nothing that got 200 is lost', async t => {
   const archive = temporaryDirectory(t)
   const DATA_DIR = temporaryDirectory(t)
@@ -49,6 +56,12 @@ t.test('workers share a port; one that is killed is replaced, and nothing that g
   await hasWorkers(program, 3)
   t.match(program.stdout, /A worker has ended, and is replaced/)
   await posts.post(200)
+  // The one that was killed has taken its counts with it; all the others say the same, for all of them.
+  const taken = await Promise.all(range(6).map(() => takenByMetrics(url)))
+  t.equal(new Set(taken).size, 1, String(taken))
+  t.ok(taken.every(count => count >= 200 && count <= 400))
+  const status = (await (await fetch(`${url}/status`)).json()) as { role: string; books: unknown[] }
+  t.equal(new Set(status.books.map(book => JSON.stringify(book))).size >= 2, true, 'a book of each')
   t.match(await program.stop(), { code: 0, signal: null })
 
   const numbers = numbersIn(await archivedObjects(configOf({ ARCHIVE_URL: archive }))).map(Number)

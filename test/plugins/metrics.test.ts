@@ -175,9 +175,9 @@ test('several processes behind one port can be shown as one', async t => {
   for (const { url } of apps) t.equal(await post(url, { event: 'a' }), 200)
   // As it would come from another process.
   const all = await Promise.all(
-    apps.map(async ({ app }) => JSON.parse(JSON.stringify(await app.metrics.json()))),
+    apps.map(async ({ app }) => JSON.parse(JSON.stringify(await app.siblings.ask('metrics')))),
   )
-  const series = seriesIn(await aggregate(all))
+  const series = seriesIn(await aggregate(all.flat()))
   t.equal(series.get('frequency_events_total{outcome="disk"}'), 2)
   t.equal(series.get('frequency_request_duration_seconds_count{route="/api/t"}'), 2)
   t.equal(series.get('frequency_request_duration_seconds_bucket{le="+Inf",route="/api/t"}'), 2)
