@@ -10,9 +10,12 @@ import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import ledger from './ledger.ts'
 import metrics from './metrics.ts'
+import pixel from './pixel.ts'
 import queue from './queue.ts'
 import rateLimits from './rate-limits.ts'
 import requests from './requests.ts'
+import segment from './segment.ts'
+import segmentSettings from './segment-settings.ts'
 import siblings from './siblings.ts'
 import store from './store.ts'
 import track from './track.ts'
@@ -74,6 +77,9 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(body)
   if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)
+  if (isIngesting) await app.register(segment, config)
+  if (isIngesting) await app.register(segmentSettings)
+  if (isIngesting) await app.register(pixel, config)
   await app.register(health, config)
   await app.register(metrics, config)
 }

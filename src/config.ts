@@ -159,6 +159,18 @@ export const settingsSchema = Type.Object({
     maximum: 64 * MIB,
     description: 'Largest request body with a batch of events.',
   }),
+  segmentEventBytesMax: bytes({
+    default: 32 * KIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest call of the Segment API, alone or in a batch.',
+  }),
+  segmentBatchBytesMax: bytes({
+    default: 500 * KIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest request body with a batch of the Segment API.',
+  }),
   requestMsMax: milliseconds({
     default: 15_000,
     minimum: 1000,

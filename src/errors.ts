@@ -30,6 +30,13 @@ export const EncodingUnsupported = createError(
   415,
 )
 
+/** An event of a batch is larger than an event may be. */
+export const EventTooLarge = createError(
+  'FRQ_EVENT_TOO_LARGE',
+  'The event is larger than %d bytes (%s): send less in it.',
+  413,
+)
+
 /** More events than one request may carry. */
 export const BatchTooLong = createError(
   'FRQ_BATCH_TOO_LONG',

@@ -53,8 +53,12 @@ export function readBatch(text: Buffer): UncheckedBatch {
   return { length: values.length, writeKey, elementAt }
 }
 
-/** A key that would poison a prototype spoils the event that it is in, and no other. */
-function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boolean } {
+/**
+ * A key that would poison a prototype spoils the event that it is in, and no other.
+ *
+ * @throws BodyInvalid where it is not JSON
+ */
+export function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boolean } {
   try {
     return { ...readJson(text), isPoisoned: false }
   } catch (error) {

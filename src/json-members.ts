@@ -17,6 +17,7 @@ const CLOSE_BRACKET = 0x5d
 const SPACE = 0x20
 const LINE_FEED = 0x0a
 const CARRIAGE_RETURN = 0x0d
+const LINE_BREAKS = /[\n\r]/g
 
 /** The index just after the string that opens at `start`. */
 function stringEnd(json: Buffer, start: number): number {
@@ -56,6 +57,28 @@ function memberValueStart(json: Buffer, memberStart: number): number {
   let at = json.indexOf(COLON, stringEnd(json, json.indexOf(QUOTE, memberStart))) + 1
   while (isSpace(json[at] as number)) at++
   return at
+}
+
+/** The bytes of the value of the top-level member of this name (the last one, as in JSON.parse). */
+export function memberValue(json: Buffer, name: string): Buffer | undefined {
+  const start = valueStart(json, name)
+  return start === -1 ? undefined : json.subarray(start, memberEnd(json, start))
+}
+
+/** The inside of an object with the members of `own`, and those of `base` whose names are not in `ownNames`. */
+export function joinedMembers(own: Buffer, ownNames: readonly string[], base: Buffer): string {
+  const lacking = ownNames.length === 0 ? base : withoutMembers(base, new Set(ownNames))
+  const parts = [insideOf(own), insideOf(lacking)].filter(part => part !== '')
+  return parts.join(',')
+}
+
+/** Line breaks in valid JSON stand only between tokens, so a space in their place changes no meaning. */
+export function onOneLine(json: string): string {
+  return json.replace(LINE_BREAKS, ' ')
+}
+
+function insideOf(json: Buffer): string {
+  return json.toString('utf8', json.indexOf(OPEN_BRACE) + 1, json.lastIndexOf(CLOSE_BRACE)).trim()
 }
 
 /** Where each element of the array that opens at `start` begins, and where it ends: two numbers each. Spaces around it may be in it. */
@@ -103,7 +126,7 @@ export function withoutMembers(json: Buffer, names: ReadonlySet<string>): Buffer
 }
 
 /**
- * With `members` (the inside of an object: `"a":1,"b":2`) after the object's own, on one line.
+ * With `members` (the inside of an object, on one line: `"a":1,"b":2`) after the object's own, on one line.
  * Line breaks in valid JSON stand only between tokens, so a space in their place changes no meaning.
  */
 export function withMembers(json: Buffer, members: string): Buffer {
@@ -116,14 +139,14 @@ export function withMembers(json: Buffer, members: string): Buffer {
   const stamped = Buffer.allocUnsafe(end - start + Buffer.byteLength(tail))
   json.copy(stamped, 0, start, end)
   stamped.write(tail, end - start)
-  return onOneLine(stamped, end - start)
+  return putOnOneLine(stamped, end - start)
 }
 
 function isSpace(byte: number): boolean {
   return byte === SPACE || byte === LINE_FEED || byte === CARRIAGE_RETURN || byte === 0x09
 }
 
-function onOneLine(json: Buffer, length: number): Buffer {
+function putOnOneLine(json: Buffer, length: number): Buffer {
   for (const lineBreak of [LINE_FEED, CARRIAGE_RETURN]) {
     for (let at = json.indexOf(lineBreak); at !== -1 && at < length; at = json.indexOf(lineBreak, at + 1)) {
       json[at] = SPACE

@@ -1,0 +1,121 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify'
+import fp from 'fastify-plugin'
+import type { JsonBody } from '../src/body.ts'
+import { withClientIp } from '../src/client-ip.ts'
+import type { Config } from '../src/config.ts'
+import { assertEventFields, type Event, type EventChanges, stampEvent } from '../src/event.ts'
+import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
+import { CallStamper, type Sender } from '../src/segment/call-event.ts'
+import { readPixelQuery, readQuery } from '../src/segment/pixel.ts'
+import { startTrace } from '../src/tracing.ts'
+
+/** One transparent pixel. */
+const GIF = Buffer.from('R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7', 'base64')
+
+const GIF_HEADERS = {
+  'content-type': 'image/gif',
+  'cache-control': 'no-store, no-cache, max-age=0, private',
+  expires: '0',
+  pragma: 'no-cache',
+  // Pages that isolate themselves load images of other origins only with this.
+  'cross-origin-resource-policy': 'cross-origin',
+}
+
+const WITHOUT_KEY: EventChanges = { without: new Set(['writeKey']) }
+
+const querySchema = Type.Object(
+  {
+    data: Type.Optional(
+      Type.String({ description: 'The call as JSON, in base64 (also URL-safe) or as it is.' }),
+    ),
+    writeKey: Type.Optional(Type.String()),
+  },
+  { additionalProperties: true },
+)
+const eventQuerySchema = Type.Object(
+  { event: Type.String({ description: 'What happened.' }), writeKey: Type.Optional(Type.String()) },
+  { additionalProperties: true },
+)
+
+const TAG = { tags: ['images'] }
+const response = {
+  200: { description: 'A GIF of one pixel.', content: { 'image/gif': { schema: Type.String() } } },
+}
+
+interface Pixel {
+  readonly url: string
+  readonly schema: FastifySchema
+  read(query: string): JsonBody
+  eventOf(json: Buffer, value: unknown, sender: Sender): Event
+}
+
+/**
+ * Events by image, from where nothing else can be sent: `GET /pixel/v1/track?data=…` (and, as in the
+ * Segment specification, `/v1/pixel/track`), with a call in base64 or in the query; and
+ * `GET /api/t.gif?event=…`, with an event as a form has it. Answered with a GIF once the event is durable,
+ * and else not with 200: what shows nothing must at least tell whether it worked.
+ */
+async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promise<void> {
+  for (const type of callTypes) {
+    addPixel(callPixel(type, `/pixel/v1/${type}`, false))
+    addPixel(callPixel(type, `/v1/pixel/${type}`, true))
+  }
+  addPixel(eventPixel)
+
+  function addPixel({ url, schema, read, eventOf }: Pixel): void {
+    app.get(
+      url,
+      {
+        exposeHeadRoute: false,
+        config: { takesEvents: true },
+        schema: { ...schema, response },
+        validatorCompiler: () => value => ({ value }),
+        // Before validation, so that what looks for a write key in a body finds it there.
+        preValidation: async (request: FastifyRequest) => {
+          const { json, value } = read(request.url.slice(request.url.indexOf('?') + 1 || request.url.length))
+          request.bodyJson = json
+          request.body = value
+        },
+      },
+      async ({ bodyJson, body, headers, source, ip: address }, reply) => {
+        const event = eventOf(bodyJson as Buffer, body, { policy, source, address })
+        const trace = startTrace(headers)
+        const published = app.queue.publish(event, trace?.context)
+        const durability = await (trace?.through(published) ?? published)
+        return reply.headers(GIF_HEADERS).header('frequency-ack', durability).send(GIF)
+      },
+    )
+  }
+}
+
+function callPixel(type: CallType, url: string, hide: boolean): Pixel {
+  const summary = `One ${type} call by an image`
+  return {
+    url,
+    schema: { ...TAG, hide, summary, operationId: `pixel-${type}`, querystring: querySchema },
+    read: readPixelQuery,
+    eventOf(json, value, sender) {
+      assertCall(type, value)
+      return new CallStamper({ receivedAt: new Date(), sender }).event(type, json, value)
+    },
+  }
+}
+
+const eventPixel: Pixel = {
+  url: '/api/t.gif',
+  schema: {
+    ...TAG,
+    summary: 'An event by an image',
+    operationId: 'track-pixel',
+    querystring: eventQuerySchema,
+  },
+  read: readQuery,
+  eventOf(json, value, { policy, source, address }) {
+    assertEventFields(value)
+    const whole = withClientIp(json, value, policy, source, address)
+    return stampEvent(whole, value, new Date(), source ?? WITHOUT_KEY)
+  },
+}
+
+export default fp(pixel, { name: 'pixel', dependencies: ['body', 'queue'] })

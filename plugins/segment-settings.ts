@@ -1,0 +1,73 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+
+const AGE_S_MAX = 300
+
+const paramsSchema = Type.Object({ writeKey: Type.String() })
+
+const settingsSchema = Type.Object({
+  integrations: Type.Object({
+    'Segment.io': Type.Object({
+      apiKey: Type.String({ description: 'The write key that was asked for.' }),
+      apiHost: Type.String({ description: 'Where events are to be sent: the host that was asked, and /v1.' }),
+      protocol: Type.String(),
+      retryQueue: Type.Boolean(),
+      addBundledMetadata: Type.Boolean(),
+      unbundledIntegrations: Type.Array(Type.String()),
+      maybeBundledConfigIds: Type.Object({}),
+    }),
+  }),
+  plan: Type.Object({}),
+  metrics: Type.Object({ sampleRate: Type.Number({ description: 'None of their own metrics.' }) }),
+  legacyVideoPluginsEnabled: Type.Boolean(),
+  remotePlugins: Type.Array(Type.Unknown()),
+})
+
+const description = {
+  summary: 'What browser and mobile libraries load before they send',
+  operationId: 'segment-settings',
+  tags: ['segment'],
+}
+
+/**
+ * `GET /v1/projects/:writeKey/settings`: what browser and mobile libraries load before they send. It
+ * names no integrations but this server, so that nothing is loaded from elsewhere.
+ */
+async function segmentSettings(app: FastifyInstance): Promise<void> {
+  app.get<{ Params: { writeKey: string } }>(
+    '/v1/projects/:writeKey/settings',
+    {
+      config: { forPages: true },
+      schema: { ...description, params: paramsSchema, response: { 200: settingsSchema } },
+    },
+    async (request, reply) => {
+      void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+      return {
+        integrations: {
+          'Segment.io': {
+            apiKey: request.params.writeKey,
+            apiHost: `${request.host}/v1`,
+            protocol: protocolOf(request),
+            retryQueue: true,
+            addBundledMetadata: true,
+            unbundledIntegrations: [],
+            maybeBundledConfigIds: {},
+          },
+        },
+        plan: {},
+        metrics: { sampleRate: 0 },
+        legacyVideoPluginsEnabled: false,
+        remotePlugins: [],
+      }
+    },
+  )
+}
+
+/** Only the client itself is told of it, so a proxy's word for it needs no trust. */
+function protocolOf({ protocol, headers }: FastifyRequest): string {
+  const forwarded = String(headers['x-forwarded-proto'] ?? '').split(',', 1)[0]
+  return forwarded === 'https' ? 'https' : protocol
+}
+
+export default fp(segmentSettings, { name: 'segment-settings' })

@@ -1,0 +1,205 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { readForm, readJson, textOf } from '../src/body.ts'
+import type { Config } from '../src/config.ts'
+import { BatchRefused } from '../src/errors.ts'
+import { readWhole } from '../src/event-batch.ts'
+import {
+  assertBatch,
+  assertCall,
+  type BatchFields,
+  batchSchema,
+  type CallFields,
+  type CallType,
+  callSchemas,
+  callTypes,
+} from '../src/segment/call.ts'
+import { stampCallBatch } from '../src/segment/call-batch.ts'
+import { CallStamper } from '../src/segment/call-event.ts'
+import { startTrace } from '../src/tracing.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** True where some key in a batch would poison a prototype: then each call is looked at by itself. */
+    isBodyPoisoned: boolean
+  }
+}
+
+/** The names of the specification, the short ones of browser libraries, and those of other vendors. */
+const BATCH_PATHS = ['/v1/batch', '/v1/import', '/v1/b', '/beacon/v1/batch']
+const callPaths = (type: CallType) => [
+  `/v1/${type}`,
+  `/v1/${type.charAt(0)}`,
+  `/api/s/${type}`,
+  `/api/s/s2s/${type}`,
+]
+
+const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/
+const FORM = 'application/x-www-form-urlencoded'
+
+const successSchema = Type.Object({ success: Type.Literal(true) })
+
+const refusedSchema = Type.Optional(
+  Type.Array(
+    Type.Object({
+      index: Type.Integer({ description: 'Counted from 0, as it stands in the batch.' }),
+      messageId: Type.Optional(Type.String()),
+      code: Type.String(),
+      message: Type.String({ description: 'What to mend.' }),
+    }),
+    { description: 'The calls that cannot be taken, of which nothing is kept; the first 1,000 of them.' },
+  ),
+)
+
+const batchSuccessSchema = Type.Object({ success: Type.Literal(true), refused: refusedSchema })
+
+const batchRefusalSchema = Type.Object({
+  statusCode: Type.Integer(),
+  code: Type.String(),
+  error: Type.String(),
+  message: Type.String(),
+  refused: refusedSchema,
+})
+
+/**
+ * The Segment HTTP Tracking API. Answers once all is durable. Its libraries send again what got 429 or
+ * 5xx, and nothing else: so a batch in which some calls cannot be taken gets 200, with their names, and
+ * one in which none can gets 400.
+ */
+async function segment(app: FastifyInstance, config: Config): Promise<void> {
+  app.decorateRequest('isBodyPoisoned', false)
+  await app.register(async scope => {
+    addParser(scope, parseCall)
+    for (const type of callTypes) addCall(scope, type, config)
+  })
+  await app.register(async scope => {
+    addParser(scope, parseBatch)
+    addBatch(scope, config)
+  })
+}
+
+/** Browsers send JSON as text/plain, to spare a preflight; curl as a form, and others as nothing at all. */
+function addParser(
+  scope: FastifyInstance,
+  parse: (request: FastifyRequest, bytes: Buffer) => { json: Buffer; value: unknown },
+): void {
+  scope.removeAllContentTypeParsers()
+  scope.addHook('onRequest', (request, _, done) => {
+    // Fastify refuses what is no media type before any parser sees it.
+    if (!MEDIA_TYPE.test(request.headers['content-type'] ?? '')) delete request.headers['content-type']
+    done()
+  })
+  scope.addContentTypeParser<Buffer>('*', { parseAs: 'buffer' }, (request, bytes, done) => {
+    try {
+      const { json, value } = parse(request, bytes)
+      request.bodyJson = json
+      done(null, value)
+    } catch (error) {
+      done(error as Error)
+    }
+  })
+}
+
+function parseCall({ headers }: FastifyRequest, bytes: Buffer) {
+  const isForm = headers['content-type']?.startsWith(FORM) && !/^\s*\{/.test(bytes.toString('latin1', 0, 64))
+  return isForm ? readForm(bytes) : readJson(bytes)
+}
+
+function parseBatch(request: FastifyRequest, bytes: Buffer) {
+  const whole = readWhole(textOf(bytes))
+  request.isBodyPoisoned = whole.isPoisoned
+  return whole
+}
+
+function addCall(scope: FastifyInstance, type: CallType, config: Config): void {
+  const { segmentEventBytesMax, ipPolicy: policy } = config
+  const validate = validator(value => assertCall(type, value))
+  for (const path of callPaths(type)) {
+    scope.post<{ Body: CallFields }>(
+      path,
+      {
+        bodyLimit: segmentEventBytesMax,
+        config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_EVENT_BYTES_MAX' },
+        schema: { ...describeCall(type, path), body: callSchemas[type], response: { 200: successSchema } },
+        validatorCompiler: () => validate,
+      },
+      async (request, reply) => {
+        const { bodyJson, body, source, ip: address } = request
+        const stamper = new CallStamper({ receivedAt: new Date(), sender: { policy, source, address } })
+        const event = stamper.event(type, bodyJson as Buffer, body)
+        const trace = startTrace(request.headers)
+        const published = scope.queue.publish(event, trace?.context)
+        void reply.header('frequency-ack', await (trace?.through(published) ?? published))
+        return { success: true as const }
+      },
+    )
+  }
+}
+
+function addBatch(scope: FastifyInstance, config: Config): void {
+  const { segmentEventBytesMax, segmentBatchBytesMax, ipPolicy: policy } = config
+  const validate = validator(assertBatch)
+  for (const path of BATCH_PATHS) {
+    scope.post<{ Body: BatchFields }>(
+      path,
+      {
+        bodyLimit: segmentBatchBytesMax,
+        config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_BATCH_BYTES_MAX' },
+        schema: {
+          ...describeBatch(path),
+          body: batchSchema,
+          response: { 200: batchSuccessSchema, 400: batchRefusalSchema },
+        },
+        validatorCompiler: () => validate,
+      },
+      async ({ bodyJson, body, isBodyPoisoned, headers, source, ip: address }, reply) => {
+        const batch = { json: bodyJson as Buffer, value: body, isPoisoned: isBodyPoisoned }
+        const sender = { policy, source, address }
+        const { events, refused } = stampCallBatch(batch, segmentEventBytesMax, {
+          receivedAt: new Date(),
+          sender,
+        })
+        for (const { code, message } of refused) scope.requests.refuse(code, message)
+        if (events.length === 0 && refused.length > 0) {
+          const { statusCode = 400, code, message } = new BatchRefused()
+          return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
+        }
+        if (events.length > 0) {
+          const trace = startTrace(headers)
+          const published = scope.queue.publishAll(events, trace?.context)
+          void reply.header('frequency-ack', await (trace?.through(published) ?? published))
+        }
+        return { success: true as const, ...(refused.length > 0 && { refused }) }
+      },
+    )
+  }
+}
+
+const TAG = { tags: ['segment'], consumes: ['application/json'] }
+
+/** The reference has the names of the specification. */
+function describeCall(type: CallType, path: string) {
+  if (path !== `/v1/${type}`) return { hide: true }
+  return { ...TAG, summary: `Take one ${type} call`, operationId: `segment-${type}` }
+}
+
+function describeBatch(path: string) {
+  if (path !== BATCH_PATHS[0]) return { hide: true }
+  const description =
+    'Answers once all calls that can be taken are durable; the others are named. It is 400 where that is all of them.'
+  return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }
+}
+
+function validator(assert: (value: unknown) => void) {
+  return (value: unknown): { value: unknown } | { error: Error } => {
+    try {
+      assert(value)
+      return { value }
+    } catch (error) {
+      return { error: error as Error }
+    }
+  }
+}
+
+export default fp(segment, { name: 'segment', dependencies: ['body', 'queue', 'requests'] })

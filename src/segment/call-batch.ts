@@ -1,0 +1,98 @@
+import { readJson } from '../body.ts'
+import { EventTooLarge } from '../errors.ts'
+import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
+import { elementBounds, memberValue, onOneLine, valueStart } from '../json-members.ts'
+import { assertCall, type BatchFields, typeOf } from './call.ts'
+import { type BatchCommon, type CallContext, CallStamper, type CommonObject } from './call-event.ts'
+
+/** How many calls an answer names that cannot be taken. */
+const REFUSED_CALLS_MAX = 1000
+
+/** A call of a batch that cannot be taken, and why. */
+export interface RefusedCall {
+  /** Counted from 0, as it stands in the batch. */
+  readonly index: number
+  readonly messageId?: string
+  readonly code: string
+  readonly message: string
+}
+
+export interface CallBatch {
+  readonly events: readonly Event[]
+  /** The first 1,000 of them. */
+  readonly refused: readonly RefusedCall[]
+}
+
+/** A body for `/v1/batch`. */
+export interface BatchBody {
+  /** UTF-8 bytes, of which `value` is the parsed form. */
+  readonly json: Buffer
+  readonly value: BatchFields
+  /** True where some key in it would poison a prototype: then each call is looked at by itself. */
+  readonly isPoisoned: boolean
+}
+
+/**
+ * The events that the calls of a batch become. Each is valid or refused by itself.
+ *
+ * @param eventBytesMax what a call may have; a larger one is refused
+ * @throws BodyInvalid where what holds for all calls would poison a prototype
+ */
+export function stampCallBatch(
+  body: BatchBody,
+  eventBytesMax: number,
+  context: Omit<CallContext, 'common'>,
+): CallBatch {
+  const { json, value, isPoisoned } = body
+  const stamper = new CallStamper({ ...context, common: commonOf(body) })
+  const bounds = elementBounds(json, valueStart(json, 'batch'))
+  const events: Event[] = []
+  const refused: RefusedCall[] = []
+  for (const [index, given] of value.batch.entries()) {
+    const element = json.subarray(bounds[2 * index], bounds[2 * index + 1])
+    try {
+      if (element.length > eventBytesMax) throw new EventTooLarge(eventBytesMax, 'SEGMENT_EVENT_BYTES_MAX')
+      const call = isPoisoned ? readJson(element).value : given
+      const type = typeOf(call)
+      assertCall(type, call)
+      events.push(stamper.event(type, element, call))
+    } catch (error) {
+      if (!isRefusal(error)) throw error
+      if (refused.length < REFUSED_CALLS_MAX) refused.push(refusal(index, given, error))
+    }
+  }
+  return { events, refused }
+}
+
+function commonOf({ json, value, isPoisoned }: BatchBody): BatchCommon {
+  const sentAt = value.sentAt === null ? undefined : memberValue(json, 'sentAt')
+  const context = membersOf('context')
+  const integrations = membersOf('integrations')
+  return {
+    ...(sentAt && { sentAt: { value: value.sentAt, json: onOneLine(sentAt.toString()) } }),
+    ...(context && { context }),
+    ...(integrations && { integrations }),
+  }
+
+  function membersOf(name: 'context' | 'integrations'): CommonObject | undefined {
+    const members = value[name] ?? {}
+    const bytes = Object.keys(members).length === 0 ? undefined : memberValue(json, name)
+    if (bytes === undefined) return undefined
+    if (isPoisoned) readJson(bytes)
+    return { json: bytes, value: members }
+  }
+}
+
+function isRefusal(error: unknown): error is Error & { code: string } {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('FRQ_')
+}
+
+function refusal(
+  index: number,
+  given: unknown,
+  { code, message }: { code: string; message: string },
+): RefusedCall {
+  const messageId = (given as { messageId?: unknown } | null)?.messageId
+  const isShort = typeof messageId === 'string' && messageId.length <= MESSAGE_ID_BYTES_MAX
+  return { index, ...(isShort && { messageId }), code, message }
+}

@@ -1,0 +1,155 @@
+import { FormatRegistry, type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type TypeCheck, TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
+import { EventInvalid } from '../errors.ts'
+import { MESSAGE_ID_BYTES_MAX } from '../event.ts'
+import { timeOf } from './time.ts'
+
+/**
+ * The calls of the Segment HTTP Tracking API, by its public specification
+ * (https://segment.com/docs/connections/spec/common/). Members that are not named here are kept as they
+ * came. Libraries of other vendors send ids as numbers, and null for what they do not know.
+ */
+
+FormatRegistry.Set('call-time', value => timeOf(value) !== undefined)
+
+const objectOf = (description: string) =>
+  Type.Optional(
+    Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], { mend: 'an object', description }),
+  )
+const textOf = (description: string) =>
+  Type.Optional(Type.Union([Type.String(), Type.Null()], { mend: 'a string', description }))
+const timeText = (description: string) =>
+  Type.Optional(
+    Type.Union([Type.String({ format: 'call-time' }), Type.Null()], {
+      mend: 'a date and time in ISO 8601',
+      description,
+    }),
+  )
+const idOf = (description: string) =>
+  Type.Optional(
+    Type.Union([Type.String(), Type.Number(), Type.Null()], { mend: 'a string or a number', description }),
+  )
+const neededText = (description: string) =>
+  Type.String({ minLength: 1, mend: 'a string of at least one character', description })
+const neededId = (description: string) =>
+  Type.Union([Type.String({ minLength: 1 }), Type.Number()], {
+    mend: 'a string of at least one character, or a number',
+    description,
+  })
+
+const common = {
+  userId: idOf('Who did it, in your database. A call has this, or anonymousId, or both.'),
+  anonymousId: idOf('Who did it, while you do not know them.'),
+  messageId: Type.Optional(
+    Type.Union([Type.String({ format: 'message-id' }), Type.Null()], {
+      mend: `a string of at most ${MESSAGE_ID_BYTES_MAX} bytes`,
+      description: 'The identity of the call: a retry sends the same. Ours is a UUIDv7 where there is none.',
+    }),
+  ),
+  timestamp: timeText("When it happened, by the client's clock."),
+  originalTimestamp: timeText('The same, from libraries that call it so.'),
+  context: objectOf('Where and with what it happened.'),
+  integrations: objectOf('Where the call is to be forwarded to; archived, and otherwise ignored.'),
+}
+const sentAt = Type.Optional(
+  Type.Unknown({
+    description: "When the client sent it, by its clock: what its clock's error is told from.",
+  }),
+)
+const writeKey = Type.Optional(Type.Unknown({ description: 'The key of the source. It is never archived.' }))
+
+const callOf = <const T extends Record<string, TSchema>>(own: T) =>
+  Type.Object({ ...own, ...common, sentAt, writeKey }, { additionalProperties: true, mend: 'a JSON object' })
+
+/** What a call of each type holds. */
+export const callSchemas = {
+  track: callOf({
+    event: neededText('What happened.'),
+    properties: objectOf('What is known of the event.'),
+  }),
+  identify: callOf({ traits: objectOf('What is known of the user.') }),
+  page: callOf({
+    name: textOf('The name of the page.'),
+    category: textOf('The category of the page.'),
+    properties: objectOf('What is known of the page.'),
+  }),
+  screen: callOf({
+    name: textOf('The name of the screen.'),
+    category: textOf('The category of the screen.'),
+    properties: objectOf('What is known of the screen.'),
+  }),
+  group: callOf({
+    groupId: neededId('The group that the user is in.'),
+    traits: objectOf('What is known of the group.'),
+  }),
+  alias: callOf({ previousId: neededId('The id that the user had before.') }),
+}
+
+export type CallType = keyof typeof callSchemas
+export type CallFields = Static<ReturnType<typeof callOf<Record<never, TSchema>>>>
+
+export const callTypes = Object.keys(callSchemas) as CallType[]
+
+/** Several calls, of which each says its type itself. */
+export const batchSchema = Type.Object(
+  {
+    batch: Type.Array(Type.Unknown(), {
+      mend: 'an array of calls, each with its type',
+      description: 'The calls, each with its type: track, identify, page, screen, group or alias.',
+    }),
+    context: objectOf('Joined with the context of each call; where both name a thing, the call is right.'),
+    integrations: objectOf('Joined in the same way.'),
+    sentAt,
+    writeKey,
+  },
+  { additionalProperties: true, mend: 'a JSON object' },
+)
+
+export type BatchFields = Static<typeof batchSchema>
+
+const checks = new Map<CallType, TypeCheck<TSchema>>(
+  callTypes.map(type => [type, TypeCompiler.Compile<TSchema>(callSchemas[type])]),
+)
+const batchCheck = TypeCompiler.Compile(batchSchema)
+
+/** @throws EventInvalid which names the member, and says what it must be. */
+export function assertCall(type: CallType, value: unknown): asserts value is CallFields {
+  const check = checks.get(type) as TypeCheck<TSchema>
+  if (!check.Check(value)) throw invalid(check.Errors(value).First(), callSchemas[type].properties)
+  const { userId, anonymousId } = value as CallFields
+  if (!isId(userId) && !isId(anonymousId)) {
+    throw new EventInvalid('userId or anonymousId is required: a string or a number that says who it was.')
+  }
+}
+
+/** @throws EventInvalid which names the member, and says what it must be. */
+export function assertBatch(value: unknown): asserts value is BatchFields {
+  if (!batchCheck.Check(value)) throw invalid(batchCheck.Errors(value).First(), batchSchema.properties)
+}
+
+/** The type that a call in a batch gives itself. @throws EventInvalid where it is none of the six. */
+export function typeOf(value: unknown): CallType {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new EventInvalid('The call must be a JSON object.')
+  }
+  const type = (value as { type?: unknown }).type
+  const known = callTypes.find(each => each === type)
+  if (known === undefined) throw new EventInvalid(`type must be one of ${callTypes.join(', ')}.`)
+  return known
+}
+
+function isId(id: unknown): boolean {
+  return typeof id === 'number' || (typeof id === 'string' && id !== '')
+}
+
+function invalid(
+  error: ValueError | undefined,
+  properties: Record<string, TSchema>,
+): InstanceType<typeof EventInvalid> {
+  const member = error?.path.split('/')[1]
+  if (member === undefined) return new EventInvalid('The body must be a JSON object, like {"userId":"42"}.')
+  const wanted = properties[member]?.mend ?? 'of another type'
+  return new EventInvalid(
+    error?.value === undefined ? `${member} is required: ${wanted}.` : `${member} must be ${wanted}.`,
+  )
+}
