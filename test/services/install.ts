@@ -22,9 +22,10 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
   { name: 'ceph-base', binaries: ['monmaptool'] },
   { name: 'ceph-common', binaries: ['ceph', 'radosgw-admin'] },
   { name: 'radosgw', binaries: ['radosgw'] },
-  // No servers, but for what the tests do to the program.
+  // No servers: what the tests do to the program, and call it with.
   { name: 'faketime', binaries: ['faketime'] },
   { name: 'strace', binaries: ['strace'] },
+  { name: 'curl', binaries: ['curl'] },
 ]
 
 /** What tests of pages need besides. */
