@@ -85,12 +85,13 @@ function leaveCluster(): void {
   if (cluster.worker?.isConnected()) cluster.worker.disconnect()
 }
 
-function greeting(app: FastifyInstance, { role, workers }: Config): string {
+function greeting(app: FastifyInstance, { role, workers, ui }: Config): string {
   const url = urlOf(app)
   const many = workers > 1 ? `, ${workers} workers` : ''
   const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
+    if (ui === 'on') lines.push(`  live     ${watchUrlOf(app)}`)
     lines.push(
       'Try it:',
       `  curl -i ${url}/api/t -H 'content-type: application/json' -d '{"event":"signed_up","user_id":"42"}'`,
@@ -102,6 +103,11 @@ function greeting(app: FastifyInstance, { role, workers }: Config): string {
 function urlOf(app: FastifyInstance): string {
   const { address, family, port } = app.server.address() as AddressInfo
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+/** As a browser on this machine can ask for it. */
+function watchUrlOf(app: FastifyInstance): string {
+  return `${urlOf(app).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')}/`
 }
 
 function asConfigInvalid(error: unknown, { host, port }: Config): unknown {

@@ -20,6 +20,7 @@ import siblings from './siblings.ts'
 import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
+import ui from './ui.ts'
 import writeKeys from './write-keys.ts'
 
 const HEADERS_MS_MAX = 10_000
@@ -82,4 +83,5 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(pixel, config)
   await app.register(health, config)
   await app.register(metrics, config)
+  if (isIngesting) await app.register(ui, config)
 }

@@ -59,6 +59,21 @@ export const settingsSchema = Type.Object({
     default: 'info',
     description: 'How much is logged: fatal, error, warn, info, debug, trace or silent.',
   }),
+  ui: oneOf(['on', 'off'], {
+    default: 'on',
+    description: 'Whether / shows a live page, on roles that take events (on), or nothing (off).',
+  }),
+  uiToken: Type.Optional(
+    Type.String({
+      minLength: 16,
+      maxLength: 200,
+      pattern: '^[!-~]+$',
+      secret: true,
+      fallback: 'none: the page is for this machine only',
+      description: 'Opens the live page to whoever has this token, from any machine.',
+      wanted: '16 to 200 characters, letters and digits and signs without spaces',
+    }),
+  ),
   dataDir: Type.String({
     minLength: 1,
     default: './data',
@@ -278,6 +293,7 @@ function wanted({ schema }: Setting): string {
   if (schema.anyOf !== undefined)
     return `one of ${schema.anyOf.map((each: { const: string }) => each.const).join(', ')}`
   if (schema.type === 'boolean') return 'true or false'
+  if (schema.wanted !== undefined) return schema.wanted
   if (schema.type !== 'integer') return `a text of at most ${schema.maxLength} characters`
   const range =
     schema.maximum === undefined

@@ -72,6 +72,37 @@ export const RouteNotFound = createError('FRQ_NOT_FOUND', 'There is nothing at %
 
 export const MethodNotAllowed = createError('FRQ_METHOD_NOT_ALLOWED', '%s answers %s only.', 405)
 
+/** Whoever asks for the live page may not see it. */
+export const UiForbidden = createError('FRQ_UI_FORBIDDEN', '%s', 403)
+
+export const UiTokenWrong = createError(
+  'FRQ_UI_TOKEN_WRONG',
+  'The live page wants the token of UI_TOKEN, as "authorization: Bearer …".',
+  401,
+)
+
+export const FilterInvalid = createError(
+  'FRQ_FILTER_INVALID',
+  'A filter is a part of a name (signed_up), or a field and its value (user_id=42, properties.plan=pro).',
+  400,
+)
+
+export const ViewersTooMany = createError(
+  'FRQ_VIEWERS_TOO_MANY',
+  'There are %d viewers already, or the server is shutting down: try again later.',
+  503,
+)
+
+/** A server that a command asks does not answer, or does not want to. */
+export const ServerUnreachable = createError('FRQ_SERVER_UNREACHABLE', '%s')
+
+/** It may be in the archive all the same. */
+export const ObjectNotListed = createError(
+  'FRQ_OBJECT_NOT_LISTED',
+  '%s is not among the last objects that this process has archived.',
+  404,
+)
+
 /** Nothing took the event durably. It was not accepted, and the client should send it again. */
 export const QueueUnavailable = createError('FRQ_QUEUE_UNAVAILABLE', '%s', 503)
 

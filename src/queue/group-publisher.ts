@@ -24,6 +24,8 @@ export interface GroupPublisherOptions {
   send(group: EventGroup): Promise<Durability>
 }
 
+export type GroupWatcher = (group: EventGroup, durability: Durability) => void
+
 class OpenGroup {
   readonly events = new GroupBuilder()
   readonly durable: Deferred<Durability> = createDeferred()
@@ -31,6 +33,8 @@ class OpenGroup {
 
 export class GroupPublisher {
   readonly stats = new PublishStats()
+  /** Called with each group once it is durable. They must not throw. */
+  readonly watchers = new Set<GroupWatcher>()
   readonly #options: GroupPublisherOptions
   #open: OpenGroup | undefined
   #underway = 0
@@ -74,16 +78,17 @@ export class GroupPublisher {
   }
 
   #send(): void {
-    const group = this.#open
-    if (group === undefined) return
+    const open = this.#open
+    if (open === undefined) return
     this.#open = undefined
     this.#underway++
-    const { resolve, reject } = group.durable
+    const { resolve, reject } = open.durable
     const { events: counts } = this.stats
-    const { count } = group.events
+    const group = open.events.build()
+    const { count } = group
     this.stats.groups++
     this.#options
-      .send(group.events.build())
+      .send(group)
       .finally(() => {
         this.#underway--
         if (this.#open !== undefined) this.#sendAtTurnEnd()
@@ -92,6 +97,7 @@ export class GroupPublisher {
         durability => {
           counts[durability] += count
           resolve(durability)
+          for (const watch of this.watchers) watch(group, durability)
         },
         error => {
           counts.unavailable += count

@@ -4,7 +4,7 @@ import type { Event } from '../event.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { EventTrace } from '../event-trace.ts'
 import type { Logger } from '../logger.ts'
-import { GroupPublisher } from './group-publisher.ts'
+import { GroupPublisher, type GroupWatcher } from './group-publisher.ts'
 import type { PublishStats, TransportState, Waiting } from './queue-stats.ts'
 
 /** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
@@ -115,6 +115,11 @@ export class Queue {
   /** What it has counted, and what is in it now. */
   get state(): TransportState {
     return this.#transport.state
+  }
+
+  /** Called with each group of events that was published through it, once it is durable. They must not throw. */
+  get watchers(): Set<GroupWatcher> {
+    return this.#publisher.watchers
   }
 
   /**

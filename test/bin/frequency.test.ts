@@ -45,6 +45,9 @@ t.test('starts with nothing but Node, says how to try it, and archives what is p
   t.match(program.stderr, /archive\s+directory \S*data\/archive/)
   t.match(program.stdout, `127.0.0.1:${port}"`, 'the log has the port as well')
 
+  const [, liveUrl = ''] = /live\s+(http:\S+)/.exec(program.stderr) ?? []
+  t.match(await (await fetch(liveUrl)).text(), '<title>frequency</title>', 'the live page is in the build')
+
   const [, curlUrl = '', header = '', body = ''] =
     /curl -i (\S+) -H '([^']+)' -d '([^']+)'/.exec(program.stderr) ?? []
   const [name = '', value = ''] = header.split(': ')

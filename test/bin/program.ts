@@ -1,7 +1,7 @@
 /** The built program as a child process: what it prints, where it listens, how it ends. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -46,6 +46,7 @@ export async function buildProgram(t: Test): Promise<string> {
   const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
   const args = [...NODE, compiler, '-p', 'tsconfig.build.json', '--outDir', dist]
   await promisify(execFile)('env', args, { cwd: ROOT })
+  cpSync(join(ROOT, 'ui'), join(dist, 'ui'), { recursive: true })
   return join(dist, 'bin', 'frequency.js')
 }
 
@@ -80,6 +81,15 @@ export class Program {
 
   get output(): string {
     return this.stdout + this.stderr
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded
+  }
+
+  /** As a reader like `head` does that has seen enough. */
+  closeStdout(): void {
+    this.#child.stdout?.destroy()
   }
 
   get pid(): number {

@@ -1,0 +1,192 @@
+/**
+ * What the live page and `frequency tail` are fed with.
+ *
+ * The counters are read once a second, whoever looks, so that a page shows the last minutes from its first
+ * moment on. All else costs something only while there are viewers: events are handed to them where they
+ * have become durable, the broker is asked how much waits, and the state is put together, once for all.
+ */
+
+import { ViewersTooMany } from '../errors.ts'
+import type { EventGroup } from '../event-group.ts'
+import type { Durability } from '../queue/queue.ts'
+import type { Waiting } from '../queue/queue-stats.ts'
+import {
+  countEvents,
+  currentState,
+  describe,
+  type EventCounts,
+  type LiveSources,
+  oldestReceivedAt,
+} from './live-state.ts'
+import type { Viewer } from './viewer.ts'
+
+const VIEWERS_MAX = 20
+const SAMPLE_MS = 1_000
+const SAMPLES_MAX = 300
+const FLUSH_MS = 100
+/** Batches are archived by the thousand; their mean over this is comparable to what comes in. */
+const ARCHIVED_MEAN_SAMPLES = 10
+/** What the broker said longer ago is not known any more. */
+const WAITING_MS_MAX = 5_000
+
+interface Sample {
+  /** Of a clock that only goes forward. */
+  readonly ms: number
+  readonly counts: EventCounts
+}
+
+export class LiveFeed {
+  readonly #sources: LiveSources
+  readonly #viewers = new Set<Viewer>()
+  readonly #watch = (group: EventGroup, durability: Durability): void => {
+    for (const viewer of this.#viewers) this.#offer(viewer, group, durability)
+  }
+  #sampling: NodeJS.Timeout | undefined
+  #flushing: NodeJS.Timeout | undefined
+  #flushedMs = 0
+  /** Oldest first, and no more than the means need. */
+  #samples: Sample[] = []
+  /** Events a second, oldest first. */
+  readonly #rates: EventCounts[] = []
+  #waiting: Waiting | undefined
+  #waitingMs = Number.NEGATIVE_INFINITY
+  #isAsking = false
+  /** What was known last, and how many events had been archived then. */
+  #oldest: { readonly at: number; readonly archived: number } | undefined
+
+  constructor(sources: LiveSources) {
+    this.#sources = sources
+  }
+
+  start(): void {
+    this.#samples = [this.#sample()]
+    this.#sampling = setInterval(() => this.#tick(), SAMPLE_MS).unref()
+  }
+
+  /** Ends all viewers, and takes no more. */
+  stop(): void {
+    clearInterval(this.#sampling)
+    this.#sampling = undefined
+    for (const viewer of this.#viewers) viewer.end()
+    this.#viewers.clear()
+    this.#unwatch()
+  }
+
+  /** @throws ViewersTooMany where there are as many viewers as may be, or the feed has been stopped. */
+  add(viewer: Viewer): void {
+    if (this.#viewers.size >= VIEWERS_MAX || this.#sampling === undefined)
+      throw new ViewersTooMany(VIEWERS_MAX)
+    if (this.#viewers.size === 0) this.#beginToWatch()
+    this.#viewers.add(viewer)
+    viewer.send('hello', { ...describe(this.#sources), history: this.#rates })
+    viewer.send('state', { ...this.#state(), isNext: false })
+    this.#ask()
+  }
+
+  remove(viewer: Viewer): void {
+    this.#viewers.delete(viewer)
+    if (this.#viewers.size === 0) this.#unwatch()
+  }
+
+  get viewers(): number {
+    return this.#viewers.size
+  }
+
+  #beginToWatch(): void {
+    this.#sources.queue.watchers.add(this.#watch)
+    this.#flushedMs = performance.now()
+    this.#flushing = setInterval(() => this.#flush(), FLUSH_MS)
+  }
+
+  #unwatch(): void {
+    this.#sources.queue.watchers.delete(this.#watch)
+    clearInterval(this.#flushing)
+    this.#flushing = undefined
+  }
+
+  /** Whoever looks must not be in the way of events. */
+  #offer(viewer: Viewer, group: EventGroup, durability: Durability): void {
+    try {
+      viewer.offer(group, durability)
+    } catch (err) {
+      this.#sources.log.error({ err }, 'Events could not be shown: a viewer is dropped.')
+      viewer.end()
+    }
+  }
+
+  #flush(): void {
+    const now = performance.now()
+    for (const viewer of this.#viewers) viewer.flush(now - this.#flushedMs)
+    this.#flushedMs = now
+  }
+
+  #sample(): Sample {
+    return { ms: performance.now(), counts: countEvents(this.#sources) }
+  }
+
+  #tick(): void {
+    const sample = this.#sample()
+    const before = this.#samples.at(-1) ?? sample
+    const longBefore = this.#samples[0] ?? sample
+    this.#samples = [...this.#samples.slice(1 - ARCHIVED_MEAN_SAMPLES), sample]
+    this.#rates.push({
+      ...ratesBetween(before, sample),
+      archived: ratesBetween(longBefore, sample).archived,
+    })
+    if (this.#rates.length > SAMPLES_MAX) this.#rates.shift()
+    if (this.#viewers.size === 0) return
+    const state = { ...this.#state(), isNext: true }
+    for (const viewer of this.#viewers) viewer.send('state', state)
+    this.#ask()
+  }
+
+  #state(): object {
+    const isKnown = performance.now() - this.#waitingMs < WAITING_MS_MAX
+    return {
+      ...currentState(this.#sources),
+      oldestAt: this.#oldestAt(),
+      rates: this.#rates.at(-1),
+      waiting: isKnown ? this.#waiting : undefined,
+    }
+  }
+
+  /** What an archiver has had, and had to give up, is the oldest until something is archived again. */
+  #oldestAt(): number | undefined {
+    const at = oldestReceivedAt(this.#sources)
+    const { archived } = countEvents(this.#sources)
+    const before = this.#oldest?.archived === archived ? this.#oldest.at : undefined
+    const oldest = at === undefined || before === undefined ? (at ?? before) : Math.min(at, before)
+    this.#oldest = oldest === undefined ? undefined : { at: oldest, archived }
+    return oldest
+  }
+
+  #ask(): void {
+    if (this.#isAsking) return
+    this.#isAsking = true
+    this.#sources.queue
+      .waiting()
+      .then(
+        waiting => {
+          this.#waiting = waiting
+          this.#waitingMs = performance.now()
+        },
+        // It is not known then, and the page says so.
+        () => {},
+      )
+      .finally(() => {
+        this.#isAsking = false
+      })
+  }
+}
+
+function ratesBetween(from: Sample, to: Sample): EventCounts {
+  const seconds = (to.ms - from.ms) / 1000
+  const rate = (name: keyof EventCounts): number =>
+    seconds === 0 ? 0 : Math.round(((to.counts[name] - from.counts[name]) / seconds) * 10) / 10
+  return {
+    in: rate('in'),
+    confirmed: rate('confirmed'),
+    spooled: rate('spooled'),
+    archived: rate('archived'),
+  }
+}

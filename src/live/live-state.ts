@@ -1,0 +1,114 @@
+import type { ArchiveStats, OpenBatch } from '../archive/archive-stats.ts'
+import type { Config } from '../config.ts'
+import type { Logger } from '../logger.ts'
+import type { Queue } from '../queue/queue.ts'
+import type { Readiness } from '../readiness.ts'
+import type { RequestStats } from '../request-stats.ts'
+
+/** What the live page reads: counters and states that exist anyway. */
+export interface LiveSources {
+  readonly config: Pick<
+    Config,
+    'role' | 'workers' | 'batchEventsMax' | 'batchBytesMax' | 'batchAgeMsMax' | 'spool'
+  >
+  readonly queue: Pick<Queue, 'description' | 'stats' | 'state' | 'waiting' | 'watchers'>
+  readonly requests: RequestStats
+  readonly readiness: Readiness
+  readonly log: Logger
+  /** Undefined where this process does not archive. */
+  readonly archive: ArchiveSource | undefined
+}
+
+interface ArchiveSource {
+  readonly description: string
+  readonly stats: ArchiveStats
+  oldestReceivedAt(): number | undefined
+}
+
+/** Events since this process began. */
+export interface EventCounts {
+  in: number
+  confirmed: number
+  spooled: number
+  archived: number
+}
+
+/** `in` is what came to be published; where there is no broker, `confirmed` is what is on disk. */
+export function countEvents({ queue, archive }: LiveSources): EventCounts {
+  const { broker, disk, unavailable } = queue.stats.events
+  const hasBroker = queue.state.broker !== undefined
+  return {
+    in: broker + disk + unavailable,
+    confirmed: hasBroker ? broker : disk,
+    spooled: hasBroker ? disk : 0,
+    archived: archive?.stats.archived.events ?? 0,
+  }
+}
+
+/** What does not change while the process runs. */
+export function describe({ config, queue, archive }: LiveSources) {
+  const { role, workers, batchEventsMax, batchBytesMax, batchAgeMsMax, spool } = config
+  const hasBroker = queue.state.broker !== undefined
+  return {
+    role,
+    workers,
+    queue: queue.description,
+    archive: archive?.description,
+    hasBroker,
+    hasSpool: hasBroker && spool === 'on',
+    limits: { events: batchEventsMax, bytes: batchBytesMax, ageMs: batchAgeMsMax },
+  }
+}
+
+/** What is so now, as far as it is known in this process. */
+export function currentState(sources: LiveSources) {
+  const { queue, requests, readiness, archive } = sources
+  const { disks } = queue.state
+  const { takesEvents, parts } = readiness.look()
+  return {
+    at: Date.now(),
+    counts: countEvents(sources),
+    held: archive?.stats.held.events,
+    disk: {
+      events: sum(disks.map(disk => disk.size)),
+      bytes: sum(disks.map(disk => disk.bytes)),
+      bytesMax: disks[0]?.bytesMax ?? 0,
+    },
+    batch: batchOf(archive?.stats.open),
+    objects: archive?.stats.lastObjects.toReversed(),
+    refused: {
+      total: sum([...requests.refused.values()]),
+      last: requests.lastRefusals.toReversed(),
+    },
+    takesEvents,
+    troubles: troublesOf(parts),
+  }
+}
+
+/** When the oldest event was received that waits in this process, or is being archived by it. */
+export function oldestReceivedAt({ queue, archive }: LiveSources): number | undefined {
+  const all = [archive?.oldestReceivedAt(), ...queue.state.disks.map(disk => disk.oldestReceivedAt)]
+  const known = all.filter(at => at !== undefined)
+  return known.length === 0 ? undefined : Math.min(...known)
+}
+
+/** Each connection to a broker says why it is not there; for a person the first of them will do. */
+function troublesOf(parts: readonly { readonly trouble?: string; readonly since: string }[]) {
+  const troubles = new Map<string | undefined, { text: string; since: number }>()
+  for (const { trouble, since } of parts) {
+    const what = trouble?.split(': ', 1)[0]
+    if (trouble !== undefined && !troubles.has(what))
+      troubles.set(what, { text: trouble, since: Date.parse(since) })
+  }
+  return [...troubles.values()]
+}
+
+function batchOf(open: OpenBatch | undefined) {
+  if (open === undefined) return undefined
+  const { events, bytes, openedAt } = open
+  return { events, bytes, openedAt }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0)
+}

@@ -1,0 +1,115 @@
+/** The last objects of the archive, and what was refused. */
+import { ago, bytes, clock, count, some } from './wording.js'
+
+const REASONS = /** @type {Record<string, string>} */ ({
+  events: 'closed full, by its events',
+  bytes: 'closed full, by its bytes',
+  age: 'closed by its age',
+  time: 'closed, because what followed was of another time',
+  shutdown: 'closed by a shutdown',
+})
+
+/** @param {string} className @param {...string} texts */
+function lineOf(className, ...texts) {
+  const line = document.createElement('p')
+  line.className = className
+  for (const text of texts) {
+    const span = document.createElement('span')
+    span.textContent = text
+    line.append(span)
+  }
+  return line
+}
+
+/**
+ * Shows the rows that are not there yet, and takes away those that are there no more, so that focus stays
+ * where it is.
+ *
+ * @template T
+ * @param {HTMLElement} list
+ * @param {readonly T[]} items
+ * @param {(item: T) => string} keyOf
+ * @param {(item: T, row: HTMLElement) => void} fill
+ */
+function update(list, items, keyOf, fill) {
+  const rows = new Map([...list.children].map(row => [row.getAttribute('data-key'), row]))
+  items.forEach((item, at) => {
+    const key = keyOf(item)
+    let row = /** @type {HTMLElement | undefined} */ (rows.get(key))
+    rows.delete(key)
+    if (row === undefined) {
+      row = document.createElement('li')
+      row.setAttribute('data-key', key)
+      fill(item, row)
+    }
+    if (list.children[at] !== row) list.insertBefore(row, list.children[at] ?? null)
+  })
+  for (const row of rows.values()) row.remove()
+}
+
+/**
+ * @typedef {{ key: string, events: number, bytes: number, storedBytes: number, reason: string, at: number }} ArchivedObject
+ */
+
+/**
+ * @param {HTMLElement} list
+ * @param {readonly ArchivedObject[]} objects newest first
+ * @param {(object: ArchivedObject) => void} chosen
+ */
+export function showObjects(list, objects, chosen) {
+  update(
+    list,
+    objects,
+    ({ key }) => key,
+    (object, row) => {
+      const { key, events, bytes: size, storedBytes, reason, at } = object
+      const link = document.createElement('a')
+      link.href = `ui/object?key=${encodeURIComponent(key)}`
+      link.textContent = key.slice(key.lastIndexOf('/') + 1)
+      link.title = `Look into ${key}`
+      link.addEventListener('click', event => {
+        event.preventDefault()
+        chosen(object)
+      })
+      const stored = storedBytes === size ? bytes(size) : `${bytes(storedBytes)}, ${bytes(size)} unpacked`
+      row.append(
+        lineOf('line', `${some(events, 'event')} · ${stored}`, clock(at)),
+        link,
+        lineOf('aside', REASONS[reason] ?? reason),
+      )
+    },
+  )
+}
+
+/**
+ * The same refusal of many events is one row with their number.
+ *
+ * @param {HTMLElement} list
+ * @param {readonly { at: number, code: string, message: string }[]} refusals newest first
+ * @param {number} now
+ */
+export function showRefusals(list, refusals, now) {
+  /** @type {Map<string, { message: string, code: string, times: number, at: number }>} */
+  const groups = new Map()
+  for (const { at, code, message } of refusals) {
+    const group = groups.get(code + message)
+    if (group === undefined) groups.set(code + message, { message, code, times: 1, at })
+    else group.times++
+  }
+  update(
+    list,
+    [...groups.values()],
+    ({ code, message }) => code + message,
+    ({ message }, row) => {
+      const text = document.createElement('p')
+      text.textContent = message
+      row.append(text, lineOf('line aside', '', ''))
+    },
+  )
+  for (const { code, message, times, at } of groups.values()) {
+    const row = [...list.children].find(each => each.getAttribute('data-key') === code + message)
+    const [left, right] = row?.querySelectorAll('.line span') ?? []
+    if (left) left.textContent = times === 1 ? code : `${code} · ${count(times)} times`
+    if (right) right.textContent = ago(now - at)
+  }
+}

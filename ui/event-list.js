@@ -1,0 +1,176 @@
+/**
+ * The last events, newest first. The list stands still while somebody is about to choose from it: while it
+ * is paused, while the pointer is on it, and while the keyboard is in it. What comes meanwhile waits, the
+ * oldest of it given up.
+ */
+import { clock, count } from './wording.js'
+
+const ROWS_MAX = 100
+/** More than these at once, or so soon after each other, are a stream, and none of them stands out. */
+const NEW_MAX = 3
+const NEW_EVERY_MS_MIN = 700
+const SUMMARY_CHARS_MAX = 240
+/** Said by the row itself, or of no use in one line. */
+const NOT_IN_SUMMARY = new Set(['event', 'messageId', 'receivedAt', 'type'])
+
+/** @typedef {{ ack: string, json: string }} ShownEvent */
+
+export class EventList {
+  #element
+  #changed
+  /** @type {WeakMap<Element, ShownEvent>} */
+  #shown = new WeakMap()
+  /** @type {ShownEvent[]} */
+  #waiting = []
+  #waitingCount = 0
+  #isPaused = false
+  #isPointedAt = false
+  #insertedMs = 0
+
+  /**
+   * @param {HTMLElement} element an ordered list
+   * @param {{ chosen(event: ShownEvent): void, changed(): void }} on
+   */
+  constructor(element, on) {
+    this.#element = element
+    this.#changed = on.changed
+    element.addEventListener('click', ({ target }) => {
+      const button = target instanceof Element ? target.closest('button') : null
+      const event = button === null ? undefined : this.#shown.get(button)
+      if (event !== undefined) on.chosen(event)
+    })
+    element.addEventListener('keydown', event => this.#moveFocus(event))
+    element.addEventListener('pointerenter', ({ pointerType }) => this.#setPointedAt(pointerType === 'mouse'))
+    element.addEventListener('pointerleave', () => this.#setPointedAt(false))
+    element.addEventListener('focusout', () => queueMicrotask(() => this.#release()))
+  }
+
+  /** How many have come while it stood still. */
+  get waiting() {
+    return this.#waitingCount
+  }
+
+  get isPaused() {
+    return this.#isPaused
+  }
+
+  set isPaused(isPaused) {
+    this.#isPaused = isPaused
+    this.#release()
+  }
+
+  clear() {
+    this.#waiting = []
+    this.#waitingCount = 0
+    this.#element.replaceChildren()
+    this.#changed()
+  }
+
+  /** @param {ShownEvent[]} events oldest first */
+  add(events) {
+    if (this.#standsStill()) {
+      this.#waiting = [...this.#waiting, ...events].slice(-ROWS_MAX)
+      this.#waitingCount += events.length
+    } else this.#insert(events)
+    this.#changed()
+  }
+
+  #standsStill() {
+    return this.#isPaused || this.#isPointedAt || this.#element.contains(document.activeElement)
+  }
+
+  /** @param {boolean} isPointedAt */
+  #setPointedAt(isPointedAt) {
+    this.#isPointedAt = isPointedAt
+    this.#release()
+  }
+
+  #release() {
+    if (this.#standsStill()) return
+    const events = this.#waiting
+    this.#waiting = []
+    this.#waitingCount = 0
+    this.#insert(events)
+    this.#changed()
+  }
+
+  /** @param {ShownEvent[]} events */
+  #insert(events) {
+    if (events.length === 0) return
+    const now = performance.now()
+    const isNew = events.length <= NEW_MAX && now - this.#insertedMs >= NEW_EVERY_MS_MIN
+    this.#insertedMs = now
+    this.#element.prepend(
+      ...events
+        .slice(-ROWS_MAX)
+        .map(event => this.#row(event, isNew))
+        .reverse(),
+    )
+    while (this.#element.children.length > ROWS_MAX) this.#element.lastElementChild?.remove()
+    const buttons = this.#element.querySelectorAll('button')
+    // One stop for the Tab key; the arrows go on from there.
+    buttons.forEach((button, at) => {
+      button.tabIndex = at === 0 ? 0 : -1
+    })
+  }
+
+  /** @param {ShownEvent} event @param {boolean} isNew */
+  #row(event, isNew) {
+    const fields = JSON.parse(event.json)
+    const button = document.createElement('button')
+    button.type = 'button'
+    button.append(
+      cell('when', clock(Date.parse(fields.receivedAt))),
+      cell('name', String(fields.event)),
+      cell('what', summaryOf(fields)),
+    )
+    this.#shown.set(button, event)
+    const row = document.createElement('li')
+    if (isNew) row.className = 'new'
+    row.append(button)
+    return row
+  }
+
+  /** @param {KeyboardEvent} event */
+  #moveFocus(event) {
+    const buttons = [...this.#element.querySelectorAll('button')]
+    const at = buttons.findIndex(button => button.matches(':focus'))
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: buttons.length - 1 }[event.key]
+    if (event.key === 'Escape') buttons[at]?.blur()
+    if (to === undefined || at === -1) return
+    event.preventDefault()
+    const next = buttons[Math.min(buttons.length - 1, Math.max(0, to))]
+    for (const button of buttons) button.tabIndex = button === next ? 0 : -1
+    next?.focus()
+  }
+}
+
+/** What the list says of itself. @param {{ waiting: number, omitted: number, isPaused: boolean }} state */
+export function noteOf({ waiting, omitted, isPaused }) {
+  if (isPaused) return waiting === 0 ? 'paused' : `paused, ${more(waiting)}`
+  if (waiting > 0) return more(waiting)
+  return omitted > 0 ? `a sample: ${count(omitted)} a second are left out` : ''
+}
+
+/** @param {number} waiting */
+function more(waiting) {
+  return `${count(waiting)} more ${waiting === 1 ? 'has' : 'have'} come`
+}
+
+/** @param {string} className @param {string} text */
+function cell(className, text) {
+  const element = document.createElement('span')
+  element.className = className
+  element.textContent = text
+  return element
+}
+
+/** `plan: pro · user_id: 42`. @param {Record<string, unknown>} fields */
+function summaryOf(fields) {
+  const { properties, context, ...rest } = fields
+  const own = typeof properties === 'object' ? Object.entries(properties ?? {}) : []
+  return [...Object.entries(rest).filter(([name]) => !NOT_IN_SUMMARY.has(name)), ...own]
+    .map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join(' · ')
+    .slice(0, SUMMARY_CHARS_MAX)
+}

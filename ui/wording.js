@@ -1,0 +1,71 @@
+/** Numbers as people read them. */
+
+const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
+
+/** @param {number} value */
+export function count(value) {
+  return whole.format(value)
+}
+
+/** Events a second, with a digit behind the point where there are few. @param {number} value */
+export function rate(value) {
+  return value > 0 && value < 10 && !Number.isInteger(value) ? value.toFixed(1) : whole.format(value)
+}
+
+/** For an axis: 1500 as `1.5k`. @param {number} value */
+export function short(value) {
+  if (value >= 1e6) return `${trimmed(value / 1e6)}M`
+  if (value >= 1e3) return `${trimmed(value / 1e3)}k`
+  return trimmed(value)
+}
+
+/** @param {number} value */
+function trimmed(value) {
+  return String(Math.round(value * 10) / 10)
+}
+
+/** @param {number} value */
+export function bytes(value) {
+  let unit = 0
+  let size = value
+  while (size >= 1000 && unit < UNITS.length - 1) {
+    size /= 1024
+    unit++
+  }
+  const digits = unit === 0 || size >= 99.5 ? 0 : 1
+  return `${size.toFixed(digits).replace(/\.0$/, '')} ${UNITS[unit]}`
+}
+
+/** @param {number} share from 0 to 1 */
+export function percent(share) {
+  if (share > 0 && share < 0.001) return '< 0.1 %'
+  return `${share > 0 && share < 0.1 ? (share * 100).toFixed(1) : whole.format(share * 100)} %`
+}
+
+/** A length of time. @param {number} ms */
+export function span(ms) {
+  const s = Math.max(0, ms) / 1000
+  if (s < 10) return `${s.toFixed(1)} s`
+  if (s < 120) return `${Math.round(s)} s`
+  if (s < 7200) return `${Math.round(s / 60)} min`
+  if (s < 172_800) return `${Math.round(s / 3600)} h`
+  return `${Math.round(s / 86_400)} days`
+}
+
+/** How long ago something was. @param {number} ms */
+export function ago(ms) {
+  return ms < 1500
+    ? 'just now'
+    : `${span(ms < 10_000 ? Math.round(ms / 1000) * 1000 : ms).replace('.0', '')} ago`
+}
+
+/** The time of day where the reader is. @param {number} at milliseconds since 1970 */
+export function clock(at) {
+  return new Date(at).toTimeString().slice(0, 8)
+}
+
+/** `1 event`, `2 events`. @param {number} n @param {string} noun */
+export function some(n, noun) {
+  return `${count(n)} ${n === 1 ? noun : `${noun}s`}`
+}
