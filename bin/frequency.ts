@@ -7,6 +7,7 @@ import { addCheck } from './check.ts'
 import { addDead } from './dead.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
+import { addTail } from './tail.ts'
 import { addVerify } from './verify.ts'
 
 function createProgram(): Command {
@@ -33,6 +34,7 @@ function createProgram(): Command {
   addStatus(program)
   addCheck(program)
   addDead(program)
+  addTail(program)
   return program
 }
 

@@ -50,7 +50,8 @@ export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promis
   }
 }
 
-function defaultUrl({ host, port }: StatusFlags, env: NodeJS.ProcessEnv): string {
+/** Where the process listens that these settings are for. */
+export function defaultUrl({ host, port }: StatusFlags, env: NodeJS.ProcessEnv): string {
   const given = { ...(host !== undefined && { host }), ...(port !== undefined && { port }) }
   const config = readConfig(
     given,

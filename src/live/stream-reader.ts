@@ -1,0 +1,86 @@
+import { createInterface } from 'node:readline'
+import { Readable } from 'node:stream'
+import { ServerUnreachable } from '../errors.ts'
+
+/** A server that is there says something every second. */
+const SILENT_MS_MAX = 10_000
+
+export interface StreamOptions {
+  /** Of the server, as `http://127.0.0.1:4000`. */
+  readonly url: string
+  readonly filter: string | undefined
+  readonly eventsPerSecond: number
+  /** Of UI_TOKEN, where the server has one. */
+  readonly token: string | undefined
+  readonly stopping: AbortSignal
+}
+
+export interface StreamMessage {
+  readonly name: string
+  /** JSON */
+  readonly data: string
+}
+
+/**
+ * Yields what a server sends those who watch it, until `stopping`.
+ *
+ * @throws ServerUnreachable where it does not answer, refuses, ends, or says nothing any more.
+ */
+export async function* readStream(options: StreamOptions): AsyncIterable<StreamMessage> {
+  const { url, stopping } = options
+  const silence = new AbortController()
+  const listen = () => setTimeout(() => silence.abort(), SILENT_MS_MAX)
+  let timer = listen()
+  try {
+    const response = await connect(options, AbortSignal.any([stopping, silence.signal]))
+    let name = ''
+    for await (const line of linesOf(response)) {
+      clearTimeout(timer)
+      timer = listen()
+      if (line.startsWith('event: ')) name = line.slice('event: '.length)
+      else if (line.startsWith('data: ')) yield { name, data: line.slice('data: '.length) }
+    }
+    throw new ServerUnreachable(`${url} has ended the connection.`)
+  } catch (error) {
+    if (stopping.aborted) return
+    if (error instanceof ServerUnreachable) throw error
+    const reason = silence.signal.aborted
+      ? `it has said nothing for ${SILENT_MS_MAX / 1000} s`
+      : reasonOf(error)
+    throw new ServerUnreachable(`${url} cannot be reached: ${reason}.`, { cause: error })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function connect(
+  { url, filter, eventsPerSecond, token }: StreamOptions,
+  signal: AbortSignal,
+): Promise<Response> {
+  const stream = new URL('ui/stream', url.endsWith('/') ? url : `${url}/`)
+  stream.searchParams.set('events', String(eventsPerSecond))
+  if (filter !== undefined) stream.searchParams.set('filter', filter)
+  const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const response = await fetch(stream, { headers, signal })
+  if (response.ok) return response
+  throw new ServerUnreachable(`${url} refuses: ${refusalOf(response.status, await response.text())}`)
+}
+
+function linesOf({ body }: Response): AsyncIterable<string> {
+  return createInterface({ input: Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]) })
+}
+
+/** What the system says is in the cause of what `fetch` throws. */
+function reasonOf(error: unknown): string {
+  const { message, cause } = error as Error
+  return cause instanceof Error && cause.message !== '' ? cause.message : message
+}
+
+function refusalOf(status: number, text: string): string {
+  if (status === 404) return 'it shows no events (UI=off, or the role archive).'
+  try {
+    return String(JSON.parse(text).message)
+  } catch {
+    return `it answers ${status}, and is no frequency.`
+  }
+}

@@ -1,0 +1,130 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { configOf, temporaryDirectory } from '../helper.ts'
+import { freePort } from '../services/ports.ts'
+import { until } from '../services/wait.ts'
+import { archivedObjects } from './archived.ts'
+import { buildProgram, Program } from './program.ts'
+
+const END_MS_MAX = 60_000
+const SHOWN_MS_MAX = 60_000
+const TOKEN = 'a-token-of-some-length'
+
+const path = await buildProgram(t)
+
+function run(
+  t: Test,
+  args: string[],
+  env: Record<string, string> = {},
+  cwd = temporaryDirectory(t),
+): Program {
+  const program = new Program(path, { cwd, args, env })
+  t.teardown(() => program.kill('SIGKILL').ended)
+  return program
+}
+
+async function serve(
+  t: Test,
+  env: Record<string, string> = {},
+  cwd = temporaryDirectory(t),
+): Promise<string> {
+  return await run(t, ['serve', '--port=0'], env, cwd).listening()
+}
+
+/** Starts it, and resolves once it follows. */
+async function tail(t: Test, args: string[], env: Record<string, string> = {}): Promise<Program> {
+  const program = run(t, ['tail', ...args], env)
+  await program.says(/Ctrl-C/)
+  return program
+}
+
+async function post(url: string, json: string): Promise<void> {
+  await fetch(`${url}/api/t`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: json })
+}
+
+t.test('shows events as they pass, and ends well with Ctrl-C; all of them are archived', async t => {
+  const cwd = temporaryDirectory(t)
+  const server = run(t, ['serve', '--port=0'], {}, cwd)
+  const url = await server.listening()
+  const program = await tail(t, ['--url', url])
+  await post(url, '{"event":"signed_up","user_id":"42","n":12345678901234567890}')
+  await program.says(/^\d\d:\d\d:\d\d {2}signed_up {2}\{"user_id":"42","n":12345678901234567890\}\n/)
+  await post(url, '{"event":"a\\u001b[2J","x":"\u009b2J"}')
+  await program.says(/a\\u001b\[2J {2}\{"x":"\\u009b2J"\}\n/)
+  t.match(await program.kill('SIGINT').endsWithin(END_MS_MAX), { code: 0, signal: null })
+  await post(url, '{"event":"after"}')
+  t.match(await server.stop(), { code: 0 })
+  const objects = await archivedObjects(configOf({ DATA_DIR: join(cwd, 'data') }))
+  t.strictSame(
+    objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).event)),
+    ['signed_up', 'a\u001b[2J', 'after'],
+  )
+})
+
+t.test('--json writes each as it is archived, and nothing else; --filter shows what matches', async t => {
+  const url = await serve(t)
+  const json = await tail(t, ['--url', `${url}/`, '--json'])
+  const filtered = await tail(t, ['--url', url, '--json', '--filter', 'properties.plan=pro'])
+  await post(url, '{"event":"a","properties":{"plan":"free"}}')
+  await post(url, '{ "event":"b", "properties":{"plan":"pro"},"n":1.50 }')
+  await filtered.says(/"b"/)
+  await json.says(/"b"/)
+  const lines = json.stdout.trimEnd().split('\n')
+  t.equal(lines.length, 2)
+  t.match(
+    lines[1],
+    /^\{ "event":"b", "properties":\{"plan":"pro"\},"n":1\.50 ,"messageId":"[^"]+","receivedAt":"[^"]+"\}$/,
+  )
+  t.equal(filtered.stdout.trimEnd(), lines[1])
+})
+
+t.test('the server is found by PORT too, and opened by UI_TOKEN', async t => {
+  const port = String(await freePort())
+  const server = run(t, ['serve'], { PORT: port, UI_TOKEN: TOKEN })
+  await server.listening()
+  const program = await tail(t, [], { PORT: port, UI_TOKEN: TOKEN })
+  const locked = run(t, ['tail'], { PORT: port })
+  t.match(await locked.endsWithin(END_MS_MAX), { code: 1 })
+  t.match(locked.stderr, /^frequency: \S+ refuses: .*UI_TOKEN[^\n]*\n$/)
+
+  await server.stop()
+  t.match(await program.endsWithin(END_MS_MAX), { code: 1 })
+  t.match(program.stderr, /has ended the connection\.\n$/)
+})
+
+t.test('says what is wrong, in one line', async t => {
+  const server = createServer((_, response) => response.writeHead(500).end('what?')).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await until('it listens', SHOWN_MS_MAX, () => server.listening)
+  const other = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const off = await serve(t, { UI: 'off' })
+  const on = await serve(t)
+  const wrong: [args: string[], says: RegExp][] = [
+    [['--url', `http://127.0.0.1:${await freePort()}`], /cannot be reached: .*ECONNREFUSED/],
+    [['--url', 'http://nowhere.invalid:4000'], /cannot be reached/],
+    [['--url', off], /shows no events/],
+    [['--url', other], /is no frequency/],
+    [['--url', 'localhost:4000'], /--url must be/],
+    [['--url', on, '--filter', '=a'], /A filter is/],
+  ]
+  for (const [args, says] of wrong) {
+    const program = run(t, ['tail', ...args])
+    t.match(await program.endsWithin(END_MS_MAX), { code: 1 }, args.join(' '))
+    t.match(program.stderr, /^frequency: [^\n]+\n$/)
+    t.match(program.stderr, says)
+    t.equal(program.stdout, '')
+  }
+})
+
+t.test('a reader that goes ends it', async t => {
+  const url = await serve(t)
+  const program = await tail(t, ['--url', url, '--json'])
+  program.closeStdout()
+  await until('it has ended', SHOWN_MS_MAX, async () => {
+    await post(url, '{"event":"a"}')
+    return program.hasEnded
+  })
+  t.match(await program.ended, { code: 0, signal: null })
+})
