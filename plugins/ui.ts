@@ -39,6 +39,9 @@ const ASSETS: Record<string, { readonly file: string; readonly type: string }> =
 
 const HEADERS = pageHeaders({ 'require-trusted-types-for': "'script'" })
 
+/** The question to all workers for the keys of what they have archived last. */
+const LAST_OBJECTS = 'last objects'
+
 const streamQuery = Type.Object({
   filter: Type.Optional(Type.String({ description: 'Part of a name, or field=value.' })),
   events: Type.Integer({
@@ -83,6 +86,9 @@ function openFeed(app: FastifyInstance, config: Config): LiveFeed {
 async function ui(app: FastifyInstance, config: Config): Promise<void> {
   if (config.ui === 'off') return
   const feed = openFeed(app, config)
+  app.siblings.answer(LAST_OBJECTS, async () =>
+    app.hasDecorator('archiver') ? app.archiver.stats.lastObjects.map(({ key }) => key) : [],
+  )
   app.addHook('onReady', async () => feed.start())
   app.addHook('preClose', async () => feed.stop())
 
@@ -135,9 +141,9 @@ function serveData(scope: FastifyInstance, feed: LiveFeed, doorkeeper: Doorkeepe
 }
 
 async function showObject(scope: FastifyInstance, key: string, reply: FastifyReply): Promise<FastifyReply> {
-  const isListed =
-    scope.hasDecorator('archiver') && scope.archiver.stats.lastObjects.some(object => object.key === key)
-  if (!isListed) throw new ObjectNotListed(key)
+  // The worker that is asked is not always the one whose page it is.
+  const lists = await scope.siblings.ask(LAST_OBJECTS)
+  if (!lists.flat().includes(key)) throw new ObjectNotListed(key)
   let text = ''
   let events = 0
   let isCut = false
@@ -153,4 +159,4 @@ async function showObject(scope: FastifyInstance, key: string, reply: FastifyRep
     .send(text)
 }
 
-export default fp(ui, { name: 'ui', dependencies: ['queue', 'requests', 'health'] })
+export default fp(ui, { name: 'ui', dependencies: ['queue', 'requests', 'health', 'siblings'] })

@@ -46,7 +46,7 @@ export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: A
       stopping,
     })
     for await (const { name, data } of messages) {
-      if (name === 'hello') stderr.write(`Events of ${url}; Ctrl-C ends this.\n`)
+      if (name === 'hello') stderr.write(greeting(url, JSON.parse(data)))
       if (name !== 'events') continue
       const shown = JSON.parse(data) as ShownEvents
       omitted.add(shown.omitted)
@@ -71,6 +71,11 @@ function isForTheUser(error: unknown): boolean {
 function checkedUrl(text: string): string {
   if (URL.canParse(text) && /^https?:/i.test(text)) return text
   throw new ConfigInvalid(`--url must be like http://127.0.0.1:4000, not ${JSON.stringify(text)}.`)
+}
+
+function greeting(url: string, { workers }: { workers: number }): string {
+  const share = workers > 1 ? `, those that one of its ${workers} workers takes` : ''
+  return `Events of ${url}${share}; Ctrl-C ends this.\n`
 }
 
 /** Waits for a reader that is slower than the events: the server drops what we do not read meanwhile. */

@@ -107,3 +107,22 @@ t.test('what cannot work is refused once, by the first of them', async t => {
     t.equal(program.stderr.trim().split('\n').length, 1, program.stderr)
   }
 })
+
+t.test('what one worker has archived can be looked into by way of any', async t => {
+  const ARCHIVE_URL = temporaryDirectory(t)
+  const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t), ARCHIVE_URL, BATCH_EVENTS_MAX: '10' }
+  const program = run(t, env)
+  const url = await program.listening()
+  await hasWorkers(program, 2)
+  await new Posts(t, url).post(10)
+  const objects = () => archivedObjects(configOf({ ARCHIVE_URL }))
+  await until('an object is in the archive', WAIT_MS_MAX, async () => (await objects()).length === 1)
+  const [object] = await objects()
+  await until('the worker knows', WAIT_MS_MAX, () => program.stdout.includes('Batch archived.'))
+  for (const _ of range(6)) {
+    const path = `/ui/object?key=${encodeURIComponent(object?.key ?? '')}`
+    const response = await fetch(url + path, { headers: { connection: 'close' } })
+    t.equal(response.status, 200)
+    t.equal(response.headers.get('frequency-events'), '10')
+  }
+})
