@@ -10,7 +10,9 @@ import { v7 as uuidv7 } from 'uuid'
 export const ID_BYTES = 16
 /** The last three hexadecimal digits of a UUID. */
 const COUNTER_BITS = 12
+const COUNTER_DIGITS = COUNTER_BITS / 4
 const COUNTER_MAX = 2 ** COUNTER_BITS - 1
+const UUID_LENGTH = 36
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -20,6 +22,8 @@ const COUNTERS = Array.from({ length: COUNTER_MAX + 1 }, (_, n) => n.toString(16
 const SEQUENCE_MAX = 2 ** 31
 
 let family = ''
+/** The family as the digests of its ids begin. */
+let familyDigest: Buffer = Buffer.alloc(ID_BYTES)
 let familyMs = Number.NaN
 let sequence = 0
 let counter = COUNTER_MAX
@@ -33,7 +37,8 @@ let counter = COUNTER_MAX
 export function mintMessageId(nowMs: number): string {
   if (nowMs !== familyMs || counter === COUNTER_MAX) {
     sequence = nowMs === familyMs ? sequence + 1 : randomInt(SEQUENCE_MAX)
-    family = uuidv7({ msecs: nowMs, seq: sequence }).slice(0, -COUNTER_BITS / 4)
+    family = uuidv7({ msecs: nowMs, seq: sequence }).slice(0, -COUNTER_DIGITS)
+    familyDigest = Buffer.from(withoutDashes(`${family}${COUNTERS[0]}`), 'hex')
     familyMs = nowMs
     counter = -1
   }
@@ -45,7 +50,16 @@ export function mintMessageId(nowMs: number): string {
  * window of 10^9 share one with a probability of about 10^-21, and nobody can make two that do.
  */
 export function writeIdDigest(messageId: string, target: Buffer, at: number): void {
-  if (messageId.length === 36 && UUID.test(messageId)) target.write(withoutDashes(messageId), at, 'hex')
+  if (messageId.length === UUID_LENGTH && messageId.startsWith(family)) {
+    const id = Number.parseInt(messageId.slice(-COUNTER_DIGITS), 16)
+    if (COUNTERS[id] === messageId.slice(-COUNTER_DIGITS)) {
+      familyDigest.copy(target, at)
+      target.writeUInt16BE(target.readUInt16BE(at + 14) | id, at + 14)
+      return
+    }
+  }
+  if (messageId.length === UUID_LENGTH && UUID.test(messageId))
+    target.write(withoutDashes(messageId), at, 'hex')
   else hash('sha256', messageId, 'buffer').copy(target, at, 0, ID_BYTES)
 }
 

@@ -5,9 +5,15 @@ const CAPACITY_MIN = 1024
 const LOAD_MAX = 0.5
 const SEED = randomInt(2 ** 32)
 
-/** A set of id digests in 24 to 40 bytes each: an open-addressing table of indexes into one buffer. */
+const WORDS = ID_BYTES / 4
+
+/**
+ * A set of id digests in 24 to 40 bytes each: an open-addressing table of indexes into one buffer.
+ *
+ * Digests are compared a word at a time, the last one first: ids of one family differ only there.
+ */
 export class IdSet {
-  #digests = Buffer.allocUnsafe(CAPACITY_MIN * LOAD_MAX * ID_BYTES)
+  #words = new Uint32Array(CAPACITY_MIN * LOAD_MAX * WORDS)
   /** For each slot the index of a digest, counted from 1; 0 is free. The capacity is a power of two. */
   #slots = new Uint32Array(CAPACITY_MIN)
   #size = 0
@@ -18,7 +24,7 @@ export class IdSet {
 
   /** All digests, in the order in which they were added. */
   get digests(): Buffer {
-    return this.#digests.subarray(0, this.#size * ID_BYTES)
+    return Buffer.from(this.#words.buffer, 0, this.#size * ID_BYTES)
   }
 
   /** @param at where the digest begins in `ids` */
@@ -30,38 +36,47 @@ export class IdSet {
   add(ids: Buffer, at = 0): boolean {
     const slot = this.#slotOf(ids, at)
     if (this.#slots[slot] !== 0) return false
-    ids.copy(this.#digests, this.#size * ID_BYTES, at, at + ID_BYTES)
+    const own = this.#size * WORDS
+    for (let word = 0; word < WORDS; word++) this.#words[own + word] = ids.readUInt32LE(at + word * 4)
     this.#slots[slot] = ++this.#size
     if (this.#size >= this.#slots.length * LOAD_MAX) this.#grow()
     return true
   }
 
   *[Symbol.iterator](): Iterator<Buffer> {
-    for (let at = 0; at < this.#size * ID_BYTES; at += ID_BYTES)
-      yield this.#digests.subarray(at, at + ID_BYTES)
+    const { digests } = this
+    for (let at = 0; at < digests.length; at += ID_BYTES) yield digests.subarray(at, at + ID_BYTES)
   }
 
   /** The slot that holds the digest, or the free one where it belongs. */
   #slotOf(ids: Buffer, at: number): number {
+    const first = ids.readUInt32LE(at)
+    const second = ids.readUInt32LE(at + 4)
+    const third = ids.readUInt32LE(at + 8)
+    const last = ids.readUInt32LE(at + 12)
+    const words = this.#words
     const mask = this.#slots.length - 1
-    let slot = slotHash(ids, at) & mask
+    let slot = mixed(mixed(mixed(mixed(SEED, first), second), third), last) & mask
     for (;;) {
       const index = this.#slots[slot] as number
-      if (index === 0 || this.#isAt(index - 1, ids, at)) return slot
+      if (index === 0) return slot
+      const own = (index - 1) * WORDS
+      const isSame =
+        words[own + 3] === last &&
+        words[own + 2] === third &&
+        words[own + 1] === second &&
+        words[own] === first
+      if (isSame) return slot
       slot = (slot + 1) & mask
     }
   }
 
-  #isAt(index: number, ids: Buffer, at: number): boolean {
-    const own = index * ID_BYTES
-    return this.#digests.compare(ids, at, at + ID_BYTES, own, own + ID_BYTES) === 0
-  }
-
   #grow(): void {
-    const digests = Buffer.allocUnsafe(this.#slots.length * 2 * LOAD_MAX * ID_BYTES)
-    this.#digests.copy(digests, 0, 0, this.#size * ID_BYTES)
-    this.#digests = digests
+    const words = new Uint32Array(this.#slots.length * 2 * LOAD_MAX * WORDS)
+    words.set(this.#words)
+    this.#words = words
     this.#slots = new Uint32Array(this.#slots.length * 2)
+    const { digests } = this
     for (let index = 0; index < this.#size; index++) {
       this.#slots[this.#slotOf(digests, index * ID_BYTES)] = index + 1
     }
@@ -69,11 +84,7 @@ export class IdSet {
 }
 
 /** All bytes count, and where they lead is not known outside: clients choose ids, and could choose ones that meet. */
-function slotHash(ids: Buffer, start: number): number {
-  let mixed = SEED
-  for (let at = start; at < start + ID_BYTES; at += 4) {
-    mixed = Math.imul(mixed ^ ids.readUInt32LE(at), 0x9e3779b1)
-    mixed ^= mixed >>> 15
-  }
-  return mixed >>> 0
+function mixed(hash: number, word: number): number {
+  const next = Math.imul(hash ^ word, 0x9e3779b1)
+  return next ^ (next >>> 15)
 }
