@@ -1,4 +1,7 @@
+import { closeSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { devNull } from 'node:os'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /**
  * Where the meta pages of an LMDB file have what is looked at here. LMDB maps its file into memory and
@@ -11,6 +14,8 @@ const TRANSACTION_AT = 152
 const META_BYTES = 160
 const MAGIC = 0xbeefc0de
 const PAGE_BYTES_DEFAULT = 4096
+/** LMDB wants three to open a file; the rest is for other threads that open something meanwhile. */
+const DESCRIPTORS_MIN = 8
 
 /**
  * @param path of an LMDB file; one that is not there yet is intact
@@ -34,6 +39,27 @@ export async function assertIntact(path: string): Promise<void> {
   } finally {
     await file.close()
   }
+}
+
+/**
+ * To be called before LMDB opens a file: with one or two file descriptors left it ends the process.
+ *
+ * @throws Error (EMFILE, ENFILE) where there are too few.
+ */
+export function assertDescriptorsLeft(): void {
+  const descriptors: number[] = []
+  try {
+    while (descriptors.length < DESCRIPTORS_MIN) descriptors.push(openSync(devNull, 'r'))
+  } finally {
+    for (const descriptor of descriptors) closeSync(descriptor)
+  }
+}
+
+/** What the disk says: lmdb rejects a promise with it that is a member of its own error, in the same turn. */
+export async function causeOf(error: unknown): Promise<unknown> {
+  const { commitError } = error as { commitError?: Promise<never> }
+  if (commitError === undefined) return error
+  return await Promise.race([commitError.catch(cause => cause), nextTurn(error)])
 }
 
 async function metaAt(file: FileHandle, path: string, position: number): Promise<Buffer> {

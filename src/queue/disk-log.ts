@@ -14,16 +14,16 @@
 import { readdirSync, statSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { GROUP_EVENTS_MAX } from '../event-group.ts'
-import { assertIntact } from '../lmdb-file.ts'
+import { assertIntact, causeOf } from '../lmdb-file.ts'
 import { LogSegment } from './log-segment.ts'
 
 const PAGE_BYTES = 4096
 /** LMDB gives pages of their own to values larger than about half of one. */
 const INLINE_BYTES_MAX = 2000
 const ENTRY_BYTES = 24
+const READ_RETRY_MS = 1_000
 const NOTHING = Buffer.alloc(0)
 const NAME = /^(\d{16})\.mdb$/
 /** Of what is in the files; it is noted in them. */
@@ -45,6 +45,8 @@ export interface DiskLogOptions {
 export class DiskLog {
   /** Called when there may be something to read that was not there before. */
   readable: () => void = ignore
+  /** Called when something cannot be read now; it is tried again. */
+  unreadable: (error: Error) => void = ignore
   readonly #options: DiskLogOptions
   readonly #root: RootDatabase
   readonly #state: Database<number, string>
@@ -106,13 +108,14 @@ export class DiskLog {
     return this.#events
   }
 
-  /** The first entry that is neither dropped nor set aside; undefined where there is none, or while its file is being closed. */
+  /** The first entry that is neither dropped nor set aside; undefined where there is none, or while its file is being closed or cannot be opened. */
   get oldest(): LogEntry | undefined {
     if (this.#events === 0) return undefined
     for (const segment of this.#segments) {
       if (segment.closing !== undefined) return undefined
       // What is opened for this alone is closed again.
       if (!segment.isOpen) this.#tidyLater()
+      if (!this.#canOpen(segment)) return undefined
       for (const { key, value } of segment.env.getRange({ start: this.#dropped + 1 }))
         if (!this.#skipped.has(key)) return { key, count: eventsIn(key), value }
     }
@@ -160,7 +163,7 @@ export class DiskLog {
   *read(after: number): Generator<LogEntry> {
     let from = Math.max(after, this.#dropped) + 1
     for (let segment = this.#segmentOf(from); segment !== undefined; segment = this.#segmentOf(from)) {
-      if (segment.closing !== undefined) return
+      if (segment.closing !== undefined || !this.#canOpen(segment)) return
       this.#read = segment
       // Asked before it is read: what is still being appended to it must not be passed over.
       const next = segment.pending === 0 ? this.#segments[this.#segments.indexOf(segment) + 1] : undefined
@@ -280,6 +283,17 @@ export class DiskLog {
     return this.#segments.findLast(({ firstKey }) => firstKey <= key) ?? this.#segments[0]
   }
 
+  #canOpen(segment: LogSegment): boolean {
+    try {
+      segment.open()
+      return true
+    } catch (error) {
+      this.unreadable(error as Error)
+      setTimeout(() => this.readable(), READ_RETRY_MS).unref()
+      return false
+    }
+  }
+
   /** Not at once: the segment in question may be in the middle of being read. */
   #tidyLater(): void {
     if (this.#isTidyDue) return
@@ -331,13 +345,6 @@ export class DiskLog {
 }
 
 function ignore(): void {}
-
-/** What the disk says: lmdb rejects a promise with it that is a member of its own error, in the same turn. */
-async function causeOf(error: unknown): Promise<unknown> {
-  const { commitError } = error as { commitError?: Promise<never> }
-  if (commitError === undefined) return error
-  return await Promise.race([commitError.catch(cause => cause), nextTurn(error)])
-}
 
 /** What LMDB writes for it, about. */
 function bytesOnDisk({ length }: Buffer): number {

@@ -65,6 +65,10 @@ export class EmbeddedQueue implements Transport, DiskState {
     this.#handedOutKey = this.#events.lastKey
     this.stats.foundEvents = this.#events.events
     this.#events.readable = () => this.#consumer?.wake()
+    this.#events.unreadable = error => {
+      this.#failure = `${this.description}: ${error.message}`
+      this.#log.error({ err: error }, 'What is queued cannot be read now: it is tried again.')
+    }
   }
 
   get trouble(): string | undefined {

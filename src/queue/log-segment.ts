@@ -1,5 +1,6 @@
 import { rmSync } from 'node:fs'
 import { open, type RootDatabase } from 'lmdb'
+import { assertDescriptorsLeft } from '../lmdb-file.ts'
 
 /** What a segment maps before it grows: address space, which takes no memory by itself. */
 const MAP_BYTES = 64 * 1024 * 1024
@@ -35,7 +36,9 @@ export class LogSegment {
 
   /** Creates the file if need be. @throws what LMDB says where it cannot */
   open(): RootDatabase<Buffer, number> {
-    this.#env ??= open({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
+    if (this.#env !== undefined) return this.#env
+    assertDescriptorsLeft()
+    this.#env = open({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
     return this.#env
   }
 

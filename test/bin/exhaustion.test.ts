@@ -103,11 +103,14 @@ t.test('without file descriptors it goes on, and loses nothing that it has taken
     await client.post(20)
     return [...client.statuses].join() === '200'
   })
+  const config = configOf({ DATA_DIR: join(cwd, 'data') })
+  const taken = [...after.taken, ...client.taken]
+  // The archiver may wait half a minute before it tries again.
+  await until('all is archived', WAIT_MS_MAX, async () => {
+    return numbersIn(await archivedObjects(config)).length >= taken.length
+  })
   t.match(await program.stop(), { code: 0, signal: null })
-  const numbers = numbersIn(await archivedObjects(configOf({ DATA_DIR: join(cwd, 'data') })))
-  t.strictSame(
-    numbers.sort((a, b) => a - b),
-    [...after.taken, ...client.taken].sort((a, b) => a - b),
-    `${numbers.length} taken, and each archived once`,
-  )
+  const ascending = (numbers: number[]) => numbers.toSorted((a, b) => a - b)
+  const archived = numbersIn(await archivedObjects(config))
+  t.strictSame(ascending(archived), ascending(taken), `${archived.length} taken, and each archived once`)
 })
