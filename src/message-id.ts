@@ -13,6 +13,8 @@ const COUNTER_BITS = 12
 const COUNTER_DIGITS = COUNTER_BITS / 4
 const COUNTER_MAX = 2 ** COUNTER_BITS - 1
 const UUID_LENGTH = 36
+/** Where the two bytes begin that have the counter at their end. */
+const COUNTER_AT = ID_BYTES - 2
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -50,17 +52,26 @@ export function mintMessageId(nowMs: number): string {
  * window of 10^9 share one with a probability of about 10^-21, and nobody can make two that do.
  */
 export function writeIdDigest(messageId: string, target: Buffer, at: number): void {
-  if (messageId.length === UUID_LENGTH && messageId.startsWith(family)) {
-    const id = Number.parseInt(messageId.slice(-COUNTER_DIGITS), 16)
-    if (COUNTERS[id] === messageId.slice(-COUNTER_DIGITS)) {
-      familyDigest.copy(target, at)
-      target.writeUInt16BE(target.readUInt16BE(at + 14) | id, at + 14)
-      return
-    }
+  if (messageId.length !== UUID_LENGTH) writeHash(messageId, target, at)
+  else if (family !== '' && messageId.startsWith(family)) writeOfFamily(messageId, target, at)
+  else if (UUID.test(messageId)) target.write(withoutDashes(messageId), at, 'hex')
+  else writeHash(messageId, target, at)
+}
+
+function writeHash(messageId: string, target: Buffer, at: number): void {
+  hash('sha256', messageId, 'buffer').copy(target, at, 0, ID_BYTES)
+}
+
+/** An id that was made here a moment ago, mostly; a client's may begin like one. */
+function writeOfFamily(messageId: string, target: Buffer, at: number): void {
+  const digits = messageId.slice(-COUNTER_DIGITS)
+  const count = Number.parseInt(digits, 16)
+  if (COUNTERS[count] !== digits) {
+    writeHash(messageId, target, at)
+    return
   }
-  if (messageId.length === UUID_LENGTH && UUID.test(messageId))
-    target.write(withoutDashes(messageId), at, 'hex')
-  else hash('sha256', messageId, 'buffer').copy(target, at, 0, ID_BYTES)
+  familyDigest.copy(target, at)
+  target.writeUInt16BE(familyDigest.readUInt16BE(COUNTER_AT) | count, at + COUNTER_AT)
 }
 
 export function idDigest(messageId: string): Buffer {

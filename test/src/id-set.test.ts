@@ -40,6 +40,28 @@ test('ids that differ in anything have digests that differ', async t => {
   t.equal(new Set(ids.map(id => idDigest(id).toString('hex'))).size, ids.length)
 })
 
+test('the digest of an id does not depend on what was made before', async t => {
+  const uuid = mintMessageId(Date.now())
+  const family = uuid.slice(0, -3)
+  const ids = [
+    uuid,
+    `${family}abc`,
+    `${family}ABC`,
+    `${family}0x1`,
+    `${family}-1 `,
+    `${family}00g`,
+    `${family}1e1`,
+  ]
+  const before = ids.map(id => idDigest(id).toString('hex'))
+  mintMessageId(0)
+  t.same(
+    ids.map(id => idDigest(id).toString('hex')),
+    before,
+  )
+  t.equal(before[0], uuid.replaceAll('-', ''))
+  t.equal(new Set(before).size, ids.length)
+})
+
 test('ids that are made are UUIDs of version 7 of their time, each another one, in order', async t => {
   const at = Date.UTC(2026, 10, 24, 13)
   const ids = [...range(10_000).map(() => at), at + 1, at].map(mintMessageId)
