@@ -14,6 +14,7 @@ import pixel from './pixel.ts'
 import queue from './queue.ts'
 import rateLimits from './rate-limits.ts'
 import requests from './requests.ts'
+import { compilersFactory } from './schemas.ts'
 import segment from './segment.ts'
 import segmentSettings from './segment-settings.ts'
 import siblings from './siblings.ts'
@@ -43,6 +44,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     // A store that does not answer is waited for as long as its client says, and does not end the process.
     pluginTimeout: 0,
     clientErrorHandler: answerClientError,
+    schemaController: { compilersFactory },
     http: {
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
