@@ -1,25 +1,38 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config.ts'
-import { aggregate, CONTENT_TYPE } from '../src/metrics/exposition.ts'
-import { expositionOf } from '../src/metrics/metrics.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
 
 /** `GET /metrics`, in the text format of Prometheus. What is counted is read when it is asked for. */
 async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
   const { queue, requests, readiness } = app
-  const exposition = expositionOf({
-    role,
-    queue,
-    requests,
-    readiness,
-    archiver: app.hasDecorator('archiver') ? app.archiver : undefined,
-    store: app.hasDecorator('store') ? app.store : undefined,
-    waiting: brokerWatch(queue),
-  })
-  app.siblings.answer('metrics', () => exposition.json())
+  const waiting = brokerWatch(queue)
+
+  // Only here, so that a start does without.
+  async function loaded() {
+    const [{ aggregate, CONTENT_TYPE }, { expositionOf }] = await Promise.all([
+      import('../src/metrics/exposition.ts'),
+      import('../src/metrics/metrics.ts'),
+    ])
+    const exposition = expositionOf({
+      role,
+      queue,
+      requests,
+      readiness,
+      archiver: app.hasDecorator('archiver') ? app.archiver : undefined,
+      store: app.hasDecorator('store') ? app.store : undefined,
+      waiting,
+    })
+    return { exposition, aggregate, CONTENT_TYPE }
+  }
+
+  let loading: ReturnType<typeof loaded> | undefined
+  const load = () => (loading ??= loaded())
+
+  app.siblings.answer('metrics', async () => (await load()).exposition.json())
 
   app.get('/metrics', async (_, reply) => {
+    const { exposition, aggregate, CONTENT_TYPE } = await load()
     const all = (await app.siblings.ask('metrics')) as object[][]
     return reply.type(CONTENT_TYPE).send(all.length === 1 ? await exposition.text() : await aggregate(all))
   })
