@@ -6,20 +6,8 @@
  */
 
 import type { IncomingHttpHeaders } from 'node:http'
-import {
-  type Attributes,
-  type Context,
-  context,
-  createTraceState,
-  isSpanContextValid,
-  ROOT_CONTEXT,
-  type Span,
-  type SpanContext,
-  SpanKind,
-  SpanStatusCode,
-  TraceFlags,
-  trace,
-} from '@opentelemetry/api'
+import { createRequire } from 'node:module'
+import type { Attributes, Context, Span, SpanContext, Tracer } from '@opentelemetry/api'
 import type { EventTrace } from './event-trace.ts'
 
 /** Requests whose part of a batch gets a span; a span has as many links by default. */
@@ -40,8 +28,24 @@ const ARCHIVING = {
   'messaging.operation.type': 'process',
 }
 
-// It asks for the SDK when it makes its first span, so the SDK may be loaded later than this.
-const tracer = trace.getTracer('frequency')
+const require = createRequire(import.meta.url)
+
+interface Tracing {
+  readonly api: typeof import('@opentelemetry/api')
+  /** It asks for the SDK when it makes its first span, so the SDK may be loaded later than this. */
+  readonly tracer: Tracer
+}
+
+let loaded: Tracing | undefined
+
+/** Loads the API for the first event with a trace, since most processes never get one. */
+function tracing(): Tracing {
+  if (loaded === undefined) {
+    const api: typeof import('@opentelemetry/api') = require('@opentelemetry/api')
+    loaded = { api, tracer: api.trace.getTracer('frequency') }
+  }
+  return loaded
+}
 
 /** The part of a trace that a request is. */
 export class RequestTrace {
@@ -54,7 +58,7 @@ export class RequestTrace {
   /** What goes with the request's events; undefined where nobody records the trace. */
   get context(): EventTrace | undefined {
     const own = this.#span.spanContext()
-    return (own.traceFlags & TraceFlags.SAMPLED) === 0 ? undefined : own
+    return (own.traceFlags & tracing().api.TraceFlags.SAMPLED) === 0 ? undefined : own
   }
 
   /** Ends with the promise, and as it does. */
@@ -63,7 +67,8 @@ export class RequestTrace {
       return await published
     } catch (error) {
       this.#span.recordException(error as Error)
-      this.#span.setStatus({ code: SpanStatusCode.ERROR, message: (error as Error).message })
+      const code = tracing().api.SpanStatusCode.ERROR
+      this.#span.setStatus({ code, message: (error as Error).message })
       throw error
     } finally {
       this.#span.end()
@@ -76,13 +81,14 @@ export function startTrace({ traceparent, tracestate }: IncomingHttpHeaders): Re
   if (typeof traceparent !== 'string') return undefined
   const parent = parentOf(traceparent, tracestate)
   if (parent === undefined) return undefined
-  return new RequestTrace(
-    tracer.startSpan('publish event', { kind: SpanKind.PRODUCER, attributes: PUBLISHING }, parent),
-  )
+  const { api, tracer } = tracing()
+  const options = { kind: api.SpanKind.PRODUCER, attributes: PUBLISHING }
+  return new RequestTrace(tracer.startSpan('publish event', options, parent))
 }
 
 /** The span of the request, where something makes those; else the client's own. */
 function parentOf(traceparent: string, tracestate: string | string[] | undefined): Context | undefined {
+  const { context, createTraceState, isSpanContextValid, ROOT_CONTEXT, trace } = tracing().api
   const active = context.active()
   if (trace.getSpanContext(active) !== undefined) return active
   const [, version, traceId = '', spanId = '', flags = '', more] = TRACEPARENT.exec(traceparent) ?? []
@@ -122,27 +128,30 @@ export class BatchTrace {
 
   /** @param events in the batch */
   archived(key: string, events: number): void {
+    const { api, tracer } = tracing()
     const parts = [...this.#parts.values()]
     const options = {
-      kind: SpanKind.CONSUMER,
+      kind: api.SpanKind.CONSUMER,
       startTime: this.#startedAt,
       attributes: archiving(key, events),
     }
     const links = parts.map(({ published }) => ({ context: remote(published) }))
-    const batch = tracer.startSpan('archive batch', { ...options, links }, ROOT_CONTEXT)
+    const batch = tracer.startSpan('archive batch', { ...options, links }, api.ROOT_CONTEXT)
     for (const part of parts) archivedPart(part, key, batch)
     batch.end()
   }
 }
 
 function archivedPart({ published, takenAt, events }: BatchPart, key: string, batch: Span): void {
+  const { api, tracer } = tracing()
   const options = {
-    kind: SpanKind.CONSUMER,
+    kind: api.SpanKind.CONSUMER,
     startTime: takenAt,
     attributes: archiving(key, events),
     links: [{ context: batch.spanContext() }],
   }
-  tracer.startSpan('archive event', options, trace.setSpanContext(ROOT_CONTEXT, remote(published))).end()
+  const parent = api.trace.setSpanContext(api.ROOT_CONTEXT, remote(published))
+  tracer.startSpan('archive event', options, parent).end()
 }
 
 function archiving(key: string, events: number): Attributes {
