@@ -1,5 +1,8 @@
-import qs from 'qs'
+import { createRequire } from 'node:module'
 import { BodyInvalid } from './errors.ts'
+
+const require = createRequire(import.meta.url)
+let qs: typeof import('qs') | undefined
 
 const FIELDS_MAX = 1000
 const DEPTH_MAX = 20
@@ -29,6 +32,8 @@ export function parseForm(
   { allowDots = false }: { allowDots?: boolean } = {},
 ): Record<string, unknown> {
   refusePoison(text, allowDots ? DOTS_AND_BRACKETS : BRACKETS)
+  // Only here, so that a start does without.
+  qs ??= require('qs') as typeof import('qs')
   try {
     return qs.parse(text, {
       allowDots,
