@@ -1,5 +1,4 @@
-import { hash, randomInt } from 'node:crypto'
-import { v7 as uuidv7 } from 'uuid'
+import { hash, randomBytes, randomInt } from 'node:crypto'
 
 /**
  * Ids in the form in which they are compared: 16 bytes. Ids that share all but their last 12 bits are a
@@ -39,12 +38,30 @@ let counter = COUNTER_MAX
 export function mintMessageId(nowMs: number): string {
   if (nowMs !== familyMs || counter === COUNTER_MAX) {
     sequence = nowMs === familyMs ? sequence + 1 : randomInt(SEQUENCE_MAX)
-    family = uuidv7({ msecs: nowMs, seq: sequence }).slice(0, -COUNTER_DIGITS)
+    family = familyOf(nowMs, sequence)
     familyDigest = Buffer.from(withoutDashes(`${family}${COUNTERS[0]}`), 'hex')
     familyMs = nowMs
     counter = -1
   }
   return family + COUNTERS[++counter]
+}
+
+/**
+ * All of a UUIDv7 but its last 12 bits (RFC 9562, section 5.7): 48 bits of time, and of `rand_a` and
+ * `rand_b` first the 32 bits of the sequence, then 30 random ones.
+ */
+function familyOf(ms: number, sequence: number): string {
+  const bytes = randomBytes(ID_BYTES)
+  // Another program may say that its event came before 1970, or when 48 bits do not reach.
+  bytes.writeBigUInt64BE(BigInt.asUintN(48, BigInt(ms)) << 16n)
+  bytes[6] = 0x70 | (sequence >>> 28)
+  bytes[7] = sequence >>> 20
+  bytes[8] = 0x80 | ((sequence >>> 14) & 0x3f)
+  bytes[9] = sequence >>> 6
+  bytes[10] = (sequence << 2) | ((bytes[10] as number) & 0b11)
+  const hex = bytes.toString('hex')
+  const groups = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)]
+  return groups.join('-').slice(0, -COUNTER_DIGITS)
 }
 
 /**

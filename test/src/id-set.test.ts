@@ -70,3 +70,15 @@ test('ids that are made are UUIDs of version 7 of their time, each another one, 
   const times = ids.map(id => Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16))
   t.same([times[0], times.at(-2), times.at(-1)], [at, at + 1, at])
 })
+
+test('an id can be made for any time that a program may say', async t => {
+  for (const [ms, time] of [
+    [-1, 2 ** 48 - 1],
+    [0, 0],
+    [8.64e15, 8.64e15 % 2 ** 48],
+  ] as const) {
+    const id = mintMessageId(ms)
+    t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+    t.equal(Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16), time)
+  }
+})
