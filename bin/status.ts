@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
-import { type StatusFlags, status, statusSettings } from '../src/commands/status.ts'
+import { statusSettings } from '../src/commands/own-settings.ts'
+import type { StatusFlags } from '../src/commands/status.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 const EXIT_ERROR = 2
@@ -21,6 +22,8 @@ export function addStatus(program: Command): void {
     .action(async (flags: StatusFlags) => {
       process.exitCode = EXIT_ERROR
       loadDotEnv()
+      // Only here, so that the other commands do without.
+      const { status } = await import('../src/commands/status.ts')
       process.exitCode = await status(flags, process.env)
     })
   for (const setting of statusSettings) addSetting(command, setting)

@@ -1,13 +1,10 @@
-import type { Command } from 'commander'
-import {
-  EXIT_ERROR,
-  parseHour,
-  parseListMax,
-  type VerifyFlags,
-  verify,
-  verifySettings,
-} from '../src/commands/verify.ts'
+import { type Command, InvalidArgumentError } from 'commander'
+import { verifySettings } from '../src/commands/own-settings.ts'
+import type { VerifyFlags } from '../src/commands/verify.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
+
+const EXIT_ERROR = 2
+const LIST_MAX_MAX = 100_000
 
 /** `frequency verify`. */
 export function addVerify(program: Command): void {
@@ -37,9 +34,28 @@ Large archives need temporary space (TMPDIR): 22 bytes an event.`,
     .action(async (archiveUrl: string | undefined, flags: VerifyFlags) => {
       process.exitCode = EXIT_ERROR
       loadDotEnv()
+      // Only here, so that the other commands do without.
+      const { verify } = await import('../src/commands/verify.ts')
       process.exitCode = await verify(archiveUrl, flags, process.env)
     })
   for (const setting of verifySettings) {
     if (setting.name !== 'archiveUrl') addSetting(command, setting)
   }
+}
+
+/** `2026-11-24`, `2026-11-24T13` or a whole time in UTC, as the hour of a partition: `2026-11-24T13`. */
+function parseHour(text: string, hourOfDay: '00' | '23'): string {
+  const [, day, hour = hourOfDay] =
+    /^(\d{4}-\d{2}-\d{2})(?:T(\d{2})(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?Z?)?$/i.exec(text) ?? []
+  const at = new Date(`${day}T${hour}:00:00Z`)
+  if (Number.isNaN(at.getTime()) || !at.toISOString().startsWith(`${day}T${hour}`))
+    throw new InvalidArgumentError('It must be a day or an hour in UTC, like 2026-11-24 or 2026-11-24T13.')
+  return `${day}T${hour}`
+}
+
+function parseListMax(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 0 || count > LIST_MAX_MAX)
+    throw new InvalidArgumentError(`It must be a whole number from 0 to ${LIST_MAX_MAX}.`)
+  return count
 }

@@ -1,8 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { Incoming } from '../archive/incoming.ts'
-import { readConfig, settings } from '../config.ts'
+import { readConfig } from '../config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import { type DeadLetter, type DeadLetters, openDeadLetters } from '../queue/dead-letters.ts'
+import { deadSettings } from './own-settings.ts'
 
 /** All went well · something was not found, or was left where it was · the dead letters could not be reached. */
 const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
@@ -10,11 +11,6 @@ const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
 const PREVIEW_CHARACTERS = 60
 /** Letters that one run hands out: the broker keeps a note of each that stays until the end of the run. */
 const SCANNED_MAX = 100_000
-
-/** Of the settings of a server only these, so that one of the others cannot be in the way. */
-export const deadSettings = settings.filter(({ name }) =>
-  ['amqpUrl', 'amqpQueue', 'dataDir', 'publishMsMax'].includes(name),
-)
 
 export interface DeadFlags extends Partial<Record<string, string | number | boolean>> {
   readonly json?: boolean

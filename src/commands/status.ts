@@ -1,18 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Value } from '@sinclair/typebox/value'
-import { readConfig, settings } from '../config.ts'
+import { readConfig } from '../config.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { balance, format, type Ledger } from '../ledger/balance.ts'
 import { type ProcessStatus, processStatusSchema } from '../ledger/process-status.ts'
+import { statusSettings } from './own-settings.ts'
 
 const ANSWER_MS_MAX = 10_000
 /** Long enough that what moves shows. */
 const BETWEEN_ROUNDS_MS = 250
 const EXIT_CODES = { 'adds-up': 0, missing: 1, surplus: 1, unknown: 2 } as const
 const EXIT_ERROR = 2
-
-/** Where a process of this machine listens. */
-export const statusSettings = settings.filter(({ name }) => ['host', 'port'].includes(name))
 
 export interface StatusFlags {
   readonly host?: string

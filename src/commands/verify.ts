@@ -1,19 +1,14 @@
-import { InvalidArgumentError } from 'commander'
-import { readConfig, settings } from '../config.ts'
+import { readConfig } from '../config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
 import { openStoreReader } from '../store/store.ts'
 import { ProgressBar } from '../verify/progress-bar.ts'
 import { inWords, resultOf, type VerifyReport } from '../verify/report.ts'
 import { Verifier, type VerifyFindings } from '../verify/verifier.ts'
+import { verifySettings } from './own-settings.ts'
 
 /** Nothing is wrong · something is · the archive, or a part of it, could not be read. */
 const EXIT_CODES = { clean: 0, findings: 1, incomplete: 2 } as const
-export const EXIT_ERROR = 2
-
-/** Of the settings of a server only these, so that one of the others cannot be in the way. */
-export const verifySettings = settings.filter(({ name }) =>
-  ['archiveUrl', 'dataDir', 's3ForcePathStyle'].includes(name),
-)
+const EXIT_ERROR = 2
 
 export interface VerifyFlags {
   readonly dataDir?: string
@@ -97,23 +92,4 @@ async function withProgress(verifier: Verifier, isShown: boolean): Promise<Verif
 function isForTheUser(error: unknown): boolean {
   const isOfTheSystem = error instanceof Error && 'syscall' in error
   return error instanceof ConfigInvalid || error instanceof StoreUnavailable || isOfTheSystem
-}
-
-/** `2026-11-24`, `2026-11-24T13` or a whole time in UTC, as the hour of a partition: `2026-11-24T13`. */
-export function parseHour(text: string, hourOfDay: '00' | '23'): string {
-  const [, day, hour = hourOfDay] =
-    /^(\d{4}-\d{2}-\d{2})(?:T(\d{2})(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?Z?)?$/i.exec(text) ?? []
-  const at = new Date(`${day}T${hour}:00:00Z`)
-  if (Number.isNaN(at.getTime()) || !at.toISOString().startsWith(`${day}T${hour}`))
-    throw new InvalidArgumentError('It must be a day or an hour in UTC, like 2026-11-24 or 2026-11-24T13.')
-  return `${day}T${hour}`
-}
-
-const LIST_MAX_MAX = 100_000
-
-export function parseListMax(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 0 || count > LIST_MAX_MAX)
-    throw new InvalidArgumentError(`It must be a whole number from 0 to ${LIST_MAX_MAX}.`)
-  return count
 }
