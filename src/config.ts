@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { ConfigInvalid } from './errors.ts'
 import { GROUP_EVENTS_MAX } from './event-group.ts'
@@ -269,14 +269,15 @@ function withUnit(value: unknown, unit: unknown): string {
 export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
   const given: Record<string, unknown> = {}
   for (const setting of settings) {
+    if (setting.schema.default !== undefined) given[setting.name] = setting.schema.default
     const text = flags[setting.name] ?? env[setting.variable]
     if (text === undefined || text === '') continue
     const value = fromText(setting, text)
-    if (!Value.Check(setting.schema, value))
+    if (!TypeCompiler.Compile(setting.schema).Check(value))
       throw new ConfigInvalid(`${setting.variable} must be ${wanted(setting)}${got(setting, text)}.`)
     given[setting.name] = value
   }
-  return checked(Value.Default(settingsSchema, given) as Settings)
+  return checked(given as Settings)
 }
 
 function fromText({ schema }: Setting, text: string): unknown {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { Value } from '@sinclair/typebox/value'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { readConfig } from '../config.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { balance, format, type Ledger } from '../ledger/balance.ts'
@@ -74,7 +74,7 @@ async function ask(url: string): Promise<ProcessStatus> {
     const reason = cause instanceof Error && cause.message !== '' ? cause.message : message
     throw new ConfigInvalid(`${url} cannot be asked: ${reason}. Name a running process with --url.`)
   }
-  if (!Value.Check(processStatusSchema, answer))
+  if (!TypeCompiler.Compile(processStatusSchema).Check(answer))
     throw new ConfigInvalid(`${url} is no process of frequency, or one of another version.`)
   return answer
 }

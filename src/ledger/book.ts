@@ -11,7 +11,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -44,6 +44,8 @@ export const bookSchema = Type.Object({
 })
 
 export type BookContent = Static<typeof bookSchema>
+
+let bookCheck: TypeCheck<typeof bookSchema> | undefined
 
 const NOTHING: Counts = { accepted: 0, unconfirmed: 0, settled: 0, settledForeign: 0, archived: 0, dead: 0 }
 
@@ -158,7 +160,8 @@ function continued(book: BookContent | undefined): BookContent | undefined {
 async function readBook(directory: string): Promise<BookContent | undefined> {
   try {
     const content: unknown = JSON.parse(await readFile(join(directory, FILE), 'utf8'))
-    return Value.Check(bookSchema, content) ? content : undefined
+    bookCheck ??= TypeCompiler.Compile(bookSchema)
+    return bookCheck.Check(content) ? content : undefined
   } catch {
     return undefined
   }

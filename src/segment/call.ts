@@ -107,14 +107,22 @@ export const batchSchema = Type.Object(
 
 export type BatchFields = Static<typeof batchSchema>
 
-const checks = new Map<CallType, TypeCheck<TSchema>>(
-  callTypes.map(type => [type, TypeCompiler.Compile<TSchema>(callSchemas[type])]),
-)
-const batchCheck = TypeCompiler.Compile(batchSchema)
+/** Made for the first call of each type, so that a start does without. */
+const checks = new Map<CallType, TypeCheck<TSchema>>()
+let batchCheck: TypeCheck<typeof batchSchema> | undefined
+
+function checkOf(type: CallType): TypeCheck<TSchema> {
+  let check = checks.get(type)
+  if (check === undefined) {
+    check = TypeCompiler.Compile<TSchema>(callSchemas[type])
+    checks.set(type, check)
+  }
+  return check
+}
 
 /** @throws EventInvalid which names the member, and says what it must be. */
 export function assertCall(type: CallType, value: unknown): asserts value is CallFields {
-  const check = checks.get(type) as TypeCheck<TSchema>
+  const check = checkOf(type)
   if (!check.Check(value)) throw invalid(check.Errors(value).First(), callSchemas[type].properties)
   const { userId, anonymousId } = value as CallFields
   if (!isId(userId) && !isId(anonymousId)) {
@@ -124,6 +132,7 @@ export function assertCall(type: CallType, value: unknown): asserts value is Cal
 
 /** @throws EventInvalid which names the member, and says what it must be. */
 export function assertBatch(value: unknown): asserts value is BatchFields {
+  batchCheck ??= TypeCompiler.Compile(batchSchema)
   if (!batchCheck.Check(value)) throw invalid(batchCheck.Errors(value).First(), batchSchema.properties)
 }
 
