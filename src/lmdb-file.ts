@@ -1,7 +1,11 @@
 import { closeSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { devNull } from 'node:os'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+
+/** lmdb as the one file that there is for `require`: its modules would keep a start waiting. */
+export const { open: openLmdb }: typeof import('lmdb') = createRequire(import.meta.url)('lmdb')
 
 /**
  * Where the meta pages of an LMDB file have what is looked at here. LMDB maps its file into memory and

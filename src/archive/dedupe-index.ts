@@ -13,10 +13,10 @@
 
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import type { Database, RootDatabase } from 'lmdb'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
-import { assertIntact } from '../lmdb-file.ts'
+import { assertIntact, openLmdb } from '../lmdb-file.ts'
 import type { Logger } from '../logger.ts'
 import { ID_BYTES } from '../message-id.ts'
 import { counterAt, FAMILY_BYTES, familyAt, holds, isFamilyAt, withCounters } from './id-family.ts'
@@ -55,7 +55,7 @@ export class DedupeIndex {
     this.#config = config
     this.#log = log
     this.#lock = lock
-    this.#root = open({ path, maxDbs: 8, encoding: 'binary' })
+    this.#root = openLmdb({ path, maxDbs: 8, encoding: 'binary' })
     this.#startedAt = this.#root.openDB({ name: 'startedAt', encoding: 'ordered-binary' })
     this.#present = this.#openGeneration('a')
     this.#former = this.#openGeneration('b')

@@ -14,9 +14,9 @@
 import { readdirSync, statSync } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Database, open, type RootDatabase } from 'lmdb'
+import type { Database, RootDatabase } from 'lmdb'
 import { GROUP_EVENTS_MAX } from '../event-group.ts'
-import { assertIntact, causeOf } from '../lmdb-file.ts'
+import { assertIntact, causeOf, openLmdb } from '../lmdb-file.ts'
 import { LogSegment } from './log-segment.ts'
 
 const PAGE_BYTES = 4096
@@ -85,7 +85,7 @@ export class DiskLog {
 
   private constructor(options: DiskLogOptions) {
     this.#options = options
-    this.#root = open({ path: options.path, encoding: 'binary', maxDbs: 4 })
+    this.#root = openLmdb({ path: options.path, encoding: 'binary', maxDbs: 4 })
     this.#state = this.#root.openDB({ name: 'state', encoding: 'json' })
     this.#aside = this.#root.openDB({ name: 'dead', encoding: 'binary' })
     this.#dropped = this.#state.get('dropped') ?? 0

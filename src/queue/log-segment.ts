@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
-import { open, type RootDatabase } from 'lmdb'
-import { assertDescriptorsLeft } from '../lmdb-file.ts'
+import type { RootDatabase } from 'lmdb'
+import { assertDescriptorsLeft, openLmdb } from '../lmdb-file.ts'
 
 /** What a segment maps before it grows: address space, which takes no memory by itself. */
 const MAP_BYTES = 64 * 1024 * 1024
@@ -38,7 +38,7 @@ export class LogSegment {
   open(): RootDatabase<Buffer, number> {
     if (this.#env !== undefined) return this.#env
     assertDescriptorsLeft()
-    this.#env = open({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
+    this.#env = openLmdb({ path: this.path, encoding: 'binary', mapSize: MAP_BYTES })
     return this.#env
   }
 
