@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Connection } from 'rabbitmq-client'
+import { buildProgram } from '../build.ts'
 import { ensureServers, SERVER_PACKAGES } from '../test/services/install.ts'
 import { type Rabbitmq, startRabbitmq } from '../test/services/rabbitmq.ts'
 import { type Radosgw, startRadosgw } from '../test/services/radosgw.ts'
@@ -41,8 +42,8 @@ export class Site {
   /** Builds, and starts a broker. */
   static async open(options: BenchOptions): Promise<Site> {
     const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
-    for (const project of ['tsconfig.build.json', 'bench/tsconfig.json'])
-      await run(process.execPath, [compiler, '-p', project], { cwd: ROOT })
+    await run(process.execPath, [compiler, '-p', 'bench/tsconfig.json'], { cwd: ROOT })
+    await buildProgram(join(ROOT, 'dist'))
     await ensureServers(SERVER_PACKAGES.filter(({ name }) => /^(rabbitmq|erlang)/.test(name)))
     await ensureLoadTools()
     return new Site(options, await startRabbitmq())

@@ -1,11 +1,11 @@
 /** The built program as a child process: what it prints, where it listens, how it ends. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { buildProgram as build } from '../../build.ts'
 import { until } from '../services/wait.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -43,10 +43,7 @@ export async function buildProgram(t: Test): Promise<string> {
   t.teardown(() => rmSync(directory, { recursive: true, force: true }))
   symlinkSync(join(ROOT, 'package.json'), join(directory, 'package.json'))
   const dist = join(directory, 'dist')
-  const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
-  const args = [...NODE, compiler, '-p', 'tsconfig.build.json', '--outDir', dist]
-  await promisify(execFile)('env', args, { cwd: ROOT })
-  cpSync(join(ROOT, 'ui'), join(dist, 'ui'), { recursive: true })
+  await build(dist)
   return join(dist, 'bin', 'frequency.js')
 }
 

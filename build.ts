@@ -1,0 +1,35 @@
+/**
+ * Builds the program into `dist`: one file with what every command needs, and beside it what is loaded on
+ * demand, and the files of the page at `/`. Packages stay packages, but for TypeBox: its 249 small modules take longer to load than all else.
+ */
+import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const ROOT = fileURLToPath(new URL('.', import.meta.url))
+const INLINED = '@sinclair/typebox'
+
+/** @param directory is emptied first; source files that look for others find them from `bin` and `chunks` in it */
+export async function buildProgram(directory: string): Promise<void> {
+  const { dependencies } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
+  rmSync(directory, { recursive: true, force: true })
+  await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['bin/frequency.ts'],
+    outbase: '.',
+    outdir: directory,
+    chunkNames: 'chunks/[name]-[hash]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    external: Object.keys(dependencies).filter(name => name !== INLINED),
+    sourcemap: true,
+    logLevel: 'warning',
+  })
+  cpSync(join(ROOT, 'ui'), join(directory, 'ui'), { recursive: true })
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildProgram(join(ROOT, 'dist'))
