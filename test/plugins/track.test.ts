@@ -269,7 +269,7 @@ t.test('takes a body of exactly BODY_BYTES_MAX', async t => {
 })
 
 t.test('answers another method with 405, and another path with 404, whatever the body', async t => {
-  const { url } = await serveApp(t)
+  const { url } = await serveApp(t, { UI: 'off' })
   const bodies: [body: string, type: string][] = [
     ['{"event":"a"}', 'application/json'],
     ['not JSON', 'application/json'],
