@@ -55,8 +55,9 @@ export class RabbitmqConsumer implements Consumer {
     this.#link.firstAnswer().catch(error => log.error({ err: error }, 'RabbitMQ turns the consumer away.'))
   }
 
+  /** What is stopped on purpose is no trouble of the broker's. */
   get trouble(): string | undefined {
-    return this.#link.trouble
+    return this.#isStopping ? undefined : this.#link.trouble
   }
 
   ackThrough(delivery: Delivery): void {

@@ -256,6 +256,24 @@ test('a stalled broker cannot hold up a consumer that stops', async t => {
   t.ok((await elapsed(inbox.consumer.stop())) < 10_000)
 })
 
+test('a consumer that stops is no trouble of the broker', async t => {
+  const queue = await open(t)
+  await queue.publish(eventOf({ event: 'e', n: 0 }))
+  const inbox = new Inbox(queue)
+  await inbox.receives(1)
+  const said = new Set<string | undefined>()
+  let isStopped = false
+  const stopping = inbox.consumer.stop().then(() => {
+    isStopped = true
+  })
+  while (!isStopped) {
+    for (const { trouble } of queue.outlet) said.add(trouble)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await stopping
+  t.strictSame([...said], [undefined])
+})
+
 test('a publish for a queue that was deleted is not taken for a success', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
