@@ -128,6 +128,7 @@ function showTroubles({ troubles, takesEvents }) {
   if (list.dataset.shown !== shown) {
     list.dataset.shown = shown
     list.replaceChildren(...troubles.map((/** @type {any} */ trouble) => troubleOf(trouble, takesEvents)))
+    list.lastElementChild?.append(consequenceOf(takesEvents))
     list.hidden = troubles.length === 0
   }
   const work = about.archive === undefined ? 'Takes events' : 'Takes and archives events'
@@ -143,6 +144,16 @@ function troubleOf({ text, since }, takesEvents) {
   row.dataset.tone = takesEvents ? 'warn' : 'bad'
   row.textContent = `Since ${clock(since)}: ${text}`
   return row
+}
+
+/** @param {boolean} takesEvents */
+function consequenceOf(takesEvents) {
+  const text = document.createElement('p')
+  text.className = 'aside'
+  text.textContent = takesEvents
+    ? 'Events are taken all the same: until this is over they wait, on disk or in the queue.'
+    : 'Clients get 503. What they do not send again is lost.'
+  return text
 }
 
 /** @param {string} tone @param {string} text */

@@ -163,6 +163,7 @@ t.test('it says what is not well, and when the server is gone and is back', asyn
     '#troubles li',
     new RegExp(`Since \\d\\d:\\d\\d:\\d\\d: RabbitMQ at 127.0.0.1:${network.port}`),
   )
+  await shows(page, '#troubles li', /Events are taken all the same/)
   await post(url, { event: 'spooled' })
   await shows(page, '#spool-holds', /^1 event,/)
   await shows(page, '.event-list li', /spooled/)
@@ -173,6 +174,16 @@ t.test('it says what is not well, and when the server is gone and is back', asyn
   await app.close()
   await shows(page, '#status', /Trying again/)
   t.match(await page.getAttribute('#live', 'class'), /stale/)
+})
+
+t.test('where events are refused it says what that means', async t => {
+  const network = await openNetwork(t)
+  await network.refuse()
+  const env = { ROLE: 'ingest', SPOOL: 'off', AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t) }
+  const { url } = await serveApp(t, env)
+  const { page } = await visit(t, browser, url)
+  await shows(page, '#status', /^Cannot take events now$/)
+  await shows(page, '#troubles li[data-tone=bad]', /Clients get 503/)
 })
 
 t.test('a role that only takes events shows no archive', async t => {
