@@ -99,7 +99,7 @@ export const ServerUnreachable = createError('FRQ_SERVER_UNREACHABLE', '%s')
 /** It may be in the archive all the same. */
 export const ObjectNotListed = createError(
   'FRQ_OBJECT_NOT_LISTED',
-  '%s is not among the last objects that this process has archived.',
+  '%s is not among the last objects that were archived here.',
   404,
 )
 

@@ -34,6 +34,7 @@ export function showWaiting(about, { waiting, held = 0, disk, oldestAt, at }) {
     say('waiting', waiting === undefined ? '?' : count(waiting.messages))
     const unit = waiting?.messages === 1 ? 'message in the queue' : 'messages in the queue'
     say('waiting-unit', waiting === undefined ? 'not known: the broker does not answer' : unit)
+    part('held-row').hidden = about.archive === undefined && !about.hasSpool
     say('held-name', about.archive === undefined ? 'in the spool' : 'being archived')
     say('held', some(about.archive === undefined ? disk.events : held, 'event'))
   } else {

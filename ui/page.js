@@ -81,7 +81,6 @@ function greet(hello) {
   }
   say('confirmed-name', about.hasBroker ? 'confirmed' : 'on disk')
   part('objects').hidden = about.archive === undefined
-  document.querySelector('.gauges')?.classList.toggle('without-batch', about.archive === undefined)
   const archive =
     about.archive === undefined ? 'Archiving is done by other processes.' : `Archive: ${about.archive}.`
   const share = about.workers > 1 ? ` This is one of ${about.workers} workers, and shows its own share.` : ''

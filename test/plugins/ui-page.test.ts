@@ -184,6 +184,7 @@ t.test('where events are refused it says what that means', async t => {
   const { page } = await visit(t, browser, url)
   await shows(page, '#status', /^Cannot take events now$/)
   await shows(page, '#troubles li[data-tone=bad]', /Clients get 503/)
+  for (const id of ['spool', 'held-row']) t.notOk(await page.locator(`#${id}`).isVisible(), id)
 })
 
 t.test('a role that only takes events shows no archive', async t => {
