@@ -53,7 +53,7 @@ class Supervisor {
       this.#hasStarted = true
       for (let n = 1; n < this.#config.workers && !this.#ending.signal.aborted; n++) this.#fork()
     })
-    relayQuestions()
+    relayQuestions({ metrics: keepWhatGrows })
     this.#fork()
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#end())
     return new Promise(resolve => {
@@ -103,4 +103,10 @@ class Supervisor {
     }, this.#config.shutdownMsMax + GRACE_MS).unref()
     if (this.#isOver) this.#finish(this.#exitCode)
   }
+}
+
+/** A sum over workers that fell when one of them is gone would look to Prometheus as if all had begun anew. */
+async function keepWhatGrows(departed: unknown, last: unknown): Promise<unknown> {
+  const { whatOnlyGrows } = await import('../src/metrics/exposition.ts')
+  return whatOnlyGrows([departed ?? [], last] as object[][])
 }

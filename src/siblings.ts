@@ -83,34 +83,75 @@ function tell(message: Message): void {
   process.send?.(message, undefined, undefined, () => {})
 }
 
-/** In the primary: passes questions on to all workers, and their answers back. */
-export function relayQuestions(): void {
-  const asked = new Map<number, (value: unknown) => void>()
-  let id = 0
+/** Makes one of what workers said that are gone, `departed`, and what one more of them said last. */
+export type Keep = (departed: unknown, last: unknown) => Promise<unknown>
 
-  async function askOne(worker: Worker, question: string): Promise<unknown> {
-    const own = id++
-    let patience: NodeJS.Timeout | undefined
-    const value = await new Promise(resolve => {
-      asked.set(own, resolve)
-      patience = setTimeout(resolve, ANSWER_MS_MAX)
-      worker.send({ kind: 'question', id: own, question } satisfies Message, () => {})
-    })
-    clearTimeout(patience)
-    asked.delete(own)
-    return value
+/**
+ * In the primary: passes questions on to all workers, and their answers back.
+ *
+ * @param keeps for each question whose answers must not be forgotten with a worker that is gone: what is
+ * kept of them, which is one more answer. A worker that is too slow is then answered for by what it said last.
+ */
+export function relayQuestions(keeps: Readonly<Record<string, Keep>> = {}): void {
+  new Relay(keeps).listen()
+}
+
+class Relay {
+  readonly #keeps: Readonly<Record<string, Keep>>
+  readonly #asked = new Map<number, (value: unknown) => void>()
+  /** The last answers of each worker, by its id, to questions whose answers are kept. */
+  readonly #last = new Map<number, Map<string, unknown>>()
+  readonly #departed = new Map<string, Promise<unknown>>()
+  #id = 0
+
+  constructor(keeps: Readonly<Record<string, Keep>>) {
+    this.#keeps = keeps
   }
 
-  async function askAll(asker: Worker, asking: number, question: string): Promise<void> {
+  listen(): void {
+    cluster.on('message', (worker, message: unknown) => {
+      if (!isMessage(message)) return
+      if (message.kind === 'ask') void this.#askAll(worker, message.id, message.question)
+      if (message.kind === 'answer') this.#asked.get(message.id)?.(message.value)
+    })
+    cluster.on('exit', worker => this.#depart(worker))
+  }
+
+  async #askAll(asker: Worker, asking: number, question: string): Promise<void> {
     const workers = Object.values(cluster.workers ?? {}).filter(worker => worker?.isConnected())
-    const answers = await Promise.all(workers.map(worker => askOne(worker as Worker, question)))
-    const values = answers.filter(value => value !== undefined && value !== null)
+    const answers = await Promise.all(workers.map(worker => this.#askOne(worker as Worker, question)))
+    const all = [...answers, await this.#departed.get(question)]
+    const values = all.filter(value => value !== undefined && value !== null)
     if (asker.isConnected()) asker.send({ kind: 'answers', id: asking, values } satisfies Message, () => {})
   }
 
-  cluster.on('message', (worker, message: unknown) => {
-    if (!isMessage(message)) return
-    if (message.kind === 'ask') void askAll(worker, message.id, message.question)
-    if (message.kind === 'answer') asked.get(message.id)?.(message.value)
-  })
+  async #askOne(worker: Worker, question: string): Promise<unknown> {
+    const id = this.#id++
+    let patience: NodeJS.Timeout | undefined
+    const answer = await new Promise(resolve => {
+      this.#asked.set(id, resolve)
+      patience = setTimeout(resolve, ANSWER_MS_MAX)
+      worker.send({ kind: 'question', id, question } satisfies Message, () => {})
+    })
+    clearTimeout(patience)
+    this.#asked.delete(id)
+    if (this.#keeps[question] === undefined) return answer
+    const last = this.#last.get(worker.id) ?? new Map<string, unknown>()
+    if (answer === undefined || answer === null) return last.get(question)
+    // One that is gone meanwhile has departed with the answer before this one.
+    if (!worker.isDead()) this.#last.set(worker.id, last.set(question, answer))
+    return answer
+  }
+
+  #depart(worker: Worker): void {
+    for (const [question, last] of this.#last.get(worker.id) ?? []) {
+      const keep = this.#keeps[question] as Keep
+      const before = this.#departed.get(question)
+      this.#departed.set(
+        question,
+        Promise.resolve(before).then(departed => keep(departed, last).catch(() => departed)),
+      )
+    }
+    this.#last.delete(worker.id)
+  }
 }

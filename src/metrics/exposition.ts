@@ -108,6 +108,18 @@ export function aggregate(all: readonly (readonly object[])[]): Promise<string> 
   return AggregatorRegistry.aggregate([...all]).metrics()
 }
 
+/**
+ * What of the metrics of processes that are gone is still true: what only grows.
+ *
+ * @param all what `Exposition.json` gave, or this function
+ */
+export function whatOnlyGrows(all: readonly (readonly object[])[]): Promise<object[]> {
+  const growing = all.map(metrics => metrics.filter(metric => 'type' in metric && GROWING.has(metric.type)))
+  return AggregatorRegistry.aggregate(growing).getMetricsAsJSON()
+}
+
+const GROWING = new Set<unknown>(['counter', 'histogram'])
+
 function seriesOf(name: string, { bounds, counts, sum }: Histogram, labels: Labels) {
   let count = 0
   const buckets = [...bounds, '+Inf'].map((le, bucket) => {
