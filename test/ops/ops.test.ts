@@ -10,7 +10,7 @@ import { type Test, test } from 'tap'
 import { temporaryDirectory } from '../helper.ts'
 import { serveApp } from '../plugins/served-app.ts'
 import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
-import { ensureServers, serverPath } from '../services/install.ts'
+import { ALERT_PACKAGES, ensureServers, serverPath } from '../services/install.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ALERTS = join(ROOT, 'ops', 'alerts.yml')
@@ -49,7 +49,7 @@ function missing(wanted: Iterable<string>, there: Set<string>): string[] {
 }
 
 test('what is handed out for operating it', async t => {
-  await ensureServers([{ name: 'prometheus', binaries: ['promtool'] }])
+  await ensureServers(ALERT_PACKAGES)
   const promtool = serverPath('promtool')
   const broker = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
   const byRole = {

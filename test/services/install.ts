@@ -31,9 +31,14 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
 /** What tests of pages need besides. */
 export const BROWSER_PACKAGES: readonly ServerPackage[] = [{ name: 'chromium', binaries: ['chromium'] }]
 
+/** What the tests of the alerts need besides. */
+export const ALERT_PACKAGES: readonly ServerPackage[] = [{ name: 'prometheus', binaries: ['promtool'] }]
+
 const APT_TIMEOUT_MS = 600_000
 const APT_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 const POLICY_FILE = '/usr/sbin/policy-rc.d'
+/** apt-get waits for dpkg's lock, and not for that of its lists: those who install at once would fail. */
+const LOCK_FILE = '/var/lib/apt/frequency-tests.lock'
 const run = promisify(execFile)
 
 /**
@@ -119,7 +124,7 @@ async function apt(args: readonly string[]): Promise<void> {
     maxBuffer: APT_OUTPUT_BYTES_MAX,
   }
   try {
-    await run('apt-get', ['-o', 'DPkg::Lock::Timeout=300', ...args], options)
+    await run('flock', ['-F', LOCK_FILE, 'apt-get', '-o', 'DPkg::Lock::Timeout=300', ...args], options)
   } catch (err) {
     const { stdout = '', stderr = '' } = err as { stdout?: string; stderr?: string }
     throw new Error(`apt-get ${args.join(' ')} failed:\n${stdout}${stderr}`, { cause: err })
