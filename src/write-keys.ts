@@ -8,9 +8,8 @@ import type { Logger } from './logger.ts'
 const FILE_CHECK_MS = 1_000
 const KEYS_MAX = 100_000
 
-/** name, `:kind` and key. A colon cannot be in a key: in Basic authentication it ends the user name. */
-const ENTRY =
-  /^([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?::(browser|server))?=([\x21-\x2b\x2d-\x39\x3b-\x7e]{1,255})$/
+/** name, `:kind` and key. Jitsu's keys have a colon: in Basic authentication it ends the user name. */
+const ENTRY = /^([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?::(browser|server))?=([\x21-\x2b\x2d-\x7e]{1,255})$/
 
 /**
  * Who sends an event, as its write key says. It is what `stampEvent` takes for the changes to the event.
@@ -47,7 +46,7 @@ export function parseWriteKeys(text: string, where: string): Map<string, Source>
     const [, name, kind = 'server', key] = ENTRY.exec(entry) ?? []
     if (name === undefined || key === undefined) {
       throw new ConfigInvalid(
-        `${where}: entry ${index + 1} must be name=key, name:browser=key or name:server=key; a key has at most 255 visible ASCII characters, and no comma or colon.`,
+        `${where}: entry ${index + 1} must be name=key, name:browser=key or name:server=key; a key has at most 255 visible ASCII characters, and no comma.`,
       )
     }
     if (sources.has(key))

@@ -14,7 +14,7 @@ function nameOf(keys: WriteKeys | undefined, key: string): string | undefined {
 
 test('keys are read from a text', async t => {
   const sources = parseWriteKeys(
-    'web:browser=k1, api=k2,app.ios:server=k3\n# old=k4\r\n  web:browser=a/b+c==\n\n',
+    'web:browser=k1, api=k2,app.ios:server=k3\n# old=k4\r\n  web:browser=a/b+c==\n\njitsu=id:secret',
     'X',
   )
   t.strictSame(
@@ -24,6 +24,7 @@ test('keys are read from a text', async t => {
       ['k2', 'api', 'server'],
       ['k3', 'app.ios', 'server'],
       ['a/b+c==', 'web', 'browser'],
+      ['id:secret', 'jitsu', 'server'],
     ],
   )
 })
@@ -36,7 +37,6 @@ test('what is no key is refused, in one line that does not show it', async t => 
     'web=',
     `web:mobile=${key}`,
     `we b=${key}`,
-    `web=${key}:${key}`,
     `web=${key} ${key}`,
     `web=${key}ü`,
     `web=${key.repeat(40)}`,
