@@ -30,9 +30,33 @@ const description = {
   tags: ['segment'],
 }
 
+/** RudderStack's libraries ask with a slash at the end, or without. */
+const SOURCE_PATHS = ['/sourceConfig', '/sourceConfig/']
+
+const sourceQuerySchema = Type.Object({ writeKey: Type.Optional(Type.String()) })
+
+const sourceSchema = Type.Object({
+  source: Type.Object({
+    id: Type.String(),
+    name: Type.String(),
+    writeKey: Type.String({ description: 'The write key that was asked with.' }),
+    enabled: Type.Boolean(),
+    workspaceId: Type.String(),
+    config: Type.Object({}, { description: 'No statistics of their own.' }),
+    destinations: Type.Array(Type.Unknown()),
+    connections: Type.Array(Type.Unknown()),
+  }),
+  updatedAt: Type.String(),
+})
+
+const NAME = 'frequency'
+/** Of a configuration that never changes. */
+const UPDATED_AT = '2026-01-01T00:00:00.000Z'
+
 /**
- * `GET /v1/projects/:writeKey/settings`: what browser and mobile libraries load before they send. It
- * names no integrations but this server, so that nothing is loaded from elsewhere.
+ * What browser and mobile libraries load before they send: `GET /v1/projects/:writeKey/settings`, and of
+ * RudderStack `GET /sourceConfig`. They name no integrations but this server, so that nothing is loaded
+ * from elsewhere.
  */
 async function segmentSettings(app: FastifyInstance): Promise<void> {
   app.get<{ Params: { writeKey: string } }>(
@@ -62,6 +86,39 @@ async function segmentSettings(app: FastifyInstance): Promise<void> {
       }
     },
   )
+
+  for (const path of SOURCE_PATHS) {
+    app.get<{ Querystring: { writeKey?: string } }>(
+      path,
+      {
+        config: { forPages: true },
+        schema: {
+          ...description,
+          hide: path !== SOURCE_PATHS[0],
+          summary: "What RudderStack's libraries load before they send",
+          operationId: 'source-config',
+          querystring: sourceQuerySchema,
+          response: { 200: sourceSchema },
+        },
+      },
+      async ({ query }, reply) => {
+        void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+        return {
+          source: {
+            id: NAME,
+            name: NAME,
+            writeKey: query.writeKey ?? '',
+            enabled: true,
+            workspaceId: NAME,
+            config: {},
+            destinations: [],
+            connections: [],
+          },
+          updatedAt: UPDATED_AT,
+        }
+      },
+    )
+  }
 }
 
 /** Only the client itself is told of it, so a proxy's word for it needs no trust. */
