@@ -102,7 +102,8 @@ function addParser(
 }
 
 function parseCall({ headers }: FastifyRequest, bytes: Buffer) {
-  const isForm = headers['content-type']?.startsWith(FORM) && !/^\s*\{/.test(bytes.toString('latin1', 0, 64))
+  const isForm =
+    headers['content-type']?.toLowerCase().startsWith(FORM) && !/^\s*\{/.test(bytes.toString('latin1', 0, 64))
   return isForm ? readForm(bytes) : readJson(bytes)
 }
 
@@ -138,13 +139,17 @@ function addCall(scope: FastifyInstance, type: CallType, config: Config): void {
 }
 
 function addBatch(scope: FastifyInstance, config: Config): void {
-  const { segmentEventBytesMax, segmentBatchBytesMax, ipPolicy: policy } = config
+  const {
+    segmentEventBytesMax: eventBytesMax,
+    segmentBatchBytesMax: batchBytesMax,
+    ipPolicy: policy,
+  } = config
   const validate = validator(assertBatch)
   for (const path of BATCH_PATHS) {
     scope.post<{ Body: BatchFields }>(
       path,
       {
-        bodyLimit: segmentBatchBytesMax,
+        bodyLimit: batchBytesMax,
         config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_BATCH_BYTES_MAX' },
         schema: {
           ...describeBatch(path),
@@ -156,10 +161,8 @@ function addBatch(scope: FastifyInstance, config: Config): void {
       async ({ bodyJson, body, isBodyPoisoned, headers, source, ip: address }, reply) => {
         const batch = { json: bodyJson as Buffer, value: body, isPoisoned: isBodyPoisoned }
         const sender = { policy, source, address }
-        const { events, refused } = stampCallBatch(batch, segmentEventBytesMax, {
-          receivedAt: new Date(),
-          sender,
-        })
+        const limits = { eventBytesMax, batchBytesMax }
+        const { events, refused } = stampCallBatch(batch, limits, { receivedAt: new Date(), sender })
         for (const { code, message } of refused) scope.requests.refuse(code, message)
         if (events.length === 0 && refused.length > 0) {
           const { statusCode = 400, code, message } = new BatchRefused()
@@ -187,7 +190,7 @@ function describeCall(type: CallType, path: string) {
 function describeBatch(path: string) {
   if (path !== BATCH_PATHS[0]) return { hide: true }
   const description =
-    'Answers once all calls that can be taken are durable; the others are named. It is 400 where that is all of them.'
+    'Up to 2,500 calls. Answers once all that can be taken are durable; the others are named. It is 400 where that is all of them.'
   return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }
 }
 

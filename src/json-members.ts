@@ -41,7 +41,9 @@ function memberEnd(json: Buffer, start: number): number {
 
 function nameOf(json: Buffer, memberStart: number): string {
   const start = json.indexOf(QUOTE, memberStart)
-  return JSON.parse(json.toString('utf8', start, stringEnd(json, start)))
+  const end = stringEnd(json, start)
+  const name = json.toString('utf8', start + 1, end - 1)
+  return name.includes('\\') ? JSON.parse(`"${name}"`) : name
 }
 
 /** Where the value of the top-level member of this name begins (the last one, as in JSON.parse), or -1. */

@@ -1,10 +1,17 @@
 import { readJson } from '../body.ts'
-import { EventTooLarge } from '../errors.ts'
+import { BatchTooLong, BodyInvalid, EventTooLarge } from '../errors.ts'
 import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
 import { elementBounds, memberValue, onOneLine, valueStart } from '../json-members.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
 import { type BatchCommon, type CallContext, CallStamper, type CommonObject } from './call-event.ts'
 
+/** Calls that a batch may have, by the specification. */
+const BATCH_CALLS_MAX = 2500
+/**
+ * What a batch says for all of its calls is archived with each of them. More of that than this many times
+ * the largest batch would be a way to fill memory with little.
+ */
+const JOINED_BATCHES_MAX = 4
 /** How many calls an answer names that cannot be taken. */
 const REFUSED_CALLS_MAX = 1000
 
@@ -32,19 +39,29 @@ export interface BatchBody {
   readonly isPoisoned: boolean
 }
 
+export interface CallBatchLimits {
+  /** What a call may have; a larger one is refused. */
+  readonly eventBytesMax: number
+  /** What the body of a batch may have. */
+  readonly batchBytesMax: number
+}
+
 /**
  * The events that the calls of a batch become. Each is valid or refused by itself.
  *
- * @param eventBytesMax what a call may have; a larger one is refused
- * @throws BodyInvalid where what holds for all calls would poison a prototype
+ * @throws BatchTooLong for more than 2,500 calls
+ * @throws BodyInvalid where what holds for all calls would poison a prototype, or is too much for so many
  */
 export function stampCallBatch(
   body: BatchBody,
-  eventBytesMax: number,
+  { eventBytesMax, batchBytesMax }: CallBatchLimits,
   context: Omit<CallContext, 'common'>,
 ): CallBatch {
   const { json, value, isPoisoned } = body
-  const stamper = new CallStamper({ ...context, common: commonOf(body) })
+  if (value.batch.length > BATCH_CALLS_MAX) throw new BatchTooLong(BATCH_CALLS_MAX)
+  const common = commonOf(body)
+  assertJoinable(common, value.batch.length, JOINED_BATCHES_MAX * batchBytesMax)
+  const stamper = new CallStamper({ ...context, common })
   const bounds = elementBounds(json, valueStart(json, 'batch'))
   const events: Event[] = []
   const refused: RefusedCall[] = []
@@ -75,12 +92,20 @@ function commonOf({ json, value, isPoisoned }: BatchBody): BatchCommon {
   }
 
   function membersOf(name: 'context' | 'integrations'): CommonObject | undefined {
-    const members = value[name] ?? {}
+    const members = { ...value[name] }
     const bytes = Object.keys(members).length === 0 ? undefined : memberValue(json, name)
     if (bytes === undefined) return undefined
     if (isPoisoned) readJson(bytes)
     return { json: bytes, value: members }
   }
+}
+
+function assertJoinable(common: BatchCommon, calls: number, bytesMax: number): void {
+  const bytes = (common.context?.json.length ?? 0) + (common.integrations?.json.length ?? 0)
+  if (bytes * calls <= bytesMax) return
+  throw new BodyInvalid(
+    `The context and the integrations of the batch have ${bytes} bytes, too many to join with each of ${calls} calls: send fewer calls in one request.`,
+  )
 }
 
 function isRefusal(error: unknown): error is Error & { code: string } {

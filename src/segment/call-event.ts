@@ -97,9 +97,9 @@ function withCommon(json: Buffer, call: CallFields, common: BatchCommon): Buffer
   for (const name of ['context', 'integrations'] as const) {
     const base = common[name]
     if (base === undefined) continue
-    const own = call[name] ?? {}
-    const bytes = call[name] == null ? EMPTY : (memberValue(json, name) ?? EMPTY)
-    objects.push(`"${name}":{${joinedMembers(bytes, Object.keys(own), base.json)}}`)
+    const ownNames = Object.keys(call[name] ?? {})
+    const own = ownNames.length === 0 ? EMPTY : (memberValue(json, name) ?? EMPTY)
+    objects.push(`"${name}":{${joinedMembers(own, ownNames, base.json)}}`)
     names.add(name)
   }
   return objects.length === 0 ? json : withMembers(withoutMembers(json, names), objects.join(','))

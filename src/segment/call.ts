@@ -7,14 +7,18 @@ import { timeOf } from './time.ts'
 /**
  * The calls of the Segment HTTP Tracking API, by its public specification
  * (https://segment.com/docs/connections/spec/common/). Members that are not named here are kept as they
- * came. Libraries of other vendors send ids as numbers, and null for what they do not know.
+ * came. Libraries of other vendors send ids as numbers, and null for what they do not know; those in PHP
+ * send `[]` for an object that is empty.
  */
 
 FormatRegistry.Set('call-time', value => timeOf(value) !== undefined)
 
 const objectOf = (description: string) =>
   Type.Optional(
-    Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], { mend: 'an object', description }),
+    Type.Union(
+      [Type.Record(Type.String(), Type.Unknown()), Type.Array(Type.Unknown(), { maxItems: 0 }), Type.Null()],
+      { mend: 'an object', description },
+    ),
   )
 const textOf = (description: string) =>
   Type.Optional(Type.Union([Type.String(), Type.Null()], { mend: 'a string', description }))

@@ -184,7 +184,7 @@ const BAD: [type: keyof typeof CALLS, call: unknown, message: RegExp][] = [
   ['track', { event: 'e' }, /^userId or anonymousId is required/],
   ['track', { event: 'e', userId: '', anonymousId: null }, /^userId or anonymousId is required/],
   ['track', { event: 'e', userId: {} }, /^userId must be a string or a number/],
-  ['track', { event: 'e', userId: 'u1', properties: [] }, /^properties must be an object/],
+  ['track', { event: 'e', userId: 'u1', properties: [1] }, /^properties must be an object/],
   ['track', { event: 'e', userId: 'u1', timestamp: 'yesterday' }, /^timestamp must be a date and time/],
   ['track', { event: 'e', userId: 'u1', messageId: 'm'.repeat(256) }, /^messageId must be .* 255 bytes/],
   ['identify', { userId: 'u1', traits: 'pro' }, /^traits must be an object/],
@@ -362,6 +362,37 @@ t.test('limits: 32 KiB a call, 500 KiB a batch', async t => {
   t.equal((await served.archivedLines()).length, 1 + 2 + 15)
 })
 
+t.test('limits: 2,500 calls a batch, and what it says for all joined with each', async t => {
+  const served = await serveApp(t)
+  const batchOf = (calls: number) =>
+    Array.from({ length: calls }, () => ({ type: 'page', userId: 'u1', context: { a: 1 } }))
+  await isTaken(t, await post(served.url, '/v1/batch', { batch: batchOf(2500) }))
+  await isRefused(t, await post(served.url, '/v1/batch', { batch: batchOf(2501) }), 413, /2500 events/)
+
+  const context = { text: 'x'.repeat(200_000) }
+  await isTaken(t, await post(served.url, '/v1/batch', { context, batch: batchOf(10) }))
+  const much = await post(served.url, '/v1/batch', { context, batch: batchOf(11) })
+  await isRefused(t, much, 400, /200011 bytes, too many to join with each of 11 calls/)
+  const both = { context: { text: 'x'.repeat(100_000) }, integrations: { text: 'x'.repeat(100_000) } }
+  await isRefused(t, await post(served.url, '/v1/batch', { ...both, batch: batchOf(11) }), 400, /too many/)
+  t.equal((await served.archivedLines()).length, 2510)
+})
+
+t.test('an empty object may be an empty array, as PHP writes it', async t => {
+  const served = await serveApp(t)
+  const call = { type: 'track', userId: 'u1', event: 'e', properties: [], context: [], integrations: [] }
+  await isTaken(t, await post(served.url, '/v1/track', call))
+  await isTaken(t, await post(served.url, '/v1/batch', { context: [], integrations: [], batch: [call] }))
+  const context = { library: { name: 'php' } }
+  await isTaken(
+    t,
+    await post(served.url, '/v1/batch', { context, integrations: { All: true }, batch: [call] }),
+  )
+  const [alone, batched, joined] = await archived(served)
+  for (const event of [alone, batched]) t.match(event, { properties: [], integrations: [] })
+  t.match(joined, { context: { ...context, ip: '127.0.0.1' }, integrations: { All: true }, properties: [] })
+})
+
 t.test('503 while nothing takes events durably', async t => {
   const network = await openNetwork(t)
   const served = await serveApp(t, { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t), SPOOL: 'off' })
@@ -393,4 +424,26 @@ t.test('the settings that libraries load point back here', async t => {
   const headers = { 'x-forwarded-proto': 'https' }
   const proxied = await fetch(`${served.url}/v1/projects/my-key/settings`, { headers })
   t.match(await proxied.json(), { integrations: { 'Segment.io': { protocol: 'https' } } })
+})
+
+t.test("the source configuration that RudderStack's libraries load has no destination", async t => {
+  const served = await serveApp(t, { CORS_ORIGINS: 'https://example.com', WRITE_KEYS: 'web:browser=my-key' })
+  for (const path of ['/sourceConfig', '/sourceConfig/']) {
+    const url = `${served.url}${path}?p=npm&v=3.34.1&writeKey=my-key`
+    const headers = { origin: 'https://example.com' }
+    const preflight = await fetch(url, {
+      method: 'OPTIONS',
+      headers: {
+        ...headers,
+        'access-control-request-method': 'GET',
+        'access-control-request-headers': 'authorization',
+      },
+    })
+    t.equal(preflight.headers.get('access-control-allow-headers'), 'authorization')
+    const response = await fetch(url, { headers })
+    t.equal(response.headers.get('access-control-allow-origin'), 'https://example.com')
+    t.match(await response.json(), {
+      source: { id: String, writeKey: 'my-key', enabled: true, config: {}, destinations: [] },
+    })
+  }
 })
