@@ -8,13 +8,13 @@ declare module 'fastify' {
   }
 }
 
-/** Counts the requests of the routes that take events: those for POST that are registered after it. */
+/** Counts the requests of the routes that take events, which are registered after it. */
 async function requests(app: FastifyInstance): Promise<void> {
   const stats = new RequestStats()
   app.decorate('requests', stats)
 
   app.addHook('onRoute', route => {
-    if (route.method !== 'POST') return
+    if (!route.config?.takesEvents) return
     const histogram = stats.histogramOf(route.url)
     // Fastify has taken both times already, for its log.
     const observe = (_: FastifyRequest, reply: FastifyReply, done: () => void): void => {

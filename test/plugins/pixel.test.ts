@@ -69,6 +69,7 @@ t.test('the answer is an image that nothing keeps', async t => {
   t.equal(response.headers.get('content-type'), 'image/gif')
   t.match(response.headers.get('cache-control'), /no-store/)
   t.equal(response.headers.get('frequency-ack'), 'disk')
+  t.equal(served.app.requests.seconds.get('/api/t.gif')?.count, 1, 'it is counted as other requests are')
   const gif = Buffer.from(await response.arrayBuffer())
   t.equal(gif.toString('latin1', 0, 6), 'GIF89a')
   t.strictSame([gif.readUInt16LE(6), gif.readUInt16LE(8)], [1, 1], 'of one pixel')
