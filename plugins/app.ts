@@ -37,6 +37,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytesMax,
+    routerOptions: { ignoreDuplicateSlashes: true, ignoreTrailingSlash: true },
     requestTimeout: config.requestMsMax,
     trustProxy: config.trustProxy === undefined ? false : parseProxies(config.trustProxy),
     keepAliveTimeout: KEEP_ALIVE_MS,

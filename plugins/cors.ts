@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { parseOrigins } from '../src/client-settings.ts'
 import type { Config } from '../src/config.ts'
+import { pathOf } from '../src/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -47,7 +48,7 @@ async function cors(app: FastifyInstance, { corsOrigins }: Config): Promise<void
   function isOpen({ headers, method, routeOptions, url }: FastifyRequest): boolean {
     if (headers.origin === undefined) return false
     if (method !== 'OPTIONS') return isForPages(routeOptions.config)
-    return headers['access-control-request-method'] !== undefined && paths.has(url.split('?', 1)[0] as string)
+    return headers['access-control-request-method'] !== undefined && paths.has(pathOf(url))
   }
 
   await app.register(fastifyCors, {

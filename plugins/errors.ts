@@ -12,6 +12,7 @@ import {
   RequestTooSlow,
   RouteNotFound,
 } from '../src/errors.ts'
+import { pathOf } from '../src/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -68,7 +69,7 @@ async function errors(app: FastifyInstance): Promise<void> {
   })
 
   function nothingAt({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
-    const path = url.split('?', 1)[0] as string
+    const path = pathOf(url)
     const allowed = METHODS.filter(each => app.hasRoute({ method: each, url: path })).join(', ')
     if (allowed === '') return new RouteNotFound(method, path)
     void reply.header('allow', allowed)

@@ -30,9 +30,6 @@ const description = {
   tags: ['segment'],
 }
 
-/** RudderStack's libraries ask with a slash at the end, or without. */
-const SOURCE_PATHS = ['/sourceConfig', '/sourceConfig/']
-
 const sourceQuerySchema = Type.Object({ writeKey: Type.Optional(Type.String()) })
 
 const sourceSchema = Type.Object({
@@ -87,38 +84,35 @@ async function segmentSettings(app: FastifyInstance): Promise<void> {
     },
   )
 
-  for (const path of SOURCE_PATHS) {
-    app.get<{ Querystring: { writeKey?: string } }>(
-      path,
-      {
-        config: { forPages: true },
-        schema: {
-          ...description,
-          hide: path !== SOURCE_PATHS[0],
-          summary: "What RudderStack's libraries load before they send",
-          operationId: 'source-config',
-          querystring: sourceQuerySchema,
-          response: { 200: sourceSchema },
+  app.get<{ Querystring: { writeKey?: string } }>(
+    '/sourceConfig',
+    {
+      config: { forPages: true },
+      schema: {
+        ...description,
+        summary: "What RudderStack's libraries load before they send",
+        operationId: 'source-config',
+        querystring: sourceQuerySchema,
+        response: { 200: sourceSchema },
+      },
+    },
+    async ({ query }, reply) => {
+      void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+      return {
+        source: {
+          id: NAME,
+          name: NAME,
+          writeKey: query.writeKey ?? '',
+          enabled: true,
+          workspaceId: NAME,
+          config: {},
+          destinations: [],
+          connections: [],
         },
-      },
-      async ({ query }, reply) => {
-        void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
-        return {
-          source: {
-            id: NAME,
-            name: NAME,
-            writeKey: query.writeKey ?? '',
-            enabled: true,
-            workspaceId: NAME,
-            config: {},
-            destinations: [],
-            connections: [],
-          },
-          updatedAt: UPDATED_AT,
-        }
-      },
-    )
-  }
+        updatedAt: UPDATED_AT,
+      }
+    },
+  )
 }
 
 /** Only the client itself is told of it, so a proxy's word for it needs no trust. */

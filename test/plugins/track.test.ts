@@ -268,6 +268,18 @@ t.test('takes a body of exactly BODY_BYTES_MAX', async t => {
   t.equal((await served.archivedLines()).length, 1)
 })
 
+t.test('a slash too many, as clients make it that join a host and a path, is no other path', async t => {
+  const { url } = await serveApp(t)
+  for (const path of ['/api/t/', '//api/t', '/api//t', '//api//t//?x=1'])
+    t.equal(
+      (await fetch(url + path, { method: 'POST', headers: JSON_TYPE, body: '{"event":"a"}' })).status,
+      200,
+    )
+  const refused = await fetch(`${url}//api/t/`, { method: 'PUT' })
+  t.equal(refused.status, 405)
+  t.equal(refused.headers.get('allow'), 'POST')
+})
+
 t.test('answers another method with 405, and another path with 404, whatever the body', async t => {
   const { url } = await serveApp(t, { UI: 'off' })
   const bodies: [body: string, type: string][] = [
@@ -282,7 +294,7 @@ t.test('answers another method with 405, and another path with 404, whatever the
       t.equal(response.headers.get('allow'), 'POST')
       await isRefused(t, response, { status: 405, code: 'FRQ_METHOD_NOT_ALLOWED', message: /POST/ })
     }
-    for (const path of ['/', '/api', '/api/t/', '/api/track', '/API/T', '/api/t/1']) {
+    for (const path of ['/', '/api', '/api/track', '/API/T', '/api/t/1']) {
       const response = await fetch(url + path, { method: 'POST', headers: { 'content-type': type }, body })
       const message = new RegExp(`POST ${path}\\.`)
       await isRefused(t, response, { status: 404, code: 'FRQ_NOT_FOUND', message })
