@@ -64,7 +64,14 @@ function unpack(
   payload.once('error', error => gunzip.destroy(error))
   // Not a pipeline: that would destroy the request, and with it the connection, before it is answered.
   payload.pipe(gunzip)
-  reply.raw.once('close', () => gunzip.destroy())
+  // A route that reads no body, or refuses it before, listens for nothing.
+  gunzip.on('error', () => {})
+  reply.raw.once('close', () => {
+    payload.unpipe(gunzip)
+    gunzip.destroy()
+    // The next request on the connection stands behind what is left of this one.
+    payload.resume()
+  })
   done(null, unpacked)
 }
 

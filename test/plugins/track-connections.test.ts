@@ -231,3 +231,21 @@ t.test('a client that does not read its answers holds up nobody', async t => {
   }
   t.ok(deaf.socket.writableLength > 0, 'the server reads no more of it than it can answer')
 })
+
+t.test('a packed body that no route reads harms neither the process nor the next request', async t => {
+  const { port } = await serveApp(t)
+  const length = 400_000
+  const client = new RawClient(t, port)
+  for (const path of ['/status', '/healthz', '/metrics']) {
+    client.send(
+      `GET ${path} HTTP/1.1\r\nhost: localhost\r\ncontent-encoding: gzip\r\ncontent-length: ${length}\r\n\r\n`,
+    )
+    client.send(Buffer.alloc(length, 'not gzip'))
+  }
+  client.send(postOf('{"event":"after"}'))
+  const answers = await client.responses(4)
+  t.same(
+    answers.map(({ status }) => status),
+    [200, 200, 200, 200],
+  )
+})
