@@ -5,7 +5,7 @@ import { createApp } from '../plugins/app.ts'
 import type { Config } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { createLogger } from '../src/logger.ts'
-import { SHUT_DOWN, superviseWorkers } from './workers.ts'
+import { STOP_AT_ONCE, superviseWorkers } from './workers.ts'
 
 /**
  * Runs the server, or as many of it as `workers` says. Resolves once it listens, or for several once all
@@ -58,23 +58,19 @@ function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config): void
       process.exit(1)
     })
   }
-  let isTold = false
-  const shutDownOrStop = (reason: string): void => {
-    if (isTold) {
-      app.log.fatal({ reason }, 'Told a second time: stopping at once.')
-      process.exit(1)
-    }
-    isTold = true
-    shutDown(reason)
+  const stopAtOnce = (reason: string): void => {
+    app.log.fatal({ reason }, 'Told a second time: stopping at once.')
+    process.exit(1)
   }
   if (cluster.isWorker) {
-    process.on('message', message => {
-      if (message === SHUT_DOWN) shutDownOrStop('the primary')
-    })
-    // What comes to the whole process group comes to the primary too, which has the say.
-    process.on('SIGINT', () => {})
     process.on('SIGTERM', shutDown)
+    // It comes to the whole process group, and so to the primary, which has the say.
+    process.on('SIGINT', () => {})
+    process.on('message', message => {
+      if (message === STOP_AT_ONCE) stopAtOnce('the primary')
+    })
   } else {
+    const shutDownOrStop = (signal: string): void => (isShuttingDown ? stopAtOnce(signal) : shutDown(signal))
     process.on('SIGTERM', shutDownOrStop)
     process.on('SIGINT', shutDownOrStop)
   }

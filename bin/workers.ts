@@ -7,21 +7,25 @@
  *
  * Starting: one worker shows that the settings are good, or says what to mend; then the others follow.
  * Running: a worker that exits is replaced, later each time that this happens soon again.
- * Ending: workers are told over IPC, and not by signals, since a terminal or a service manager may have
- * sent theirs to every process already, and a second signal means to stop at once.
+ * Ending: each worker gets a SIGTERM, which ends one that is still starting as well: a message would not
+ * reach it before it has its listeners, which may take as long as its store is away. A terminal or a
+ * service manager may have sent a signal to every process already, so a second one says nothing to a worker.
+ * To the primary it means to stop at once, and it tells the workers so by a message.
  */
 
-import cluster from 'node:cluster'
+import cluster, { type Worker } from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../src/config.ts'
 import type { Logger } from '../src/logger.ts'
 import { relayQuestions } from '../src/siblings.ts'
 
-/** What the primary says to a worker; said again, it means at once. */
-export const SHUT_DOWN = 'shut down'
+/** What the primary says to a worker that is to end without a shutdown. */
+export const STOP_AT_ONCE = 'stop at once'
 
 const REPLACE_MS_MIN = 200
 const REPLACE_MS_MAX = 30_000
+/** What a worker ends by that was told to end while it was starting. */
+const TOLD = new Set<string | null>(['SIGTERM', 'SIGINT'])
 /** A worker that has lived so long is not failing again and again. */
 const STEADY_MS = 60_000
 /** What the primary adds to the time that its workers have for themselves. */
@@ -32,10 +36,19 @@ export function superviseWorkers(config: Config, log: Logger): Promise<number> {
   return new Supervisor(config, log).run()
 }
 
+interface Ending {
+  readonly code: number | null
+  readonly signal: string | null
+  /** Why it could not even be started. */
+  readonly err?: Error
+}
+
 class Supervisor {
   readonly #config: Config
   readonly #log: Logger
   readonly #ending = new AbortController()
+  /** Not `cluster.workers`, where one that could not be started stays for ever. */
+  readonly #workers = new Set<Worker>()
   #hasStarted = false
   #exitCode = 0
   #failures = 0
@@ -63,20 +76,33 @@ class Supervisor {
 
   #fork(): void {
     const startedAt = performance.now()
-    const worker = cluster.fork()
-    worker.once('exit', (code, signal) => this.#exited(code ?? 1, signal, performance.now() - startedAt))
+    let worker: Worker
+    try {
+      worker = cluster.fork()
+    } catch (error) {
+      this.#exited({ code: 1, signal: null, err: error as Error }, 0)
+      return
+    }
+    this.#workers.add(worker)
+    const ended = (ending: Ending): void => {
+      if (this.#workers.delete(worker)) this.#exited(ending, performance.now() - startedAt)
+    }
+    worker.on('exit', (code, signal) => ended({ code, signal }))
+    // One for which there is no process, or no pipe, has an error and no exit.
+    worker.on('error', err => worker.process.pid ?? ended({ code: 1, signal: null, err }))
   }
 
-  #exited(code: number, signal: string | null, lifeMs: number): void {
-    const hasFailed = code !== 0 || signal !== null
-    if (this.#ending.signal.aborted || !this.#hasStarted) {
-      if (hasFailed) this.#exitCode ||= code || 1
+  #exited({ code, signal, err }: Ending, lifeMs: number): void {
+    const isEnding = this.#ending.signal.aborted
+    if (isEnding || !this.#hasStarted) {
+      if (err !== undefined) this.#log.fatal({ err }, 'A worker cannot be started.')
+      if (code !== 0 && !(isEnding && TOLD.has(signal))) this.#exitCode ||= code ?? 1
       if (this.#isOver) this.#finish(this.#exitCode)
       return
     }
     this.#failures = lifeMs > STEADY_MS ? 0 : this.#failures + 1
     const ms = Math.min(REPLACE_MS_MAX, REPLACE_MS_MIN * 2 ** this.#failures)
-    this.#log.error({ code, signal, ms }, 'A worker has ended, and is replaced.')
+    this.#log.error({ code, signal, err, ms }, 'A worker has ended, and is replaced.')
     void this.#replaceIn(ms)
   }
 
@@ -89,19 +115,23 @@ class Supervisor {
   }
 
   get #isOver(): boolean {
-    return this.#due === 0 && Object.keys(cluster.workers ?? {}).length === 0
+    return this.#due === 0 && this.#workers.size === 0
   }
 
   #end(): void {
-    for (const worker of Object.values(cluster.workers ?? {})) {
-      if (worker?.isConnected()) worker.send(SHUT_DOWN)
+    if (this.#ending.signal.aborted) {
+      // One that has just ended cannot be told, and need not be.
+      for (const worker of this.#workers) if (worker.isConnected()) worker.send(STOP_AT_ONCE, () => {})
+      return
     }
-    if (this.#ending.signal.aborted) return
     this.#ending.abort()
-    setTimeout(() => {
-      for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill('SIGKILL')
-    }, this.#config.shutdownMsMax + GRACE_MS).unref()
+    this.#kill('SIGTERM')
+    setTimeout(() => this.#kill('SIGKILL'), this.#config.shutdownMsMax + GRACE_MS).unref()
     if (this.#isOver) this.#finish(this.#exitCode)
+  }
+
+  #kill(signal: NodeJS.Signals): void {
+    for (const worker of this.#workers) worker.process.kill(signal)
   }
 }
 

@@ -1,5 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -29,6 +30,15 @@ function workersOf({ stdout }: Program): number[] {
 async function hasWorkers(program: Program, count: number): Promise<number[]> {
   await until(`${count} workers have listened`, WAIT_MS_MAX, () => workersOf(program).length >= count)
   return workersOf(program)
+}
+
+/** Not so where it has ended and nobody has asked how. */
+function runs(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return false
+  }
 }
 
 /** Events that the workers which run have taken, as whichever of them is asked says on `/metrics`. */
@@ -75,6 +85,43 @@ t.test('a signal to every process at once is one signal', async t => {
   for (const pid of workers) process.kill(pid, 'SIGTERM')
   t.match(await program.stop(), { code: 0, signal: null })
   t.notMatch(program.stdout, /stopping at once/)
+})
+
+t.test('a signal ends workers that are still starting, too', async t => {
+  const rabbitmq = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
+  const one = run(t, { ...rabbitmq, SHUTDOWN_MS_MAX: String(WAIT_MS_MAX) })
+  // The second is started once the first listens.
+  await one.listening()
+  t.match(await one.kill('SIGTERM').endsWithin(WAIT_MS_MAX / 2), { code: 0, signal: null })
+
+  const AWS = { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' }
+  const away = { ARCHIVE_URL: 's3://away', AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1', ...AWS }
+  const none = run(t, { ...rabbitmq, ...away, SHUTDOWN_MS_MAX: String(WAIT_MS_MAX) })
+  await none.says(/S3 cannot be used now/)
+  t.match(await none.kill('SIGTERM').endsWithin(WAIT_MS_MAX / 2), { code: 0, signal: null })
+})
+
+t.test('workers do not outlive a primary that is killed', async t => {
+  const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
+  await program.listening()
+  const workers = await hasWorkers(program, 2)
+  await program.kill('SIGKILL').ended
+  for (const pid of workers) await until(`${pid} has ended`, WAIT_MS_MAX, () => !runs(pid))
+})
+
+t.test('a worker that cannot be started takes no other with it', async t => {
+  const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
+  const url = await program.listening()
+  const [first] = await hasWorkers(program, 2)
+  // Fewer files than the primary has open: there is no pipe for another worker.
+  const limit = (files: number) => execFileSync('prlimit', [`--pid=${program.pid}`, `--nofile=${files}:`])
+  limit(8)
+  process.kill(first as number, 'SIGKILL')
+  await program.says(/EMFILE/)
+  limit(1024)
+  await hasWorkers(program, 3)
+  await new Posts(t, url).post(20)
+  t.match(await program.stop(), { code: 0, signal: null })
 })
 
 t.test('a second signal stops them at once', async t => {
