@@ -81,9 +81,10 @@ export function readLines(text: Buffer): UncheckedBatch {
     const found = text.indexOf(LINE_FEED, start)
     const end = found === -1 ? text.length : found
     if (!isBlank(text, start, end)) lines.push(text.subarray(start, end))
+    // While they are counted: millions of lines fit into a body, and each would take more memory than its bytes.
+    assertLength(lines.length)
     start = end + 1
   }
-  assertLength(lines.length)
   return {
     length: lines.length,
     writeKey: undefined,
