@@ -21,6 +21,9 @@ import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './q
 import type { TransportState, Waiting } from './queue-stats.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
+/** Of what the broker may have in flight (rabbitmq-publisher.ts) the smaller part: new events go there meanwhile. */
+const DRAIN_EVENTS_MAX = 4_000
+const DRAIN_BYTES_MAX = 16 * 1024 * 1024
 const DRAIN_POLL_MS = 250
 /** After the broker has refused something, as one does whose queue is full. */
 const DRAIN_RETRY_MS = 2_000
@@ -122,20 +125,36 @@ class SpooledQueue implements Transport {
 
   /**
    * Resolves when all that was handed out of the spool has been published, or something could not be,
-   * or draining ends; to whether it went well.
+   * or draining ends; to whether it went well. What stands before that which could not be is acknowledged.
    */
   async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<boolean> {
     const stop = new AbortController()
     let handedOut = 0
     let published = 0
+    let events = 0
+    let bytes = 0
     let previous: Promise<unknown> = Promise.resolve()
+    const count = (group: EventGroup, sign: 1 | -1): void => {
+      events += sign * group.count
+      bytes += sign * group.lines.length
+      if (events < DRAIN_EVENTS_MAX && bytes < DRAIN_BYTES_MAX) consumer.resume()
+      else consumer.pause()
+    }
     const consumer = spool.consume({
       delivery: delivery => {
+        const group = delivery.group as EventGroup
         handedOut++
-        previous = Promise.all([previous, this.#broker.publish(delivery.group as EventGroup)]).then(() => {
-          consumer.ackThrough(delivery)
-          if (++published === handedOut) stop.abort()
-        })
+        count(group, 1)
+        const publishing = this.#broker.publish(group)
+        // Heard below, once all before it has been published.
+        publishing.catch(() => {})
+        previous = previous
+          .then(() => publishing)
+          .then(() => {
+            count(group, -1)
+            consumer.ackThrough(delivery)
+            if (++published === handedOut) stop.abort()
+          })
         previous.catch(() => stop.abort())
       },
       lost: () => {},

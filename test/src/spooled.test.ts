@@ -49,6 +49,19 @@ test('events go to disk while the broker is away, and to the broker when it is b
   t.same(await publishAll(queue, 1), ['broker'])
 })
 
+test('a spool of more events than the broker takes at once drains, and each goes to the broker once', async t => {
+  const network = await openNetwork(t)
+  await network.refuse()
+  const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t), AMQP_URL: network.url }
+  const queue = await open(t, settings)
+  const count = 30_000
+  t.same(new Set(await publishAll(queue, count)), new Set(['disk']))
+  await network.accept()
+  const { broker, disks } = queue.state
+  await until('it is drained', WAIT_MS_MAX, () => disks[0]?.size === 0)
+  t.equal(broker?.confirmedEvents, count)
+})
+
 test('a spool outlives its process', async t => {
   const network = await openNetwork(t)
   await network.refuse()
