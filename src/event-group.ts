@@ -80,10 +80,18 @@ export function groupOf({ messageId, body }: Event): EventGroup {
   return { count: 1, ids, lines: body, traces: undefined }
 }
 
-/** Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins. */
-export function lineStarts({ count, lines }: EventGroup): Uint32Array {
+/**
+ * Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins.
+ * Undefined where there are not as many lines as events.
+ */
+export function lineStarts({ count, lines }: EventGroup): Uint32Array | undefined {
   const starts = new Uint32Array(count + 1)
-  for (let n = 1; n < count; n++) starts[n] = lines.indexOf(LINE_FEED, starts[n - 1]) + 1
+  for (let n = 1; n < count; n++) {
+    const lineBreak = lines.indexOf(LINE_FEED, starts[n - 1])
+    if (lineBreak === -1) return undefined
+    starts[n] = lineBreak + 1
+  }
+  if (lines.indexOf(LINE_FEED, starts[count - 1]) !== -1) return undefined
   starts[count] = lines.length + 1
   return starts
 }

@@ -184,15 +184,23 @@ export function isStamped(body: Buffer): boolean {
   return !Number.isNaN(receivedAtOf(body).getTime())
 }
 
+/** An event of another program. */
+export interface ForeignEvent extends Event {
+  /** It came with both of our fields: so it is the same to the byte whenever it is delivered. */
+  readonly isComplete: boolean
+}
+
 /**
  * A message that another program put on the queue, made an event like ours; undefined where it is no
  * JSON object and so cannot be archived. What it says of `receivedAt` and `messageId` is believed.
  */
-export function foreignEvent(bytes: Buffer, now: Date): Event | undefined {
+export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined {
   const fields = isUtf8(bytes) ? parseObject(bytes) : undefined
   if (fields === undefined) return undefined
-  const receivedAt = typeof fields.receivedAt === 'string' ? new Date(fields.receivedAt) : now
-  return stampEvent(bytes, fields, Number.isNaN(receivedAt.getTime()) ? now : receivedAt)
+  const given = typeof fields.receivedAt === 'string' ? new Date(fields.receivedAt) : undefined
+  const receivedAt = given !== undefined && !Number.isNaN(given.getTime()) ? given : now
+  const event = stampEvent(bytes, fields, receivedAt)
+  return { ...event, isComplete: receivedAt === given && event.messageId === fields.messageId }
 }
 
 function parseObject(bytes: Buffer): Record<string, unknown> | undefined {

@@ -26,7 +26,6 @@
 
 import type { Config } from '../config.ts'
 import { StoreUnavailable } from '../errors.ts'
-import { receivedAtOf } from '../event.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
@@ -150,17 +149,16 @@ export class ArchiveSession {
     if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
     if (this.#state === 'idle') {
       this.#state = 'syncing'
-      this.#syncing = this.#sync(delivery)
+      this.#syncing = this.#sync(incoming)
       this.#syncing.catch(error => this.#fail(error))
     }
     this.#drainInbox()
   }
 
-  async #sync(first: Delivery): Promise<void> {
-    const receivedAt = first.group === undefined ? new Date() : receivedAtOf(first.group.lines)
-    await syncIndex(this.#parts, this.#config.archive.prefix, receivedAt)
+  async #sync(first: Incoming): Promise<void> {
+    await syncIndex(this.#parts, this.#config.archive.prefix, first.receivedSpan)
     // The connection may have been lost meanwhile, and have come back with other deliveries.
-    if (this.#state !== 'syncing' || this.#inbox[0]?.delivery !== first) return
+    if (this.#state !== 'syncing' || this.#inbox[0] !== first) return
     this.#state = 'archiving'
     this.#drainInbox()
   }
@@ -255,6 +253,8 @@ export class ArchiveSession {
 
   /** Why the event belongs in the next batch, or undefined where it does not. */
   #closedBy(open: Batch, incoming: Incoming): CloseReason | undefined {
+    // Another writer would have another key for it, and so would not lose against this one.
+    if (!open.isKeyRepeatable && incoming.isRepeatable) return 'foreign'
     const { between, after } = framingOf(this.#config.archiveFormat)
     if (overflows(open, between.length + incoming.lengthOf(0) + after.length, this.#config)) return 'bytes'
     return Math.abs(open.firstReceivedAt - incoming.nextReceivedAt) > RECEIVED_APART_MS_MAX
@@ -285,10 +285,10 @@ export class ArchiveSession {
   #openBatch(incoming: Incoming): Batch {
     const { archive, archiveFormat, archiveCompression, batchAgeMsMax, amqpAckTimeoutMs } = this.#config
     const extension = extensionOf(archiveFormat, archiveCompression)
-    const firstReceivedAt = incoming.nextReceivedAt
+    const receivedAt = new Date(incoming.nextReceivedAt)
     const batch = new Batch(
-      firstReceivedAt,
-      objectKey(archive.prefix, new Date(firstReceivedAt), incoming.lines(1), extension),
+      incoming,
+      objectKey(archive.prefix, receivedAt, incoming.lines(1), extension),
       this.#parts.store,
       framingOf(archiveFormat),
       createCompressor(archiveCompression),

@@ -52,7 +52,14 @@ export class ArchiveStats {
   duplicates = 0
   /** Events, objects and bytes before compression that this process has put into the archive. */
   readonly archived = { events: 0, objects: 0, bytes: 0 }
-  readonly closed: Record<CloseReason, number> = { events: 0, bytes: 0, age: 0, time: 0, shutdown: 0 }
+  readonly closed: Record<CloseReason, number> = {
+    events: 0,
+    bytes: 0,
+    age: 0,
+    time: 0,
+    foreign: 0,
+    shutdown: 0,
+  }
   /** Size of objects as they lie in the store. */
   readonly objectBytes = new Histogram(OBJECT_BOUNDS_BYTES)
   /** From when a batch is closed to when its object is in the store. */

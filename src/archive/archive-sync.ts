@@ -16,24 +16,30 @@ export interface SyncParts {
   readonly log: Logger
 }
 
+/** When the events of a delivery were received, in milliseconds since 1970. */
+export interface ReceivedSpan {
+  readonly first: number
+  readonly last: number
+  /** They were received here, and have waited since, and not only say so. */
+  readonly isOurs: boolean
+}
+
 /**
  * Reads into the index all objects of its window that it does not know. Afterwards it holds the ids of
  * every one that was complete when this was called.
  *
- * @param first when the first event was received that is to be looked up. It may have waited longer than
- * the window; or the clock was ahead then, and its object is in a partition that is still to come.
+ * @param span of the first delivery, in whose partitions the object is that may hold it already. It may
+ * have waited longer than the window; or the clock was ahead then, and they are still to come.
  * @throws StoreUnavailable where the archive cannot be read now.
  */
 export async function syncIndex(
   { store, index, log }: SyncParts,
   prefix: string,
-  first: Date,
+  span: ReceivedSpan,
 ): Promise<void> {
-  const from = new Date(Math.min(index.remembersSince, first.getTime()) - 2 * CLOCK_SKEW_MS_MAX)
-  const to = new Date(Math.max(Date.now(), first.getTime()) + CLOCK_SKEW_MS_MAX)
   let objects = 0
   let ids = 0
-  for (const dayPrefix of dayPrefixes(prefix, from, to)) {
+  for (const dayPrefix of prefixesToRead(prefix, index.remembersSince, span)) {
     for await (const key of store.list(dayPrefix)) {
       if (!isObjectKey(key) || index.knowsObject(key)) continue
       const found = await idsOf(store, key, log)
@@ -44,6 +50,15 @@ export async function syncIndex(
     }
   }
   if (objects > 0) log.info({ objects, ids }, 'Read what others have archived.')
+}
+
+function prefixesToRead(prefix: string, since: number, { first, last, isOurs }: ReceivedSpan): Set<string> {
+  const now = Date.now()
+  const window = isOurs ? [Math.min(since, first), Math.max(now, last)] : [since, now]
+  const prefixes = [window, [first, first], [last, last]].flatMap(([from = now, to = now]) =>
+    dayPrefixes(prefix, new Date(from - 2 * CLOCK_SKEW_MS_MAX), new Date(to + CLOCK_SKEW_MS_MAX)),
+  )
+  return new Set(prefixes)
 }
 
 /** Undefined where the object was removed meanwhile. */

@@ -26,6 +26,8 @@ export class Batch implements BatchSize, OpenBatch {
   readonly ids = new IdSet()
   /** Milliseconds since 1970. */
   readonly firstReceivedAt: number
+  /** Whoever gets its first event again gets the same key for it. */
+  readonly isKeyRepeatable: boolean
   /** Milliseconds since 1970. */
   readonly openedAt = Date.now()
   /** What is acknowledged with it: messages of ours, and those of other programs. */
@@ -46,14 +48,15 @@ export class Batch implements BatchSize, OpenBatch {
 
   /** @param drained called when the batch, having been blocked, takes events again. */
   constructor(
-    firstReceivedAt: number,
+    { nextReceivedAt, isRepeatable }: Incoming,
     key: string,
     store: ObjectStore,
     framing: Framing,
     compressor: Transform,
     drained: () => void,
   ) {
-    this.firstReceivedAt = firstReceivedAt
+    this.firstReceivedAt = nextReceivedAt
+    this.isKeyRepeatable = isRepeatable
     this.key = key
     this.#framing = framing
     this.#compressor = compressor

@@ -1,8 +1,9 @@
-import { foreignEvent, receivedAtOf } from '../event.ts'
-import { type EventGroup, GroupBuilder, groupOf, lineStarts } from '../event-group.ts'
+import { type ForeignEvent, foreignEvent, receivedAtOf } from '../event.ts'
+import { type EventGroup, GroupBuilder, lineStarts } from '../event-group.ts'
 import { type EventTrace, tracesOf } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
 import type { Delivery } from '../queue/queue.ts'
+import type { ReceivedSpan } from './archive-sync.ts'
 
 const NO_EVENTS: EventGroup = {
   count: 0,
@@ -16,16 +17,20 @@ export class Incoming {
   readonly delivery: Delivery
   /** True for what holds no event, and never will. */
   readonly isForeign: boolean
+  /** Its events are the same to the byte whenever it is delivered: so they may give a batch its key. */
+  readonly isRepeatable: boolean
   readonly #group: EventGroup
   readonly #starts: Uint32Array
   #next = 0
 
   constructor(delivery: Delivery) {
-    const group = delivery.group ?? foreignGroup(delivery.body)
+    const starts = delivery.group && lineStarts(delivery.group)
+    const foreign = starts === undefined ? foreignGroup(delivery.body) : undefined
     this.delivery = delivery
-    this.isForeign = group === undefined
-    this.#group = group ?? NO_EVENTS
-    this.#starts = lineStarts(this.#group)
+    this.isForeign = starts === undefined && foreign === undefined
+    this.isRepeatable = foreign?.isRepeatable ?? true
+    this.#group = (starts === undefined ? foreign?.group : delivery.group) ?? NO_EVENTS
+    this.#starts = starts ?? (lineStarts(this.#group) as Uint32Array)
   }
 
   /** How many events are in it. */
@@ -61,7 +66,21 @@ export class Incoming {
 
   /** When the next event was received, in milliseconds since 1970. */
   get nextReceivedAt(): number {
-    return receivedAtOf(this.lines(1)).getTime()
+    return this.#receivedAt(0)
+  }
+
+  /** Of its events that were not taken. They came together, but a clock may have stepped meanwhile. */
+  get receivedSpan(): ReceivedSpan {
+    const isOurs = this.delivery.group !== undefined
+    if (this.left === 0) return { first: Date.now(), last: Date.now(), isOurs }
+    let first = Number.POSITIVE_INFINITY
+    let last = Number.NEGATIVE_INFINITY
+    for (let ahead = 0; ahead < this.left; ahead++) {
+      const at = this.#receivedAt(ahead)
+      first = Math.min(first, at)
+      last = Math.max(last, at)
+    }
+    return { first, last, isOurs }
   }
 
   get isTraced(): boolean {
@@ -77,23 +96,42 @@ export class Incoming {
     this.#next += count
   }
 
+  /** One that has no stamp, which only the last line is sure to have, goes by that of the last. */
+  #receivedAt(ahead: number): number {
+    const own = receivedAtOf(this.lines(1, ahead)).getTime()
+    return Number.isNaN(own) ? receivedAtOf(this.#group.lines).getTime() : own
+  }
+
   #startOf(line: number): number {
     return this.#starts[line] as number
   }
 }
 
+interface ForeignGroup {
+  readonly group: EventGroup
+  readonly isRepeatable: boolean
+}
+
 /** What another program published: one event, or one a line. */
-function foreignGroup(body: Buffer): EventGroup | undefined {
+function foreignGroup(body: Buffer): ForeignGroup | undefined {
+  const events = foreignEvents(body)
+  if (events === undefined) return undefined
+  const builder = new GroupBuilder()
+  for (const event of events) builder.add(event)
+  return { group: builder.build(), isRepeatable: events.every(({ isComplete }) => isComplete) }
+}
+
+function foreignEvents(body: Buffer): ForeignEvent[] | undefined {
   const now = new Date()
   const event = foreignEvent(body, now)
-  if (event !== undefined) return groupOf(event)
-  const group = new GroupBuilder()
+  if (event !== undefined) return [event]
+  const events: ForeignEvent[] = []
   for (const line of linesOf(body)) {
     const each = foreignEvent(line, now)
     if (each === undefined) return undefined
-    group.add(each)
+    events.push(each)
   }
-  return group.build()
+  return events
 }
 
 /** Without the line breaks between them, nor the one at the end. */

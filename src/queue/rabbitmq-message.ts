@@ -48,7 +48,7 @@ export function groupOfMessage(
 ): EventGroup | undefined {
   if (type !== TYPE || headers === undefined || !isStamped(body)) return undefined
   const { [COUNT_HEADER]: count, [IDS_HEADER]: text } = headers
-  if (typeof text !== 'string') return undefined
+  if (typeof text !== 'string' || !Number.isInteger(count) || count < 1) return undefined
   const ids = Buffer.from(text, 'base64')
   if (ids.length !== count * ID_BYTES) return undefined
   return { count, ids, lines: body, traces: tracesIn(headers) }

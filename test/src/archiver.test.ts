@@ -505,6 +505,46 @@ test('a message that is no JSON object goes to the dead letters, and spoils no b
   t.equal(await channel.basicGet({ queue: `${name}.dead` }), undefined)
 })
 
+test('a message that says of itself what is not so is read like that of another program', async t => {
+  const name = uniqueQueueName(t)
+  const archive = await open(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: name, BATCH_EVENTS_MAX: '6' })
+  const channel = await openChannel(t)
+  await channel.confirmSelect()
+  const lines = numberedEvents(2).map(({ body }) => body.toString())
+  const ids = (count: number) => Buffer.alloc(16 * count, 7).toString('base64')
+  const send = (body: string, count: unknown, idCount: number) =>
+    channel.basicPublish(
+      {
+        routingKey: name,
+        type: 'frequency.events',
+        contentEncoding: 'utf-8',
+        headers: { 'frequency-count': count, 'frequency-ids': ids(idCount) },
+      },
+      Buffer.from(body),
+    )
+  await send(lines.join('\n'), 3, 3)
+  await send(
+    numberedEvents(2, 2)
+      .map(({ body }) => body)
+      .join('\n'),
+    1,
+    1,
+  )
+  await send(
+    numberedEvents(1, 4)
+      .map(({ body }) => body)
+      .join('\n'),
+    0,
+    0,
+  )
+  await send(`no JSON\n${lines[0]}`, 3, 3)
+  await archive.publish(numberedEvents(1, 5))
+  const [object] = await archive.holds(1)
+  t.same(object?.numbers, range(6))
+  await archive.archiver.stop()
+  t.equal(await archive.queue.depth(), 0)
+})
+
 test('a connection that is lost costs no event, and archives none twice', async t => {
   const network = await openNetwork(t)
   const archive = await open(t, {

@@ -6,10 +6,11 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
 import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
+import { type Event, stampEvent } from '../../src/event.ts'
 import { openQueue, type Queue } from '../../src/queue/queue.ts'
 import { openStore } from '../../src/store/store.ts'
 import { configOf, eventOf, numberedEvents, numberOf, range, silent, temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../queue-helper.ts'
 import { type S3RequestInfo, type S3Server, startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
 import { setEnvironment } from '../store-helper.ts'
@@ -17,6 +18,7 @@ import { setEnvironment } from '../store-helper.ts'
 const WAIT_MS_MAX = 30_000
 const BUCKET = 'bucket'
 const LATE_MS = 4_000
+const ANSWER_MS_MAX = 500
 /** Large enough, and random enough, that a batch of ten is uploaded in parts. */
 const PART_OF_MIB = 1024 * 1024
 
@@ -65,7 +67,8 @@ async function publish(queue: Queue, count: number, from = 0): Promise<void> {
 
 function archived({ server }: Fleet): number[] {
   const objects = [...server.objects(BUCKET)].filter(([key]) => key.startsWith('p/dt='))
-  return objects.flatMap(([, body]) => body.toString().split('\n').slice(0, -1).map(numberOf))
+  const lines = objects.flatMap(([, body]) => body.toString().split('\n'))
+  return lines.filter(line => line.startsWith('{')).map(line => numberOf(line.replace(/,$/, '')))
 }
 
 async function holdsOnce(t: Test, fleet: Fleet, count: number): Promise<void> {
@@ -78,26 +81,35 @@ async function holdsOnce(t: Test, fleet: Fleet, count: number): Promise<void> {
 
 const isEvents = ({ key }: S3RequestInfo) => key.startsWith('p/dt=')
 
+/** The first object is on its way for long, whatever becomes of who wrote it. */
+function delayFirstWrite({ server }: Fleet): { begun(): Promise<void>; ended(): Promise<void> } {
+  let begunAt = Number.POSITIVE_INFINITY
+  server.fault(request => {
+    if (request.operation !== 'PutObject' || !isEvents(request) || begunAt < Infinity) return undefined
+    begunAt = performance.now()
+    return { delayMs: LATE_MS }
+  })
+  return {
+    begun: () => until('the first write', WAIT_MS_MAX, () => begunAt < Infinity),
+    ended: () => until('its end', WAIT_MS_MAX, () => performance.now() - begunAt > LATE_MS + ANSWER_MS_MAX),
+  }
+}
+
 test('an archiver that lost its connection, and writes on, loses against its successor', async t => {
   const fleet = await openFleet(t)
   const network = await openNetwork(t)
-  let writes = 0
-  fleet.server.fault(request => {
-    if (request.operation !== 'PutObject' || !isEvents(request)) return undefined
-    writes++
-    return writes === 1 ? { delayMs: LATE_MS } : undefined
-  })
+  const late = delayFirstWrite(fleet)
   const first = await startArchiver(t, { ...fleet.settings, AMQP_URL: network.url })
   const { queue } = await startArchiver(t, fleet.settings)
   await publish(queue, 100)
-  await until('the first writes', WAIT_MS_MAX, () => writes === 1)
+  await late.begun()
   await network.refuse()
   network.cut()
   await publish(queue, 50, 100)
   await holdsOnce(t, fleet, 150)
-  // It waits for the write that is on its way, and hears that it has lost.
-  await first.archiver.stop()
+  await late.ended()
   await holdsOnce(t, fleet, 150)
+  await first.archiver.stop()
 })
 
 test('an object whose answer was lost is not archived again', async t => {
@@ -160,6 +172,100 @@ test('a client that sends an event again is archived once, by whomever', async t
   await queue.publish(eventOf({ event: 'new', n: 20 }))
   await holdsOnce(t, fleet, 21)
   await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+})
+
+/** The objects' first write succeeds, and its answer is lost, as often as the client asks. */
+function loseFirstAnswers({ server }: Fleet): void {
+  server.fault(request =>
+    request.operation === 'PutObject' && isEvents(request) && request.count <= 4
+      ? { after: true, reset: true }
+      : undefined,
+  )
+}
+
+for (const ARCHIVE_FORMAT of ['ndjson', 'json']) {
+  test(`a message whose events are in many batches is gone on with in its middle: ${ARCHIVE_FORMAT}`, async t => {
+    const fleet = await openFleet(t)
+    // Each third write is done and not answered, so that archiving begins again behind its batch.
+    fleet.server.fault(request =>
+      request.operation === 'PutObject' && isEvents(request) && request.count % 3 === 0
+        ? { after: true, reset: true }
+        : undefined,
+    )
+    const settings = { ...fleet.settings, ARCHIVE_FORMAT, BATCH_EVENTS_MAX: '7' }
+    const { queue } = await startArchiver(t, settings)
+    await startArchiver(t, settings)
+    const events = numberedEvents(40)
+    await queue.publishAll(events)
+    // Half of it is archived by then, or on its way.
+    await queue.publishAll([...events.slice(20), ...numberedEvents(10, 40)])
+    await holdsOnce(t, fleet, 50)
+    await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+  })
+}
+
+function eventAt(n: number, receivedAt: Date): Event {
+  return stampEvent(Buffer.from(JSON.stringify({ event: 'e', n })), {}, receivedAt)
+}
+
+const DAY_MS = 24 * 60 * 60 * 1000
+
+test('a group over which the clock stepped is found again, wherever its object lies', async t => {
+  for (const [first, second] of [
+    [3 * DAY_MS, 0],
+    [0, 3 * DAY_MS],
+    [-5 * DAY_MS, 0],
+  ] as const) {
+    for (const BATCH_EVENTS_MAX of ['1', '10']) {
+      const fleet = await openFleet(t)
+      loseFirstAnswers(fleet)
+      const { queue, archiver } = await startArchiver(t, { ...fleet.settings, BATCH_EVENTS_MAX })
+      const now = Date.now()
+      const events = [eventAt(0, new Date(now + first)), eventAt(1, new Date(now + second))]
+      await queue.publishAll(events)
+      await holdsOnce(t, fleet, 2)
+      await publish(queue, 1, 2)
+      await holdsOnce(t, fleet, 3)
+      await archiver.stop()
+    }
+  }
+})
+
+test('what another program says was received long ago is found again', async t => {
+  const fleet = await openFleet(t)
+  loseFirstAnswers(fleet)
+  const { queue } = await startArchiver(t, fleet.settings)
+  const channel = await openChannel(t)
+  const old = { n: 0, messageId: 'old', receivedAt: '2020-01-01T00:00:00.000Z' }
+  await channel.confirmSelect()
+  await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, JSON.stringify(old))
+  await holdsOnce(t, fleet, 1)
+  await publish(queue, 1, 1)
+  await holdsOnce(t, fleet, 2)
+})
+
+test('a message of another program, of which nothing is known, leads no event of ours to another key', async t => {
+  const fleet = await openFleet(t)
+  const network = await openNetwork(t)
+  const late = delayFirstWrite(fleet)
+  const first = await startArchiver(t, { ...fleet.settings, AMQP_URL: network.url })
+  const { queue } = await startArchiver(t, fleet.settings)
+  const channel = await openChannel(t)
+  await channel.confirmSelect()
+  await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, '{"n":0}')
+  await queue.publishAll(numberedEvents(99, 1))
+  await late.begun()
+  await network.refuse()
+  network.cut()
+  await publish(queue, 50, 100)
+  await until('150 events are there', WAIT_MS_MAX, () => new Set(archived(fleet)).size === 150)
+  await late.ended()
+  await first.archiver.stop()
+  const ours = archived(fleet).filter(n => n > 0)
+  t.same(
+    ours.toSorted((a, b) => a - b),
+    range(150).slice(1),
+  )
 })
 
 /** What a server that knows nothing of conditional writes does: the header is lost on the way. */
