@@ -13,7 +13,13 @@ const ISO_8601 =
   /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
 FormatRegistry.Set('iso-8601', value => ISO_8601.test(value) && isCalendarDate(value))
-FormatRegistry.Set('message-id', value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX)
+/** A half of a surrogate pair has no UTF-8, so two ids that differ only there would be the same one. */
+const LONE_SURROGATE = /\p{Surrogate}/u
+
+FormatRegistry.Set(
+  'message-id',
+  value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX && !LONE_SURROGATE.test(value),
+)
 
 function isCalendarDate(value: string): boolean {
   const year = 100 * twoDigits(value, 0) + twoDigits(value, 2)
@@ -62,7 +68,7 @@ export const eventSchema = Type.Object(
       Type.String({
         minLength: 1,
         format: 'message-id',
-        mend: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes`,
+        mend: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes of UTF-8`,
         description:
           'The identity of the event: a retry sends the same. Ours is a UUIDv7 where there is none.',
       }),

@@ -122,8 +122,9 @@ export class DedupeIndex {
         'More ids than DEDUPE_IDS_MAX: retries are told from new events for less than DEDUPE_WINDOW_MS.',
       )
     }
-    await this.#former.ids.clearAsync()
+    // In this order: an object that is known, and whose ids are not, would not be read again.
     await this.#former.objects.clearAsync()
+    await this.#former.ids.clearAsync()
     await this.#startedAt.put(this.#former.name, Date.now())
     this.#swap()
     this.#size = 0

@@ -260,7 +260,7 @@ function addArchive(exposition: Exposition, { stats }: Archiver): void {
   exposition.counter(
     {
       name: 'frequency_batches_total',
-      help: 'Batches that were stored, by why they closed: events, bytes, age, time or shutdown.',
+      help: 'Batches that were stored, by why they closed: events, bytes, age, time, foreign or shutdown.',
       labels: ['reason'],
     },
     show => {

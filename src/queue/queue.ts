@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../config.ts'
 import type { Event } from '../event.ts'
@@ -172,13 +173,36 @@ export async function openQueue(config: Config, log: Logger): Promise<Queue> {
 }
 
 async function openTransport(config: Config, log: Logger): Promise<Transport> {
+  const paths = { spools: join(config.dataDir, 'spool'), embedded: join(config.dataDir, 'queue') }
   if (config.amqpUrl !== undefined) {
     const { openRabbitmqQueue } = await import('./rabbitmq.ts')
     const broker = await openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)
-    if (config.role === 'archive' || config.spool === 'off') return broker
-    const { openSpooledQueue } = await import('./spooled.ts')
-    return openSpooledQueue(broker, join(config.dataDir, 'spool'), config, log)
+    if (config.role === 'archive') return broker
+    if (config.spool === 'on') {
+      const { openSpooledQueue } = await import('./spooled.ts')
+      return openSpooledQueue(broker, paths, config, log)
+    }
+    await warnOfLeft(paths, config, log)
+    return broker
   }
   const { openEmbeddedQueue } = await import('./embedded.ts')
-  return openEmbeddedQueue(join(config.dataDir, 'queue'), config, log)
+  const queue = await openEmbeddedQueue(paths.embedded, config, log)
+  await warnOfLeft(paths, config, log)
+  return queue
+}
+
+/** Only a process with a broker, and with a spool, drains what others left on disk. */
+async function warnOfLeft(
+  paths: { spools: string; embedded: string },
+  config: Config,
+  log: Logger,
+): Promise<void> {
+  if (!existsSync(config.amqpUrl === undefined ? paths.spools : config.dataDir)) return
+  const { countLeft } = await import('./spooled.ts')
+  const events = await countLeft(paths, config, log)
+  if (events > 0)
+    log.warn(
+      { events, dataDir: config.dataDir },
+      'Events of another life wait on disk for a broker: start once with AMQP_URL and SPOOL=on, and they go there.',
+    )
 }

@@ -7,9 +7,11 @@
  * on their way out of the spool when the process died. All of them are published again, and archived once.
  *
  * Each process has a spool of its own, `DATA_DIR/spool/<number>`. What a process left that is gone is
- * drained by the next one that starts with the same DATA_DIR.
+ * drained by the next one that starts with the same DATA_DIR; and so is an embedded queue, of before there
+ * was a broker.
  */
 
+import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -180,28 +182,55 @@ function aborted(signal: AbortSignal): Promise<void> {
   })
 }
 
+export interface SpoolPaths {
+  /** Holds a spool for each process, in directories that are numbers. */
+  readonly spools: string
+  /** Where an embedded queue may be, from before there was a broker. */
+  readonly embedded: string
+}
+
 /**
  * @param broker is closed with the queue, also where that cannot be opened
- * @param path holds a spool for each process, in directories that are numbers
- * @throws ConfigInvalid where none can be opened there.
+ * @throws ConfigInvalid where no spool can be opened.
  */
 export async function openSpooledQueue(
   broker: Transport,
-  path: string,
-  config: EmbeddedConfig,
+  paths: SpoolPaths,
+  given: EmbeddedConfig,
   log: Logger,
 ): Promise<Transport> {
+  const config = { ...given, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }
   const spools: EmbeddedQueue[] = []
   try {
-    await openSpools(path, { ...config, amqpPrefetch: DRAIN_IN_FLIGHT_MAX }, log, spools)
-    const [own, ...left] = spools
-    if (own === undefined)
-      throw new ConfigInvalid(`DATA_DIR: ${SPOOLS_MAX} processes have a spool in ${path} already.`)
+    await openSpools(paths.spools, config, log, spools)
+    if (spools.length === 0)
+      throw new ConfigInvalid(`DATA_DIR: ${SPOOLS_MAX} processes have a spool in ${paths.spools} already.`)
+    const embedded = existsSync(paths.embedded) && (await openUnlessInUse(paths.embedded, config, log))
+    if (embedded) {
+      spools.push(embedded)
+      if (embedded.size > 0)
+        log.info({ events: embedded.size }, 'What is in the embedded queue goes to the broker.')
+    }
+    const [own, ...left] = spools as [EmbeddedQueue, ...EmbeddedQueue[]]
     return new SpooledQueue(broker, own, left, log)
   } catch (error) {
     await Promise.all([broker, ...spools].map(queue => queue.close()))
     throw error
   }
+}
+
+/** How many events wait for a broker in spools, or in an embedded queue, that no process has open. */
+export async function countLeft(paths: SpoolPaths, config: EmbeddedConfig, log: Logger): Promise<number> {
+  const numbers = await readdir(paths.spools).catch((): string[] => [])
+  const spools = numbers.filter(name => /^\d+$/.test(name)).map(name => join(paths.spools, name))
+  let events = 0
+  for (const path of [...spools, paths.embedded]) {
+    if (!existsSync(path)) continue
+    const queue = await openUnlessInUse(path, config, log)
+    events += queue?.size ?? 0
+    await queue?.close()
+  }
+  return events
 }
 
 /** Opens all that no other process has open, or makes one. */

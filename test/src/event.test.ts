@@ -103,7 +103,11 @@ test('what is no event is refused in one line that names the field', async t => 
     [{ event: 'e', user_id: 7 }, /^user_id must be a string\.$/],
     [{ event: 'e', userId: {} }, /^userId must be a string\.$/],
     [{ event: 'e', anonymousId: true }, /^anonymousId must be a string\.$/],
-    [{ event: 'e', messageId: '' }, /^messageId must be a string of 1 to 255 bytes\.$/],
+    [
+      { event: 'e', messageId: 'half a \ud83d pair' },
+      /^messageId must be a string of 1 to 255 bytes of UTF-8\.$/,
+    ],
+    [{ event: 'e', messageId: '' }, /^messageId must be a string of 1 to 255 bytes of UTF-8\.$/],
     [{ event: 'e', messageId: null }, /^messageId must be /],
     [{ event: 'e', messageId: 'é'.repeat(128) }, /^messageId must be /],
     [{ event: 'e', timestamp: 1764000000 }, /^timestamp must be a date and time in ISO 8601\.$/],

@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
+import type { Logger } from '../../src/logger.ts'
 import { openQueue, type Queue } from '../../src/queue/queue.ts'
 import { configOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
 import { brokerUrl, Inbox, openNetwork, uniqueQueueName } from '../queue-helper.ts'
@@ -89,6 +90,39 @@ test('two processes have a spool each, and the next process drains what both lef
     firstSeen(inbox).toSorted((a, b) => a - b),
     range(200),
   )
+})
+
+test('what is in an embedded queue goes to the broker once there is one', async t => {
+  const DATA_DIR = temporaryDirectory(t)
+  const embedded = await open(t, { DATA_DIR, AMQP_URL: '', ROLE: 'all' })
+  await publishAll(embedded, 300)
+  await embedded.close()
+  const inbox = new Inbox(await open(t, { DATA_DIR, AMQP_QUEUE: uniqueQueueName(t) }))
+  await receivesAll(inbox, 300)
+  t.same(firstSeen(inbox), range(300))
+})
+
+test('who leaves a spool behind is told so', async t => {
+  const network = await openNetwork(t)
+  await network.refuse()
+  const DATA_DIR = temporaryDirectory(t)
+  const spooling = await open(t, { DATA_DIR, AMQP_QUEUE: 'never', AMQP_URL: network.url })
+  await publishAll(spooling, 20)
+  await spooling.close()
+  const without: Record<string, string>[] = [
+    { DATA_DIR },
+    { DATA_DIR, AMQP_QUEUE: 'never', AMQP_URL: network.url, SPOOL: 'off' },
+  ]
+  for (const settings of without) {
+    const warnings: unknown[] = []
+    const log = { ...silent, warn: (details: unknown, text?: string) => warnings.push([details, text]) }
+    const queue = await openQueue(configOf(settings), log as unknown as Logger)
+    await queue.close()
+    t.match(
+      warnings.filter(warning => /wait on disk/.test(String((warning as unknown[])[1]))),
+      [[{ events: 20, dataDir: DATA_DIR }, /AMQP_URL/]],
+    )
+  }
 })
 
 test('a broker that confirms nothing in time is spooled around, and nothing is dropped', async t => {
