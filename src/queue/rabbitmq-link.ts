@@ -18,7 +18,7 @@ import type { Logger } from '../logger.ts'
 const RETRY_MS_MIN = 200
 const RETRY_MS_MAX = 5_000
 const HEARTBEAT_S = 30
-/** The frame size that RabbitMQ offers; larger bodies are cut into frames of it. */
+/** The frame size that RabbitMQ offers by default; larger bodies are cut into frames of it. */
 const FRAME_BYTES_MAX = 131_072
 const CLOSE_MS_MAX = 2_000
 /** A broker that has just been started may take a declaration, and never answer it. */
@@ -43,7 +43,9 @@ export interface LinkOptions {
 interface ConnectionInternals {
   readonly _socket?: Socket
   /** `hasRead`: whether anything came since the heartbeat timer last looked. */
-  readonly _state?: { hasRead: boolean }
+  readonly _state?: { hasRead: boolean; readonly frameMax: number }
+  /** Channels take their frame size from here. */
+  readonly _opt?: { frameMax: number }
 }
 
 export class RabbitmqLink {
@@ -78,6 +80,7 @@ export class RabbitmqLink {
       this.#blockedBy = undefined
       this.#options.log.info('RabbitMQ takes messages again.')
     })
+    this.#connection.on('connection', () => this.#agreeOnFrames())
     this.#running = this.#keepOpen()
   }
 
@@ -118,6 +121,15 @@ export class RabbitmqLink {
 
   get #internals(): ConnectionInternals {
     return this.#connection as unknown as ConnectionInternals
+  }
+
+  /**
+   * A broker may take smaller frames than were asked for. The client library tells it that they will be,
+   * and then cuts bodies, and puts them together, by what was asked for.
+   */
+  #agreeOnFrames(): void {
+    const { _opt, _state } = this.#internals
+    if (_opt !== undefined && _state !== undefined) _opt.frameMax = _state.frameMax
   }
 
   async #keepOpen(): Promise<void> {

@@ -311,6 +311,20 @@ test('a consumer whose queue is deleted goes on with the new one', async t => {
   t.equal(queue.trouble, undefined)
 })
 
+test('a broker that takes smaller frames gets, and gives, whole messages', async t => {
+  const setFrameMax = (bytes: number) =>
+    rabbitmqctl('eval', `application:set_env(rabbit, frame_max, ${bytes}).`)
+  await setFrameMax(16_384)
+  t.teardown(() => setFrameMax(131_072))
+  const queue = await open(t)
+  const sent = eventOf({ event: 'large', filler: 'x'.repeat(100_000) })
+  await queue.publish(sent)
+  const received = await new Promise<Delivery>(resolve => {
+    queue.consume({ delivery: resolve, lost: () => {} })
+  })
+  t.ok(received.body.equals(sent.body))
+})
+
 test('a queue that is full refuses, and takes events again when there is room', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
