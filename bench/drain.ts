@@ -4,6 +4,7 @@
  */
 import { until } from '../test/services/wait.ts'
 import { cpuUs, type MemoryFigures, memory } from './process-figures.ts'
+import { progress } from './progress.ts'
 import type { ServerProcess } from './server-process.ts'
 import type { Site } from './site.ts'
 
@@ -93,10 +94,13 @@ function ratesOf(
 ): Pick<DrainFigures, 'eventsPerSecond' | 'cpuUs' | 'brokerCpuUs'> {
   const from = marks.find(({ events }) => events >= expected * WARM_UP_SHARE)
   const to = marks.at(-1)
-  if (from === undefined || to === undefined || to.timeMs <= from.timeMs)
-    throw new Error(
-      'Too few events for a rate: give more (--archive-events), or smaller batches (--batch-events).',
+  if (from === undefined || to === undefined || to.timeMs <= from.timeMs) {
+    // So slow, or so few, that no two batches were full: that is no failure.
+    progress(
+      '  Too few events for a rate: give more (--archive-events), or smaller batches (--batch-events).',
     )
+    return { eventsPerSecond: Number.NaN, cpuUs: Number.NaN, brokerCpuUs: Number.NaN }
+  }
   const events = to.events - from.events
   return {
     eventsPerSecond: (events * 1_000) / (to.timeMs - from.timeMs),
