@@ -80,7 +80,8 @@ function cellsOf(line: Line, ours: Line | undefined): string[] {
 /** How much faster ours is, and where a time is measured how many times as long ours takes. */
 export function ratio(ours: Line | undefined, other: Line): string {
   const [mine, its] = [ours?.eventsPerSecond ?? ours?.ms, other.eventsPerSecond ?? other.ms].map(median)
-  return mine === undefined || its === undefined ? '' : `${(mine / its).toFixed(2)} ×`
+  const times = (mine ?? Number.NaN) / (its ?? Number.NaN)
+  return Number.isNaN(times) ? '' : `${times.toFixed(2)} ×`
 }
 
 export function median(values: readonly number[] | undefined): number | undefined {
