@@ -81,16 +81,18 @@ function leaveCluster(): void {
   if (cluster.worker?.isConnected()) cluster.worker.disconnect()
 }
 
-function greeting(app: FastifyInstance, { role, workers, ui }: Config): string {
+function greeting(app: FastifyInstance, { role, workers, ui, writeKeys, writeKeysFile }: Config): string {
   const url = urlOf(app)
   const many = workers > 1 ? `, ${workers} workers` : ''
   const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
-    if (ui === 'on') lines.push(`  live     ${watchUrlOf(app)}`)
+    if (ui === 'on') lines.push(`  live     ${localUrlOf(app)}/`)
+    const key = (writeKeys ?? writeKeysFile) === undefined ? '' : " -H 'x-write-key: A_KEY'"
+    const body = `'{"event":"signed_up","user_id":"42"}'`
     lines.push(
       'Try it:',
-      `  curl -i ${url}/api/t -H 'content-type: application/json' -d '{"event":"signed_up","user_id":"42"}'`,
+      `  curl -i ${localUrlOf(app)}/api/t${key} -H 'content-type: application/json' -d ${body}`,
     )
   }
   return `${lines.join('\n')}\n`
@@ -101,9 +103,9 @@ function urlOf(app: FastifyInstance): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
-/** As a browser on this machine can ask for it. */
-function watchUrlOf(app: FastifyInstance): string {
-  return `${urlOf(app).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')}/`
+/** As a program on this machine can ask for it. */
+function localUrlOf(app: FastifyInstance): string {
+  return urlOf(app).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
 }
 
 function asConfigInvalid(error: unknown, { host, port }: Config): unknown {

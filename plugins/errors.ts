@@ -18,9 +18,12 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The setting that bounds the route's body. @default BODY_BYTES_MAX */
     bodyLimitSetting?: string
+    /** What the route takes, with its content types, to follow on the word send. @default an event, as JSON or as a form */
+    bodyWanted?: string
   }
 }
 
+const EVENT_WANTED = 'the event with content-type application/json or application/x-www-form-urlencoded'
 const RETRY_AFTER_S = 5
 /** How long a connection that is to be closed waits for answers that its client has still to get. */
 const TURN_MS_MAX = 30_000
@@ -38,7 +41,7 @@ function translated(error: FastifyError, request: FastifyRequest): FastifyError 
       )
     case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
     case 'FST_ERR_CTP_EMPTY_TYPE':
-      return new MediaTypeUnsupported()
+      return new MediaTypeUnsupported(request.routeOptions.config.bodyWanted ?? EVENT_WANTED)
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
       return new BodyInvalid('The body is not as long as its content-length says.')
     default:

@@ -75,7 +75,11 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
       '/api/t/batch',
       {
         bodyLimit,
-        config: { bodyLimitSetting: 'BATCH_BODY_BYTES_MAX', takesEvents: true },
+        config: {
+          bodyLimitSetting: 'BATCH_BODY_BYTES_MAX',
+          bodyWanted: 'the events with content-type application/json or application/x-ndjson',
+          takesEvents: true,
+        },
         validatorCompiler: () => () => true,
         schema: { ...description, body: bodySchema, response: { 200: answerSchema, 400: refusalSchema } },
       },

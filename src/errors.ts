@@ -18,11 +18,7 @@ export const BodyTooLarge = createError(
   413,
 )
 
-export const MediaTypeUnsupported = createError(
-  'FRQ_MEDIA_TYPE_UNSUPPORTED',
-  'Send the event with content-type application/json or application/x-www-form-urlencoded.',
-  415,
-)
+export const MediaTypeUnsupported = createError('FRQ_MEDIA_TYPE_UNSUPPORTED', 'Send %s.', 415)
 
 export const EncodingUnsupported = createError(
   'FRQ_ENCODING_UNSUPPORTED',

@@ -101,7 +101,7 @@ t.test('says what to mend where the body is no batch', async t => {
     ['7', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /array/],
     ['[{"event":"e"}', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /JSON/],
     [Buffer.from([0x5b, 0xff, 0x5d]), JSON_TYPE, 400, 'FRQ_BODY_INVALID', /UTF-8/],
-    ['event=e', 'application/x-www-form-urlencoded', 415, 'FRQ_MEDIA_TYPE_UNSUPPORTED', /content-type/],
+    ['event=e', 'application/x-www-form-urlencoded', 415, 'FRQ_MEDIA_TYPE_UNSUPPORTED', /x-ndjson/],
     [`[${numbered(1001).map(() => '{"event":"e"}')}]`, JSON_TYPE, 413, 'FRQ_BATCH_TOO_LONG', /1000/],
     [`[${'x'.repeat(65 * KIB)}]`, JSON_TYPE, 413, 'FRQ_BODY_TOO_LARGE', /BATCH_BODY_BYTES_MAX/],
   ]
