@@ -1,9 +1,8 @@
 import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { type ArchiveLocation, archiveLocation, parseUrl } from './archive-location.ts'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { ConfigInvalid } from './errors.ts'
 import { GROUP_EVENTS_MAX } from './event-group.ts'
@@ -217,10 +216,6 @@ export type Config = Readonly<
   }
 >
 
-export type ArchiveLocation =
-  | { readonly kind: 'directory'; readonly path: string; readonly prefix: string }
-  | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
-
 export interface Setting {
   readonly name: keyof Settings
   /** `BATCH_EVENTS_MAX` */
@@ -372,36 +367,5 @@ function checkBatch({
     throw new ConfigInvalid(
       `BATCH_AGE_MS_MAX (${batchAgeMsMax}) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs}): the broker closes the channel of a delivery that waits longer.`,
     )
-  }
-}
-
-function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocation {
-  if (url === undefined)
-    return { kind: 'directory', path: resolve(join(dataDir, 'archive')), prefix: 'frequency' }
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return { kind: 'directory', path: resolve(url), prefix: 'frequency' }
-  const parsed = parseUrl(url)
-  if (parsed?.protocol === 'file:' && parsed.host === '' && !/%2f/i.test(parsed.pathname))
-    return { kind: 'directory', path: fileURLToPath(parsed), prefix: 'frequency' }
-  if (
-    parsed?.protocol === 's3:' &&
-    parsed.host !== '' &&
-    parsed.search === '' &&
-    parsed.hash === '' &&
-    parsed.username === ''
-  ) {
-    const prefix = decodeURIComponent(parsed.pathname).replace(/^\/+|\/+$/g, '')
-    return { kind: 's3', bucket: parsed.host, prefix: prefix === '' ? 'frequency' : prefix }
-  }
-  throw new ConfigInvalid('ARCHIVE_URL must be s3://bucket/prefix, file:///path or the path of a directory.')
-}
-
-/** Undefined also where what is percent-encoded cannot be decoded. */
-function parseUrl(text: string): URL | undefined {
-  try {
-    const url = new URL(text)
-    decodeURIComponent(url.href)
-    return url
-  } catch {
-    return undefined
   }
 }
