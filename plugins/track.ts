@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { withClientIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
+import type { Durability } from '../src/queue/queue.ts'
 import { startTrace } from '../src/tracing.ts'
 
 const description = {
@@ -20,6 +21,11 @@ const description = {
   },
 }
 
+const ANSWER_HEADERS: Record<Durability, Record<string, string>> = {
+  broker: { 'frequency-ack': 'broker', 'content-type': 'text/plain; charset=utf-8' },
+  disk: { 'frequency-ack': 'disk', 'content-type': 'text/plain; charset=utf-8' },
+}
+
 /** The address of the client is not added here: what is archived is what came. */
 async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> {
   app.post<{ Body: EventFields }>(
@@ -29,14 +35,17 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
       config: { takesEvents: true },
       validatorCompiler: () => validateEvent,
     },
-    async (request, reply) => {
+    // Not async: that would be two promises more an event.
+    (request, reply) => {
       const { bodyJson, body, source } = request
       const json = withClientIp(bodyJson as Buffer, body, ipPolicy, source)
       const event = stampEvent(json, body, new Date(), source)
       const trace = startTrace(request.headers)
       const published = app.queue.publish(event, trace?.context)
-      const durability = await (trace?.through(published) ?? published)
-      return reply.header('frequency-ack', durability).type('text/plain').send('200')
+      ;(trace?.through(published) ?? published).then(
+        durability => reply.headers(ANSWER_HEADERS[durability]).send('200'),
+        error => reply.send(error),
+      )
     },
   )
 }

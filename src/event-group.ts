@@ -21,15 +21,20 @@ export const GROUP_EVENTS_MAX = 4096
 
 const LINE_FEED = 0x0a
 const EVENTS_MIN = 16
-const EVENT_BYTES_GUESS = 512
+const BYTES_MIN = 8 * 1024
 
 /** Collects events into a group. */
 export class GroupBuilder {
-  #lines: Buffer = Buffer.allocUnsafe(EVENTS_MIN * EVENT_BYTES_GUESS)
+  #lines: Buffer
   #ids: Buffer = Buffer.allocUnsafe(EVENTS_MIN * ID_BYTES)
   #bytes = 0
   #count = 0
   #traces: TraceList | undefined
+
+  /** @param bytes that it will have, about */
+  constructor(bytes = 0) {
+    this.#lines = Buffer.allocUnsafe(Math.max(BYTES_MIN, bytes))
+  }
 
   get count(): number {
     return this.#count

@@ -27,8 +27,13 @@ export interface GroupPublisherOptions {
 export type GroupWatcher = (group: EventGroup, durability: Durability) => void
 
 class OpenGroup {
-  readonly events = new GroupBuilder()
+  readonly events: GroupBuilder
   readonly durable: Deferred<Durability> = createDeferred()
+
+  /** @param bytes that it will have, about */
+  constructor(bytes: number) {
+    this.events = new GroupBuilder(bytes)
+  }
 }
 
 export class GroupPublisher {
@@ -38,6 +43,8 @@ export class GroupPublisher {
   readonly #options: GroupPublisherOptions
   #open: OpenGroup | undefined
   #underway = 0
+  /** Groups that follow each other are about as large. */
+  #lastBytes = 0
   #isTurnEndDue = false
 
   constructor(options: GroupPublisherOptions) {
@@ -46,7 +53,7 @@ export class GroupPublisher {
 
   /** Resolves, or is rejected, with all of the event's group. */
   publish(event: Event, trace?: EventTrace): Promise<Durability> {
-    this.#open ??= new OpenGroup()
+    this.#open ??= new OpenGroup(this.#lastBytes)
     const { events, durable } = this.#open
     if (events.count > 0 && events.bytes + event.body.length >= GROUP_BYTES_MAX) {
       this.#send()
@@ -82,6 +89,7 @@ export class GroupPublisher {
     if (open === undefined) return
     this.#open = undefined
     this.#underway++
+    this.#lastBytes = Math.min(GROUP_BYTES_MAX, open.events.bytes)
     const { resolve, reject } = open.durable
     const { events: counts } = this.stats
     const group = open.events.build()
