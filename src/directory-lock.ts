@@ -41,10 +41,10 @@
  */
 
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { dirname, join, relative } from 'node:path'
-import { DirectoryInUse } from './errors.ts'
+import { ConfigInvalid, DirectoryInUse } from './errors.ts'
 
 /** A Unix socket's path is at most this long (sun_path: 108 bytes on Linux, 104 on macOS, with the final zero). */
 const SOCKET_PATH_BYTES_MAX = 103
@@ -75,6 +75,22 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
     return { release: () => closed(server) }
   }
   throw new DirectoryInUse()
+}
+
+/**
+ * Makes a directory in DATA_DIR, and takes it for this process. Resolves to undefined where another
+ * process has it.
+ *
+ * @throws ConfigInvalid where it cannot be made or written.
+ */
+export async function lockOwnDirectory(path: string): Promise<DirectoryLock | undefined> {
+  try {
+    await mkdir(path, { recursive: true })
+    return await lockDirectory(path)
+  } catch (cause) {
+    if (cause instanceof DirectoryInUse) return undefined
+    throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Resolves to undefined where another process has come between, and may be gone again. */

@@ -11,11 +11,11 @@
  * remembered for one to two windows, and the disk that they fill is bounded.
  */
 
-import { mkdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Database, RootDatabase } from 'lmdb'
-import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
-import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
+import { type DirectoryLock, lockOwnDirectory } from '../directory-lock.ts'
+import { ConfigInvalid } from '../errors.ts'
 import { assertIntact, openLmdb } from '../lmdb-file.ts'
 import type { Logger } from '../logger.ts'
 import { ID_BYTES } from '../message-id.ts'
@@ -188,7 +188,7 @@ function sizeOf(database: Database<Buffer, Buffer>): number {
 export async function openDedupeIndex(path: string, config: DedupeConfig, log: Logger): Promise<DedupeIndex> {
   for (let number = 0; number < INDEXES_MAX; number++) {
     const own = join(path, String(number))
-    const lock = await lockOwn(own)
+    const lock = await lockOwnDirectory(own)
     if (lock === undefined) continue
     try {
       await assertIntact(join(own, 'data.mdb'))
@@ -201,15 +201,4 @@ export async function openDedupeIndex(path: string, config: DedupeConfig, log: L
     }
   }
   throw new ConfigInvalid(`DATA_DIR: more than ${INDEXES_MAX} processes archive with ${path}.`)
-}
-
-/** Undefined where another process has the directory. */
-async function lockOwn(path: string): Promise<DirectoryLock | undefined> {
-  try {
-    await mkdir(path, { recursive: true })
-    return await lockDirectory(path)
-  } catch (cause) {
-    if (cause instanceof DirectoryInUse) return undefined
-    throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}`, { cause })
-  }
 }

@@ -8,12 +8,12 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename } from 'node:fs/promises'
+import { open, readdir, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
-import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
-import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
+import { type DirectoryLock, lockOwnDirectory } from '../directory-lock.ts'
+import { ConfigInvalid } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 
 const SAVE_EVERY_MS = 1_000
@@ -134,7 +134,7 @@ export class Book {
 export async function openBook(options: BookOptions): Promise<Book> {
   for (let number = 0; number < BOOKS_MAX; number++) {
     const directory = join(options.path, String(number))
-    const lock = await lockOwn(directory)
+    const lock = await lockOwnDirectory(directory)
     if (lock === undefined) continue
     const found = number === 0 ? options.found : 0
     const before = continued(await readBook(directory)) ?? begun(found)
@@ -177,15 +177,4 @@ async function writeBook(directory: string, content: BookContent): Promise<void>
     await file.close()
   }
   await rename(incoming, join(directory, FILE))
-}
-
-/** Undefined where another process has it. */
-async function lockOwn(path: string): Promise<DirectoryLock | undefined> {
-  try {
-    await mkdir(path, { recursive: true })
-    return await lockDirectory(path)
-  } catch (cause) {
-    if (cause instanceof DirectoryInUse) return undefined
-    throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}`, { cause })
-  }
 }

@@ -24,3 +24,8 @@ export class Smallest<T> {
     return true
   }
 }
+
+/** In the order of the bytes of their keys, as stores list them. */
+export function byKey(a: { key: string }, b: { key: string }): number {
+  return Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))
+}

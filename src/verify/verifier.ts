@@ -21,7 +21,7 @@ import type { StoreReader } from '../store/store.ts'
 import { IdLedger, mixed, type Share } from './id-ledger.ts'
 import { type LineProblem, ObjectCheck } from './object-check.ts'
 import { ScratchFile } from './scratch-file.ts'
-import { Smallest } from './smallest.ts'
+import { byKey, Smallest } from './smallest.ts'
 import { TextList } from './text-list.ts'
 
 const READERS = 8
@@ -134,8 +134,8 @@ export class Verifier {
   constructor(store: StoreReader, options: VerifyOptions) {
     this.#store = store
     this.#options = options
-    this.#unreadable = new Smallest(options.listMax, byKey)
-    this.#unfetched = new Smallest(options.listMax, byKey)
+    this.#unreadable = new Smallest<ObjectProblems>(options.listMax, byKey)
+    this.#unfetched = new Smallest<ObjectProblems>(options.listMax, byKey)
   }
 
   /**
@@ -395,8 +395,4 @@ function assertZstd(key: string): void {
   throw new ConfigInvalid(
     `${key} is compressed with zstd: to read it takes Node 22.15 or later, and this is ${process.version}.`,
   )
-}
-
-function byKey(a: ObjectProblems, b: ObjectProblems): number {
-  return Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))
 }
