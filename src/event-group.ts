@@ -22,10 +22,13 @@ export const GROUP_EVENTS_MAX = 4096
 const LINE_FEED = 0x0a
 const EVENTS_MIN = 16
 const BYTES_MIN = 8 * 1024
+const NO_BYTES = Buffer.alloc(0)
 
-/** Collects events into a group. */
+/** Collects events into a group. A first event is copied only when there is a second. */
 export class GroupBuilder {
-  #lines: Buffer
+  readonly #bytesExpected: number
+  #first: Buffer | undefined
+  #lines: Buffer = NO_BYTES
   #ids: Buffer = Buffer.allocUnsafe(EVENTS_MIN * ID_BYTES)
   #bytes = 0
   #count = 0
@@ -33,7 +36,7 @@ export class GroupBuilder {
 
   /** @param bytes that it will have, about */
   constructor(bytes = 0) {
-    this.#lines = Buffer.allocUnsafe(Math.max(BYTES_MIN, bytes))
+    this.#bytesExpected = bytes
   }
 
   get count(): number {
@@ -50,10 +53,12 @@ export class GroupBuilder {
     const idAt = this.#count * ID_BYTES
     if (idAt === this.#ids.length) this.#ids = grown(this.#ids, idAt, idAt + ID_BYTES)
     writeIdDigest(messageId, this.#ids, idAt)
-    const end = this.#bytes + body.length + 1
-    if (end > this.#lines.length) this.#lines = grown(this.#lines, this.#bytes, end)
-    if (this.#count > 0) this.#lines[this.#bytes++] = LINE_FEED
-    this.#bytes += body.copy(this.#lines, this.#bytes)
+    if (this.#count === 0) {
+      this.#first = body
+      this.#bytes = body.length
+    } else {
+      this.#append(body)
+    }
     this.#count++
   }
 
@@ -61,9 +66,22 @@ export class GroupBuilder {
     return {
       count: this.#count,
       ids: this.#ids.subarray(0, this.#count * ID_BYTES),
-      lines: this.#lines.subarray(0, this.#bytes),
+      lines: this.#first ?? this.#lines.subarray(0, this.#bytes),
       traces: this.#traces?.bytes,
     }
+  }
+
+  #append(body: Buffer): void {
+    const end = this.#bytes + 1 + body.length
+    if (this.#first !== undefined) {
+      this.#lines = Buffer.allocUnsafe(Math.max(BYTES_MIN, this.#bytesExpected, end))
+      this.#first.copy(this.#lines)
+      this.#first = undefined
+    }
+    if (end > this.#lines.length) this.#lines = grown(this.#lines, this.#bytes, end)
+    this.#lines[this.#bytes] = LINE_FEED
+    body.copy(this.#lines, this.#bytes + 1)
+    this.#bytes = end
   }
 
   #trace(trace: EventTrace): void {
