@@ -110,3 +110,8 @@ export const ObjectExists = createError('FRQ_OBJECT_EXISTS', 'The archive has an
 
 /** The store has no object of that key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
+
+/** Whether an error is one of these, and says what to mend; any other is a mistake of ours. */
+export function isRefusal(error: unknown): error is Error & { code: string } {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('FRQ_')
+}

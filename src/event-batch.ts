@@ -1,5 +1,5 @@
 import { type JsonBody, readJson } from './body.ts'
-import { BatchTooLong, BodyInvalid } from './errors.ts'
+import { BatchTooLong, BodyInvalid, isRefusal } from './errors.ts'
 import { assertEventFields, type Event, type EventFields } from './event.ts'
 import { elementBounds, valueStart } from './json-members.ts'
 
@@ -112,8 +112,8 @@ export function checkBatch(
       assertEventFields(value)
       events.push(stamp(json, value))
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException
-      refused.push({ index, code: String(code), message })
+      if (!isRefusal(error)) throw error
+      refused.push({ index, code: error.code, message: error.message })
     }
   }
   return { events, refused }

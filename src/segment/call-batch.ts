@@ -1,5 +1,5 @@
 import { readJson } from '../body.ts'
-import { BatchTooLong, BodyInvalid, EventTooLarge } from '../errors.ts'
+import { BatchTooLong, BodyInvalid, EventTooLarge, isRefusal } from '../errors.ts'
 import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
 import { elementBounds, memberValue, onOneLine, valueStart } from '../json-members.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
@@ -106,10 +106,6 @@ function assertJoinable(common: BatchCommon, calls: number, bytesMax: number): v
   throw new BodyInvalid(
     `The context and the integrations of the batch have ${bytes} bytes, too many to join with each of ${calls} calls: send fewer calls in one request.`,
   )
-}
-
-function isRefusal(error: unknown): error is Error & { code: string } {
-  return error instanceof Error && 'code' in error && String(error.code).startsWith('FRQ_')
 }
 
 function refusal(
