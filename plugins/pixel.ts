@@ -8,7 +8,7 @@ import { assertEventFields, type Event, type EventChanges, stampEvent } from '..
 import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
 import { CallStamper, type Sender } from '../src/segment/call-event.ts'
 import { readPixelQuery, readQuery } from '../src/segment/pixel.ts'
-import { startTrace } from '../src/tracing.ts'
+import { publishTraced } from '../src/tracing.ts'
 
 /** One transparent pixel. */
 const GIF = Buffer.from('R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7', 'base64')
@@ -80,9 +80,7 @@ async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promis
       },
       async ({ bodyJson, body, headers, source, ip: address }, reply) => {
         const event = eventOf(bodyJson as Buffer, body, { policy, source, address })
-        const trace = startTrace(headers)
-        const published = app.queue.publish(event, trace?.context)
-        const durability = await (trace?.through(published) ?? published)
+        const durability = await publishTraced(app.queue, event, headers)
         return reply.headers(GIF_HEADERS).header('frequency-ack', durability).send(GIF)
       },
     )

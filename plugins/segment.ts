@@ -17,7 +17,8 @@ import {
 } from '../src/segment/call.ts'
 import { stampCallBatch } from '../src/segment/call-batch.ts'
 import { CallStamper } from '../src/segment/call-event.ts'
-import { startTrace } from '../src/tracing.ts'
+import { publishAllTraced, publishTraced } from '../src/tracing.ts'
+import { validatorOf } from '../src/validator.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -115,7 +116,8 @@ function parseBatch(request: FastifyRequest, bytes: Buffer) {
 
 function addCall(scope: FastifyInstance, type: CallType, config: Config): void {
   const { segmentEventBytesMax, ipPolicy: policy } = config
-  const validate = validator(value => assertCall(type, value))
+  const assert: (value: unknown) => asserts value is CallFields = value => assertCall(type, value)
+  const validate = validatorOf(assert)
   for (const path of callPaths(type)) {
     scope.post<{ Body: CallFields }>(
       path,
@@ -129,9 +131,7 @@ function addCall(scope: FastifyInstance, type: CallType, config: Config): void {
         const { bodyJson, body, source, ip: address } = request
         const stamper = new CallStamper({ receivedAt: new Date(), sender: { policy, source, address } })
         const event = stamper.event(type, bodyJson as Buffer, body)
-        const trace = startTrace(request.headers)
-        const published = scope.queue.publish(event, trace?.context)
-        void reply.header('frequency-ack', await (trace?.through(published) ?? published))
+        void reply.header('frequency-ack', await publishTraced(scope.queue, event, request.headers))
         return { success: true as const }
       },
     )
@@ -144,7 +144,7 @@ function addBatch(scope: FastifyInstance, config: Config): void {
     segmentBatchBytesMax: batchBytesMax,
     ipPolicy: policy,
   } = config
-  const validate = validator(assertBatch)
+  const validate = validatorOf(assertBatch)
   for (const path of BATCH_PATHS) {
     scope.post<{ Body: BatchFields }>(
       path,
@@ -168,11 +168,8 @@ function addBatch(scope: FastifyInstance, config: Config): void {
           const { statusCode = 400, code, message } = new BatchRefused()
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
         }
-        if (events.length > 0) {
-          const trace = startTrace(headers)
-          const published = scope.queue.publishAll(events, trace?.context)
-          void reply.header('frequency-ack', await (trace?.through(published) ?? published))
-        }
+        if (events.length > 0)
+          void reply.header('frequency-ack', await publishAllTraced(scope.queue, events, headers))
         return { success: true as const, ...(refused.length > 0 && { refused }) }
       },
     )
@@ -192,17 +189,6 @@ function describeBatch(path: string) {
   const description =
     'Up to 2,500 calls. Answers once all that can be taken are durable; the others are named. It is 400 where that is all of them.'
   return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }
-}
-
-function validator(assert: (value: unknown) => void) {
-  return (value: unknown): { value: unknown } | { error: Error } => {
-    try {
-      assert(value)
-      return { value }
-    } catch (error) {
-      return { error: error as Error }
-    }
-  }
 }
 
 export default fp(segment, { name: 'segment', dependencies: ['body', 'queue', 'requests'] })

@@ -13,7 +13,7 @@ import {
   readLines,
   type UncheckedBatch,
 } from '../src/event-batch.ts'
-import { startTrace } from '../src/tracing.ts'
+import { publishAllTraced } from '../src/tracing.ts'
 
 const NDJSON = ['application/x-ndjson', 'application/ndjson', 'application/jsonl']
 
@@ -94,11 +94,8 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
           const { statusCode = 400, code, message } = new BatchRefused()
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
         }
-        if (events.length > 0) {
-          const trace = startTrace(request.headers)
-          const published = app.queue.publishAll(events, trace?.context)
-          void reply.header('frequency-ack', await (trace?.through(published) ?? published))
-        }
+        if (events.length > 0)
+          void reply.header('frequency-ack', await publishAllTraced(app.queue, events, request.headers))
         return { accepted: events.length, refused }
       },
     )

@@ -5,7 +5,8 @@ import { withClientIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
 import type { Durability } from '../src/queue/queue.ts'
-import { startTrace } from '../src/tracing.ts'
+import { publishTraced } from '../src/tracing.ts'
+import { validatorOf } from '../src/validator.ts'
 
 const description = {
   summary: 'Take one event',
@@ -26,6 +27,8 @@ const ANSWER_HEADERS: Record<Durability, Record<string, string>> = {
   disk: { 'frequency-ack': 'disk', 'content-type': 'text/plain; charset=utf-8' },
 }
 
+const validate = validatorOf<EventFields>(assertEventFields)
+
 /** The address of the client is not added here: what is archived is what came. */
 async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> {
   app.post<{ Body: EventFields }>(
@@ -33,30 +36,19 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
     {
       schema: { ...description, body: eventSchema },
       config: { takesEvents: true },
-      validatorCompiler: () => validateEvent,
+      validatorCompiler: () => validate,
     },
     // Not async: that would be two promises more an event.
     (request, reply) => {
       const { bodyJson, body, source } = request
       const json = withClientIp(bodyJson as Buffer, body, ipPolicy, source)
       const event = stampEvent(json, body, new Date(), source)
-      const trace = startTrace(request.headers)
-      const published = app.queue.publish(event, trace?.context)
-      ;(trace?.through(published) ?? published).then(
+      publishTraced(app.queue, event, request.headers).then(
         durability => reply.headers(ANSWER_HEADERS[durability]).send('200'),
         error => reply.send(error),
       )
     },
   )
-}
-
-function validateEvent(value: unknown): { value: EventFields } | { error: Error } {
-  try {
-    assertEventFields(value)
-    return { value }
-  } catch (error) {
-    return { error: error as Error }
-  }
 }
 
 export default fp(track, { name: 'track', dependencies: ['body', 'queue', 'write-keys'] })

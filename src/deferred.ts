@@ -14,3 +14,11 @@ export function createDeferred<T = void>(): Deferred<T> {
   })
   return { promise, resolve, reject }
 }
+
+/** Resolves when the signal is aborted, or at once where it is already. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

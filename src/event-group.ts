@@ -96,13 +96,6 @@ function grown(buffer: Buffer, used: number, wanted: number): Buffer {
   return larger
 }
 
-/** A group of one, whose line is the event's own buffer. */
-export function groupOf({ messageId, body }: Event): EventGroup {
-  const ids = Buffer.allocUnsafe(ID_BYTES)
-  writeIdDigest(messageId, ids, 0)
-  return { count: 1, ids, lines: body, traces: undefined }
-}
-
 /**
  * Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins.
  * Undefined where there are not as many lines as events.

@@ -8,7 +8,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { createRequire } from 'node:module'
 import type { Attributes, Context, Span, SpanContext, Tracer } from '@opentelemetry/api'
+import type { Event } from './event.ts'
 import type { EventTrace } from './event-trace.ts'
+import type { Durability, Queue } from './queue/queue.ts'
 
 /** Requests whose part of a batch gets a span; a span has as many links by default. */
 const BATCH_TRACES_MAX = 128
@@ -84,6 +86,28 @@ export function startTrace({ traceparent, tracestate }: IncomingHttpHeaders): Re
   const { api, tracer } = tracing()
   const options = { kind: api.SpanKind.PRODUCER, attributes: PUBLISHING }
   return new RequestTrace(tracer.startSpan('publish event', options, parent))
+}
+
+/** Publishes an event as part of the trace that its request's headers name, where they name one. */
+export function publishTraced(
+  queue: Pick<Queue, 'publish'>,
+  event: Event,
+  headers: IncomingHttpHeaders,
+): Promise<Durability> {
+  const trace = startTrace(headers)
+  const published = queue.publish(event, trace?.context)
+  return trace?.through(published) ?? published
+}
+
+/** The same for all events of a request. */
+export function publishAllTraced(
+  queue: Pick<Queue, 'publishAll'>,
+  events: readonly Event[],
+  headers: IncomingHttpHeaders,
+): Promise<Durability> {
+  const trace = startTrace(headers)
+  const published = queue.publishAll(events, trace?.context)
+  return trace?.through(published) ?? published
 }
 
 /** The span of the request, where something makes those; else the client's own. */

@@ -25,6 +25,7 @@
  */
 
 import type { Config } from '../config.ts'
+import { aborted } from '../deferred.ts'
 import { StoreUnavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery } from '../queue/queue.ts'
@@ -355,11 +356,4 @@ export class ArchiveSession {
     this.#inboxBytes = 0
     this.#stats.dropHeld()
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }

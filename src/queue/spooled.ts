@@ -15,6 +15,7 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { aborted } from '../deferred.ts'
 import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../errors.ts'
 import type { EventGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
@@ -173,13 +174,6 @@ class SpooledQueue implements Transport {
     this.#isSpooling = false
     this.#log.info('The spool is drained.')
   }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise(resolve => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })
 }
 
 export interface SpoolPaths {
