@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { textOf } from '../src/body.ts'
 import { withClientIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
-import { BatchRefused } from '../src/errors.ts'
+import { BatchRefused, BodyInvalid } from '../src/errors.ts'
 import { eventSchema, stampEvent } from '../src/event.ts'
 import {
   BATCH_EVENTS_PER_REQUEST_MAX,
@@ -85,6 +85,8 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
       },
       async (request, reply) => {
         const { body, source } = request
+        // Without a content type nobody has parsed it.
+        if (body == null) throw new BodyInvalid('The body is empty: send the events in it.')
         const receivedAt = new Date()
         const { events, refused } = checkBatch(body, bodyBytesMax, (json, fields) =>
           stampEvent(withClientIp(json, fields, policy, source), fields, receivedAt, source),

@@ -112,6 +112,13 @@ t.test('says what to mend where the body is no batch', async t => {
   }
 })
 
+t.test('a request without a body is told so', async t => {
+  const { url } = await serveApp(t)
+  const response = await fetch(`${url}/api/t/batch`, { method: 'POST' })
+  t.equal(response.status, 400)
+  t.match(await response.json(), { code: 'FRQ_BODY_INVALID', message: /empty/ })
+})
+
 t.test('a gzipped body is unpacked, within the limit of the route', async t => {
   const served = await serveApp(t, {
     BATCH_BODY_BYTES_MAX: String(256 * KIB),
