@@ -38,6 +38,13 @@ export async function keysOf(store: ObjectStore, prefix = ''): Promise<string[]>
   return keys
 }
 
+/** The keys of what is archived: without frequency's own things. */
+export async function objectKeysOf(store: Pick<ObjectStore, 'list'>): Promise<string[]> {
+  const keys: string[] = []
+  for await (const key of store.list('')) if (!key.includes('/_frequency/')) keys.push(key)
+  return keys
+}
+
 /** Sets environment variables for the time of a test; the AWS SDK reads them. */
 export function setEnvironment(t: Test, variables: Record<string, string>): void {
   for (const [name, value] of Object.entries(variables)) {

@@ -2,6 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import {
   AbortMultipartUploadCommand,
   CompleteMultipartUploadCommand,
+  CopyObjectCommand,
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
@@ -14,10 +15,22 @@ import {
 } from '@aws-sdk/client-s3'
 import type { Config } from '../config.ts'
 import { ConfigInvalid } from '../errors.ts'
-import { asStoreError, createS3Client, statusOf } from '../store/s3.ts'
+import {
+  asStoreError,
+  conditionIgnored,
+  conditionUnknown,
+  createS3Client,
+  dateOf,
+  isNoSuchKey,
+  statusOf,
+} from '../store/s3-client.ts'
+import { copySourceOf } from '../store/s3-move.ts'
 import { type Finding, type Findings, inTime, messageOf, Overdue } from './finding.ts'
+import { checkLifecycle } from './s3-lifecycle.ts'
 
 const PROBE_BYTES = 1024
+/** Of what is read of it. */
+const RANGE = { start: 100, end: 200 }
 /** S3 refuses what is signed by a clock that is further off. */
 const SKEW_MS_MAX = 15 * 60 * 1000
 /** The server gives its time in whole seconds. */
@@ -28,7 +41,13 @@ export async function* checkS3(
   { bucket, prefix }: { bucket: string; prefix: string },
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
 ): Findings {
-  const client = createS3Client(config)
+  let client: S3Client
+  try {
+    client = createS3Client(config)
+  } catch (error) {
+    yield { name: 'bucket', result: 'trouble', detail: messageOf(error) }
+    return
+  }
   const clock = watchClock(client)
   const trial = new S3Trial(client, bucket, `${prefix}/_frequency/check-${randomUUID()}`)
   try {
@@ -36,9 +55,12 @@ export async function* checkS3(
     yield reached
     if (reached.result === 'ok') {
       yield await trial.find('listing', () => trial.list(`${prefix}/`))
+      yield await trial.find('missing', () => trial.miss())
       yield await trial.find('writing', () => trial.write())
       yield await trial.find('multipart', () => trial.upload())
+      yield await trial.find('moving', () => trial.move())
       yield* trial.cleanUp()
+      yield await checkLifecycle(client, bucket, prefix)
     } else {
       yield { name: 'writing', result: 'skipped', detail: 'the bucket was not reached' }
     }
@@ -83,27 +105,64 @@ class S3Trial {
     return `${prefix} can be listed`
   }
 
+  /** The archiver asks for the log's next record until it is there. */
+  async miss(): Promise<string> {
+    try {
+      await this.#read(`${this.#key}-missing`)
+    } catch (error) {
+      if (isNoSuchKey(error)) return 'an object that is missing is answered with 404'
+      if (statusOf(error) === 403)
+        throw new ConfigInvalid(
+          'ARCHIVE_URL: an object that is missing is answered with 403. AWS does so where s3:ListBucket is not allowed: allow it for the bucket, and s3:GetObject for its objects.',
+        )
+      throw error
+    }
+    throw new ConfigInvalid('ARCHIVE_URL: the server has an object that nobody wrote')
+  }
+
   async write(): Promise<string> {
-    await this.#put()
-    if (!(await isRefused(this.#put())))
-      throw new Error(
-        'this server ignores If-None-Match on PutObject, so two writers could overwrite each other',
-      )
-    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.#bucket, Key: this.#key }))
-    const read = await Body?.transformToByteArray()
-    if (read === undefined || !this.#body.equals(read))
+    try {
+      await this.#put(this.#key)
+      if (!(await isRefused(this.#put(this.#key)))) throw conditionIgnored()
+    } catch (error) {
+      throw statusOf(error) === 501 ? conditionUnknown(error) : error
+    }
+    const { start, end } = RANGE
+    const whole = await this.#read(this.#key)
+    const part = await this.#read(this.#key, `bytes=${start}-${end - 1}`)
+    if (!this.#body.equals(whole) || !this.#body.subarray(start, end).equals(part))
       throw new ConfigInvalid('ARCHIVE_URL: what was written is read otherwise')
-    return 'an object can be written once, and read'
+    return 'an object can be written once, and read, also in part'
   }
 
   async upload(): Promise<string> {
     const key = `${this.#key}-multipart`
     await this.#uploadTo(key)
-    // Asked when two archivers may be at work on one object.
-    await this.#client.send(new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: key }))
-    return (await isRefused(this.#uploadTo(key)))
-      ? 'an object can be uploaded in parts, once'
-      : 'an object can be uploaded in parts; the server ignores If-None-Match there, so frequency looks itself'
+    const works = 'an object can be uploaded in parts'
+    // Asked when an archiver starts, to abort what others have left behind.
+    const command = new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: key })
+    return this.#client.send(command).then(
+      () => works,
+      error =>
+        `${works}; uploads that are left behind are not aborted (ListMultipartUploads: ${messageOf(error)})`,
+    )
+  }
+
+  async move(): Promise<string> {
+    const [from, to] = [`${this.#key}-staged`, `${this.#key}-moved`]
+    await this.#put(from)
+    const CopySource = copySourceOf({ bucket: this.#bucket, from })
+    const copied = await this.#client.send(
+      new CopyObjectCommand({ Bucket: this.#bucket, Key: to, CopySource }),
+    )
+    this.#written.push({ key: to, versionId: copied.VersionId })
+    const removed = await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: from }))
+    // In a bucket with versions it is there yet, below a marker.
+    if (removed.VersionId === undefined) this.#written.splice(-2, 1)
+    else this.#written.push({ key: from, versionId: removed.VersionId })
+    if (!this.#body.equals(await this.#read(to)))
+      throw new ConfigInvalid('ARCHIVE_URL: what was copied is read otherwise')
+    return 'an object can be copied, and removed'
   }
 
   /** What cannot be removed is named. */
@@ -123,11 +182,15 @@ class S3Trial {
     }
   }
 
-  async #put(): Promise<void> {
-    const Key = this.#key
+  async #put(Key: string): Promise<void> {
     const command = new PutObjectCommand({ Bucket: this.#bucket, Key, Body: this.#body, IfNoneMatch: '*' })
     const { VersionId } = await this.#client.send(command)
     this.#written.push({ key: Key, versionId: VersionId })
+  }
+
+  async #read(Key: string, Range?: string): Promise<Uint8Array> {
+    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.#bucket, Key, Range }))
+    return Body === undefined ? new Uint8Array() : Body.transformToByteArray()
   }
 
   async #uploadTo(Key: string): Promise<void> {
@@ -141,7 +204,6 @@ class S3Trial {
       new CompleteMultipartUploadCommand({
         ...target,
         UploadId,
-        IfNoneMatch: '*',
         MultipartUpload: { Parts: [{ PartNumber: 1, ETag }] },
       }),
     )
@@ -167,10 +229,9 @@ function watchClock(client: S3Client): () => Finding {
     next => async args => {
       const sentAt = Date.now()
       const result = await next(args)
-      const { headers } = result.response as { headers?: Record<string, string> }
-      const date = Date.parse(headers?.date ?? '')
+      const date = dateOf(result.response)
       // A date in whole seconds is half a second behind, on average.
-      if (!Number.isNaN(date)) skewMs = (sentAt + Date.now()) / 2 - (date + 500)
+      if (date !== undefined) skewMs = (sentAt + Date.now()) / 2 - (date + 500)
       return result
     },
     // What is low here sees the answer before it is read, also one that is a refusal.

@@ -1,37 +1,56 @@
 /**
  * An archive in a directory: an object is a file, and its key the path below the directory.
  *
- * An object is written to a file under `.incoming`, fsynced, and linked to its place, which fails where
- * there is something already; then the directory entry is fsynced too. So a file that is seen at its place is whole, and stays after a
- * power cut. What a crash left under `.incoming` is removed a day later.
+ * An object is written to a file under `.incoming`, fsynced, and linked or renamed to its place; then the directory of that
+ * place is fsynced. So a file that is seen at its place is whole, and stays after a power cut once the call has
+ * returned. `.incoming` itself is never fsynced: nobody needs its entries after a crash, and what is
+ * left there is removed a day later.
  */
 
 import { randomUUID } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
-import { access, constants, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { createWriteStream, type Stats } from 'node:fs'
+import {
+  access,
+  constants,
+  type FileHandle,
+  link,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+} from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore, StoreReader, StoreStats } from './store.ts'
+import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import { DurableDirectories, syncDirectory } from './durable-directories.ts'
+import type { ByteRange, Created, ObjectStore, ReadAnswer, StoreReader, StoreStats } from './store.ts'
 
 const INCOMING = '.incoming'
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
+const REMOVALS_AT_ONCE_MAX = 16
 
 class DirectoryStore implements ObjectStore {
   readonly description: string
   readonly stats: StoreStats = { retries: 0, failedPuts: 0 }
+  readonly inlineBytesMax = 0
   readonly #root: string
+  readonly #directories: DurableDirectories
+  readonly #isReader: boolean
 
-  constructor(root: string) {
-    this.#root = root
+  constructor(root: string, { isReader = false } = {}) {
+    this.#root = resolve(root)
+    this.#directories = new DurableDirectories(this.#root)
+    this.#isReader = isReader
     this.description = `directory ${root}`
   }
 
   async check(): Promise<void> {
+    const incoming = join(this.#root, INCOMING)
     try {
-      await mkdir(join(this.#root, INCOMING), { recursive: true })
-      await access(join(this.#root, INCOMING), constants.W_OK)
+      await this.#inDirectory(incoming, () => access(incoming, constants.W_OK))
     } catch (cause) {
       throw new StoreUnavailable(`The archive ${this.#root} cannot be written: ${(cause as Error).message}`, {
         cause,
@@ -39,40 +58,88 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  async create(key: string, body: Buffer): Promise<Created> {
+    return this.#store(key, async (incoming, target) => {
+      await Promise.all([writeSynced(incoming, body), this.#directories.make(dirname(target))])
+      const isOurs = await this.#inDirectory(dirname(target), () => linkNew(incoming, target))
+      if (isOurs) await syncDirectory(dirname(target))
+      return { outcome: isOurs ? 'created' : 'exists', date: undefined }
+    })
+  }
+
+  async replace(key: string, body: Buffer): Promise<void> {
+    await this.#store(key, async (incoming, target) => {
+      await Promise.all([writeSynced(incoming, body), this.#directories.make(dirname(target))])
+      await this.#rename(incoming, target)
+    })
+  }
+
   async put(key: string, body: Readable): Promise<number> {
-    const target = this.#pathOf(key)
-    const incoming = join(this.#root, INCOMING, randomUUID())
-    const file = createWriteStream(incoming, { flags: 'wx', flush: true })
     try {
-      await pipeline(body, file)
-      await makeDirectory(this.#root, dirname(target))
-      await linkNew(incoming, target, key)
-      await syncDirectory(dirname(target))
-      return file.bytesWritten
-    } catch (cause) {
-      if (cause instanceof ObjectExists) throw cause
-      this.stats.failedPuts++
-      throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
+      return await this.#store(key, async (incoming, target) => {
+        const bytes = await writeStreamSynced(incoming, body)
+        await this.#rename(incoming, target)
+        return bytes
+      })
     } finally {
       body.destroy()
-      // A stream that was destroyed while its file was being opened makes the file nonetheless.
-      if (!file.closed) await new Promise<void>(resolve => file.once('close', resolve))
-      await rm(incoming, { force: true }).catch(() => {})
     }
+  }
+
+  /**
+   * Of the two directories only the target's is fsynced. Where a power cut brings the source's entry back, the
+   * object is there twice, as after a move that failed midway, and nothing is lost.
+   */
+  async move(from: string, to: string): Promise<'moved' | 'gone'> {
+    const source = this.#pathOf(from)
+    const target = this.#pathOf(to)
+    try {
+      if (!(await isFile(source))) return 'gone'
+      await this.#rename(source, target)
+      return 'moved'
+    } catch (cause) {
+      if (isMissing(cause) && !(await isFile(source))) return 'gone'
+      throw new StoreUnavailable(`${from} was not moved to ${to}: ${(cause as Error).message}`, { cause })
+    }
+  }
+
+  async remove(keys: readonly string[]): Promise<void> {
+    const paths = keys.map(key => this.#pathOf(key))
+    try {
+      for (let at = 0; at < paths.length; at += REMOVALS_AT_ONCE_MAX)
+        await Promise.all(
+          paths.slice(at, at + REMOVALS_AT_ONCE_MAX).map(path => unlink(path).catch(ignoreMissing)),
+        )
+      const directories = new Set(paths.map(path => dirname(path)))
+      await Promise.all([...directories].map(path => syncDirectory(path).catch(ignoreMissing)))
+    } catch (cause) {
+      const { message } = cause as Error
+      throw new StoreUnavailable(`${keys[0]} and what follows it was not removed: ${message}`, { cause })
+    }
+  }
+
+  /** A writer fsyncs the entry of what it has read: another process may not have, and may be about to. */
+  async read(key: string, range?: ByteRange): Promise<ReadAnswer> {
+    const path = this.#pathOf(key)
+    return this.#reading(key, async () => {
+      const file = await this.#open(path)
+      if (file === undefined) return { object: undefined, date: undefined }
+      try {
+        const { size, mtimeMs } = await file.stat()
+        const body = await readRange(file, size, range)
+        if (!this.#isReader) await syncDirectory(dirname(path))
+        return { object: { body, size, modifiedAt: Math.floor(mtimeMs) }, date: undefined }
+      } finally {
+        await file.close()
+      }
+    })
   }
 
   async get(key: string): Promise<Readable> {
     const path = this.#pathOf(key)
-    try {
-      const file = await open(path)
-      if ((await file.stat()).isFile()) return file.createReadStream()
-      await file.close()
-    } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException
-      if (code !== 'ENOENT' && code !== 'ENOTDIR')
-        throw new StoreUnavailable(`${key} cannot be read: ${message}`, { cause })
-    }
-    throw new ObjectNotFound(key)
+    const file = await this.#reading(key, () => this.#open(path))
+    if (file === undefined) throw new ObjectNotFound(key)
+    return file.createReadStream()
   }
 
   async *list(prefix: string): AsyncIterable<string> {
@@ -95,11 +162,74 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  /** Has a file under `.incoming` written and brought to its place. */
+  async #store<T>(key: string, work: (incoming: string, target: string) => Promise<T>): Promise<T> {
+    const target = this.#pathOf(key)
+    const incoming = join(this.#root, INCOMING, randomUUID())
+    try {
+      return await work(incoming, target)
+    } catch (cause) {
+      this.stats.failedPuts++
+      throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
+    } finally {
+      await rm(incoming, { force: true }).catch(() => {})
+    }
+  }
+
+  /** NFS may answer that the source is missing where it has just been renamed by this same request. */
+  async #rename(source: string, target: string): Promise<void> {
+    const stats = await stat(source)
+    await this.#inDirectory(dirname(target), async () => {
+      try {
+        await rename(source, target)
+      } catch (error) {
+        if (!isMissing(error) || !(await isSameFile(stats, target))) throw error
+      }
+    })
+    await syncDirectory(dirname(target))
+  }
+
+  /** Makes the directory, again where it was known and is gone. */
+  async #inDirectory<T>(path: string, work: () => Promise<T>): Promise<T> {
+    await this.#directories.make(path)
+    try {
+      return await work()
+    } catch (error) {
+      if (!isMissing(error)) throw error
+      this.#directories.forget()
+      await this.#directories.make(path)
+      return work()
+    }
+  }
+
+  /** @returns undefined where there is no such file. @throws Error where the archive itself is not there */
+  async #open(path: string): Promise<FileHandle | undefined> {
+    let file: FileHandle
+    try {
+      file = await open(path)
+    } catch (error) {
+      if (!isMissing(error)) throw error
+      await access(this.#isReader ? this.#root : join(this.#root, INCOMING))
+      return undefined
+    }
+    if ((await file.stat()).isFile()) return file
+    await file.close()
+    return undefined
+  }
+
+  async #reading<T>(key: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (cause) {
+      throw new StoreUnavailable(`${key} cannot be read: ${(cause as Error).message}`, { cause })
+    }
+  }
+
   #pathOf(key: string): string {
     const path = resolve(this.#root, key)
     const parts = relative(this.#root, path).split(sep)
     // Another spelling of a path (`a//b`, `/a`, `a/../b`) would not be listed as it was stored.
-    if (parts.join('/') !== key || ['', '..', INCOMING].includes(parts[0] as string)) {
+    if (parts.join('/') !== key || key.includes('\0') || ['', '..', INCOMING].includes(parts[0] as string)) {
       throw new StoreUnavailable(`${key} is no key of an object.`)
     }
     return path
@@ -118,33 +248,72 @@ async function* filesBelow(root: string, folder: string, prefix: string): AsyncI
   }
 }
 
-async function linkNew(from: string, to: string, key: string): Promise<void> {
+async function writeSynced(path: string, body: Buffer): Promise<void> {
+  const file = await open(path, 'wx')
+  try {
+    await file.writeFile(body)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+async function writeStreamSynced(path: string, body: Readable): Promise<number> {
+  const file = createWriteStream(path, { flags: 'wx', flush: true })
+  try {
+    await pipeline(body, file)
+    return file.bytesWritten
+  } finally {
+    // A stream that was destroyed while its file was being opened makes the file nonetheless.
+    if (!file.closed) await new Promise<void>(resolve => file.once('close', resolve))
+  }
+}
+
+/** Whether the link was made; NFS may answer that it exists where this same request has made it. */
+async function linkNew(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to)
+    return true
   } catch (error) {
-    const isThere = (error as NodeJS.ErrnoException).code === 'EEXIST'
-    if (isThere && (await stat(to)).isFile()) throw new ObjectExists(key)
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    if (await isSameFile(await stat(from), to)) return true
+    if (await isFile(to)) return false
     throw error
   }
 }
 
-/** Makes the directory, and makes each new entry on the way to it last. */
-async function makeDirectory(root: string, path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true })
-  if (first === undefined) return
-  for (let at = path; at.startsWith(root); at = dirname(at)) {
-    await syncDirectory(dirname(at))
-    if (at === first) return
+async function readRange(file: FileHandle, size: number, range?: ByteRange): Promise<Buffer> {
+  const { start, length } = range ?? { start: 0, length: size }
+  const body = Buffer.allocUnsafe(Math.max(0, Math.min(length, size - start)))
+  for (let at = 0; at < body.length; ) {
+    const { bytesRead } = await file.read(body, at, body.length - at, start + at)
+    if (bytesRead === 0) throw new Error(`the file ends ${body.length - at} bytes early`)
+    at += bytesRead
+  }
+  return body
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile()
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
   }
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path)
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
+async function isSameFile({ dev, ino }: Stats, path: string): Promise<boolean> {
+  const other = await stat(path).catch(() => undefined)
+  return other?.dev === dev && other.ino === ino
+}
+
+function isMissing(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' || code === 'ENOTDIR'
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!isMissing(error)) throw error
 }
 
 /** @throws ConfigInvalid where the directory cannot be made or written. */
@@ -168,5 +337,5 @@ export async function openDirectoryReader({ path }: { path: string }): Promise<S
       cause,
     })
   }
-  return new DirectoryStore(path)
+  return new DirectoryStore(path, { isReader: true })
 }

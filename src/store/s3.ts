@@ -1,56 +1,64 @@
 import { randomUUID } from 'node:crypto'
 import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import {
-  AbortMultipartUploadCommand,
   DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetObjectCommand,
+  type GetObjectCommandOutput,
   HeadBucketCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
   ListObjectsV2Command,
-  NoSuchKey,
   PutObjectCommand,
-  S3Client,
-  S3ServiceException,
+  type S3Client,
 } from '@aws-sdk/client-s3'
-import { Upload } from '@aws-sdk/lib-storage'
 import type { Config } from '../config.ts'
-import { ConfigInvalid, ObjectExists, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import type { ObjectStore, StoreReader, StoreStats } from './store.ts'
+import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import {
+  asStoreError,
+  conditionIgnored,
+  conditionUnknown,
+  contentTypeOf,
+  createS3Client,
+  isNoSuchKey,
+  messageOf,
+  readMessageOf,
+  statusOf,
+  watchDate,
+} from './s3-client.ts'
+import { moveObject } from './s3-move.ts'
+import { abortAbandoned, uploadStream } from './s3-upload.ts'
+import type {
+  ByteRange,
+  Created,
+  ObjectStore,
+  ReadAnswer,
+  StoredObject,
+  StoreReader,
+  StoreStats,
+} from './store.ts'
 
-/** The smallest part that S3 takes (but for the last), and so the least memory that an upload can hold. */
-const PART_BYTES = 5 * 1024 * 1024
-const PARTS_IN_FLIGHT_MAX = 2
-const CONNECT_MS_MAX = 5_000
-const ATTEMPTS_MAX = 4
 /** How long a start waits for a server that says nothing; it is asked again before anything is archived. */
 const FIRST_ANSWER_MS_MAX = 3_000
+/** Larger objects would make log records that take long to write, while others wait for the next number. */
+const INLINE_BYTES_MAX = 1024 * 1024
+/** So many keys DeleteObjects takes. */
+const REMOVED_KEYS_MAX = 1_000
+/** A creation that meets another one of the same key (409) is tried so often, at intervals that double. */
+const CONFLICTS_MAX = 8
+const CONFLICT_MS_MIN = 50
+const CONFLICT_MS_MAX = 2_000
 
-/** Answers to HeadBucket that a person has to mend, by status. */
-const REFUSALS: Record<number, string> = {
-  301: 'the bucket is in another region: set AWS_REGION',
-  400: 'the request was refused: check AWS_REGION and the credentials',
-  401: 'the credentials were refused',
-  403: 'access was refused: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do',
-  404: 'the bucket does not exist',
-}
-
-/**
- * Objects in a bucket. Every write carries `If-None-Match: *`, which makes one of several writers of a
- * key win.
- *
- * Some servers honour it on PutObject and ignore it on CompleteMultipartUpload (Ceph before Squid). So
- * a multipart upload looks for the object once it is created; and a writer that may have a rival, after
- * it has written, aborts all other uploads of the key and sees that the object is its own. A rival's
- * upload was either there to be aborted, or came later and found the object.
- */
-class S3Store implements ObjectStore {
+/** Objects in a bucket. Only single PutObjects are conditional: Ceph before Squid ignores the condition elsewhere. */
+export class S3Store implements ObjectStore {
   readonly description: string
   readonly stats: StoreStats = { retries: 0, failedPuts: 0 }
+  readonly inlineBytesMax = INLINE_BYTES_MAX
   readonly #client: S3Client
   readonly #bucket: string
   readonly #prefix: string
+  readonly #closed = new AbortController()
   #isProven = false
 
   constructor(client: S3Client, bucket: string, prefix: string) {
@@ -58,7 +66,6 @@ class S3Store implements ObjectStore {
     this.#bucket = bucket
     this.#prefix = prefix
     this.description = `S3, s3://${bucket}/${prefix}`
-    this.#refuseUploadsOfExisting()
     this.#countRetries()
   }
 
@@ -67,6 +74,7 @@ class S3Store implements ObjectStore {
     if (this.#isProven) return
     await this.#explain(() => this.#proveConditionalWrites())
     this.#isProven = true
+    this.#abortAbandoned()
   }
 
   /** Asks for the bucket, and writes nothing. */
@@ -74,37 +82,71 @@ class S3Store implements ObjectStore {
     await this.#explain(() => this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })))
   }
 
-  async put(key: string, body: Readable, isContested = () => false): Promise<number> {
+  async create(key: string, body: Buffer): Promise<Created> {
+    for (let conflicts = 0; ; conflicts++) {
+      const command = this.#putCommand(key, body, '*')
+      const date = watchDate(command)
+      try {
+        await this.#client.send(command)
+        return { outcome: 'created', date: date() }
+      } catch (cause) {
+        const status = statusOf(cause)
+        if (status === 412) return { outcome: 'exists', date: date() }
+        if (status === 501) throw conditionUnknown(cause)
+        if (status !== 409 || conflicts >= CONFLICTS_MAX) throw this.#failedPut(key, cause)
+      }
+      this.stats.retries++
+      const pause = Math.min(CONFLICT_MS_MAX, CONFLICT_MS_MIN * 2 ** conflicts)
+      await delay(pause * (0.5 + Math.random() / 2))
+    }
+  }
+
+  async replace(key: string, body: Buffer): Promise<void> {
+    try {
+      await this.#client.send(this.#putCommand(key, body))
+    } catch (cause) {
+      throw this.#failedPut(key, cause)
+    }
+  }
+
+  async put(key: string, body: Readable): Promise<number> {
     // Whoever waits for the put hears of it; unheard here it would end the process.
     body.on('error', () => {})
-    const upload = new Upload({
-      client: endingWithAFailure(this.#client, body),
-      params: {
-        Bucket: this.#bucket,
-        Key: key,
-        Body: body,
-        ContentType: contentTypeOf(key),
-        IfNoneMatch: '*',
-      },
-      partSize: PART_BYTES,
-      queueSize: PARTS_IN_FLIGHT_MAX,
-      leavePartsOnError: false,
-    })
-    let bytes = 0
-    upload.on('httpUploadProgress', ({ loaded = 0 }) => {
-      bytes = loaded
-    })
     try {
-      const { ETag } = await upload.done()
-      if (isContested()) await this.#ensureOwn(key, ETag)
-      return bytes
+      return await uploadStream(this.#client, { Bucket: this.#bucket, Key: key }, body)
     } catch (cause) {
-      if (cause instanceof ObjectExists) throw cause
-      if (statusOf(cause) === 412) throw new ObjectExists(key)
-      this.stats.failedPuts++
-      throw new StoreUnavailable(`${key} was not stored: ${messageOf(cause)}`, { cause })
+      throw this.#failedPut(key, cause)
     } finally {
       body.destroy()
+    }
+  }
+
+  async move(from: string, to: string): Promise<'moved' | 'gone'> {
+    try {
+      return await moveObject(this.#client, { bucket: this.#bucket, from, to })
+    } catch (cause) {
+      throw new StoreUnavailable(`${from} was not moved to ${to}: ${readMessageOf(cause)}`, { cause })
+    }
+  }
+
+  async remove(keys: readonly string[]): Promise<void> {
+    for (let at = 0; at < keys.length; at += REMOVED_KEYS_MAX) {
+      const chunk = keys.slice(at, at + REMOVED_KEYS_MAX)
+      try {
+        await this.#removeChunk(chunk)
+      } catch (cause) {
+        throw new StoreUnavailable(`${chunk[0]} and what follows it was not removed: ${messageOf(cause)}`, {
+          cause,
+        })
+      }
+    }
+  }
+
+  async read(key: string, range?: ByteRange): Promise<ReadAnswer> {
+    try {
+      return await this.#read(key, range)
+    } catch (cause) {
+      throw new StoreUnavailable(`${key} cannot be read: ${readMessageOf(cause)}`, { cause })
     }
   }
 
@@ -113,8 +155,8 @@ class S3Store implements ObjectStore {
       const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: this.#bucket, Key: key }))
       return Body as Readable
     } catch (cause) {
-      if (cause instanceof NoSuchKey) throw new ObjectNotFound(key)
-      throw new StoreUnavailable(`${key} cannot be read: ${messageOf(cause)}`, { cause })
+      if (isNoSuchKey(cause)) throw new ObjectNotFound(key)
+      throw new StoreUnavailable(`${key} cannot be read: ${readMessageOf(cause)}`, { cause })
     }
   }
 
@@ -128,7 +170,62 @@ class S3Store implements ObjectStore {
   }
 
   async close(): Promise<void> {
+    this.#closed.abort()
     this.#client.destroy()
+  }
+
+  async #read(key: string, range: ByteRange | undefined): Promise<ReadAnswer> {
+    const command = new GetObjectCommand({ Bucket: this.#bucket, Key: key, Range: rangeHeaderOf(range) })
+    const date = watchDate(command)
+    try {
+      const answer = await this.#client.send(command)
+      const at = date()
+      return { object: await objectOf(answer, range), date: at }
+    } catch (error) {
+      if (isNoSuchKey(error)) return { object: undefined, date: date() }
+      if (statusOf(error) !== 416 || range === undefined) throw error
+      return this.#readPastEnd(key, range)
+    }
+  }
+
+  /** The answer to a range that begins behind the end says neither size nor time. */
+  async #readPastEnd(key: string, { start }: ByteRange): Promise<ReadAnswer> {
+    const command = new HeadObjectCommand({ Bucket: this.#bucket, Key: key })
+    const date = watchDate(command)
+    const { ContentLength: size, LastModified } = await this.#client.send(command)
+    if (size === undefined || LastModified === undefined)
+      throw new Error('the answer to HEAD has no size or time')
+    if (size > start) throw new Error('the object was replaced while it was read')
+    return { object: { body: Buffer.alloc(0), size, modifiedAt: LastModified.getTime() }, date: date() }
+  }
+
+  async #removeChunk(keys: readonly string[]): Promise<void> {
+    const [only] = keys
+    if (keys.length === 1) {
+      await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: only }))
+      return
+    }
+    const Objects = keys.map(Key => ({ Key }))
+    const { Errors = [] } = await this.#client.send(
+      new DeleteObjectsCommand({ Bucket: this.#bucket, Delete: { Objects, Quiet: true } }),
+    )
+    const [error] = Errors.filter(({ Code }) => Code !== 'NoSuchKey')
+    if (error !== undefined) throw new Error(`${error.Key}: ${error.Code}: ${error.Message}`)
+  }
+
+  #putCommand(key: string, body: Buffer, condition?: '*'): PutObjectCommand {
+    return new PutObjectCommand({
+      Bucket: this.#bucket,
+      Key: key,
+      Body: body,
+      ContentType: contentTypeOf(key),
+      IfNoneMatch: condition,
+    })
+  }
+
+  #failedPut(key: string, cause: unknown): Error {
+    this.stats.failedPuts++
+    return new StoreUnavailable(`${key} was not stored: ${messageOf(cause)}`, { cause })
   }
 
   async #listPage(prefix: string, token: string | undefined) {
@@ -152,42 +249,30 @@ class S3Store implements ObjectStore {
 
   /** A store that takes a second write under a condition that forbids it cannot keep an archive exact. */
   async #proveConditionalWrites(): Promise<void> {
-    const probe = {
-      Bucket: this.#bucket,
-      Key: `${this.#prefix}/_frequency/probe-${randomUUID()}`,
-      IfNoneMatch: '*',
-    }
-    await this.#client.send(new PutObjectCommand({ ...probe, Body: 'probe' }))
-    const isRefused = await this.#client.send(new PutObjectCommand({ ...probe, Body: 'probe' })).then(
-      () => false,
-      error => {
-        if (statusOf(error) === 412) return true
-        throw error
-      },
-    )
-    await this.#client.send(new DeleteObjectCommand({ Bucket: probe.Bucket, Key: probe.Key }))
-    if (!isRefused) {
-      throw new ConfigInvalid(
-        'ARCHIVE_URL: this S3 server ignores If-None-Match on PutObject, so two writers could overwrite each other.',
+    const key = `${this.#prefix}/_frequency/probe-${randomUUID()}`
+    const put = () => this.#client.send(this.#putCommand(key, Buffer.from('probe'), '*'))
+    try {
+      await put()
+      const isRefused = await put().then(
+        () => false,
+        error => {
+          if (statusOf(error) === 412) return true
+          throw error
+        },
       )
+      if (!isRefused) throw conditionIgnored()
+    } catch (error) {
+      if (statusOf(error) === 501) throw conditionUnknown(error)
+      throw error
+    } finally {
+      await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: key }))
     }
   }
 
-  #refuseUploadsOfExisting(): void {
-    this.#client.middlewareStack.add(
-      (next, context) => async args => {
-        const result = await next(args)
-        if (context.commandName === 'CreateMultipartUploadCommand') {
-          const { Key, UploadId } = result.output as { Key: string; UploadId: string }
-          if ((await this.#etagOf(Key)) !== undefined) {
-            await this.#abortUpload(Key, UploadId)
-            throw new ObjectExists(Key)
-          }
-        }
-        return result
-      },
-      { step: 'initialize', name: 'refuseUploadsOfExisting' },
-    )
+  /** In the background, and only once; what fails is tried again by the next process. */
+  #abortAbandoned(): void {
+    const location = { bucket: this.#bucket, prefix: `${this.#prefix}/_frequency/staged/` }
+    abortAbandoned(this.#client, location, this.#closed.signal).catch(() => {})
   }
 
   /** Behind the client's own retries, so that it is called for each of them. */
@@ -201,107 +286,29 @@ class S3Store implements ObjectStore {
       { step: 'finalizeRequest', priority: 'low', name: 'countRetries' },
     )
   }
-
-  async #ensureOwn(key: string, etag: string | undefined): Promise<void> {
-    const { Uploads = [] } = await this.#client.send(
-      new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: key }),
-    )
-    for (const { Key, UploadId } of Uploads)
-      if (Key === key && UploadId !== undefined) await this.#abortUpload(key, UploadId)
-    if ((await this.#etagOf(key)) !== etag) throw new ObjectExists(key)
-  }
-
-  async #abortUpload(key: string, uploadId: string): Promise<void> {
-    try {
-      await this.#client.send(
-        new AbortMultipartUploadCommand({ Bucket: this.#bucket, Key: key, UploadId: uploadId }),
-      )
-    } catch (error) {
-      // It has ended by itself meanwhile.
-      if (statusOf(error) !== 404) throw error
-    }
-  }
-
-  async #etagOf(key: string): Promise<string | undefined> {
-    try {
-      return (await this.#client.send(new HeadObjectCommand({ Bucket: this.#bucket, Key: key }))).ETag
-    } catch (error) {
-      if (statusOf(error) === 404) return undefined
-      throw error
-    }
-  }
 }
 
-/**
- * A client for one upload, which ends its body when a request fails for good. lib-storage does not: of its
- * uploaders one fails, and the other goes on waiting for the body's next part, so that the failure is
- * not told before that part is full, or the body ends.
- */
-function endingWithAFailure(client: S3Client, body: Readable): S3Client {
-  const send = async (command: Parameters<S3Client['send']>[0]): Promise<unknown> => {
-    try {
-      return await client.send(command)
-    } catch (error) {
-      body.destroy(error as Error)
-      throw error
-    }
-  }
-  return Object.create(client, { send: { value: send } })
+/** S3 takes no empty range, so the shortest is of one byte. */
+function rangeHeaderOf(range: ByteRange | undefined): string | undefined {
+  if (range === undefined) return undefined
+  return `bytes=${range.start}-${range.start + Math.max(range.length, 1) - 1}`
 }
 
-export function statusOf(error: unknown): number | undefined {
-  return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
-}
-
-/** What S3 answered or did not, as what has to be mended, or as what may pass. */
-export function asStoreError(cause: unknown, bucket: string): Error {
-  if (cause instanceof ConfigInvalid) return cause
-  const status = statusOf(cause)
-  const refusal = status === undefined ? refusalWithoutAnswer(cause) : REFUSALS[status]
-  if (refusal !== undefined) return new ConfigInvalid(`ARCHIVE_URL: s3://${bucket}: ${refusal}.`, { cause })
-  return new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
-}
-
-/** What the SDK itself lacks, before it asks the server anything. */
-function refusalWithoutAnswer(cause: unknown): string | undefined {
-  const { name, message } = cause as Error
-  if (name === 'CredentialsProviderError')
-    return 'there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'
-  if (message === 'Region is missing') return 'no region is set: set AWS_REGION'
-  return undefined
-}
-
-function messageOf(cause: unknown): string {
-  const { name, message, code } = cause as NodeJS.ErrnoException
-  return [code ?? name, message].filter(part => part !== undefined && part !== '').join(': ')
-}
-
-function contentTypeOf(key: string): string {
-  if (key.endsWith('.gz')) return 'application/gzip'
-  if (key.endsWith('.zst')) return 'application/zstd'
-  return key.endsWith('.json') ? 'application/json' : 'application/x-ndjson'
-}
-
-/** A client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, profiles, roles …). */
-export function createS3Client({
-  s3ForcePathStyle,
-  s3IdleMsMax,
-}: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>): S3Client {
-  const hasEndpoint = (process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL) !== undefined
-  const hasRegion = (process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION) !== undefined
-  // Which Node the SDK will want next year is for those who choose its version, not for those who run this.
-  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
-  return new S3Client({
-    forcePathStyle: s3ForcePathStyle,
-    maxAttempts: ATTEMPTS_MAX,
-    // Servers other than AWS have no regions, but requests are signed for one.
-    ...(hasEndpoint && !hasRegion && { region: 'us-east-1' }),
-    requestHandler: {
-      connectionTimeout: CONNECT_MS_MAX,
-      // Not `requestTimeout`: that is for the whole request, and a slow line takes long for a part.
-      socketTimeout: s3IdleMsMax,
-    },
-  })
+/** Reads the answer to its last byte. */
+async function objectOf(answer: GetObjectCommandOutput, range: ByteRange | undefined): Promise<StoredObject> {
+  const { Body, ContentLength, ContentRange, LastModified } = answer
+  const read = await buffer(Body as Readable)
+  if (LastModified === undefined) throw new Error('the answer has no Last-Modified')
+  if (ContentLength !== undefined && read.length !== ContentLength)
+    throw new Error(`the answer has ${read.length} bytes of ${ContentLength}`)
+  const modifiedAt = LastModified.getTime()
+  if (range === undefined) return { body: read, size: read.length, modifiedAt }
+  // A server may give all, whatever range was asked for.
+  if (ContentRange === undefined)
+    return { body: read.subarray(range.start, range.start + range.length), size: read.length, modifiedAt }
+  const size = Number(/\/(\d+)$/.exec(ContentRange)?.[1])
+  if (!Number.isSafeInteger(size)) throw new Error(`the answer has the range ${ContentRange}`)
+  return { body: read.subarray(0, range.length), size, modifiedAt }
 }
 
 /**

@@ -1,11 +1,49 @@
 import type { Readable } from 'node:stream'
 import type { Config } from '../config.ts'
 
+/**
+ * The store's own time when it answered, in milliseconds since 1970. Undefined where the store has no clock
+ * of its own (a directory): whoever needs to know what was true at that time looks again.
+ */
+export type StoreDate = number | undefined
+
+export interface Created {
+  readonly outcome: 'created' | 'exists'
+  readonly date: StoreDate
+}
+
+export interface StoredObject {
+  /** All of it, or the range that was asked for. */
+  readonly body: Buffer
+  /** Of the whole object, in bytes. */
+  readonly size: number
+  /** When it was stored, in milliseconds since 1970, by the store's clock; S3 gives whole seconds. */
+  readonly modifiedAt: number
+}
+
+export interface ReadAnswer {
+  /** Undefined where there is no object of that key. */
+  readonly object: StoredObject | undefined
+  readonly date: StoreDate
+}
+
+/** The first `length` bytes from `start`; fewer where the object ends before. */
+export interface ByteRange {
+  readonly start: number
+  readonly length: number
+}
+
+/**
+ * Keys and what is stored under them. What was written is seen by every later read. Any request that fails
+ * may have taken effect, and may still take effect later.
+ */
 export interface ObjectStore {
   /** What it is and where, in words for a person, without secrets. */
   readonly description: string
   /** What it has counted since this process began. */
   readonly stats: StoreStats
+  /** Objects of up to so many bytes travel in a log record before they are stored; 0 where `move` costs nothing. */
+  readonly inlineBytesMax: number
   /**
    * Resolves when objects could be written now.
    *
@@ -14,18 +52,33 @@ export interface ObjectStore {
    */
   check(): Promise<void>
   /**
-   * Stores what `body` yields, as one object: all of it becomes visible, or nothing does. Of several
-   * writers of one key one wins, and the others learn of it. Destroying `body` with an error gives the
-   * object up. `body` is read as it comes, and a bounded part of it held.
+   * Stores the bytes on condition that there is no object of that key. Of several creators one wins, and the
+   * others learn that it exists, which may be their own doing: an answer that was lost looks the same.
    *
-   * @param isContested asked once `body` has ended: whether another writer may be at work on this key.
-   * A store whose own conditional write is not enough then does more to be sure.
-   * @returns the object's bytes.
-   * @throws ObjectExists where there is an object of that key already, which is left as it is. It may
-   * be the caller's own: an answer that was lost looks the same.
-   * @throws StoreUnavailable otherwise. The object may have been stored nonetheless.
+   * @throws StoreUnavailable where it is not known whether it was created, or will be.
    */
-  put(key: string, body: Readable, isContested?: () => boolean): Promise<number>
+  create(key: string, body: Buffer): Promise<Created>
+  /** Stores the bytes, whatever is there. @throws StoreUnavailable */
+  replace(key: string, body: Buffer): Promise<void>
+  /** @throws StoreUnavailable */
+  read(key: string, range?: ByteRange): Promise<ReadAnswer>
+  /**
+   * Stores what `body` yields under a key that nobody else uses: all of it becomes visible, or nothing does.
+   * Destroying `body` with an error gives it up. `body` is read as it comes, and a bounded part of it held.
+   *
+   * @returns the object's bytes.
+   * @throws StoreUnavailable; the object may be there nonetheless, or may appear later.
+   */
+  put(key: string, body: Readable): Promise<number>
+  /**
+   * Makes the object of one key that of another; what is under `to` already is replaced.
+   *
+   * @returns `gone` where there is no object `from`: it was moved before, or never was.
+   * @throws StoreUnavailable; it may have been moved, or copied and not removed.
+   */
+  move(from: string, to: string): Promise<'moved' | 'gone'>
+  /** Removes the objects that are there. @throws StoreUnavailable */
+  remove(keys: readonly string[]): Promise<void>
   /** @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
   /**
@@ -40,12 +93,12 @@ export interface ObjectStore {
 export interface StoreStats {
   /** Requests that were sent again, because the first answer was an error or did not come. */
   retries: number
-  /** Objects that could not be stored; one that was there already is none of them. */
+  /** Objects and records that could not be stored; one that was there already is none of them. */
   failedPuts: number
 }
 
 /** What there is of a store for those who only read it, and leave no trace in it. */
-export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'list' | 'close'>
+export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'read' | 'list' | 'close'>
 
 /**
  * Opens the store that the config names, and readies it for writing.

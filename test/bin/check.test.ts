@@ -3,7 +3,12 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3'
+import {
+  type LifecycleRule,
+  ListObjectsV2Command,
+  PutBucketLifecycleConfigurationCommand,
+  S3Client,
+} from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
 import { openQueue } from '../../src/queue/queue.ts'
 import { configOf, silent, temporaryDirectory } from '../helper.ts'
@@ -16,6 +21,8 @@ import { testBucket } from './s3-bucket.ts'
 
 const END_MS_MAX = 120_000
 const HOUR_MS = 3_600_000
+/** As without AMQP_URL; with it nothing is assumed. */
+const LOCAL_ARCHIVE = { ARCHIVE_URL: './data/archive' }
 
 const path = await buildProgram(t)
 
@@ -30,7 +37,7 @@ interface Report {
 
 async function check(t: Test, env: Record<string, string> = {}): Promise<Report> {
   const cwd = temporaryDirectory(t)
-  const program = new Program(path, { args: ['check', '--json'], env, cwd })
+  const program = new Program(path, { args: ['check', '--json'], env: { ...LOCAL_ARCHIVE, ...env }, cwd })
   const { code } = await program.endsWithin(END_MS_MAX)
   const { result, findings } = JSON.parse(program.stdout)
   const by = (field: string) =>
@@ -82,8 +89,11 @@ t.test('with RabbitMQ and S3 that are well, and leaves nothing behind', async t 
     'dead letters',
     'bucket',
     'listing',
+    'missing',
     'writing',
     'multipart',
+    'moving',
+    'lifecycle',
     'clock',
   ]
   for (const name of names) t.equal(first.results[name], 'ok', name)
@@ -155,30 +165,98 @@ t.test('a bucket in which not everything is allowed', async t => {
   t.teardown(() => server.close())
   server.createBucket('allowed')
   const env = { ...server.env(), ARCHIVE_URL: 's3://allowed/events' }
-  t.match((await check(t, env)).details.multipart, 'an object can be uploaded in parts, once')
+  t.match((await check(t, env)).details.multipart, /^an object can be uploaded in parts$/)
   t.equal(server.objects('allowed').size, 0)
 
   for (const [operation, name] of [
     ['ListObjectsV2', 'listing'],
     ['PutObject', 'writing'],
+    ['GetObject', 'missing'],
     ['GetObject', 'writing'],
     ['CreateMultipartUpload', 'multipart'],
     ['UploadPart', 'multipart'],
     ['CompleteMultipartUpload', 'multipart'],
-    ['ListMultipartUploads', 'multipart'],
+    ['CopyObject', 'moving'],
+    ['DeleteObject', 'moving'],
   ] as const) {
     server.fault(request => (request.operation === operation ? { status: 403 } : undefined))
     const { code, results, details } = await check(t, env)
     t.equal(code, 1, `${operation} is not allowed`)
     t.equal(results[name], 'trouble')
-    t.match(details[name], 'access was refused')
-    t.equal(server.objects('allowed').size, 0, 'nothing is left')
+    t.match(details[name], name === 'missing' ? /403.* s3:ListBucket is not allowed/ : 'access was refused')
     t.same(server.uploads('allowed'), [])
+    if (operation === 'DeleteObject') t.match(details['clean-up'], /events\/_frequency\/check-.* is left/)
+    else t.equal(server.objects('allowed').size, 0, 'nothing is left')
   }
 
-  server.fault(request => (request.operation === 'DeleteObject' ? { status: 403 } : undefined))
-  const kept = await check(t, env)
-  t.match(kept.details['clean-up'], /events\/_frequency\/check-.* is left/)
+  for (const [operation, name, words] of [
+    ['ListMultipartUploads', 'multipart', /uploads that are left behind are not aborted/],
+    ['GetBucketLifecycleConfiguration', 'lifecycle', /could not be read .*: none may expire/],
+  ] as const) {
+    server.fault(request => (request.operation === operation ? { status: 403 } : undefined))
+    const { code, details } = await check(t, env)
+    t.equal(code, 0, `${operation} is not needed`)
+    t.match(details[name], words)
+  }
+})
+
+t.test('a server that cannot create on condition', async t => {
+  const server = await startS3Server()
+  t.teardown(() => server.close())
+  server.createBucket('bucket')
+  for (const [condition, words] of [
+    ['unknown', /does not know conditional writes/],
+    ['nowhere', /ignores If-None-Match on PutObject/],
+    ['PutObject', /can be written once/],
+  ] as const) {
+    server.traits.condition = condition
+    const { code, details } = await check(t, { ...server.env(), ARCHIVE_URL: 's3://bucket' })
+    t.equal(code, condition === 'PutObject' ? 0 : 1)
+    t.match(details.writing, words)
+    t.equal(server.objects('bucket').size, 0)
+  }
+})
+
+t.test('an endpoint that is no URL', async t => {
+  const { env } = await testBucket(t)
+  const { code, details } = await check(t, {
+    ...env,
+    ARCHIVE_URL: 's3://b',
+    AWS_ENDPOINT_URL_S3: 'minio:9000',
+  })
+  t.equal(code, 1)
+  t.match(details.bucket, /^AWS_ENDPOINT_URL_S3 must be a URL/)
+})
+
+t.test('rules of a bucket that would eat the log, and others', async t => {
+  const bucket = await testBucket(t)
+  const client = new S3Client({ forcePathStyle: true })
+  t.teardown(() => client.destroy())
+  const rules: [rule: Omit<LifecycleRule, 'Status' | 'ID'>, result: string, words: RegExp][] = [
+    [{ Filter: { Prefix: '' }, Expiration: { Days: 30 } }, 'warning', /the rule r .* removes or archives/],
+    [{ Filter: { Prefix: 'events/' }, Expiration: { Days: 30 } }, 'warning', /\(prefix "events\/"\)/],
+    [{ Filter: { Prefix: 'events/_frequency/log/' }, Expiration: { Days: 30 } }, 'warning', /exclude it/],
+    [{ Filter: { Prefix: 'events/dt=' }, Expiration: { Days: 30 } }, 'ok', /no rule .*would help$/],
+    [{ Filter: { Prefix: 'other/' }, Expiration: { Days: 30 } }, 'ok', /no rule .*would help$/],
+    [
+      { Filter: { Prefix: '' }, AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 } },
+      'ok',
+      /no rule of the bucket expires what is below events\/_frequency\/$/,
+    ],
+  ]
+  for (const [rule, result, words] of rules) {
+    const Rules = [{ ...rule, ID: 'r', Status: 'Enabled' as const }]
+    await client.send(
+      new PutBucketLifecycleConfigurationCommand({ Bucket: bucket.name, LifecycleConfiguration: { Rules } }),
+    )
+    const { code, results, details } = await check(t, {
+      ...bucket.env,
+      ARCHIVE_URL: `s3://${bucket.name}/events`,
+    })
+    t.equal(code, 0)
+    t.equal(results.lifecycle, result, JSON.stringify(rule))
+    t.match(details.lifecycle, words)
+  }
 })
 
 t.test('a clock that is not that of the server', async t => {

@@ -1,81 +1,15 @@
 /** What every store promises, shown on a directory, on a real S3 server and on a strict small one. */
-import { randomUUID } from 'node:crypto'
 import { PassThrough, Readable } from 'node:stream'
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
-import { type Test, test } from 'tap'
-import { type ObjectStore, openStore } from '../../src/store/store.ts'
-import { configOf, liveBufferBytes, range, temporaryDirectory } from '../helper.ts'
-import { startS3Server } from '../services/s3-server.ts'
+import { test } from 'tap'
+import { liveBufferBytes, range } from '../helper.ts'
 import { until } from '../services/wait.ts'
-import {
-  bodyOf,
-  chunksOf,
-  filesBelow,
-  getBytes,
-  keysOf,
-  openUploads,
-  putText,
-  setEnvironment,
-} from '../store-helper.ts'
+import { bodyOf, chunksOf, getBytes, keysOf, putText } from '../store-helper.ts'
+import { KINDS } from '../store-kinds.ts'
 
 const WAIT_MS_MAX = 30_000
 const MIB = 1024 * 1024
 /** The least that S3 takes as a part. */
 const PART_BYTES = 5 * MIB
-
-interface OpenedStore {
-  readonly store: ObjectStore
-  /** How much is there that is no object: parts, temporary files. */
-  leftovers(): Promise<number>
-}
-
-interface Kind {
-  readonly name: string
-  /** Its objects are in this process, and so is their memory. */
-  readonly isHere?: boolean
-  open(t: Test): Promise<OpenedStore>
-}
-
-async function openDirectory(t: Test): Promise<OpenedStore> {
-  const path = temporaryDirectory(t)
-  const store = await openStore(configOf({ ARCHIVE_URL: path }))
-  const leftovers = async () => filesBelow(path).length - (await keysOf(store)).length
-  return { store, leftovers }
-}
-
-/** A bucket of its own on the server that the environment names. */
-async function openBucket(t: Test): Promise<OpenedStore> {
-  const bucket = `test-${randomUUID()}`
-  const client = new S3Client({ forcePathStyle: true })
-  t.teardown(() => client.destroy())
-  await client.send(new CreateBucketCommand({ Bucket: bucket }))
-  const store = await openStore(configOf({ ARCHIVE_URL: `s3://${bucket}/p`, S3_FORCE_PATH_STYLE: 'true' }))
-  t.teardown(() => store.close())
-  return { store, leftovers: () => openUploads(t, bucket) }
-}
-
-const KINDS: readonly Kind[] = [
-  { name: 'a directory', open: openDirectory },
-  {
-    name: 'S3',
-    open: async t => {
-      if (process.env.TEST_S3_ENDPOINT === undefined) {
-        throw new Error('TEST_S3_ENDPOINT is not set: run this test with test/services/run.ts')
-      }
-      return openBucket(t)
-    },
-  },
-  {
-    name: 'a strict S3',
-    isHere: true,
-    open: async t => {
-      const server = await startS3Server()
-      t.teardown(() => server.close())
-      setEnvironment(t, server.env())
-      return openBucket(t)
-    },
-  },
-]
 
 for (const { name, open, isHere = false } of KINDS) {
   test(name, async t => {
@@ -126,6 +60,134 @@ for (const { name, open, isHere = false } of KINDS) {
       )
     })
 
+    t.test('of several creators of a key one wins, and the others leave it alone', async t => {
+      const { store, leftovers } = await open(t)
+      for (const bytes of [0, 1, 5_000, MIB]) {
+        const key = `p/new/${bytes}/created`
+        const bodies = range(8).map(i => Buffer.alloc(bytes, i))
+        const created = await Promise.all(bodies.map(body => store.create(key, body)))
+        const winners = bodies.filter((_, i) => created[i]?.outcome === 'created')
+        t.equal(winners.length, 1)
+        t.equal((await store.create(key, Buffer.from('late'))).outcome, 'exists')
+        t.same((await store.read(key)).object?.body, winners[0])
+      }
+      t.equal(await leftovers(), 0)
+    })
+
+    t.test('a creation finds what came in any other way', async t => {
+      const { store } = await open(t)
+      await putText(store, 'p/put', 'put')
+      await store.replace('p/replaced', Buffer.from('replaced'))
+      await putText(store, 'p/from', 'moved')
+      await store.move('p/from', 'p/moved')
+      for (const how of ['put', 'replaced', 'moved']) {
+        t.equal((await store.create(`p/${how}`, Buffer.from('created'))).outcome, 'exists')
+        t.equal((await store.read(`p/${how}`)).object?.body.toString(), how)
+      }
+      t.equal((await store.create('p/from', Buffer.from('again'))).outcome, 'created', 'and its key is free')
+      await store.remove(['p/put'])
+      t.equal((await store.create('p/put', Buffer.from('again'))).outcome, 'created')
+    })
+
+    t.test('a replacement takes the place of what is there', async t => {
+      const { store, leftovers } = await open(t)
+      for (const text of ['first', 'second, longer', '']) {
+        await store.replace('p/_frequency/head', Buffer.from(text))
+        t.equal((await store.read('p/_frequency/head')).object?.body.toString(), text)
+      }
+      await Promise.all(range(10).map(i => store.replace('p/_frequency/head', Buffer.alloc(10_000, i))))
+      const body = (await store.read('p/_frequency/head')).object?.body ?? Buffer.alloc(0)
+      t.ok(body.equals(Buffer.alloc(10_000, body[0])), 'one of them, and not a mixture')
+      t.equal(await leftovers(), 0)
+    })
+
+    t.test('a range is read, as far as there is something', async t => {
+      const { store } = await open(t)
+      await store.create('p/ten', Buffer.from('0123456789'))
+      await store.create('p/none', Buffer.alloc(0))
+      for (const [key, start, length, expected] of [
+        ['ten', 0, 10, '0123456789'],
+        ['ten', 0, 4, '0123'],
+        ['ten', 4, 3, '456'],
+        ['ten', 9, 1, '9'],
+        ['ten', 7, 100, '789'],
+        ['ten', 10, 1, ''],
+        ['ten', 11, 5, ''],
+        ['ten', 1_000, 5, ''],
+        ['ten', 3, 0, ''],
+        ['none', 0, 1, ''],
+        ['none', 0, 0, ''],
+        ['none', 5, 5, ''],
+      ] as const) {
+        const { object } = await store.read(`p/${key}`, { start, length })
+        t.equal(object?.body.toString(), expected, `${length} from ${start} of ${key}`)
+        t.equal(object?.size, key === 'ten' ? 10 : 0)
+      }
+      t.same((await store.read('p/none')).object?.body, Buffer.alloc(0))
+      await store.put('p/large', bodyOf(12 * MIB))
+      const whole = Buffer.concat([...chunksOf(12 * MIB)])
+      const { object } = await store.read('p/large', { start: 6 * MIB - 5, length: MIB })
+      t.ok(object?.body.equals(whole.subarray(6 * MIB - 5, 7 * MIB - 5)))
+      t.equal(object?.size, 12 * MIB)
+      t.ok((await store.read('p/large')).object?.body.equals(whole))
+    })
+
+    t.test('what was stored says when, by the time of the store where it has one', async t => {
+      const { store } = await open(t)
+      const { date } = await store.create('p/1', Buffer.from('x'))
+      const read = await store.read('p/1')
+      const missing = await store.read('p/2')
+      const isNow = (time = 0) => Math.abs(time - Date.now()) < 60_000
+      t.ok(isNow(read.object?.modifiedAt))
+      const times = [date, read.date, missing.date, (await store.create('p/1', Buffer.from('y'))).date]
+      if (name === 'a directory') t.same(times, Array(4).fill(undefined))
+      else t.ok(times.every(isNow), `${times}`)
+    })
+
+    t.test('a move takes an object to its key, once', async t => {
+      const { store, leftovers } = await open(t)
+      for (const bytes of [0, 1_000, 12 * MIB]) {
+        await store.put('p/_frequency/staged/1', bodyOf(bytes))
+        t.equal(await store.move('p/_frequency/staged/1', 'p/dt=1/hour=2/batch.gz'), 'moved')
+        t.same(await keysOf(store), ['p/dt=1/hour=2/batch.gz'])
+        t.ok((await getBytes(store, 'p/dt=1/hour=2/batch.gz')).equals(Buffer.concat([...chunksOf(bytes)])))
+        t.equal(await store.move('p/_frequency/staged/1', 'p/dt=1/hour=2/batch.gz'), 'gone')
+      }
+      await putText(store, 'p/a', 'a')
+      t.equal(await store.move('p/a', 'p/dt=1/hour=2/batch.gz'), 'moved', 'what is there is replaced')
+      t.equal((await getBytes(store, 'p/dt=1/hour=2/batch.gz')).toString(), 'a')
+      t.equal(await leftovers(), 0)
+    })
+
+    t.test('several may move an object at once', async t => {
+      const { store } = await open(t)
+      for (const i of range(5)) {
+        await store.put(`p/staged/${i}`, bodyOf(6 * MIB))
+        const outcomes = await Promise.all(
+          range(4).map(() => store.move(`p/staged/${i}`, `p/new-${i}/moved`)),
+        )
+        t.ok(outcomes.includes('moved'), `${outcomes}`)
+        t.ok((await getBytes(store, `p/new-${i}/moved`)).equals(Buffer.concat([...chunksOf(6 * MIB)])))
+      }
+      t.same(await keysOf(store, 'p/staged/'), [])
+    })
+
+    t.test('what is there is removed, and what is not does not matter', async t => {
+      const { store } = await open(t)
+      const keys = range(30).map(i => `p/${i % 3}/${i}`)
+      await Promise.all(keys.map(key => store.create(key, Buffer.from(key))))
+      await store.remove([])
+      await store.remove(['p/0/0'])
+      await store.remove(['p/0/0'])
+      await store.remove(['p/none', 'p/1/1', 'nowhere/at/all', 'p/2/2/below'])
+      t.same(
+        (await keysOf(store)).toSorted(),
+        keys.filter(key => !['p/0/0', 'p/1/1'].includes(key)).toSorted(),
+      )
+      await store.remove([...keys, 'p/none'])
+      t.same(await keysOf(store), [])
+    })
+
     for (const [when, bytes] of [
       ['before its first byte', 0],
       ['within its first part', MIB],
@@ -156,6 +218,9 @@ for (const { name, open, isHere = false } of KINDS) {
       await putText(store, 'p/there', '')
       for (const key of ['p/other', 'p', 'p/there/below', 'P/there']) {
         await t.rejects(store.get(key), { code: 'FRQ_OBJECT_NOT_FOUND', statusCode: 404 }, key)
+        t.equal((await store.read(key)).object, undefined, key)
+        t.equal((await store.read(key, { start: 0, length: 1 })).object, undefined, key)
+        t.equal(await store.move(key, 'p/to'), 'gone', key)
       }
     })
 
@@ -204,6 +269,14 @@ for (const { name, open, isHere = false } of KINDS) {
       for (const key of keys) await putText(store, key, key)
       t.same((await keysOf(store)).toSorted(), keys.toSorted())
       for (const key of keys) t.equal((await getBytes(store, key)).toString(), key)
+      for (const key of keys) t.equal(await store.move(key, key.replace('p/', 'q/')), 'moved', key)
+      t.same(await keysOf(store, 'p/'), [])
+      for (const key of keys) {
+        const { object } = await store.read(key.replace('p/', 'q/'))
+        t.equal(object?.body.toString(), key)
+      }
+      await store.remove(await keysOf(store))
+      t.same(await keysOf(store), [])
     })
 
     if (isHere) return

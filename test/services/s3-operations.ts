@@ -1,6 +1,12 @@
 /** Which operation of S3 a request asks for, and what each of them does to the storage and answers. */
 import type { IncomingHttpHeaders } from 'node:http'
-import { Bucket, compareUtf8, type PartReference, type StoredObject } from './s3-storage.ts'
+import {
+  type Bucket,
+  type Buckets,
+  compareUtf8,
+  type PartReference,
+  type StoredObject,
+} from './s3-storage.ts'
 import { crc32Base64, elements, S3Error, text, xml, xmlDocument } from './s3-wire.ts'
 
 export interface S3Request {
@@ -18,11 +24,12 @@ export interface S3Reply {
   body?: string | Buffer
 }
 
-type Buckets = Map<string, Bucket>
 type Operation = (request: S3Request, body: Buffer, buckets: Buckets) => S3Reply
 
 interface Route {
   method: string
+  /** With `x-amz-copy-source`, and only then. */
+  copies?: true
   on: 'bucket' | 'object'
   /** Parameters that tell the operation from others of the same method. */
   query: readonly string[]
@@ -40,9 +47,13 @@ const ROUTES = {
     method: 'GET',
     on: 'bucket',
     query: ['uploads'],
-    options: ['prefix'],
+    options: ['prefix', 'key-marker', 'upload-id-marker', 'max-uploads'],
   },
   DeleteObjects: { method: 'POST', on: 'bucket', query: ['delete'] },
+  GetBucketLifecycleConfiguration: { method: 'GET', on: 'bucket', query: ['lifecycle'] },
+  PutBucketLifecycleConfiguration: { method: 'PUT', on: 'bucket', query: ['lifecycle'] },
+  UploadPartCopy: { method: 'PUT', on: 'object', query: ['partNumber', 'uploadId'], copies: true },
+  CopyObject: { method: 'PUT', on: 'object', query: [], copies: true },
   UploadPart: { method: 'PUT', on: 'object', query: ['partNumber', 'uploadId'] },
   PutObject: { method: 'PUT', on: 'object', query: [] },
   ListParts: { method: 'GET', on: 'object', query: ['uploadId'] },
@@ -62,17 +73,24 @@ export function parseRequest(method: string, target: string, headers: IncomingHt
   const [, bucket = '', key = ''] = /^([^/]*)\/?(.*)$/s.exec(decodeURIComponent(path)) ?? []
   const query = new URLSearchParams(search)
   const on = key === '' ? 'bucket' : 'object'
-  const found = Object.entries(ROUTES).find(([, route]) => fits(route, method, on, query))
+  const found = Object.entries(ROUTES).find(([, route]) => fits(route, method, on, query, headers))
   const operation = bucket === '' || found === undefined ? 'Unknown' : (found[0] as S3Operation)
   return { operation, method, bucket, key, query, headers }
 }
 
 // An unknown parameter may be another operation, "?acl" for example: better no answer than a wrong one.
-function fits(route: Route, method: string, on: string, query: URLSearchParams): boolean {
+function fits(
+  route: Route,
+  method: string,
+  on: string,
+  query: URLSearchParams,
+  headers: IncomingHttpHeaders,
+): boolean {
   const known = [...route.query, ...(route.options ?? []), 'x-id']
   return (
     route.method === method &&
     route.on === on &&
+    (route.copies ?? false) === (headers['x-amz-copy-source'] !== undefined) &&
     route.query.every(name => query.has(name)) &&
     [...query.keys()].every(name => known.includes(name))
   )
@@ -90,7 +108,8 @@ const UNSUPPORTED_HEADERS = [
   'if-match',
   'if-modified-since',
   'if-unmodified-since',
-  'x-amz-copy-source',
+  'x-amz-copy-source-if-match',
+  'x-amz-copy-source-if-none-match',
   'x-amz-write-offset-bytes',
   'x-amz-server-side-encryption-customer-algorithm',
 ]
@@ -110,7 +129,7 @@ const OPERATIONS: Record<S3Operation, Operation> = {
   CreateBucket({ bucket }, _body, buckets) {
     if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket)) throw new S3Error('InvalidBucketName')
     if (buckets.has(bucket)) throw new S3Error('BucketAlreadyOwnedByYou')
-    buckets.set(bucket, new Bucket())
+    buckets.create(bucket)
     return { status: 200, headers: { location: `/${bucket}` } }
   },
 
@@ -146,12 +165,23 @@ const OPERATIONS: Record<S3Operation, Operation> = {
 
   DeleteObjects(request, body, buckets) {
     const { objects } = findBucket(request, buckets)
+    const { undeletable } = buckets.traits
+    // Of these AWS wants one.
+    if (!['content-md5', 'x-amz-checksum-crc32'].some(name => request.headers[name] !== undefined))
+      throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5')
     const source = body.toString()
     const keys = elements(source, 'Object').map(each => text(each, 'Key') ?? '')
     if (keys.length === 0 || keys.length > 1_000) throw new S3Error('MalformedXML')
-    for (const key of keys) objects.delete(key)
-    const deleted = keys.map(key => `<Deleted>${xml({ Key: key })}</Deleted>`)
-    return document('DeleteResult', text(source, 'Quiet') === 'true' ? '' : deleted.join(''))
+    const [refused, taken] = [true, false].map(is => keys.filter(key => undeletable.has(key) === is))
+    for (const key of taken ?? []) objects.delete(key)
+    const errors = (refused ?? []).map(
+      Key => `<Error>${xml({ Key, Code: 'AccessDenied', Message: 'Access Denied' })}</Error>`,
+    )
+    const deleted = (taken ?? []).map(Key => `<Deleted>${xml({ Key })}</Deleted>`)
+    return document(
+      'DeleteResult',
+      (text(source, 'Quiet') === 'true' ? errors : [...deleted, ...errors]).join(''),
+    )
   },
 
   PutObject(request, body, buckets) {
@@ -173,7 +203,7 @@ const OPERATIONS: Record<S3Operation, Operation> = {
   },
 
   HeadObject(request, _body, buckets) {
-    const object = findBucket(request, buckets).get(request.key)
+    const object = findBucket(request, buckets).head(request.key)
     const length = { 'content-length': String(object.body.length) }
     return { status: 200, headers: { ...objectHeaders(object), ...length } }
   },
@@ -181,6 +211,42 @@ const OPERATIONS: Record<S3Operation, Operation> = {
   DeleteObject(request, _body, buckets) {
     findBucket(request, buckets).objects.delete(request.key)
     return { status: 204 }
+  },
+
+  CopyObject(request, _body, buckets) {
+    const { key, headers } = request
+    const source = copySource(request, buckets)
+    if (source.body.length > buckets.traits.copyBytesMax)
+      throw new S3Error(
+        'InvalidRequest',
+        'The specified copy source is larger than the maximum allowable size',
+      )
+    const isNew = headers['x-amz-metadata-directive'] === 'REPLACE'
+    const stored = isNew ? storedHeaders(headers) : source.headers
+    const { etag, lastModified } = findBucket(request, buckets).put(key, source.body, stored, false)
+    return document('CopyObjectResult', xml({ LastModified: lastModified.toISOString(), ETag: etag }))
+  },
+
+  UploadPartCopy(request, _body, buckets) {
+    const { key, query, headers } = request
+    const { body } = copySource(request, buckets)
+    const range = headers['x-amz-copy-source-range']
+    const [start, end] = range === undefined ? [0, body.length] : parseRange(String(range), body.length)
+    const partNumber = Number(query.get('partNumber'))
+    const bucket = findBucket(request, buckets)
+    const part = bucket.putPart(key, uploadIdOf(request), partNumber, body.subarray(start, end))
+    return document('CopyPartResult', xml({ LastModified: part.lastModified.toISOString(), ETag: part.etag }))
+  },
+
+  GetBucketLifecycleConfiguration(request, _body, buckets) {
+    const { lifecycle } = findBucket(request, buckets)
+    if (lifecycle === undefined) throw new S3Error('NoSuchLifecycleConfiguration')
+    return { status: 200, headers: { 'content-type': 'application/xml' }, body: lifecycle }
+  },
+
+  PutBucketLifecycleConfiguration(request, body, buckets) {
+    findBucket(request, buckets).lifecycle = body
+    return { status: 200 }
   },
 
   CreateMultipartUpload(request, _body, buckets) {
@@ -251,6 +317,14 @@ function findBucket({ bucket }: S3Request, buckets: Buckets): Bucket {
   const found = buckets.get(bucket)
   if (found === undefined) throw new S3Error('NoSuchBucket', 'The specified bucket does not exist')
   return found
+}
+
+/** @throws S3Error NoSuchBucket, NoSuchKey @throws URIError if it is not encoded well */
+function copySource({ headers }: S3Request, buckets: Buckets): StoredObject {
+  const [, bucket = '', key = ''] = /^\/?([^/]+)\/(.+)$/s.exec(String(headers['x-amz-copy-source'])) ?? []
+  const found = buckets.get(decodeURIComponent(bucket))
+  if (found === undefined) throw new S3Error('NoSuchBucket', 'The specified bucket does not exist')
+  return found.get(decodeURIComponent(key))
 }
 
 function document(root: string, children: string): S3Reply {

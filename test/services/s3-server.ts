@@ -8,50 +8,18 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type S3Service, s3Environment } from './s3-environment.ts'
-import { parseRequest, perform, type S3Operation, type S3Reply, type S3Request } from './s3-operations.ts'
-import { Bucket } from './s3-storage.ts'
-import { errorDocument, readBody, S3Error, usualCode } from './s3-wire.ts'
+import { answer, errorReply, RequestCounts, type S3FaultFunction, type S3RequestInfo } from './s3-fault.ts'
+import { parseRequest, perform, type S3Reply, type S3Request } from './s3-operations.ts'
+import { type Bucket, Buckets, type ServerTraits } from './s3-storage.ts'
+import { readBody, S3Error } from './s3-wire.ts'
+
+export type { S3Fault, S3FaultFunction, S3RequestInfo } from './s3-fault.ts'
 
 const REQUESTS_MAX = 10_000
 const REQUEST_TIMEOUT_MS = 60_000
 // Longer than a client keeps a connection: the server must not close one that is about to be used.
 const KEEP_ALIVE_TIMEOUT_MS = 60_000
-
-/** A request as the log and the fault function see it. */
-export interface S3RequestInfo {
-  operation: S3Operation | 'Unknown'
-  method: string
-  bucket: string
-  /** Decoded; '' in a request for a bucket. */
-  key: string
-  /** Of UploadPart. */
-  partNumber?: number
-  /** How many requests of this operation there have been, with this one: 1, 2, … */
-  count: number
-}
-
-/**
- * What goes wrong with a request. Of `status`, `hang` and `reset` one is enough; with none of them the
- * request succeeds, after `delayMs` if that is given.
- */
-export interface S3Fault {
-  /** Answers with an error of this status. 200 gives an error within a success, as S3 may do when it completes an upload. */
-  status?: number
-  /** The error's code. @default the usual one of the status: 500 InternalError, 503 SlowDown, 403 AccessDenied … */
-  code?: string
-  /** Never answers. The connection stays open. */
-  hang?: boolean
-  /** Resets the connection (RST). */
-  reset?: boolean
-  /** Waits before anything else; with `after` between the effect and the answer. */
-  delayMs?: number
-  /** The operation takes effect all the same: only its answer is lost. */
-  after?: boolean
-}
-
-export type S3FaultFunction = (request: S3RequestInfo) => S3Fault | undefined
 
 /** A multipart upload that is neither completed nor aborted. */
 export interface S3OpenUpload {
@@ -63,7 +31,7 @@ export interface S3OpenUpload {
 
 /** Starts a server on a free port of 127.0.0.1, without buckets. It keeps no event loop alive by itself. */
 export async function startS3Server(): Promise<S3Server> {
-  const buckets = new Map<string, Bucket>()
+  const buckets = new Buckets()
   const http = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS })
   http.listen(0, '127.0.0.1')
   await once(http, 'listening')
@@ -79,11 +47,11 @@ export class S3Server implements S3Service {
   /** The last ten thousand requests, oldest first. */
   readonly requests: S3RequestInfo[] = []
   #http: Server
-  #buckets: Map<string, Bucket>
+  #buckets: Buckets
   #fault: S3FaultFunction = () => undefined
-  #counts = new Map<string, number>()
+  readonly #counts = new RequestCounts()
 
-  constructor(http: Server, buckets: Map<string, Bucket>) {
+  constructor(http: Server, buckets: Buckets) {
     this.endpoint = `http://127.0.0.1:${(http.address() as AddressInfo).port}`
     this.#http = http
     this.#buckets = buckets
@@ -95,9 +63,19 @@ export class S3Server implements S3Service {
     return s3Environment(this)
   }
 
+  /** In what it differs from AWS. To be changed in place. */
+  get traits(): ServerTraits {
+    return this.#buckets.traits
+  }
+
+  /** Some time later: objects whose uploads were aborted have lost their bytes, where the traits say so. */
+  collectGarbage(): void {
+    for (const bucket of this.#buckets.values()) bucket.collectGarbage()
+  }
+
   /** Makes a bucket, unless there is one of that name. */
   createBucket(name: string): void {
-    if (!this.#buckets.has(name)) this.#buckets.set(name, new Bucket())
+    if (!this.#buckets.has(name)) this.#buckets.create(name)
   }
 
   /** Asks `fault` about every request from now on; without it nothing goes wrong any more. */
@@ -139,21 +117,19 @@ export class S3Server implements S3Service {
   async #handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = parseRequest(incoming.method ?? '', incoming.url ?? '', incoming.headers)
     const fault = this.#fault(this.#record(request)) ?? {}
-    try {
-      const reply = fault.after ? await this.#reply(request, incoming) : undefined
-      if (fault.delayMs !== undefined) await sleep(fault.delayMs, undefined, { ref: false })
-      if (fault.reset) incoming.socket.resetAndDestroy()
-      else if (fault.hang) incoming.resume()
-      else if (fault.status !== undefined)
-        send(response, await injected(fault.status, fault.code, request, incoming))
-      else send(response, reply ?? (await this.#reply(request, incoming)))
-    } catch {
-      response.destroy() // the client has gone
-    }
+    const { clockShiftMs } = this.traits
+    // Of answers that a fault makes.
+    response.setHeader('date', dateHeader(clockShiftMs))
+    await answer(request, fault, { incoming, response }, async () => {
+      const body = await readBody(incoming).catch(asS3Error)
+      return () => {
+        const reply = this.#perform(request, incoming, body)
+        return { ...reply, headers: { ...reply.headers, date: dateHeader(clockShiftMs) } }
+      }
+    })
   }
 
-  async #reply(request: S3Request, incoming: IncomingMessage): Promise<S3Reply> {
-    const body = await readBody(incoming).catch(asS3Error)
+  #perform(request: S3Request, incoming: IncomingMessage, body: Buffer | S3Error): S3Reply {
     try {
       if (body instanceof S3Error) throw body
       this.#authorize(incoming)
@@ -168,49 +144,20 @@ export class S3Server implements S3Service {
     if (!authorization.includes(`Credential=${this.accessKeyId}/`)) throw new S3Error('InvalidAccessKeyId')
   }
 
-  #record({ operation, method, bucket, key, query }: S3Request): S3RequestInfo {
-    const count = (this.#counts.get(operation) ?? 0) + 1
-    this.#counts.set(operation, count)
-    const part = query.get('partNumber')
-    const info = {
-      operation,
-      method,
-      bucket,
-      key,
-      ...(part === null ? {} : { partNumber: Number(part) }),
-      count,
-    }
+  #record(request: S3Request): S3RequestInfo {
+    const info = this.#counts.next(request)
     this.requests.push(info)
     if (this.requests.length > REQUESTS_MAX) this.requests.shift()
     return info
   }
 }
 
+function dateHeader(shiftMs: number): string {
+  return new Date(Date.now() + shiftMs).toUTCString()
+}
+
 // What is no error of S3 is one of the client's connection, which #handle() deals with.
 function asS3Error(err: unknown): S3Error {
   if (err instanceof S3Error) return err
   throw err
-}
-
-async function injected(
-  status: number,
-  code: string = usualCode(status),
-  request: S3Request,
-  incoming: IncomingMessage,
-): Promise<S3Reply> {
-  // A client that is cut off while it sends might never read the answer.
-  if (!incoming.readableEnded) for await (const _ of incoming);
-  return errorReply(new S3Error(code, 'Injected by a test', status), request)
-}
-
-function errorReply(error: S3Error, { method, bucket, key }: S3Request): S3Reply {
-  if (method === 'HEAD') return { status: error.status }
-  const headers = { 'content-type': 'application/xml' }
-  return { status: error.status, headers, body: errorDocument(error, `/${bucket}/${key}`) }
-}
-
-function send(response: ServerResponse, { status, headers = {}, body = '' }: S3Reply): void {
-  const length = headers['content-length'] ?? String(Buffer.byteLength(body))
-  response.writeHead(status, { ...headers, 'content-length': length, 'x-amz-request-id': 'TEST' })
-  response.end(body)
 }

@@ -14,6 +14,8 @@ export interface StoredObject {
   lastModified: Date
   /** Content-Type and the like, and metadata, as they go out with the object. */
   headers: Record<string, string>
+  /** Its bytes are gone, and its key is not. */
+  isLost?: boolean
 }
 
 export interface Part {
@@ -56,19 +58,89 @@ interface ListItem {
   isPrefix: boolean
 }
 
+/** In what a server differs from AWS, and what it can be told. A test may change them at any time. */
+export interface ServerTraits {
+  /** By how much its clock is ahead, in milliseconds: of `Date`, `Last-Modified` and the times of uploads. @default 0 */
+  clockShiftMs: number
+  /**
+   * Where `If-None-Match: *` is honoured. With `PutObject` CompleteMultipartUpload ignores it, as Ceph before Squid does;
+   * with `unknown` PutObject answers 501 to it. @default 'both'
+   */
+  condition: 'both' | 'PutObject' | 'nowhere' | 'unknown'
+  /**
+   * An abort of an upload that was completed succeeds, and the object's bytes are lost at the next `collectGarbage`, as
+   * on radosgw 16.2 where the two race: HEAD answers 200, and GET 404. @default false
+   */
+  losesAborted: boolean
+  /** CopyObject refuses larger sources. @default 5 GiB */
+  copyBytesMax: number
+  /** The smallest part, but for the last. @default 5 MiB */
+  partBytesMin: number
+  /** Keys that DeleteObjects refuses to delete, within an answer of 200. @default none */
+  undeletable: ReadonlySet<string>
+}
+
+export function defaultTraits(): ServerTraits {
+  return {
+    clockShiftMs: 0,
+    condition: 'both',
+    losesAborted: false,
+    copyBytesMax: 5 * 1024 ** 3,
+    partBytesMin: PART_BYTES_MIN,
+    undeletable: new Set(),
+  }
+}
+
+export class Buckets extends Map<string, Bucket> {
+  readonly traits = defaultTraits()
+
+  create(name: string): void {
+    this.set(name, new Bucket(this.traits))
+  }
+}
+
 export class Bucket {
   readonly objects = new Map<string, StoredObject>()
   readonly uploads = new Map<string, Upload>()
+  /** The document that was put, if one was. */
+  lifecycle: Buffer | undefined
+  readonly #traits: ServerTraits
+  /** By the ids of their uploads. */
+  readonly #completed = new Map<string, StoredObject>()
+  readonly #losses = new Set<StoredObject>()
+
+  constructor(traits: ServerTraits) {
+    this.#traits = traits
+  }
 
   /** @param onlyNew PreconditionFailed if there is an object of that key (If-None-Match: *) */
   put(key: string, body: Buffer, headers: Record<string, string>, onlyNew: boolean): StoredObject {
-    return this.#store(key, { body, etag: md5Etag(body), lastModified: new Date(), headers }, onlyNew)
+    const { condition } = this.#traits
+    if (onlyNew && condition === 'unknown')
+      throw new S3Error(
+        'NotImplemented',
+        'A header you provided implies functionality that is not implemented',
+      )
+    const object = { body, etag: md5Etag(body), lastModified: this.#now(), headers }
+    return this.#store(key, object, onlyNew && condition !== 'nowhere')
   }
 
   get(key: string): StoredObject {
     const object = this.objects.get(key)
-    if (object === undefined) throw new S3Error('NoSuchKey', 'The specified key does not exist.')
+    if (object === undefined || object.isLost)
+      throw new S3Error('NoSuchKey', 'The specified key does not exist.')
     return object
+  }
+
+  /** As `get`, but also for an object whose bytes are lost. */
+  head(key: string): StoredObject {
+    return this.objects.get(key) ?? this.get(key)
+  }
+
+  /** Some time later: what aborts have cost is gone. */
+  collectGarbage(): void {
+    for (const object of this.#losses) object.isLost = true
+    this.#losses.clear()
   }
 
   list(options: ListOptions): Listing {
@@ -76,7 +148,7 @@ export class Bucket {
     const page = items.slice(0, Math.min(options.maxKeys, LIST_KEYS_MAX))
     const last = page.at(-1)
     return {
-      objects: page.filter(({ isPrefix }) => !isPrefix).map(({ item }) => [item, this.get(item)]),
+      objects: page.filter(({ isPrefix }) => !isPrefix).map(({ item }) => [item, this.head(item)]),
       commonPrefixes: page.filter(({ isPrefix }) => isPrefix).map(({ item }) => item),
       nextContinuationToken: last && page.length < items.length ? encodeToken(last) : undefined,
     }
@@ -84,7 +156,7 @@ export class Bucket {
 
   createUpload(key: string, headers: Record<string, string>): Upload {
     requireKeyLength(key)
-    const upload = { uploadId: randomUUID(), key, initiated: new Date(), headers, parts: new Map() }
+    const upload = { uploadId: randomUUID(), key, initiated: this.#now(), headers, parts: new Map() }
     this.uploads.set(upload.uploadId, upload)
     return upload
   }
@@ -100,7 +172,7 @@ export class Bucket {
     if (!Number.isInteger(partNumber) || partNumber < 1 || partNumber > PART_NUMBER_MAX) {
       throw new S3Error('InvalidArgument', 'Part number must be an integer between 1 and 10000, inclusive')
     }
-    const part = { body, etag: md5Etag(body), lastModified: new Date() }
+    const part = { body, etag: md5Etag(body), lastModified: this.#now() }
     this.upload(key, uploadId).parts.set(partNumber, part)
     return part
   }
@@ -108,16 +180,23 @@ export class Bucket {
   /** @param onlyNew as with put(); the upload stays open when that fails */
   completeUpload(key: string, uploadId: string, references: PartReference[], onlyNew: boolean): StoredObject {
     const upload = this.upload(key, uploadId)
-    const parts = chosenParts(upload, references)
+    const parts = chosenParts(upload, references, this.#traits.partBytesMin)
     const body = Buffer.concat(parts.map(part => part.body))
-    const object = { body, etag: multipartEtag(parts), lastModified: new Date(), headers: upload.headers }
-    this.#store(key, object, onlyNew)
+    const object = { body, etag: multipartEtag(parts), lastModified: this.#now(), headers: upload.headers }
+    this.#store(key, object, onlyNew && this.#traits.condition === 'both')
     this.uploads.delete(uploadId)
+    this.#completed.set(uploadId, object)
     return object
   }
 
   abortUpload(key: string, uploadId: string): void {
-    this.uploads.delete(this.upload(key, uploadId).uploadId)
+    const completed = this.#completed.get(uploadId)
+    if (completed !== undefined && this.#traits.losesAborted) this.#losses.add(completed)
+    else this.uploads.delete(this.upload(key, uploadId).uploadId)
+  }
+
+  #now(): Date {
+    return new Date(Date.now() + this.#traits.clockShiftMs)
   }
 
   #store(key: string, object: StoredObject, onlyNew: boolean): StoredObject {
@@ -144,7 +223,7 @@ export class Bucket {
   }
 }
 
-function chosenParts(upload: Upload, references: PartReference[]): Part[] {
+function chosenParts(upload: Upload, references: PartReference[], partBytesMin: number): Part[] {
   if (references.length === 0) throw new S3Error('MalformedXML', 'You must specify at least one part')
   const ascending = references.every(({ partNumber }, i) => partNumber > (references[i - 1]?.partNumber ?? 0))
   if (!ascending) throw new S3Error('InvalidPartOrder', 'The list of parts was not in ascending order')
@@ -154,7 +233,7 @@ function chosenParts(upload: Upload, references: PartReference[]): Part[] {
     if (part === undefined || !matches(part, reference)) {
       throw new S3Error('InvalidPart', `Part ${partNumber} was not uploaded or its ETag did not match`)
     }
-    if (index < references.length - 1 && part.body.length < PART_BYTES_MIN) {
+    if (index < references.length - 1 && part.body.length < partBytesMin) {
       throw new S3Error('EntityTooSmall', `Part ${partNumber} is smaller than the minimum allowed size`)
     }
     return part

@@ -12,6 +12,7 @@ const STATUS_CODES: Record<string, number> = {
   NoSuchKey: 404,
   NoSuchBucket: 404,
   NoSuchUpload: 404,
+  NoSuchLifecycleConfiguration: 404,
   ConditionalRequestConflict: 409,
   BucketAlreadyOwnedByYou: 409,
   MissingContentLength: 411,

@@ -1,0 +1,138 @@
+/** Moving an object: a copy within the bucket, then the removal of its source. */
+import {
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CopyObjectCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  HeadObjectCommand,
+  type S3Client,
+  UploadPartCopyCommand,
+} from '@aws-sdk/client-s3'
+import { contentTypeOf, isNoSuchKey, statusOf } from './s3-client.ts'
+import { abortUpload, requireObject } from './s3-upload.ts'
+
+const MIB = 1024 * 1024
+
+export interface CopyLimits {
+  /** A source above this is copied in parts where the server refuses a copy in one. S3 takes 5 GiB. */
+  readonly wholeBytesMax: number
+  readonly partBytes: number
+  readonly partsInFlightMax: number
+}
+
+const LIMITS: CopyLimits = { wholeBytesMax: 4096 * MIB, partBytes: 512 * MIB, partsInFlightMax: 4 }
+
+export interface Move {
+  readonly bucket: string
+  readonly from: string
+  readonly to: string
+}
+
+/** @throws what S3 answered: the object may have been copied, and not removed. */
+export async function moveObject(
+  client: S3Client,
+  move: Move,
+  limits: CopyLimits = LIMITS,
+): Promise<'moved' | 'gone'> {
+  try {
+    await copy(client, move, limits)
+  } catch (error) {
+    if (isNoSuchKey(error)) return 'gone'
+    throw error
+  }
+  await client.send(new DeleteObjectCommand({ Bucket: move.bucket, Key: move.from }))
+  return 'moved'
+}
+
+/** The size is asked for only where the server refuses: nearly all objects are small enough. */
+async function copy(client: S3Client, move: Move, limits: CopyLimits): Promise<void> {
+  try {
+    await client.send(
+      new CopyObjectCommand({
+        Bucket: move.bucket,
+        Key: move.to,
+        CopySource: copySourceOf(move),
+        MetadataDirective: 'REPLACE',
+        ContentType: contentTypeOf(move.to),
+      }),
+    )
+  } catch (error) {
+    if (statusOf(error) !== 400) throw error
+    const { ContentLength = 0 } = await client.send(
+      new HeadObjectCommand({ Bucket: move.bucket, Key: move.from }),
+    )
+    if (ContentLength <= limits.wholeBytesMax) throw error
+    await copyInParts(client, move, ContentLength, limits)
+  }
+}
+
+async function copyInParts(client: S3Client, move: Move, bytes: number, limits: CopyLimits): Promise<void> {
+  const target = { Bucket: move.bucket, Key: move.to }
+  const { UploadId } = await client.send(
+    new CreateMultipartUploadCommand({ ...target, ContentType: contentTypeOf(move.to) }),
+  )
+  let parts: CompletedPart[]
+  try {
+    parts = await copyParts(client, move, UploadId, bytes, limits)
+  } catch (error) {
+    await abortUpload(client, target, UploadId)
+    throw error
+  }
+  try {
+    await client.send(
+      new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts: parts } }),
+    )
+  } catch (error) {
+    await requireObject(client, target, bytes, error)
+  }
+}
+
+/** All have ended when it throws, so that none arrives after an abort. */
+async function copyParts(
+  client: S3Client,
+  move: Move,
+  UploadId: string | undefined,
+  bytes: number,
+  { partBytes, partsInFlightMax }: CopyLimits,
+): Promise<CompletedPart[]> {
+  const parts: CompletedPart[] = []
+  const count = Math.ceil(bytes / partBytes)
+  let next = 0
+  let hasFailed = false
+  const work = async (): Promise<void> => {
+    while (next < count && !hasFailed) {
+      const index = next++
+      const end = Math.min(bytes, (index + 1) * partBytes)
+      const part = {
+        Bucket: move.bucket,
+        Key: move.to,
+        UploadId,
+        PartNumber: index + 1,
+        CopySource: copySourceOf(move),
+        CopySourceRange: `bytes=${index * partBytes}-${end - 1}`,
+      }
+      const { CopyPartResult } = await client.send(new UploadPartCopyCommand(part)).catch(error => {
+        hasFailed = true
+        throw error
+      })
+      parts[index] = { PartNumber: index + 1, ETag: CopyPartResult?.ETag }
+    }
+  }
+  const ended = await Promise.allSettled(Array.from({ length: partsInFlightMax }, work))
+  const failure = ended.find(result => result.status === 'rejected')
+  if (failure !== undefined) throw failure.reason
+  return parts
+}
+
+/** The value of `CopySource`: encoded segment by segment; its slashes stay. */
+export function copySourceOf({ bucket, from }: Pick<Move, 'bucket' | 'from'>): string {
+  return `${bucket}/${from}`
+    .split('/')
+    .map(segment => encodeURIComponent(segment).replace(/[!'()*]/g, percentEncoded))
+    .join('/')
+}
+
+function percentEncoded(char: string): string {
+  return `%${char.charCodeAt(0).toString(16).toUpperCase()}`
+}
