@@ -1,6 +1,6 @@
-import type { Event } from './event.ts'
+import { type Event, parseObject } from './event.ts'
 import { type EventTrace, TraceList, tracesStart, traceTrailer } from './event-trace.ts'
-import { ID_BYTES, writeIdDigest } from './message-id.ts'
+import { ID_BYTES, identityOf, writeIdentity } from './message-id.ts'
 
 /**
  * Events that travel together, as one message on the broker or one record on disk. They are copied
@@ -48,11 +48,11 @@ export class GroupBuilder {
     return this.#bytes
   }
 
-  add({ messageId, body }: Event, trace?: EventTrace): void {
+  add({ messageId, source, body }: Event, trace?: EventTrace): void {
     if (trace !== undefined) this.#trace(trace)
     const idAt = this.#count * ID_BYTES
     if (idAt === this.#ids.length) this.#ids = grown(this.#ids, idAt, idAt + ID_BYTES)
-    writeIdDigest(messageId, this.#ids, idAt)
+    writeIdentity(messageId, source, this.#ids, idAt)
     if (this.#count === 0) {
       this.#first = body
       this.#bytes = body.length
@@ -100,7 +100,7 @@ function grown(buffer: Buffer, used: number, wanted: number): Buffer {
  * Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins.
  * Undefined where there are not as many lines as events.
  */
-export function lineStarts({ count, lines }: EventGroup): Uint32Array | undefined {
+export function lineStarts({ count, lines }: Pick<EventGroup, 'count' | 'lines'>): Uint32Array | undefined {
   const starts = new Uint32Array(count + 1)
   for (let n = 1; n < count; n++) {
     const lineBreak = lines.indexOf(LINE_FEED, starts[n - 1])
@@ -110,6 +110,25 @@ export function lineStarts({ count, lines }: EventGroup): Uint32Array | undefine
   if (lines.indexOf(LINE_FEED, starts[count - 1]) !== -1) return undefined
   starts[count] = lines.length + 1
   return starts
+}
+
+/**
+ * The `ids` of a group, made of its lines.
+ *
+ * @returns undefined if there are not as many lines as events, or one of them is no event with a `messageId`.
+ */
+export function identitiesOf(group: Pick<EventGroup, 'count' | 'lines'>): Buffer | undefined {
+  // A count that another program made up must not be a way to fill memory.
+  const starts = group.count > group.lines.length ? undefined : lineStarts(group)
+  if (starts === undefined) return undefined
+  const ids: Buffer[] = []
+  for (let n = 0; n < group.count; n++) {
+    const event = parseObject(group.lines.subarray(starts[n], (starts[n + 1] as number) - 1))
+    const id = event && identityOf(event)
+    if (id === undefined) return undefined
+    ids.push(id)
+  }
+  return Buffer.concat(ids)
 }
 
 /**

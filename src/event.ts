@@ -3,7 +3,7 @@ import { FormatRegistry, type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { EventInvalid } from './errors.ts'
 import { withMembers, withoutMembers } from './json-members.ts'
-import { mintMessageId } from './message-id.ts'
+import { LONE_SURROGATE, mintMessageId } from './message-id.ts'
 
 /** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
 export const MESSAGE_ID_BYTES_MAX = 255
@@ -13,9 +13,6 @@ const ISO_8601 =
   /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
 FormatRegistry.Set('iso-8601', value => ISO_8601.test(value) && isCalendarDate(value))
-/** A half of a surrogate pair has no UTF-8, so two ids that differ only there would be the same one. */
-const LONE_SURROGATE = /\p{Surrogate}/u
-
 FormatRegistry.Set(
   'message-id',
   value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX && !LONE_SURROGATE.test(value),
@@ -70,7 +67,7 @@ export const eventSchema = Type.Object(
         format: 'message-id',
         mend: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes of UTF-8`,
         description:
-          'The identity of the event: a retry sends the same. Ours is a UUIDv7 where there is none.',
+          'The identity of the event among those of its source: a retry sends the same. Ours is a UUIDv7 where there is none.',
       }),
     ),
     timestamp: Type.Optional(
@@ -90,9 +87,11 @@ export type EventFields = Static<typeof eventSchema>
 
 const eventCheck = TypeCompiler.Compile(eventSchema)
 
-/** An event as it travels: its identity, and its JSON on one line, which nothing changes from here on. */
+/** An event as it travels: what its identity is made of, and its JSON on one line, which nothing changes from here on. */
 export interface Event {
   readonly messageId: string
+  /** Its top-level member `source`, if that is a string: the name of a write key, or what its client says. */
+  readonly source?: string | undefined
   readonly body: Buffer
 }
 
@@ -117,6 +116,8 @@ export interface EventChanges {
   readonly without?: ReadonlySet<string>
   /** The JSON of members that are added: `"type":"track","source":"web"`. */
   readonly members?: string
+  /** The `source` in `members`, if there is one. */
+  readonly name?: string
 }
 
 const UNCHANGED: EventChanges = {}
@@ -130,16 +131,21 @@ const UNCHANGED: EventChanges = {}
  */
 export function stampEvent(
   json: Buffer,
-  fields: { messageId?: unknown; receivedAt?: unknown },
+  fields: { messageId?: unknown; receivedAt?: unknown; source?: unknown },
   receivedAt: Date,
-  { without, members }: EventChanges = UNCHANGED,
+  { without, members, name }: EventChanges = UNCHANGED,
 ): Event {
   const own = typeof fields.messageId === 'string' && fields.messageId !== '' ? fields.messageId : undefined
   const messageId = own ?? mintMessageId(receivedAt.getTime())
   const kept = withoutMembers(json, replacedIn(fields, own === undefined, without))
   const idMember = own === undefined ? `"messageId":"${messageId}",` : ''
   const added = members === undefined ? '' : `${members},`
-  return { messageId, body: withMembers(kept, `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`) }
+  const body = withMembers(kept, `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`)
+  return { messageId, source: name ?? sourceIn(fields, without), body }
+}
+
+function sourceIn({ source }: { source?: unknown }, without?: ReadonlySet<string>): string | undefined {
+  return typeof source === 'string' && !without?.has('source') ? source : undefined
 }
 
 const NONE: ReadonlySet<string> = new Set()
@@ -201,7 +207,7 @@ export interface ForeignEvent extends Event {
  * JSON object and so cannot be archived. What it says of `receivedAt` and `messageId` is believed.
  */
 export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined {
-  const fields = isUtf8(bytes) ? parseObject(bytes) : undefined
+  const fields = parseObject(bytes)
   if (fields === undefined) return undefined
   const given = typeof fields.receivedAt === 'string' ? new Date(fields.receivedAt) : undefined
   const receivedAt = given !== undefined && !Number.isNaN(given.getTime()) ? given : now
@@ -209,7 +215,9 @@ export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined
   return { ...event, isComplete: receivedAt === given && event.messageId === fields.messageId }
 }
 
-function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
+/** Undefined where it is no JSON object in UTF-8. */
+export function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
+  if (!isUtf8(bytes)) return undefined
   try {
     const value: unknown = JSON.parse(bytes.toString())
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined

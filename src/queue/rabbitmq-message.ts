@@ -6,8 +6,10 @@
  *     content_type        application/json for one event, application/x-ndjson for several
  *     content_encoding    utf-8
  *     frequency-count     a header: how many events
- *     frequency-ids       a header: 16 bytes an event, its id as archives compare it (message-id.ts), in
- *                         base64, because the client library encodes no bytes
+ *     frequency-ids       a header: 16 bytes an event, its identity as archives compare it (message-id.ts),
+ *                         in base64, because the client library encodes no bytes
+ *     frequency-ids-version  a header: DIGEST_VERSION. If it is missing, or another one, frequency-ids is not
+ *                         read, and the identities are made of the body
  *     frequency-traces    a header, where events came with a trace: 27 bytes for each of those, in base64
  *                         (event-trace.ts)
  *
@@ -16,13 +18,14 @@
 
 import type { AsyncMessage, Envelope } from 'rabbitmq-client'
 import { isStamped } from '../event.ts'
-import type { EventGroup } from '../event-group.ts'
+import { type EventGroup, identitiesOf } from '../event-group.ts'
 import { areTraces } from '../event-trace.ts'
-import { ID_BYTES } from '../message-id.ts'
+import { DIGEST_VERSION, ID_BYTES } from '../message-id.ts'
 
 const TYPE = 'frequency.events'
 const COUNT_HEADER = 'frequency-count'
 const IDS_HEADER = 'frequency-ids'
+const IDS_VERSION_HEADER = 'frequency-ids-version'
 const TRACES_HEADER = 'frequency-traces'
 
 export function messageProperties({ count, ids, traces }: EventGroup): Envelope {
@@ -36,7 +39,11 @@ export function messageProperties({ count, ids, traces }: EventGroup): Envelope 
 }
 
 function headersOf(count: number, ids: Buffer, traces: Buffer | undefined): Record<string, unknown> {
-  const headers: Record<string, unknown> = { [COUNT_HEADER]: count, [IDS_HEADER]: ids.toString('base64') }
+  const headers: Record<string, unknown> = {
+    [COUNT_HEADER]: count,
+    [IDS_HEADER]: ids.toString('base64'),
+    [IDS_VERSION_HEADER]: DIGEST_VERSION,
+  }
   if (traces !== undefined) headers[TRACES_HEADER] = traces.toString('base64')
   return headers
 }
@@ -47,11 +54,16 @@ export function groupOfMessage(
   body: Buffer,
 ): EventGroup | undefined {
   if (type !== TYPE || headers === undefined || !isStamped(body)) return undefined
-  const { [COUNT_HEADER]: count, [IDS_HEADER]: text } = headers
-  if (typeof text !== 'string' || !Number.isInteger(count) || count < 1) return undefined
+  const { [COUNT_HEADER]: count, [IDS_VERSION_HEADER]: version } = headers
+  if (!Number.isInteger(count) || count < 1) return undefined
+  const ids = version === DIGEST_VERSION ? idsIn(headers, count) : identitiesOf({ count, lines: body })
+  return ids && { count, ids, lines: body, traces: tracesIn(headers) }
+}
+
+function idsIn({ [IDS_HEADER]: text }: Record<string, unknown>, count: number): Buffer | undefined {
+  if (typeof text !== 'string') return undefined
   const ids = Buffer.from(text, 'base64')
-  if (ids.length !== count * ID_BYTES) return undefined
-  return { count, ids, lines: body, traces: tracesIn(headers) }
+  return ids.length === count * ID_BYTES ? ids : undefined
 }
 
 /** What cannot be read as traces is none: an event is worth more than its trace. */

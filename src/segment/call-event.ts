@@ -67,6 +67,7 @@ export class CallStamper {
    */
   event(type: CallType, json: Buffer, call: CallFields): Event {
     const { sentAt } = this.#common
+    const { source } = this.#sender
     const time = callTime(call, sentAt === undefined ? call.sentAt : sentAt.value, this.#receivedAt)
     let members = `"type":"${type}"`
     if (time.original !== undefined) members += `,"originalTimestamp":${JSON.stringify(time.original)}`
@@ -75,6 +76,7 @@ export class CallStamper {
     return stampEvent(this.#withContext(json, call), call, this.#receivedAt, {
       without: this.#without,
       members: members + this.#members,
+      ...(source !== undefined && { name: source.name }),
     })
   }
 

@@ -47,7 +47,8 @@ const common = {
   messageId: Type.Optional(
     Type.Union([Type.String({ format: 'message-id' }), Type.Null()], {
       mend: `a string of at most ${MESSAGE_ID_BYTES_MAX} bytes`,
-      description: 'The identity of the call: a retry sends the same. Ours is a UUIDv7 where there is none.',
+      description:
+        'The identity of the call among those of its source: a retry sends the same. Ours is a UUIDv7 where there is none.',
     }),
   ),
   timestamp: timeText("When it happened, by the client's clock."),
