@@ -8,31 +8,40 @@ const READ_RECORDS_MAX = 256
 interface EmbeddedDelivery extends Delivery {
   readonly group: EventGroup
   readonly key: number
-  /** Counts this consumer's deliveries from 1. */
-  readonly ordinal: number
-  /** Events in this delivery and all before it. */
-  readonly eventsThrough: number
+}
+
+/** An entry of the log that was delivered and is not dropped yet. It does not keep the body in memory. */
+interface Entry {
+  readonly key: number
+  readonly events: number
+  /** `dead` is not kept apart on disk yet, `aside` is. */
+  state: 'open' | 'acknowledged' | 'dead' | 'aside'
 }
 
 interface EmbeddedConsumerOptions {
   readonly handler: DeliveryHandler
   readonly log: Logger
+  /** Of records. */
   readonly prefetch: number
+  readonly prefetchEvents: number
   /** Keys up to it may have been handed out before. */
   readonly handedOutKey: number
   stopped(cursor: number): void
 }
 
+/**
+ * Reads on from a cursor. The log can only be dropped from its front, so what is settled behind something
+ * open is settled in memory alone until that is settled too, and comes again after a crash.
+ */
 export class EmbeddedConsumer implements Consumer {
   readonly #events: DiskLog
   readonly #options: EmbeddedConsumerOptions
   #cursor: number
-  #delivered = 0
-  #deliveredEvents = 0
-  #acked = 0
-  #ackedEvents = 0
-  /** Dead deliveries that no acknowledgement has passed yet, by their ordinals. */
-  readonly #deadAhead = new Map<number, EmbeddedDelivery>()
+  /** By their keys, in the order of the log. */
+  readonly #entries = new Map<number, Entry>()
+  #open = 0
+  #openEvents = 0
+  #acknowledgedEvents = 0
   #isPaused = false
   #isStopping = false
   #isPumpDue = false
@@ -45,14 +54,14 @@ export class EmbeddedConsumer implements Consumer {
     this.wake()
   }
 
-  get inFlight(): number {
-    return this.#delivered - this.#acked - this.#deadAhead.size
+  /** Delivered and not settled. */
+  get openEvents(): number {
+    return this.#openEvents
   }
 
-  get eventsInFlight(): number {
-    let events = this.#deliveredEvents - this.#ackedEvents
-    for (const { group } of this.#deadAhead.values()) events -= group.count
-    return events
+  /** Acknowledged, and still in the log, behind something that is open. */
+  get acknowledgedEvents(): number {
+    return this.#acknowledgedEvents
   }
 
   wake(): void {
@@ -64,21 +73,19 @@ export class EmbeddedConsumer implements Consumer {
     })
   }
 
-  ackThrough(delivery: Delivery): void {
+  ack(deliveries: readonly Delivery[]): void {
     if (this.#isStopping) return
-    const { key, ordinal, eventsThrough } = delivery as EmbeddedDelivery
-    const before = this.eventsInFlight
-    this.#acked = ordinal
-    this.#ackedEvents = eventsThrough
-    for (const each of this.#deadAhead.keys()) if (each <= ordinal) this.#deadAhead.delete(each)
-    this.#settle(this.#events.dropThrough(key, before - this.eventsInFlight))
+    for (const delivery of deliveries) {
+      const entry = this.#close(delivery, 'acknowledged')
+      this.#acknowledgedEvents += entry?.events ?? 0
+    }
+    this.#settle(this.#dropSettled())
   }
 
   dead(delivery: Delivery): void {
     if (this.#isStopping) return
-    const embedded = delivery as EmbeddedDelivery
-    this.#deadAhead.set(embedded.ordinal, embedded)
-    this.#settle(this.#events.setAside(embedded.key, encodeGroup(embedded.group)))
+    const entry = this.#close(delivery, 'dead')
+    if (entry !== undefined) this.#settle(this.#setAside(entry, (delivery as EmbeddedDelivery).group))
   }
 
   pause(): void {
@@ -97,6 +104,36 @@ export class EmbeddedConsumer implements Consumer {
     this.#options.stopped(this.#cursor)
   }
 
+  /** Undefined where the delivery was settled before. */
+  #close(delivery: Delivery, state: 'acknowledged' | 'dead'): Entry | undefined {
+    const entry = this.#entries.get((delivery as EmbeddedDelivery).key)
+    if (entry?.state !== 'open') return undefined
+    entry.state = state
+    this.#open--
+    this.#openEvents -= entry.events
+    return entry
+  }
+
+  /** The log is dropped past a dead entry only once that is kept apart on disk. */
+  async #setAside(entry: Entry, group: EventGroup): Promise<void> {
+    await this.#events.setAside(entry.key, encodeGroup(group))
+    entry.state = 'aside'
+    await this.#dropSettled()
+  }
+
+  async #dropSettled(): Promise<void> {
+    let last: Entry | undefined
+    let events = 0
+    for (const entry of this.#entries.values()) {
+      if (entry.state === 'open' || entry.state === 'dead') break
+      if (entry.state === 'acknowledged') events += entry.events
+      this.#entries.delete(entry.key)
+      last = entry
+    }
+    this.#acknowledgedEvents -= events
+    if (last !== undefined) await this.#events.dropThrough(last.key, events)
+  }
+
   #settle(settled: Promise<void>): void {
     this.#settling = Promise.all([this.#settling, settled]).catch(error =>
       this.#options.log.error(
@@ -107,14 +144,19 @@ export class EmbeddedConsumer implements Consumer {
     this.wake()
   }
 
+  get #hasRoom(): boolean {
+    const { prefetch, prefetchEvents } = this.#options
+    return this.#open < prefetch && this.#openEvents < prefetchEvents
+  }
+
   #pump(): void {
-    let room = Math.min(READ_RECORDS_MAX, this.#options.prefetch - this.inFlight)
-    if (this.#isPaused || this.#isStopping || room <= 0) return
+    if (this.#isPaused || this.#isStopping || !this.#hasRoom) return
+    let records = 0
     for (const entry of this.#events.read(this.#cursor)) {
       this.#cursor = entry.key
       this.#options.handler.delivery(this.#deliveryOf(entry))
       if (this.#isPaused || this.#isStopping) return
-      if (--room > 0) continue
+      if (++records < READ_RECORDS_MAX && this.#hasRoom) continue
       this.wake()
       return
     }
@@ -123,15 +165,9 @@ export class EmbeddedConsumer implements Consumer {
   #deliveryOf({ key, count, value }: LogEntry): EmbeddedDelivery {
     const group = decodeGroup(count, value)
     const redelivered = key <= this.#options.handedOutKey
-    this.#delivered++
-    this.#deliveredEvents += count
-    return {
-      key,
-      ordinal: this.#delivered,
-      eventsThrough: this.#deliveredEvents,
-      group,
-      body: group.lines,
-      redelivered,
-    }
+    this.#entries.set(key, { key, events: count, state: 'open' })
+    this.#open++
+    this.#openEvents += count
+    return { key, group, body: group.lines, redelivered }
   }
 }

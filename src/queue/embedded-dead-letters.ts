@@ -1,10 +1,8 @@
-import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
 import { type DirectoryLock, lockDirectory } from '../directory-lock.ts'
 import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../errors.ts'
 import { decodeGroup } from '../event-group.ts'
 import type { DeadLetter, DeadLetters } from './dead-letters.ts'
-import { DiskLog, type LogEntry } from './disk-log.ts'
+import { DiskLog, holdsLog, type LogEntry } from './disk-log.ts'
 
 /** For what is retried; the next process that serves goes on with segments of its own. */
 const SEGMENT_BYTES = 8 * 1024 * 1024
@@ -79,7 +77,7 @@ const NONE: Omit<DeadLetters, 'description'> = {
  */
 export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters> {
   // Nothing is made where nothing is.
-  if (!(await exists(join(path, 'data.mdb')))) return { ...NONE, description: `embedded, in ${path}` }
+  if (!(await holdsLog(path))) return { ...NONE, description: `embedded, in ${path}` }
   let lock: DirectoryLock | undefined
   try {
     lock = await lockDirectory(path)
@@ -94,11 +92,4 @@ export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters
       { cause },
     )
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
 }

@@ -2,10 +2,9 @@
  * A durable queue on local disk, for one process: a log in segments (disk-log.ts), of records that hold
  * a group of events.
  *
- * A publish resolves when its group is on disk (fdatasync). A consumer reads on from a cursor.
- * Acknowledging writes one number, the key up to which all is settled; so a batch is acknowledged whole
- * or not at all, whatever is killed meanwhile. What was not acknowledged is handed out again, in the same
- * order.
+ * A publish resolves when its group is on disk (fdatasync). A consumer reads on from a cursor. An
+ * acknowledgement writes one number, the key up to which all is settled. What is behind that key is
+ * delivered again after a crash.
  */
 
 import { mkdir } from 'node:fs/promises'
@@ -15,13 +14,13 @@ import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import { receivedAtOf } from '../event.ts'
 import { decodeGroup, type EventGroup, encodeGroup } from '../event-group.ts'
 import type { Logger } from '../logger.ts'
-import { DiskLog } from './disk-log.ts'
+import { type Damage, DiskLog } from './disk-log.ts'
 import { DiskRoom } from './disk-room.ts'
 import { EmbeddedConsumer } from './embedded-consumer.ts'
 import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './queue.ts'
 import { type DiskState, DiskStats, type TransportState } from './queue-stats.ts'
 
-export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'spoolBytesMax'>
+export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'prefetchEvents' | 'spoolBytesMax'>
 
 /** Two of them may be in memory: the one that is written, and the one that is read. */
 const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
@@ -36,6 +35,7 @@ const FAILURE_MS = 10_000
 export class EmbeddedQueue implements Transport, DiskState {
   readonly description: string
   readonly stats = new DiskStats()
+  readonly #path: string
   readonly #events: DiskLog
   readonly #config: EmbeddedConfig
   readonly #log: Logger
@@ -57,6 +57,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     log: Logger,
   ) {
     this.description = `embedded, in ${path}`
+    this.#path = path
     this.#events = parts.events
     this.#lock = parts.lock
     this.#disk = parts.disk
@@ -64,6 +65,8 @@ export class EmbeddedQueue implements Transport, DiskState {
     this.#log = log
     this.#handedOutKey = this.#events.lastKey
     this.stats.foundEvents = this.#events.events
+    for (const damage of this.#events.damages) this.#report(damage)
+    this.#events.damaged = damage => this.#report(damage)
     this.#events.readable = () => this.#consumer?.wake()
     this.#events.unreadable = error => {
       this.#failure = `${this.description}: ${error.message}`
@@ -77,11 +80,11 @@ export class EmbeddedQueue implements Transport, DiskState {
 
   /** Events that are not settled. */
   get size(): number {
-    return this.#events.events
+    return this.#events.events - (this.#consumer?.acknowledgedEvents ?? 0)
   }
 
   get handedOutEvents(): number {
-    return this.#consumer?.eventsInFlight ?? 0
+    return this.#consumer?.openEvents ?? 0
   }
 
   get bytes(): number {
@@ -152,6 +155,7 @@ export class EmbeddedQueue implements Transport, DiskState {
       handler,
       log: this.#log,
       prefetch: this.#config.amqpPrefetch,
+      prefetchEvents: this.#config.prefetchEvents,
       handedOutKey: this.#handedOutKey,
       stopped: cursor => {
         this.#handedOutKey = Math.max(this.#handedOutKey, cursor)
@@ -173,6 +177,13 @@ export class EmbeddedQueue implements Transport, DiskState {
     await this.#consumer?.stop()
     await this.#events.close()
     await this.#lock.release()
+  }
+
+  #report({ file, from, to, events }: Damage): void {
+    this.#log.error(
+      { path: this.#path, file, offset: from, bytes: to - from, events },
+      'A file of the queue on disk is damaged: what is around the damage is delivered, and the file is kept as <file>.damaged.',
+    )
   }
 }
 

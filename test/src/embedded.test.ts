@@ -136,7 +136,7 @@ test('events stand behind those of an earlier life', async t => {
     const inbox = new Inbox(queue)
     for (const event of numberedEvents(10, life * 10)) await queue.publish(event)
     await inbox.receives(10)
-    if (life === 0) inbox.consumer.ackThrough(inbox.at(-1))
+    if (life === 0) inbox.consumer.ack(inbox.deliveries)
     if (life === 1) inbox.consumer.dead(inbox.at(-1))
     await queue.close()
   }
@@ -170,11 +170,11 @@ test('a full queue refuses, and takes events again once there is room', async t 
     t.match(refusal, { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503, message: /SPOOL_BYTES_MAX/ })
     t.ok(published >= (spoolBytesMax / body.length) * 0.8, `${published} fit`)
     await inbox.receives(published)
-    inbox.consumer.ackThrough(inbox.at(-1))
+    inbox.consumer.ack(inbox.deliveries)
     await publishesAgain(queue)
     published++
     await inbox.receives(published)
-    inbox.consumer.ackThrough(inbox.at(-1))
+    inbox.consumer.ack(inbox.deliveries)
   }
   await until('all is removed', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
   const size = bytesBelow(dataDir)
