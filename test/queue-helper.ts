@@ -91,6 +91,11 @@ export class Inbox implements DeliveryHandler {
     return delivery
   }
 
+  /** The deliveries up to this index, with it. */
+  through(index: number): Delivery[] {
+    return this.deliveries.slice(0, this.deliveries.indexOf(this.at(index)) + 1)
+  }
+
   async receives(count: number): Promise<void> {
     const hasThem = () => this.deliveries.length >= count
     await until(`${count} deliveries have come`, DELIVERY_MS_MAX, hasThem)
@@ -149,13 +154,17 @@ export function keepPublishing(t: Test, queue: Queue): { confirmed: number[]; st
   return { confirmed, stop }
 }
 
-/** Keeps what was ever seen; acknowledges every tenth event, with those before it. */
+/** Keeps what was ever seen; at every tenth event acknowledges what has come since the last one, latest first. */
 export function keepConsuming(queue: Queue): { seen: Set<number>; inbox: Inbox } {
   const seen = new Set<number>()
+  let held: Delivery[] = []
   const inbox = new Inbox(queue, (delivery, consumer) => {
+    held.unshift(delivery)
     const numbers = numbersOf(delivery)
     for (const n of numbers) seen.add(n)
-    if (numbers.some(n => n % 10 === 0)) consumer.ackThrough(delivery)
+    if (!numbers.some(n => n % 10 === 0)) return
+    consumer.ack(held)
+    held = []
   })
   return { seen, inbox }
 }

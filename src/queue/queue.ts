@@ -22,26 +22,32 @@ export interface Delivery {
 }
 
 /**
- * A stream of deliveries, in order, of which a queue gives out one at a time: other consumers wait for
- * it to end, and then get first what it did not settle, in the same order. Each is settled once, by
- * `ackThrough` or by `dead`; what is not settled when the consumer stops, or when its connection is lost,
- * is delivered again.
+ * A stream of deliveries. Several consumers, in several processes, may be at work on one queue.
+ *
+ * A message may be delivered in any order, again at any time, and to any consumer, also while an earlier
+ * delivery of it is still held here: each delivery is settled for itself. A delivery is settled once, by
+ * `ack` or by `dead`. What is not settled when the consumer stops, or when its connection is lost, is
+ * delivered again, here or elsewhere.
  */
 export interface Consumer {
-  /** Acknowledges this delivery and all before it that are not settled yet. */
-  ackThrough(delivery: Delivery): void
+  /**
+   * Acknowledges these deliveries, in any order. A delivery of a connection that is gone is ignored: its
+   * message comes again. So may what is acknowledged while an earlier delivery is not settled: the queue may
+   * not know of it yet when this process crashes and, on the embedded queue, when the consumer stops.
+   */
+  ack(deliveries: readonly Delivery[]): void
   /** Moves the delivery to where messages wait that can never be archived. */
   dead(delivery: Delivery): void
   /** Stops the flow at its source, so that what waits here is bounded; a few deliveries may still come. */
   pause(): void
   resume(): void
-  /** Resolves when no delivery comes any more and all that was settled has been passed on; what is settled later is not. */
+  /** Resolves when no delivery comes any more and the queue was told what is settled. What is settled later is not passed on. */
   stop(): Promise<void>
 }
 
 export interface DeliveryHandler {
   delivery(delivery: Delivery): void
-  /** All deliveries that are not settled are void, and will come again. */
+  /** All deliveries that are not settled are void: they may come again, here or to another consumer. To settle them does nothing. */
   lost(): void
 }
 

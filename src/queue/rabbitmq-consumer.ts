@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net'
-import type { AsyncMessage, Channel } from 'rabbitmq-client'
+import type { Channel } from 'rabbitmq-client'
 import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from './queue.ts'
 import { declareTopology, type RabbitmqConfig } from './rabbitmq.ts'
 import { RabbitmqLink } from './rabbitmq-link.ts'
-import { groupOfMessage } from './rabbitmq-message.ts'
+import { type RabbitmqDelivery, RabbitmqSubscription } from './rabbitmq-subscription.ts'
 
 /**
  * What still comes through in a pause, so that the broker's writes get on: it closes a connection on which
@@ -18,10 +18,9 @@ const PAUSE_BYTES_MAX = 32 * 1024 * 1024
 /** Well below the time in which the client library misses a heartbeat. */
 const EXCUSE_MS = 1_000
 
-interface RabbitmqDelivery extends Delivery {
-  readonly deliveryTag: number
-  /** Delivery tags count from 1 on every channel, so a tag means something on its own channel alone. */
-  readonly channel: Channel
+export interface ConsumerConfig extends RabbitmqConfig {
+  /** As RabbitMQ has it: of the consumers that have room, the highest one gets a message. */
+  readonly priority: number
 }
 
 /**
@@ -29,17 +28,19 @@ interface RabbitmqDelivery extends Delivery {
  * stops reading from the socket, holds up no publisher confirms.
  */
 export class RabbitmqConsumer implements Consumer {
-  readonly #config: RabbitmqConfig
+  readonly #config: ConsumerConfig
   readonly #log: Logger
   readonly #handler: DeliveryHandler
   readonly #stopped: () => void
   readonly #link: RabbitmqLink
   #gate: SocketGate | undefined
+  /** Of the channel that is open, or was last. */
+  #subscription: RabbitmqSubscription | undefined
   /** Set while the consumer is paused. */
   #pause: NodeJS.Timeout | undefined
   #isStopping = false
 
-  constructor(config: RabbitmqConfig, log: Logger, handler: DeliveryHandler, stopped: () => void) {
+  constructor(config: ConsumerConfig, log: Logger, handler: DeliveryHandler, stopped: () => void) {
     this.#config = config
     this.#log = log
     this.#handler = handler
@@ -60,14 +61,12 @@ export class RabbitmqConsumer implements Consumer {
     return this.#isStopping ? undefined : this.#link.trouble
   }
 
-  ackThrough(delivery: Delivery): void {
-    const { channel, deliveryTag } = delivery as RabbitmqDelivery
-    if (channel.active) channel.basicAck({ deliveryTag, multiple: true })
+  ack(deliveries: readonly Delivery[]): void {
+    this.#subscription?.ack(deliveries as readonly RabbitmqDelivery[])
   }
 
   dead(delivery: Delivery): void {
-    const { channel, deliveryTag } = delivery as RabbitmqDelivery
-    if (channel.active) channel.basicNack({ deliveryTag, requeue: false })
+    this.#subscription?.dead(delivery as RabbitmqDelivery)
   }
 
   pause(): void {
@@ -85,14 +84,13 @@ export class RabbitmqConsumer implements Consumer {
   async stop(): Promise<void> {
     this.#isStopping = true
     this.resume()
+    this.#subscription?.flush()
     await this.#link.close()
     this.#stopped()
   }
 
   async #consumeOn(channel: Channel): Promise<void> {
     await declareTopology(channel, this.#config.amqpQueue)
-    handOutBytes(channel)
-    await channel.basicQos({ prefetchCount: this.#config.amqpPrefetch })
     channel.on('basic.cancel', () => {
       this.#log.warn('RabbitMQ cancelled the consumer: its queue was deleted, or moved.')
       void channel.close()
@@ -100,43 +98,17 @@ export class RabbitmqConsumer implements Consumer {
     const socket = this.#link.socket
     this.#gate = socket === undefined ? undefined : new SocketGate(socket)
     if (this.#pause !== undefined) this.#gate?.shut()
-    await channel.basicConsume({ queue: this.#config.amqpQueue }, message => this.#deliver(channel, message))
-  }
-
-  #deliver(channel: Channel, message: AsyncMessage): void {
-    if (this.#isStopping || !channel.active) return
-    const body = bodyBytes(message.body)
-    const delivery: RabbitmqDelivery = {
-      body,
-      redelivered: message.redelivered,
-      group: groupOfMessage(message, body),
-      deliveryTag: message.deliveryTag,
+    this.#subscription = new RabbitmqSubscription({
       channel,
-    }
-    this.#handler.delivery(delivery)
-  }
-}
-
-/** Nothing is decoded: see `handOutBytes`. */
-export function bodyBytes(body: unknown): Buffer {
-  if (!Buffer.isBuffer(body)) throw new TypeError('The client library has decoded a body.')
-  return body
-}
-
-interface HeaderFrame {
-  readonly fields: { contentEncoding?: string }
-}
-
-/**
- * The client library decodes a body that has a content type and no content encoding, and JSON loses digits
- * in that. It looks at the encoding when the body is complete, so one is put there when the header comes.
- */
-export function handOutBytes(channel: Channel): void {
-  const internals = channel as unknown as { _onHeader(frame: HeaderFrame): void }
-  const onHeader = internals._onHeader.bind(channel)
-  internals._onHeader = frame => {
-    frame.fields.contentEncoding ||= 'identity'
-    onHeader(frame)
+      queue: this.#config.amqpQueue,
+      priority: this.#config.priority,
+      prefetch: { events: this.#config.prefetchEvents, messagesMax: this.#config.amqpPrefetch },
+      log: this.#log,
+      delivery: delivery => {
+        if (!this.#isStopping) this.#handler.delivery(delivery)
+      },
+    })
+    await this.#subscription.start()
   }
 }
 

@@ -10,7 +10,7 @@ import type { Channel, Envelope, SyncMessage } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { DeadLetter, DeadLetterCause, DeadLetters, DeadLettersConfig } from './dead-letters.ts'
 import { deadName } from './rabbitmq.ts'
-import { bodyBytes, handOutBytes } from './rabbitmq-consumer.ts'
+import { bodyBytes, handOutBytes } from './rabbitmq-body.ts'
 import { groupOfMessage } from './rabbitmq-message.ts'
 import { isCode, type RabbitmqVisit, visitRabbitmq } from './rabbitmq-visit.ts'
 

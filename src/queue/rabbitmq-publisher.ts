@@ -17,6 +17,12 @@ const SWEEPS_PER_TIMEOUT = 10
  * refuses as well, so channels are not reopened all the time.
  */
 const REOPEN_MS_MIN = 2_000
+/**
+ * After this a stalled channel is given up for a new one. What it had in flight was rejected, so no confirm may be left
+ * that would end the stall: a quorum queue that loses its leader may never send them (seen on RabbitMQ 3.10, after
+ * nodes were disconnected).
+ */
+const STALL_MS_MAX = 10_000
 /** How long a refusal counts: nothing else would tell that it is over while nothing is published. */
 const REFUSAL_MS = 10_000
 const QUEUE_GONE = 'the queue does not exist any more'
@@ -42,7 +48,7 @@ export class RabbitmqPublisher {
   /** Correlation ids. */
   readonly #returned = new Set<string>()
   #published = 0
-  #isStalled = false
+  #stalledChannel: NodeJS.Timeout | undefined
   #refusedAt = Number.NEGATIVE_INFINITY
   #reopenedAt = Number.NEGATIVE_INFINITY
   #turnEnd: Promise<void> | undefined
@@ -55,7 +61,9 @@ export class RabbitmqPublisher {
 
   /** What keeps the broker from confirming, in words for a person. */
   get trouble(): string | undefined {
-    return this.#isStalled ? `no confirm within ${this.#config.publishMsMax} ms` : undefined
+    return this.#stalledChannel !== undefined
+      ? `no confirm within ${this.#config.publishMsMax} ms`
+      : undefined
   }
 
   /** That the broker has refused events of late, and has taken none since, in words for a person. */
@@ -66,7 +74,7 @@ export class RabbitmqPublisher {
 
   /** To be called for each channel that is published on. */
   watch(channel: Channel): void {
-    this.#isStalled = false
+    this.#endStall()
     this.#returned.clear()
     channel.on('basic.return', message => {
       this.#returned.add(String(message.correlationId))
@@ -141,7 +149,7 @@ export class RabbitmqPublisher {
       { routingKey: this.#config.amqpQueue, mandatory: true, durable: true, correlationId, ...properties },
       group.lines,
     )
-    this.#isStalled = false
+    this.#endStall()
   }
 
   /**
@@ -162,9 +170,19 @@ export class RabbitmqPublisher {
     const oldest = performance.now() - this.#config.publishMsMax
     for (const { since, reject } of this.#inFlight) {
       if (since > oldest) return
-      this.#isStalled = true
+      this.#stall()
       reject(new Error(`no confirm within ${this.#config.publishMsMax} ms`))
     }
+  }
+
+  #stall(): void {
+    const { channel } = this.#link
+    this.#stalledChannel ??= setTimeout(() => void channel?.close(), STALL_MS_MAX).unref()
+  }
+
+  #endStall(): void {
+    clearTimeout(this.#stalledChannel)
+    this.#stalledChannel = undefined
   }
 
   #reopen(channel: Channel): void {

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel } from 'rabbitmq-client'
 import type { Config } from '../config.ts'
@@ -20,9 +21,13 @@ const DELIVERY_LIMIT = 1_000_000
 /** How long a start waits for a broker that says nothing. One that is away answers at once, with a refusal. */
 const FIRST_ANSWER_MS_MAX = 3_000
 
-export type RabbitmqConfig = Pick<Config, 'amqpQueue' | 'amqpPrefetch' | 'publishMsMax' | 'role'> & {
-  readonly amqpUrl: string
-}
+/** So many that two processes hardly ever have the same. */
+const PRIORITY_MAX = 1_000_000
+
+export type RabbitmqConfig = Pick<
+  Config,
+  'amqpQueue' | 'amqpPrefetch' | 'prefetchEvents' | 'publishMsMax' | 'role'
+> & { readonly amqpUrl: string }
 
 type Declaration = Exclude<Parameters<Channel['queueDeclare']>[0], string | undefined>
 
@@ -33,8 +38,7 @@ export function deadName(queue: string): string {
 
 /**
  * The quorum queue of the events. Dead-lettering is at-least-once, which RabbitMQ offers only together with
- * `x-overflow: reject-publish`. One consumer is active at a time, and the next one gets first what it
- * leaves: the archive's exactness is easiest to keep with one writer. Works on RabbitMQ 3.10 and later.
+ * `x-overflow: reject-publish`. Works on RabbitMQ 3.10 and later.
  */
 export function queueDeclaration(queue: string): Declaration {
   const dead = deadName(queue)
@@ -48,7 +52,6 @@ export function queueDeclaration(queue: string): Declaration {
       'x-dead-letter-strategy': 'at-least-once',
       'x-overflow': 'reject-publish',
       'x-delivery-limit': DELIVERY_LIMIT,
-      'x-single-active-consumer': true,
     },
   }
 }
@@ -81,6 +84,11 @@ class RabbitmqQueue implements Transport {
   readonly #link: RabbitmqLink
   readonly #publisher: RabbitmqPublisher
   readonly #consumers = new Set<RabbitmqConsumer>()
+  /**
+   * RabbitMQ delivers to the consumer of the highest priority as long as its prefetch has room. So few
+   * events stay with one archiver, and do not become many small objects.
+   */
+  readonly #priority = randomInt(1, PRIORITY_MAX + 1)
 
   constructor(config: RabbitmqConfig, log: Logger) {
     this.#config = config
@@ -137,8 +145,11 @@ class RabbitmqQueue implements Transport {
   }
 
   consume(handler: DeliveryHandler): Consumer {
-    const consumer = new RabbitmqConsumer(this.#config, this.#log, handler, () =>
-      this.#consumers.delete(consumer),
+    const consumer = new RabbitmqConsumer(
+      { ...this.#config, priority: this.#priority },
+      this.#log,
+      handler,
+      () => this.#consumers.delete(consumer),
     )
     this.#consumers.add(consumer)
     return consumer
@@ -189,6 +200,15 @@ function refusal(cause: unknown, queue: string): string {
     return `AMQP_URL: RabbitMQ refuses the connection: ${message}`
   return (
     `AMQP_QUEUE: RabbitMQ has a queue or exchange "${queue}" or "${deadName(queue)}" that was declared with other arguments: ` +
-    `use another name, or empty and delete that one. RabbitMQ says: ${message}`
+    `use another name, or empty and delete that one. ${howToEmpty(message, queue)}RabbitMQ says: ${message}`
+  )
+}
+
+/** Versions that let one consumer be active declared the queue so. */
+function howToEmpty(message: string, queue: string): string {
+  if (!message.includes('x-single-active-consumer')) return ''
+  return (
+    `An earlier version of frequency declared "${queue}" with x-single-active-consumer: let its archivers empty it ` +
+    '(stop ingest meanwhile, or give it another AMQP_QUEUE), stop them, delete the queue, and start this version. '
   )
 }

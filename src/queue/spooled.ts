@@ -127,8 +127,10 @@ class SpooledQueue implements Transport {
   }
 
   /**
-   * Resolves when all that was handed out of the spool has been published, or something could not be,
-   * or draining ends; to whether it went well. What stands before that which could not be is acknowledged.
+   * Acknowledges each delivery of the spool once it is published. Ends when all that was delivered is
+   * published, when a publish fails, or on `ending`.
+   *
+   * @returns whether all that was delivered is published
    */
   async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<boolean> {
     const stop = new AbortController()
@@ -136,7 +138,6 @@ class SpooledQueue implements Transport {
     let published = 0
     let events = 0
     let bytes = 0
-    let previous: Promise<unknown> = Promise.resolve()
     const count = (group: EventGroup, sign: 1 | -1): void => {
       events += sign * group.count
       bytes += sign * group.lines.length
@@ -148,17 +149,12 @@ class SpooledQueue implements Transport {
         const group = delivery.group as EventGroup
         handedOut++
         count(group, 1)
-        const publishing = this.#broker.publish(group)
-        // Heard below, once all before it has been published.
-        publishing.catch(() => {})
-        previous = previous
-          .then(() => publishing)
-          .then(() => {
-            count(group, -1)
-            consumer.ackThrough(delivery)
-            if (++published === handedOut) stop.abort()
-          })
-        previous.catch(() => stop.abort())
+        const acknowledge = () => {
+          count(group, -1)
+          consumer.ack([delivery])
+          if (++published === handedOut) stop.abort()
+        }
+        this.#broker.publish(group).then(acknowledge, () => stop.abort())
       },
       lost: () => {},
     })

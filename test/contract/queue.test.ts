@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../src/message-id.ts'
-import type { Durability, Queue } from '../../src/queue/queue.ts'
+import type { Delivery, Durability, Queue } from '../../src/queue/queue.ts'
 import { openQueue } from '../../src/queue/queue.ts'
 import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
 import { brokerUrl, Inbox, uniqueQueueName } from '../queue-helper.ts'
@@ -30,6 +30,7 @@ const KINDS: readonly Kind[] = [
     durability: 'broker',
     settings: t => ({
       AMQP_URL: brokerUrl(),
+      ARCHIVE_URL: '/not-opened',
       AMQP_QUEUE: uniqueQueueName(t),
       SPOOL: 'off',
       PUBLISH_MS_MAX: '60000',
@@ -99,7 +100,7 @@ for (const kind of KINDS) {
 
     t.test('many publishes at once all arrive, each once', async t => {
       const queue = await open(t)
-      const inbox = new Inbox(queue, (delivery, consumer) => consumer.ackThrough(delivery))
+      const inbox = new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
       const confirmed = await Promise.all(numberedEvents(5_000).map(event => queue.publish(event)))
       await inbox.receives(5_000)
       t.same(inbox.numbers, range(5_000))
@@ -125,7 +126,7 @@ for (const kind of KINDS) {
           .map(line => idDigest(JSON.parse(line).messageId))
         t.same(group?.ids, Buffer.concat(ids ?? []))
       }
-      first.consumer.ackThrough(first.at(0))
+      first.consumer.ack(first.through(0))
       await queue.close()
 
       const second = new Inbox(await open(t, settings))
@@ -174,25 +175,70 @@ for (const kind of KINDS) {
       t.ok(second.deliveries.every(({ redelivered }) => redelivered))
     })
 
-    t.test('an acknowledgement settles all deliveries up to its own, and no more', async t => {
+    t.test('deliveries are acknowledged in any order, and the others come again', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
-      await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+      await Promise.all(numberedEvents(12).map(event => queue.publish(event)))
       const first = new Inbox(queue)
-      await first.receives(10)
-      first.consumer.ackThrough(first.at(3))
-      first.consumer.ackThrough(first.at(6))
+      await first.receives(12)
+      first.consumer.ack([first.at(7), first.at(2)])
+      first.consumer.ack([])
+      first.consumer.ack([first.at(0)])
+      first.consumer.dead(first.at(1))
+      first.consumer.ack([first.at(9), first.at(3)])
       await first.consumer.stop()
+      first.consumer.ack(first.deliveries)
 
       const second = new Inbox(queue)
-      await second.receives(3)
-      t.same(second.numbers, [7, 8, 9])
-      second.consumer.ackThrough(second.at(0))
+      const isThere = (n: number) => second.numbers.includes(n)
+      await until('the others are there', WAIT_MS_MAX, () => [4, 5, 6, 8, 10, 11].every(isThere))
+      t.notOk([0, 1].some(isThere), 'what was settled before all others is gone')
+      second.consumer.ack(second.deliveries)
       await queue.close()
+      const again = await open(t, settings)
+      await again.publish(eventOf({ event: 'e', n: 12 }))
+      const third = new Inbox(again)
+      await third.receives(1)
+      t.same(third.numbers, [12])
+    })
 
-      const third = new Inbox(await open(t, settings))
-      await third.receives(2)
-      t.same(third.numbers, [8, 9])
+    t.test('a delivery that is not settled holds up no others', async t => {
+      const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
+      let oldest: Delivery | undefined
+      const inbox = new Inbox(queue, (delivery, consumer) => {
+        oldest ??= delivery
+        if (delivery !== oldest) consumer.ack([delivery])
+      })
+      await Promise.all(numberedEvents(500).map(event => queue.publish(event)))
+      await inbox.receives(500)
+      t.same(inbox.numbers, range(500))
+      await until('only that one is left', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+      inbox.consumer.ack(inbox.deliveries)
+      await inbox.consumer.stop()
+      await queue.publish(eventOf({ event: 'e', n: 500 }))
+      const second = new Inbox(queue)
+      await second.receives(1)
+      t.same(second.numbers, [500])
+    })
+
+    t.test('a delivery is settled once', async t => {
+      const queue = await open(t)
+      await Promise.all(numberedEvents(4).map(event => queue.publish(event)))
+      const first = new Inbox(queue)
+      await first.receives(4)
+      const [acknowledged, dead] = first.deliveries as [Delivery, Delivery]
+      first.consumer.ack([acknowledged, acknowledged])
+      first.consumer.dead(acknowledged)
+      first.consumer.dead(dead)
+      first.consumer.dead(dead)
+      first.consumer.ack([dead, acknowledged])
+      await queue.publish(eventOf({ event: 'e', n: 4 }))
+      await first.receives(5)
+      t.equal(first.losses, 0)
+      await first.consumer.stop()
+      const second = new Inbox(queue)
+      await second.receives(3)
+      t.same(second.numbers, [2, 3, 4])
     })
 
     t.test('when all is acknowledged nothing comes again', async t => {
@@ -201,7 +247,7 @@ for (const kind of KINDS) {
       await Promise.all(numberedEvents(2_000).map(event => queue.publish(event)))
       const first = new Inbox(queue)
       await first.receives(2_000)
-      first.consumer.ackThrough(first.at(-1))
+      first.consumer.ack(first.deliveries)
       await queue.close()
 
       const again = await open(t, settings)
@@ -225,7 +271,7 @@ for (const kind of KINDS) {
       await second.receives(4)
       t.same(second.numbers, [1, 2, 4, 5])
       second.consumer.dead(second.at(1))
-      second.consumer.ackThrough(second.at(2))
+      second.consumer.ack(second.through(2))
       await queue.close()
 
       const third = new Inbox(await open(t, settings))
@@ -243,11 +289,11 @@ for (const kind of KINDS) {
 
       inbox.consumer.dead(inbox.at(1))
       await inbox.receives(11)
-      inbox.consumer.ackThrough(inbox.at(4))
+      inbox.consumer.ack(inbox.through(4))
       await inbox.receives(15)
       await inbox.isQuiet()
       t.same(inbox.numbers, range(15))
-      inbox.consumer.ackThrough(inbox.at(-1))
+      inbox.consumer.ack(inbox.deliveries)
       await inbox.receives(25)
     })
 
@@ -267,7 +313,7 @@ for (const kind of KINDS) {
       t.ok(inbox.bytes < 8 * MIB, `${inbox.bytes} bytes after it went on for a moment`)
       await inbox.consumer.stop()
 
-      const rest = new Inbox(queue, (delivery, consumer) => consumer.ackThrough(delivery))
+      const rest = new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
       await rest.receives(160)
       t.equal(rest.deliveries.length, 160)
     })
@@ -282,7 +328,7 @@ for (const kind of KINDS) {
       inbox.consumer.resume()
       await inbox.receives(1)
       inbox.consumer.pause()
-      inbox.consumer.ackThrough(inbox.at(0))
+      inbox.consumer.ack(inbox.through(0))
       await Promise.all(numberedEvents(300, 1).map(event => queue.publish(event)))
       inbox.consumer.resume()
       await inbox.receives(301)
@@ -295,7 +341,7 @@ for (const kind of KINDS) {
       const first = new Inbox(queue)
       await first.receives(10)
       first.consumer.pause()
-      first.consumer.ackThrough(first.at(4))
+      first.consumer.ack(first.through(4))
       await first.consumer.stop()
       const second = new Inbox(queue)
       await second.receives(5)
@@ -307,7 +353,7 @@ for (const kind of KINDS) {
       const first = new Inbox(queue)
       await queue.publish(eventOf({ event: 'e', n: 0 }))
       await first.receives(1)
-      first.consumer.ackThrough(first.at(0))
+      first.consumer.ack(first.through(0))
       await first.consumer.stop()
       const count = first.deliveries.length
       await Promise.all(numberedEvents(10, 1).map(event => queue.publish(event)))
@@ -327,7 +373,7 @@ for (const kind of KINDS) {
       const inbox = new Inbox(queue)
       await inbox.receives(10)
       await depthIs(15)
-      inbox.consumer.ackThrough(inbox.at(4))
+      inbox.consumer.ack(inbox.through(4))
       await inbox.receives(15)
       await depthIs(10)
       inbox.consumer.dead(inbox.at(6))

@@ -4,6 +4,7 @@ import { type Test, test } from 'tap'
 import { ConfigInvalid } from '../../src/errors.ts'
 import type { Delivery, Queue } from '../../src/queue/queue.ts'
 import { openQueue } from '../../src/queue/queue.ts'
+import { queueDeclaration } from '../../src/queue/rabbitmq.ts'
 import { configOf, elapsed, eventOf, numberedEvents, range, silent } from '../helper.ts'
 import {
   brokerUrl,
@@ -20,6 +21,8 @@ import { until } from '../services/wait.ts'
 
 const WAIT_MS_MAX = 60_000
 const PROMPT_MS = 1_000
+/** Well below the time in which the average alone would be followed. */
+const PROMPT_ADAPTION_MS = 4_000
 const PUBLISH_MS_MAX = 1_000
 const MIB = 1024 * 1024
 const UNAVAILABLE = { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503 }
@@ -29,6 +32,7 @@ async function open(t: Test, settings: Record<string, string> = {}): Promise<Que
   const queue = await openQueue(
     configOf({
       AMQP_URL: brokerUrl(),
+      ARCHIVE_URL: '/not-opened',
       AMQP_QUEUE: name,
       SPOOL: 'off',
       PUBLISH_EVENTS_MAX: '1',
@@ -109,26 +113,160 @@ test('messages of other programs are told from events', async t => {
   )
 })
 
-test('of two consumers one is active, and the other one goes on where it stops', async t => {
-  const name = uniqueQueueName(t)
-  const [first, second] = [await open(t, { AMQP_QUEUE: name }), await open(t, { AMQP_QUEUE: name })]
-  const active = new Inbox(first)
-  await Promise.all(numberedEvents(1_000).map(event => first.publish(event)))
-  await active.receives(1_000)
-  const waiting = new Inbox(second)
-  await first.publish(eventOf({ event: 'counted', n: 1_000 }))
-  await active.receives(1_001)
-  t.same(waiting.numbers, [], 'the second gets nothing while the first is there')
+/** Resolves once the broker has so many deliveries of the queue that are not acknowledged. */
+async function holds(name: string, count: number): Promise<void> {
+  await until(`${count} are unacknowledged`, WAIT_MS_MAX, async () => {
+    const list = await rabbitmqctl('list_queues', 'name', 'messages_unacknowledged')
+    return list.includes(`${name}\t${count}\n`)
+  })
+}
 
-  active.consumer.ackThrough(active.at(499))
-  await active.consumer.stop()
-  await waiting.receives(501)
+/** Of the consumers of a queue. */
+async function prefetches(name: string): Promise<number[]> {
+  const list = await rabbitmqctl('list_consumers', 'queue_name', 'prefetch_count')
+  return list
+    .split('\n')
+    .map(line => line.split('\t'))
+    .flatMap(([queue, count]) => (queue === name ? [Number(count)] : []))
+}
+
+/** Resolves once the consumers of all of them are there: until then another one gets what there is. */
+async function consume(...queues: Queue[]): Promise<void> {
+  const isThere = ({ outlet }: Queue) => outlet.every(({ trouble }) => trouble === undefined)
+  await until('all consume', WAIT_MS_MAX, () => queues.every(isThere))
+}
+
+/** Two queues of one name, as two processes have them; the first one's consumers have the higher priority. */
+async function openTwo(
+  t: Test,
+  AMQP_QUEUE: string,
+  settings: Record<string, string>,
+): Promise<[Queue, Queue]> {
+  const both = [
+    await open(t, { ...settings, AMQP_QUEUE }),
+    await open(t, { ...settings, AMQP_QUEUE }),
+  ] as const
+  const inboxes = both.map(queue => new Inbox(queue))
+  await consume(...both)
+  await both[0].publish(eventOf({ event: 'e' }))
+  await until('one of them has it', WAIT_MS_MAX, () => inboxes.some(({ numbers }) => numbers.length === 1))
+  for (const inbox of inboxes) inbox.consumer.ack(inbox.deliveries)
+  const [a, b] = both
+  const isInOrder = inboxes[0]?.numbers.length === 1
+  await Promise.all(inboxes.map(({ consumer }) => consumer.stop()))
+  return isInOrder ? [a, b] : [b, a]
+}
+test('events go to the consumer of the highest priority while it has room, and then to another', async t => {
+  const name = uniqueQueueName(t)
+  const [high, low] = await openTwo(t, name, { AMQP_PREFETCH: '100', BATCH_EVENTS_MAX: '100' })
+  const overflow = new Inbox(low)
+  const first = new Inbox(high)
+  await consume(high, low)
+  for (const event of numberedEvents(50)) await high.publish(event)
+  await first.receives(50)
+  t.same(first.numbers, range(50))
+  await Promise.all(numberedEvents(100, 50).map(event => high.publish(event)))
+  await first.receives(100)
+  await overflow.receives(50)
+  t.equal(first.deliveries.length, 100, 'the prefetch is full')
+
+  overflow.consumer.ack(overflow.deliveries)
+  first.consumer.ack(first.deliveries.slice(20))
+  await holds(name, 20)
+  await Promise.all(numberedEvents(80, 150).map(event => low.publish(event)))
+  await first.receives(180)
+  t.equal(overflow.deliveries.length, 50, 'with room there, all go there again')
+})
+
+test('what one consumer holds goes to the other when its connection is lost, and it cannot settle it then', async t => {
+  const network = await openNetwork(t)
+  const AMQP_QUEUE = uniqueQueueName(t)
+  const one = await open(t, { AMQP_QUEUE, AMQP_URL: network.url })
+  const inbox = new Inbox(one)
+  await Promise.all(numberedEvents(20).map(event => one.publish(event)))
+  await inbox.receives(20)
+  const held = [...inbox.deliveries]
+  inbox.consumer.ack(held.slice(10))
+  await holds(AMQP_QUEUE, 10)
+  const other = new Inbox(await open(t, { AMQP_QUEUE }))
+  await network.refuse()
+  network.cut()
+  await until('it is lost', WAIT_MS_MAX, () => inbox.losses === 1)
+  await other.receives(10)
   t.same(
-    waiting.numbers,
-    range(501).map(n => n + 500),
-    'what was not settled comes first, in the same order',
+    other.numbers.toSorted((a, b) => a - b),
+    range(10),
+    'the rest was acknowledged',
   )
-  t.ok(waiting.deliveries.every(({ redelivered }) => redelivered))
+  t.ok(other.deliveries.every(({ redelivered }) => redelivered))
+
+  await network.accept()
+  inbox.consumer.ack(held)
+  for (const delivery of held) inbox.consumer.dead(delivery)
+  await other.consumer.stop()
+  await inbox.receives(10)
+  inbox.consumer.ack(held)
+  for (const delivery of held) inbox.consumer.dead(delivery)
+  await inbox.consumer.stop()
+  const third = new Inbox(one)
+  await third.receives(10)
+  t.same(
+    third.numbers.toSorted((a, b) => a - b),
+    range(10),
+    'what was settled too late comes again',
+  )
+})
+
+test('a consumer that stops passes on what is acknowledged behind a gap', async t => {
+  const queue = await open(t)
+  await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+  const first = new Inbox(queue)
+  await first.receives(10)
+  first.consumer.ack(first.deliveries.filter((_, n) => n % 3 !== 0))
+  await first.consumer.stop()
+  await queue.publish(eventOf({ event: 'e', n: 10 }))
+  const second = new Inbox(queue)
+  await second.receives(5)
+  t.same(
+    second.numbers.toSorted((a, b) => a - b),
+    [0, 3, 6, 9, 10],
+  )
+})
+
+test('the prefetch follows the events a message, and a batch of single events fills', async t => {
+  const name = uniqueQueueName(t)
+  const BATCH_EVENTS_MAX = 3_000
+  const queue = await open(t, {
+    AMQP_QUEUE: name,
+    BATCH_EVENTS_MAX: String(BATCH_EVENTS_MAX),
+    PUBLISH_EVENTS_MAX: '256',
+  })
+  const inbox = new Inbox(queue)
+  const groups = range(300).map(group => numberedEvents(256, group * 256))
+  for (const group of groups) await queue.publishAll(group)
+  const held = () => inbox.numbers.length
+  await until('the wanted events are held', WAIT_MS_MAX, () => held() >= 54_000 / 2)
+  await until('the prefetch has come down', WAIT_MS_MAX, async () =>
+    (await prefetches(name)).every(each => each < 300),
+  )
+  inbox.consumer.ack(inbox.deliveries)
+  await until('all have come', WAIT_MS_MAX, () => {
+    inbox.consumer.ack(inbox.deliveries)
+    return held() === 300 * 256
+  })
+
+  inbox.deliveries.length = 0
+  const single = await open(t, { AMQP_QUEUE: name })
+  await Promise.all(numberedEvents(6_000).map(event => single.publish(event)))
+  await until('two batches are held at once', PROMPT_ADAPTION_MS, () => held() === 2 * BATCH_EVENTS_MAX)
+  t.same(
+    inbox.numbers.toSorted((a, b) => a - b),
+    range(2 * BATCH_EVENTS_MAX),
+  )
+  t.equal(inbox.losses, 0)
+  inbox.consumer.ack(inbox.deliveries.toReversed())
+  await holds(name, 0)
+  t.equal((await prefetches(name)).length, 1, 'and there is one consumer')
 })
 
 test('a consumer that is paused holds up no publishes', async t => {
@@ -196,8 +334,9 @@ test('after a cut, what was not acknowledged comes again, marked as such', async
   const inbox = new Inbox(queue)
   await Promise.all(numberedEvents(11).map(event => queue.publish(event)))
   await inbox.receives(10)
-  const [ofOldConnection] = inbox.deliveries as [Delivery, ...Delivery[]]
-  inbox.consumer.ackThrough(inbox.at(4))
+  // On the new channel the same tag is another delivery's.
+  const ofOldConnection = inbox.at(3)
+  inbox.consumer.ack(inbox.through(4))
   // The broker has heard of it: there is room for one more.
   await inbox.receives(11)
   network.cut()
@@ -206,9 +345,9 @@ test('after a cut, what was not acknowledged comes again, marked as such', async
   t.same(inbox.numbers, [5, 6, 7, 8, 9, 10])
   t.ok(inbox.deliveries.slice(0, 5).every(({ redelivered }) => redelivered))
 
-  inbox.consumer.ackThrough(ofOldConnection)
+  inbox.consumer.ack([ofOldConnection])
   inbox.consumer.dead(ofOldConnection)
-  inbox.consumer.ackThrough(inbox.at(1))
+  inbox.consumer.ack(inbox.through(1))
   await inbox.consumer.stop()
   const second = new Inbox(queue)
   await second.receives(4)
@@ -252,7 +391,7 @@ test('a stalled broker cannot hold up a consumer that stops', async t => {
   await queue.publish(eventOf({ event: 'e', n: 1 }))
   await inbox.receives(1)
   network.stall()
-  inbox.consumer.ackThrough(inbox.at(0))
+  inbox.consumer.ack(inbox.through(0))
   t.ok((await elapsed(inbox.consumer.stop())) < 10_000)
 })
 
@@ -341,7 +480,7 @@ test('a queue that is full refuses, and takes events again when there is room', 
     ),
   )
   t.match(refusal, { ...UNAVAILABLE, message: /the queue is full/ })
-  new Inbox(queue, (delivery, consumer) => consumer.ackThrough(delivery))
+  new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
   await publishesAgain(queue)
 })
 
@@ -358,7 +497,13 @@ test('a broker that is turned to wrongly says why, in one line', async t => {
     const url = new URL(settings.AMQP_URL ?? brokerUrl())
     url.port = String(network.port)
     const opening = openQueue(
-      configOf({ AMQP_QUEUE: 'never', SPOOL: 'off', ...settings, AMQP_URL: url.href }),
+      configOf({
+        AMQP_QUEUE: 'never',
+        ARCHIVE_URL: '/not-opened',
+        SPOOL: 'off',
+        ...settings,
+        AMQP_URL: url.href,
+      }),
       silent,
     )
     const error = await opening.then(
@@ -384,10 +529,25 @@ test('a queue or an exchange of that name with other arguments is refused', asyn
   for (const declare of declarations) {
     const name = uniqueQueueName(t)
     await declare(name)
-    const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name })
+    const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
     await t.rejects(openQueue(config, silent), {
       code: 'FRQ_CONFIG_INVALID',
       message: new RegExp(`^AMQP_QUEUE: .*"${name}".* declared with other arguments.*use another name.*$`),
     })
   }
+})
+
+test('a queue of an earlier version, with one active consumer, is refused with what to do', async t => {
+  const name = uniqueQueueName(t)
+  const channel = await openChannel(t)
+  await channel.queueDeclare({
+    queue: name,
+    durable: true,
+    arguments: { ...queueDeclaration(name).arguments, 'x-single-active-consumer': true },
+  })
+  const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
+  await t.rejects(openQueue(config, silent), {
+    code: 'FRQ_CONFIG_INVALID',
+    message: /^AMQP_QUEUE: .* earlier version of frequency .* delete the queue, and start this version/,
+  })
 })
