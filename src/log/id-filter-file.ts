@@ -1,0 +1,117 @@
+/**
+ * A filter (id-filter.ts) on disk, so that a start need not read all ids. It is not synced: where it is
+ * damaged the filter is made anew from the runs.
+ *
+ *     blocks     all that are used, in pieces of 4 MiB
+ *     head       JSON
+ *     tail       8 bytes: how long the head is, and its CRC-32
+ */
+
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import { IdFilter, type IdFilterShape } from './id-filter.ts'
+
+export const FILTER_NAME = 'filter'
+const TEMPORARY_NAME = 'filter~'
+const TAIL_BYTES = 8
+
+interface Head {
+  /** As IdIndexState has it. */
+  readonly key: string
+  readonly shape: IdFilterShape
+  /** The numbers of runs that all ids are in the filter of; ids of others may be, too. */
+  readonly runs: readonly number[]
+  /** CRC-32 of each piece. */
+  readonly checksums: readonly number[]
+}
+
+/**
+ * @param afterPiece is called again and again; ids may be added meanwhile. Where it resolves to false, nothing
+ * more is done.
+ */
+export async function writeFilter(
+  directory: string,
+  filter: IdFilter,
+  { key, runs }: Pick<Head, 'key' | 'runs'>,
+  afterPiece: () => Promise<boolean>,
+): Promise<void> {
+  const temporary = join(directory, TEMPORARY_NAME)
+  const file = await open(temporary, 'w')
+  try {
+    const head: Head = { key, shape: filter.shape, runs, checksums: [] }
+    const checksums: number[] = []
+    let position = 0
+    for (const piece of filter.pieces) {
+      checksums.push(crc32(piece))
+      position = await writeWhole(file, piece, position)
+      if (!(await afterPiece())) {
+        await rm(temporary)
+        return
+      }
+    }
+    const json = Buffer.from(JSON.stringify({ ...head, checksums }))
+    const tail = Buffer.alloc(TAIL_BYTES)
+    tail.writeUInt32LE(json.length)
+    tail.writeUInt32LE(crc32(json), 4)
+    await writeWhole(file, Buffer.concat([json, tail]), position)
+    await rename(temporary, join(directory, FILTER_NAME))
+  } finally {
+    await file.close()
+  }
+}
+
+/** Resolves to undefined where there is none that can be used. */
+export async function readFilter(
+  directory: string,
+  key: string,
+): Promise<{ filter: IdFilter; runs: ReadonlySet<number> } | undefined> {
+  const file = await open(join(directory, FILTER_NAME)).catch(() => undefined)
+  if (file === undefined) return undefined
+  try {
+    const head = await readHead(file)
+    if (head.key !== key) return undefined
+    const filter = new IdFilter(head.shape)
+    let position = 0
+    for (const [number, piece] of filter.pieces.entries()) {
+      await readWhole(file, piece, position)
+      if (crc32(piece) !== head.checksums[number]) return undefined
+      position += piece.length
+    }
+    return { filter, runs: new Set(head.runs) }
+  } catch {
+    return undefined
+  } finally {
+    await file.close()
+  }
+}
+
+/** @throws Error where there is none */
+async function readHead(file: FileHandle): Promise<Head> {
+  const { size } = await file.stat()
+  const tail = Buffer.alloc(TAIL_BYTES)
+  await readWhole(file, tail, Math.max(0, size - TAIL_BYTES))
+  const length = tail.readUInt32LE()
+  if (length + TAIL_BYTES > size) throw new Error('its tail is damaged')
+  const json = Buffer.alloc(length)
+  await readWhole(file, json, size - TAIL_BYTES - length)
+  if (crc32(json) !== tail.readUInt32LE(4)) throw new Error('its head is damaged')
+  return JSON.parse(json.toString())
+}
+
+async function readWhole(file: FileHandle, target: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < target.length; ) {
+    const { bytesRead } = await file.read(target, done, target.length - done, position + done)
+    if (bytesRead === 0) throw new Error('it is cut short')
+    done += bytesRead
+  }
+}
+
+/** Resolves to where it ends. */
+async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
+  let done = 0
+  while (done < bytes.length) {
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
+  }
+  return position + done
+}

@@ -1,0 +1,87 @@
+/**
+ * The state of an index on disk: which runs there are, what they cover, and how far the log was read. One
+ * small file, replaced as a whole after all that it names has been synced.
+ */
+
+import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
+import { crc32 } from 'node:zlib'
+import type { LogPosition } from './id-index.ts'
+
+const VERSION = 1
+export const STATE_NAME = 'state'
+const TEMPORARY_NAME = 'state~'
+const CHECKSUM_DIGITS = 8
+
+/** Ids that were added one after another, and are dropped together. */
+export interface PartitionState {
+  /** The last record that has some of them. */
+  readonly through: number
+  /** When the records were stored, from … to, in milliseconds since 1970. */
+  readonly storedFrom: number
+  readonly storedThrough: number
+  /** The numbers of their runs. */
+  readonly runs: readonly number[]
+}
+
+export interface IdIndexState {
+  readonly version: typeof VERSION
+  /** Of the mixed form of the ids: hexadecimal. */
+  readonly key: string
+  readonly position: LogPosition | null
+  readonly remembersFrom: number
+  /** A run has a number that no other had. */
+  readonly nextRun: number
+  readonly partitions: readonly PartitionState[]
+  /** The ids that are still in memory as well. */
+  readonly tail: PartitionState | null
+}
+
+/** Resolves to undefined where there is none. @throws Error where it is damaged */
+export async function readState(directory: string): Promise<IdIndexState | undefined> {
+  const path = join(directory, STATE_NAME)
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (text === undefined) return undefined
+  const json = text.slice(CHECKSUM_DIGITS)
+  if (text.slice(0, CHECKSUM_DIGITS) !== checksumOf(json)) throw new Error(`${path} is damaged`)
+  const state: IdIndexState = JSON.parse(json)
+  if (state.version !== VERSION) throw new Error(`${path} is of another version`)
+  return state
+}
+
+/** Resolves when it is on disk. All that it names has to be there, but for the directory's entries. */
+export async function writeState(directory: string, state: Omit<IdIndexState, 'version'>): Promise<void> {
+  const json = JSON.stringify({ version: VERSION, ...state } satisfies IdIndexState)
+  const temporary = join(directory, TEMPORARY_NAME)
+  await withFile(temporary, 'w', async file => {
+    await file.writeFile(checksumOf(json) + json)
+    await file.sync()
+  })
+  await syncDirectory(directory)
+  await rename(temporary, join(directory, STATE_NAME))
+  await syncDirectory(directory)
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  await withFile(path, 'r', directory => directory.sync())
+}
+
+async function withFile(
+  path: string,
+  flags: string,
+  use: (file: FileHandle) => Promise<void>,
+): Promise<void> {
+  const file = await open(path, flags)
+  try {
+    await use(file)
+  } finally {
+    await file.close()
+  }
+}
+
+function checksumOf(json: string): string {
+  return crc32(json).toString(16).padStart(CHECKSUM_DIGITS, '0')
+}

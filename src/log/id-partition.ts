@@ -1,0 +1,65 @@
+import type { PartitionState } from './id-index-state.ts'
+import type { IdRun } from './id-run.ts'
+
+/** Runs of about one size that are merged into one. */
+const FAN_IN = 8
+
+/** Where ids are from. */
+export interface IdSource {
+  /** The last record. */
+  through: number
+  /** When the records were stored, from … to, in milliseconds since 1970; it never falls from one to the next. */
+  storedFrom: number
+  storedThrough: number
+}
+
+/** Ids on disk that were added one after another, and are dropped together. */
+export class IdPartition {
+  readonly source: IdSource
+  readonly runs: IdRun[]
+  /** Whether no more ids come. */
+  isSealed = false
+
+  constructor(source: IdSource, runs: IdRun[]) {
+    this.source = source
+    this.runs = runs
+  }
+
+  get size(): number {
+    return this.runs.reduce((sum, { size }) => sum + size, 0)
+  }
+
+  get state(): PartitionState {
+    return { ...this.source, runs: this.runs.map(({ number }) => number) }
+  }
+
+  add(run: IdRun, { through, storedThrough }: IdSource): void {
+    this.runs.push(run)
+    this.source.through = Math.max(this.source.through, through)
+    this.source.storedThrough = storedThrough
+  }
+
+  replace(former: readonly IdRun[], run: IdRun | undefined): void {
+    const kept = this.runs.filter(each => !former.includes(each))
+    this.runs.splice(0, Infinity, ...(run === undefined ? [] : [run]), ...kept)
+  }
+
+  /**
+   * Runs that are to be merged: all in the end, and before that eight of a size. So an id is written three
+   * times, whatever there are.
+   *
+   * @param unit ids of a run as they are written first
+   */
+  mergeable(unit: number): IdRun[] | undefined {
+    if (this.isSealed) return this.runs.length > 1 ? [...this.runs] : undefined
+    const levels = new Map<number, IdRun[]>()
+    for (const run of this.runs) {
+      const level = Math.max(0, Math.round(Math.log(run.size / unit) / Math.log(FAN_IN)))
+      const runs = levels.get(level) ?? []
+      levels.set(level, runs)
+      runs.push(run)
+      if (runs.length === FAN_IN) return runs
+    }
+    return undefined
+  }
+}
