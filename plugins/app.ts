@@ -1,7 +1,6 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { parseProxies } from '../src/client-settings.ts'
 import type { Config } from '../src/config.ts'
-import archiver from './archiver.ts'
 import body from './body.ts'
 import cors from './cors.ts'
 import documentation from './documentation.ts'
@@ -77,7 +76,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(rateLimits, config)
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
-  if (isArchiving) await app.register(archiver, config)
+  if (isArchiving) await app.register(import('./archiver.ts'), config)
   if (isIngesting) await app.register(body)
   if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)

@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Archiver } from '../src/archive/archiver.ts'
-import { openDedupeIndex } from '../src/archive/dedupe-index.ts'
 import type { Config } from '../src/config.ts'
+import { openIdIndex } from '../src/log/open-id-index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -13,7 +13,7 @@ declare module 'fastify' {
 
 async function archiver(app: FastifyInstance, config: Config): Promise<void> {
   const { queue, store, log } = app
-  const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, log)
+  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, log)
   const running = new Archiver({ queue, store, index, config, log })
   app.decorate('archiver', running)
   app.addHook('onReady', () => running.start())

@@ -13,6 +13,9 @@ const GIB = 1024 * MIB
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
 const PREFETCH_MAX = 65_535
+/** The open batch, and sealed ones on their way to the store. */
+const BATCHES_HELD = 9
+const PREFETCH_EVENTS_MIN = 20_000
 /** A short string of AMQP has 255 bytes (section 4.2.5.3), and `.dead` takes five of them. */
 const QUEUE_NAME_BYTES_MAX = 250
 /** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */
@@ -94,8 +97,9 @@ export const settingsSchema = Type.Object({
     Type.Integer({
       minimum: 1,
       maximum: PREFETCH_MAX,
-      fallback: '2 × BATCH_EVENTS_MAX, at most 65535',
-      description: 'Unacknowledged deliveries a consumer holds at the most; at least BATCH_EVENTS_MAX.',
+      fallback: '65535 with RabbitMQ',
+      description:
+        'Unacknowledged messages a consumer holds at the most; at least BATCH_EVENTS_MAX. It takes fewer where messages have several events.',
     }),
   ),
   amqpAckTimeoutMs: milliseconds({
@@ -117,8 +121,9 @@ export const settingsSchema = Type.Object({
     description: 'How long a confirm of the broker is waited for before the event goes to the spool.',
   }),
   archiveUrl: optionalText({
-    fallback: 'DATA_DIR/archive',
-    description: 'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path).',
+    fallback: 'DATA_DIR/archive; with AMQP_URL none',
+    description:
+      'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path). All processes of a queue need the same.',
   }),
   archiveFormat: oneOf(['ndjson', 'json'], {
     default: 'ndjson',
@@ -140,9 +145,9 @@ export const settingsSchema = Type.Object({
   }),
   batchEventsMax: Type.Integer({
     minimum: 1,
-    maximum: 100_000_000,
+    maximum: 1_000_000,
     default: 1000,
-    description: 'Events after which a batch closes.',
+    description: 'Events after which a batch closes. A record of the log holds the ids of all of them.',
   }),
   batchBytesMax: bytes({
     default: 128 * MIB,
@@ -157,14 +162,14 @@ export const settingsSchema = Type.Object({
   dedupeWindowMs: milliseconds({
     default: 24 * 60 * 60 * 1000,
     minimum: 60_000,
-    description: 'How long an event that is sent again with the same messageId is archived once.',
+    description: 'How long an event that its source sends again with the same messageId is archived once.',
   }),
   dedupeIdsMax: Type.Integer({
     minimum: 100_000,
     maximum: 10_000_000_000,
     default: 200_000_000,
     description:
-      'Ids remembered for that; past it the window is shorter. Each takes some 60 bytes of disk, for up to two windows.',
+      'Ids remembered for that; past it the window is shorter. Each takes some 20 bytes of disk and 2 of memory.',
   }),
   bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
   batchBodyBytesMax: bytes({
@@ -212,6 +217,8 @@ type Settings = Static<typeof settingsSchema>
 export type Config = Readonly<
   Omit<Settings, 'archiveUrl' | 'amqpPrefetch'> & {
     readonly amqpPrefetch: number
+    /** Events that a consumer holds unacknowledged, as far as `amqpPrefetch` lets it. */
+    readonly prefetchEvents: number
     readonly archive: ArchiveLocation
   }
 >
@@ -308,10 +315,12 @@ function checked(given: Settings): Config {
   const { archiveUrl, ...rest } = given
   const config = {
     ...rest,
-    amqpPrefetch: given.amqpPrefetch ?? defaultPrefetch(given),
+    prefetchEvents: prefetchEvents(given),
+    // The limit is that of AMQP: the embedded queue counts events alone.
+    amqpPrefetch: given.amqpPrefetch ?? (given.amqpUrl === undefined ? prefetchEvents(given) : PREFETCH_MAX),
     archive: archiveLocation(archiveUrl, given.dataDir),
   }
-  checkBroker(config)
+  checkBroker(config, archiveUrl)
   checkBatch(config)
   checkClientSettings(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
@@ -322,12 +331,16 @@ function checked(given: Settings): Config {
   return Object.freeze(config)
 }
 
-/** The limit is that of AMQP: the embedded queue fills a batch of any size. */
-function defaultPrefetch({ amqpUrl, batchEventsMax }: Settings): number {
-  return amqpUrl === undefined ? 2 * batchEventsMax : Math.min(PREFETCH_MAX, 2 * batchEventsMax)
+/**
+ * An archiver has one open batch and up to eight sealed ones. Twice that is asked for, since a prefetch in
+ * messages follows the events only to within a factor of two. With small batches the round trips to broker
+ * and store count: so many events keep them busy.
+ */
+function prefetchEvents({ batchEventsMax }: Settings): number {
+  return Math.max(PREFETCH_EVENTS_MIN, 2 * BATCHES_HELD * batchEventsMax)
 }
 
-function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config): void {
+function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: string | undefined): void {
   if (amqpQueue.startsWith('amq.') || Buffer.byteLength(amqpQueue) > QUEUE_NAME_BYTES_MAX) {
     throw new ConfigInvalid(
       `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and not begin with "amq.", which RabbitMQ keeps for itself.`,
@@ -335,6 +348,11 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config): void {
   }
   if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
     throw new ConfigInvalid('AMQP_URL must be a URL like amqp://user:password@host:5672/vhost.')
+  }
+  if (role !== 'ingest' && amqpUrl !== undefined && archiveUrl === undefined) {
+    throw new ConfigInvalid(
+      'ARCHIVE_URL: AMQP_URL needs it: all processes of a queue archive into one place, and DATA_DIR/archive would be a part of it for each machine. Name a bucket, or a directory that all of them share.',
+    )
   }
   if (workers > 1 && amqpUrl === undefined) {
     throw new ConfigInvalid(`WORKERS: ${workers} need AMQP_URL: the embedded queue belongs to one process.`)

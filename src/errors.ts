@@ -105,8 +105,15 @@ export const QueueUnavailable = createError('FRQ_QUEUE_UNAVAILABLE', '%s', 503)
 /** The store did not take, or does not have, an object. Trying again later may help. */
 export const StoreUnavailable = createError('FRQ_STORE_UNAVAILABLE', '%s', 503)
 
-/** The store has an object of that key already, and keeps it. */
-export const ObjectExists = createError('FRQ_OBJECT_EXISTS', 'The archive has an object %s already.', 409)
+/** A record of the archive's log cannot be used. Archiving stops there until a person has looked. */
+export const LogDamaged = createError(
+  'FRQ_LOG_DAMAGED',
+  'The log record %d cannot be used: %s. See "frequency log repair --help".',
+  503,
+)
+
+/** The archive and its log do not belong together, as a person has to see. The message says what to do. */
+export const LogRefused = createError('FRQ_LOG_REFUSED', '%s', 503)
 
 /** The store has no object of that key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)

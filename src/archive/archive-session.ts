@@ -1,94 +1,87 @@
 /**
- * Moves events from one consumer into the store, in batches, each event once.
+ * Takes deliveries from one consumer, and their events into batches.
  *
- *   idle ──(first delivery)──► syncing ──► archiving ──► finished | failed
- *     ▲                           │            │
- *     └───────────(lost)──────────┴────────────┘
+ *   taking ──(stop)──► finishing ──► ended
+ *      └──(a batch that cannot be completed)──► failed ──► ended
  *
- * Idle: nothing has been delivered. Another consumer may be the active one, for days.
+ * An event is in one of our batches already, or in the log, or it is new; only new ones go into the open batch. One
+ * that may have been archived so long ago that its id is forgotten is looked up first (old-events.ts), and others
+ * go on meanwhile. A delivery is acknowledged when all that holds its events is archived, in whatever order.
  *
- * Syncing: the first delivery means that this consumer is the active one, and that all before it have
- * lost what they had not acknowledged. What they archived, and could not acknowledge, is read from the
- * store into the index; deliveries wait meanwhile.
+ * A batch that is full, or old, is sealed, and goes to the committer once its content is complete. While so many are
+ * on their way, or while the store is slower than the queue, the consumer is paused.
  *
- * Archiving: deliveries go through the inbox into the open batch, but for those whose event is archived
- * already. A batch that is full, or old, is sealed, and the next one opens while it is on its way; at
- * most `SEALED_MAX` are, and while there are more, or while the store is slower than the queue, the
- * consumer is paused. Batches are stored and acknowledged in the order in which they were opened, so
- * one acknowledgement speaks for a whole batch.
- *
- * Failed: a batch could not be stored, in time or at all, or somebody else stored its beginning. It and
- * all after it are given up, and so is the consumer; the queue delivers all of it again. When the queue
- * loses the connection the same is given up, and deliveries begin again by themselves.
- *
- * Why that archives every event once is in docs/decisions/0002-exactly-once.md.
+ * When the queue loses the connection its deliveries are void, and come again: their events are found in the
+ * batches that they are in. When a session fails, its batches that are not complete are given up, and all that is
+ * not acknowledged comes again.
  */
 
 import type { Config } from '../config.ts'
 import { aborted } from '../deferred.ts'
-import { StoreUnavailable } from '../errors.ts'
+import type { IdIndex } from '../log/id-index.ts'
+import type { Settlement } from '../log/settlement.ts'
 import type { Logger } from '../logger.ts'
-import type { Consumer, Delivery } from '../queue/queue.ts'
+import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
-import { CLOCK_SKEW_MS_MAX, syncIndex } from './archive-sync.ts'
-import type { ArchiverParts } from './archiver.ts'
 import { Batch } from './batch.ts'
 import { type CloseReason, fullBy, overflows } from './batch-policy.ts'
-import { createCompressor, extensionOf, framingOf } from './format.ts'
+import type { Committer } from './committer.ts'
+import { framingOf } from './format.ts'
 import { Incoming } from './incoming.ts'
-import { objectKey } from './object-key.ts'
+import type { LiveIds } from './live-ids.ts'
+import type { ObjectParts } from './object-writer.ts'
+import type { OldEvents } from './old-events.ts'
+import { PendingDelivery } from './pending-delivery.ts'
 
 export type SessionConfig = Pick<
   Config,
-  | 'archive'
-  | 'archiveFormat'
-  | 'archiveCompression'
-  | 'batchEventsMax'
-  | 'batchBytesMax'
-  | 'batchAgeMsMax'
-  | 'amqpAckTimeoutMs'
+  'archive' | 'archiveFormat' | 'archiveCompression' | 'batchEventsMax' | 'batchBytesMax' | 'batchAgeMsMax'
 >
 
-/** Batches that are sealed and not yet in the store. With the open one they bound memory and connections. */
-const SEALED_MAX = 1
+/** Batches that are sealed and not archived. With the open one they bound memory. */
+const SEALED_MAX = 8
+/** Of these, batches that are staged: each holds parts of an upload in memory. */
+const STAGED_MAX = 2
 /** Bytes of deliveries that wait for a batch before the queue is asked to pause. */
 const INBOX_BYTES_MAX = 4 * 1024 * 1024
-/**
- * What is in a batch was received at most so long before or after its first event, by whose time its
- * object is found again. Events that have waited in a spool are in batches of their own.
- */
-const RECEIVED_APART_MS_MAX = CLOCK_SKEW_MS_MAX
-/** The part of the broker's acknowledgement timeout within which a batch must be stored, from its first event. */
-const DEADLINE_SHARE = 0.75
+/** What is in a batch was received at most so long before or after its first event, whose time names the partition. */
+const RECEIVED_APART_MS_MAX = 60 * 60 * 1000
 const NOTHING: Amount = { deliveries: 0, events: 0 }
 
+export interface SessionParts {
+  readonly queue: Pick<Queue, 'consume'>
+  readonly objects: ObjectParts
+  readonly committer: Committer
+  readonly settlement: Pick<Settlement, 'find' | 'whenSettled'>
+  readonly live: LiveIds<Batch>
+  readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
+  readonly oldEvents: OldEvents
+  readonly config: SessionConfig
+  readonly stats: ArchiveStats
+  readonly log: Logger
+}
+
 export class ArchiveSession {
-  readonly #parts: ArchiverParts
+  readonly #parts: SessionParts
   readonly #config: SessionConfig
-  readonly #log: Logger
-  readonly #stats: ArchiveStats
-  readonly #progressed: () => void
-  #state: 'idle' | 'syncing' | 'archiving' | 'ended' = 'idle'
-  #syncing: Promise<void> = Promise.resolve()
-  #isFinishing = false
+  #state: 'taking' | 'finishing' | 'ended' = 'taking'
   #consumer: Consumer | undefined
-  #fail: (error: unknown) => void = () => {}
+  #reject: (error: unknown) => void = () => {}
+  /** Counts the connections that deliveries came on. */
+  #epoch = 0
 
   #inbox: Incoming[] = []
   #inboxBytes = 0
   #open: Batch | undefined
   #age: NodeJS.Timeout | undefined
-  /** Oldest first. */
-  readonly #sealed = new Set<Batch>()
-  #settled: Promise<void> = Promise.resolve()
+  /** Sealed, and not complete. */
+  readonly #completing = new Set<Batch>()
+  /** Deliveries that were found to be archived in this turn of the event loop. */
+  #ready: PendingDelivery[] = []
 
-  /** @param progressed called when a batch has been archived. */
-  constructor(parts: ArchiverParts, stats: ArchiveStats, progressed: () => void) {
+  constructor(parts: SessionParts) {
     this.#parts = parts
     this.#config = parts.config
-    this.#log = parts.log
-    this.#stats = stats
-    this.#progressed = progressed
   }
 
   /**
@@ -98,7 +91,7 @@ export class ArchiveSession {
    */
   async run(stopping: AbortSignal): Promise<void> {
     const failed = new Promise<never>((_, reject) => {
-      this.#fail = reject
+      this.#reject = reject
     })
     this.#consumer = this.#parts.queue.consume({
       delivery: delivery => this.#deliver(delivery),
@@ -108,59 +101,62 @@ export class ArchiveSession {
       await Promise.race([aborted(stopping), failed])
       await Promise.race([this.#finish(), failed])
     } finally {
-      this.#giveUp()
       this.#state = 'ended'
+      this.#giveUp()
       await this.#consumer.stop()
     }
   }
 
-  /** When the oldest event was received that is not in the store, in milliseconds since 1970. */
-  get oldestReceivedAt(): number | undefined {
-    const [sealed] = this.#sealed
-    const [incoming] = this.#inbox
-    const batch = sealed ?? this.#open
-    if (batch !== undefined) return batch.firstReceivedAt
-    return incoming === undefined || incoming.left === 0 ? undefined : incoming.nextReceivedAt
-  }
-
-  /** Back to where nothing has been delivered. */
-  #begin(): void {
-    this.#giveUp()
-    this.#state = 'idle'
-    // Nothing waits any more that would resume it.
-    this.#resume()
-  }
-
-  /** What has been delivered so far is archived, as far as it goes into the batch that is open. */
-  async #finish(): Promise<void> {
-    this.#isFinishing = true
-    await this.#syncing
+  /** Ends the session: what it has not acknowledged comes again. */
+  fail(error: unknown): void {
+    // In the same turn nothing more goes into a batch, and no batch to the committer.
     this.#state = 'ended'
-    this.#inbox = []
-    this.#seal('shutdown')
-    await this.#settled
+    this.#epoch++
+    this.#ready = []
+    this.#reject(error)
   }
 
-  #deliver(delivery: Delivery): void {
-    if (this.#isFinishing || this.#state === 'ended') return
-    const incoming = new Incoming(delivery)
-    this.#stats.delivered(delivery, incoming.events)
-    this.#inbox.push(incoming)
-    this.#inboxBytes += delivery.body.length
-    if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
-    if (this.#state === 'idle') {
-      this.#state = 'syncing'
-      this.#syncing = this.#sync(incoming)
-      this.#syncing.catch(error => this.#fail(error))
-    }
+  /** To be called when there is room for another batch. */
+  goOn(): void {
     this.#drainInbox()
   }
 
-  async #sync(first: Incoming): Promise<void> {
-    await syncIndex(this.#parts, this.#config.archive.prefix, first.receivedSpan)
-    // The connection may have been lost meanwhile, and have come back with other deliveries.
-    if (this.#state !== 'syncing' || this.#inbox[0] !== first) return
-    this.#state = 'archiving'
+  /** When the oldest event was received that waits for a batch, or is in the open one; in milliseconds since 1970. */
+  get oldestReceivedAt(): number | undefined {
+    const [completing] = this.#completing
+    const [incoming] = this.#inbox
+    const batch = completing ?? this.#open
+    if (batch !== undefined) return batch.firstReceivedAt
+    return incoming === undefined || incoming.left === 0 ? undefined : incoming.receivedAt(0)
+  }
+
+  /** What came on the connection that is gone comes again; what is in batches stays there. */
+  #begin(): void {
+    this.#epoch++
+    this.#inbox = []
+    this.#inboxBytes = 0
+    this.#ready = []
+    this.#parts.stats.dropHeld()
+    this.#resume()
+  }
+
+  /** What is in batches is archived, and the rest comes again. */
+  async #finish(): Promise<void> {
+    this.#state = 'finishing'
+    this.#inbox = []
+    this.#seal('shutdown')
+    while (this.#completing.size > 0) await Promise.all([...this.#completing].map(batch => batch.completed))
+    await this.#parts.committer.idle()
+    this.#acknowledge()
+  }
+
+  #deliver(delivery: Delivery): void {
+    if (this.#state !== 'taking') return
+    const incoming = new Incoming(delivery)
+    this.#parts.stats.delivered(delivery, incoming.events)
+    this.#inbox.push(incoming)
+    this.#inboxBytes += delivery.body.length
+    if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
     this.#drainInbox()
   }
 
@@ -176,49 +172,97 @@ export class ArchiveSession {
   }
 
   #pause(): void {
-    this.#stats.isPaused = true
+    this.#parts.stats.isPaused = true
     this.#consumer?.pause()
   }
 
   #resume(): void {
-    this.#stats.isPaused = false
+    this.#parts.stats.isPaused = false
     this.#consumer?.resume()
   }
 
   #canTake(): boolean {
-    return this.#open === undefined ? this.#sealed.size <= SEALED_MAX : !this.#open.isBlocked
+    if (this.#open !== undefined) return !this.#open.isBlocked
+    const completing = this.#completing.size
+    return completing < STAGED_MAX && completing + this.#parts.committer.size < SEALED_MAX
   }
 
   /** False where not all of its events can be taken now. */
   #take(incoming: Incoming): boolean {
-    if (this.#state !== 'archiving') return false
+    if (this.#state !== 'taking') return false
     if (incoming.isForeign) {
-      this.#bury(incoming.delivery)
+      this.#bury(incoming.delivery, 'A message is no JSON object: it goes to the dead letters.')
       return true
     }
-    while (incoming.left > 0) {
-      if (!this.#canTake()) return false
-      if (this.#isTaken(incoming.ids, incoming.idAt(0))) this.#leaveOut(incoming)
-      else this.#takeRun(incoming)
+    if (this.#parts.oldEvents.mayHold(incoming)) {
+      if (this.#parts.oldEvents.isFull) return false
+      this.#setAside(incoming)
+      return true
     }
-    this.#settleLater(incoming)
+    incoming.pending ??= this.#pendingOf(incoming)
+    const { pending } = incoming
+    const { remembersFrom } = this.#parts.index
+    while (incoming.left > 0 && this.#canTake())
+      if (!this.#leaveOut(incoming, pending)) this.#takeRun(incoming, pending)
+    if (this.#parts.index.remembersFrom !== remembersFrom) this.fail(new IndexShrunk())
+    if (incoming.left > 0) return false
+    pending.arrived()
     return true
   }
 
-  #leaveOut(incoming: Incoming): void {
-    this.#stats.duplicates++
-    incoming.skip(1)
+  /** It has events that may be archived, and forgotten: they are looked up, and it comes back. */
+  #setAside(incoming: Incoming): void {
+    const epoch = this.#epoch
+    this.#parts.oldEvents.lookUp(incoming).then(
+      outcome => {
+        if (epoch !== this.#epoch || this.#state !== 'taking') return
+        if (outcome === 'gone') {
+          this.#bury(
+            incoming.delivery,
+            'A message is too old to tell whether it is archived: it goes to the dead letters.',
+          )
+          return
+        }
+        this.#inboxBytes += incoming.delivery.body.length
+        this.#inbox.push(incoming)
+        this.#drainInbox()
+      },
+      error => this.fail(error),
+    )
   }
 
-  #bury(delivery: Delivery): void {
-    const { length: bytes } = delivery.body
-    this.#log.warn({ bytes }, 'A message is no JSON object: it goes to the dead letters.')
+  #pendingOf({ delivery, events }: Incoming): PendingDelivery {
+    return new PendingDelivery(delivery, events, this.#epoch, pending => this.#settleLater(pending))
+  }
+
+  /** Whether the next event is archived, or in a batch; its delivery then waits for what holds it. */
+  #leaveOut(incoming: Incoming, pending: PendingDelivery): boolean {
+    const { live, index, settlement, stats } = this.#parts
+    const { ids } = incoming
+    const at = incoming.idAt(0)
+    const place = live.find(ids, at)
+    if (place !== undefined) place.owner.addWaiter(pending)
+    else if (index.has(ids, at)) {
+      const unsettled = settlement.find(ids, at)
+      if (unsettled !== undefined) {
+        pending.waitForOneMore()
+        settlement.whenSettled(unsettled, () => pending.arrived())
+      }
+    } else if (!incoming.isKnown(at)) return false
+    stats.duplicates++
+    incoming.skip(1)
+    return true
+  }
+
+  #bury(delivery: Delivery, reason: string): void {
+    const { log, stats } = this.#parts
+    log.warn({ bytes: delivery.body.length }, reason)
     this.#consumer?.dead(delivery)
-    this.#stats.buried()
+    stats.buried()
   }
 
   /** Takes the next event, and those behind it that go into the same batch; or closes the batch that it does not go into. */
-  #takeRun(incoming: Incoming): void {
+  #takeRun(incoming: Incoming, pending: PendingDelivery): void {
     const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, incoming)
     if (closes !== undefined) {
       this.#seal(closes)
@@ -226,91 +270,61 @@ export class ArchiveSession {
     }
     this.#open ??= this.#openBatch(incoming)
     const batch = this.#open
-    batch.holdPartOf(incoming.delivery)
-    const count = this.#runLength(batch, incoming)
-    const framing = framingOf(this.#config.archiveFormat)
-    if (framing.joinsLines) batch.add(incoming.lines(count), count)
-    else for (let n = 0; n < count; n++) batch.add(incoming.lines(1, n))
+    batch.addWaiter(pending)
+    const count = this.#noteRun(batch, incoming)
+    if (framingOf(this.#config.archiveFormat).joinsLines) batch.write(incoming.lines(count), count)
+    else for (let n = 0; n < count; n++) batch.write(incoming.lines(1, n), 1)
     if (incoming.isTraced) batch.follow(incoming.traces(count))
     incoming.skip(count)
     const reason = fullBy(batch, this.#config)
     if (reason !== undefined) this.#seal(reason)
   }
 
-  /** How many of the next events go into the batch, of which one does; and notes their ids there. */
-  #runLength(batch: Batch, incoming: Incoming): number {
+  /** Notes the next event in the batch, and those behind it that go there too; gives how many. */
+  #noteRun(batch: Batch, incoming: Incoming): number {
+    const { live } = this.#parts
+    const { ids } = incoming
     const { batchEventsMax, batchBytesMax } = this.#config
     const { between, after } = framingOf(this.#config.archiveFormat)
     const most = Math.min(incoming.left, batchEventsMax - batch.events)
-    let bytes = batch.bytes
+    let { bytes } = batch
     for (let n = 0; n < most; n++) {
       const at = incoming.idAt(n)
+      const receivedAt = incoming.receivedAt(n)
       bytes += between.length + incoming.lengthOf(n)
-      if (n > 0 && (bytes + after.length > batchBytesMax || this.#isTaken(incoming.ids, at))) return n
-      batch.ids.add(incoming.ids, at)
+      if (n > 0) {
+        const isFull = bytes + after.length > batchBytesMax
+        if (isFull || isApart(batch, receivedAt) || this.#isKnown(incoming, at)) return n
+      }
+      live.add(ids, at, batch, batch.note(ids, at, receivedAt))
     }
     return most
   }
 
+  #isKnown(incoming: Incoming, at: number): boolean {
+    const { live, index } = this.#parts
+    return live.has(incoming.ids, at) || index.has(incoming.ids, at) || incoming.isKnown(at)
+  }
+
   /** Why the event belongs in the next batch, or undefined where it does not. */
   #closedBy(open: Batch, incoming: Incoming): CloseReason | undefined {
-    // Another writer would have another key for it, and so would not lose against this one.
-    if (!open.isKeyRepeatable && incoming.isRepeatable) return 'foreign'
     const { between, after } = framingOf(this.#config.archiveFormat)
     if (overflows(open, between.length + incoming.lengthOf(0) + after.length, this.#config)) return 'bytes'
-    return Math.abs(open.firstReceivedAt - incoming.nextReceivedAt) > RECEIVED_APART_MS_MAX
-      ? 'time'
-      : undefined
-  }
-
-  #isTaken(ids: Buffer, at: number): boolean {
-    if (this.#open?.ids.has(ids, at) || this.#parts.index.has(ids, at)) return true
-    for (const batch of this.#sealed) if (batch.ids.has(ids, at)) return true
-    return false
-  }
-
-  /** Its events are archived, or on their way; it is acknowledged after all that was delivered before it. */
-  #settleLater(incoming: Incoming): void {
-    const batch = this.#open ?? [...this.#sealed].at(-1)
-    if (batch !== undefined) {
-      batch.settleWith(incoming)
-      return
-    }
-    const { delivery, events } = incoming
-    this.#consumer?.ackThrough(delivery)
-    const one = { deliveries: 1, events }
-    if (delivery.group === undefined) this.#stats.settle(NOTHING, one)
-    else this.#stats.settle(one, NOTHING)
+    return isApart(open, incoming.receivedAt(0)) ? 'time' : undefined
   }
 
   #openBatch(incoming: Incoming): Batch {
-    const { archive, archiveFormat, archiveCompression, batchAgeMsMax, amqpAckTimeoutMs } = this.#config
-    const extension = extensionOf(archiveFormat, archiveCompression)
-    const receivedAt = new Date(incoming.nextReceivedAt)
-    const batch = new Batch(
-      incoming,
-      objectKey(archive.prefix, receivedAt, incoming.lines(1), extension),
-      this.#parts.store,
-      framingOf(archiveFormat),
-      createCompressor(archiveCompression),
-      () => this.#drainInbox(),
-    )
+    const { objects, stats } = this.#parts
+    const batch = new Batch(incoming.receivedAt(0), objects, () => this.#drainInbox())
     // An upload that breaks off is noticed at once, and not when the batch is full.
-    batch.stored.catch(error => this.#failIfCurrent(batch, error))
-    this.#stats.open = batch
-    this.#age = setTimeout(() => this.#seal('age'), batchAgeMsMax)
-    const deadline = setTimeout(() => {
-      const error = new StoreUnavailable(
-        `${batch.key} was not stored in time for the broker's acknowledgement timeout.`,
-      )
-      this.#failIfCurrent(batch, error)
-    }, amqpAckTimeoutMs * DEADLINE_SHARE)
-    batch.stored.catch(() => {}).finally(() => clearTimeout(deadline))
+    batch.completed.catch(error => this.#failIfCurrent(batch, error))
+    stats.open = batch
+    this.#age = setTimeout(() => this.#seal('age'), this.#config.batchAgeMsMax)
     return batch
   }
 
   #failIfCurrent(batch: Batch, error: unknown): void {
-    if (batch === this.#open || this.#sealed.has(batch)) this.#fail(error)
+    if (batch === this.#open || this.#completing.has(batch)) this.fail(error)
   }
 
   #seal(reason: CloseReason): void {
@@ -318,42 +332,64 @@ export class ArchiveSession {
     const batch = this.#open
     if (batch === undefined) return
     this.#open = undefined
-    this.#stats.open = undefined
-    this.#sealed.add(batch)
-    this.#settled = this.#settle(batch, reason, this.#settled)
-    this.#settled.catch(error => this.#failIfCurrent(batch, error))
-  }
-
-  async #settle(batch: Batch, reason: CloseReason, previous: Promise<void>): Promise<void> {
-    const sealedAt = performance.now()
-    await previous
-    const storedBytes = await batch.seal()
-    const uploadMs = performance.now() - sealedAt
-    await this.#parts.index.addObject(batch.key, batch.ids.digests)
-    const { key, events, bytes } = batch
-    this.#stats.stored({ key, events, bytes, storedBytes, reason, at: Date.now() }, uploadMs)
-    if (!this.#sealed.delete(batch)) return
-    if (batch.last !== undefined) this.#consumer?.ackThrough(batch.last)
-    this.#stats.settle(batch.settles.own, batch.settles.foreign)
-    this.#progressed()
-    this.#log.info(
-      { key, events, bytes, reason, ms: Math.round(performance.now() - sealedAt) },
-      'Batch archived.',
+    this.#parts.stats.open = undefined
+    this.#completing.add(batch)
+    batch.seal(reason).then(
+      () => {
+        if (this.#state === 'ended' || !this.#completing.delete(batch)) return
+        this.#parts.committer.add(batch)
+        this.#drainInbox()
+      },
+      error => this.#failIfCurrent(batch, error),
     )
-    this.#drainInbox()
   }
 
-  /** Drops what is not acknowledged yet: the queue delivers it again. */
+  /** All of its events are archived: it is acknowledged at the end of this turn, with others. */
+  #settleLater(pending: PendingDelivery): void {
+    if (pending.epoch !== this.#epoch) return
+    if (this.#ready.push(pending) === 1) queueMicrotask(() => this.#acknowledge())
+  }
+
+  #acknowledge(): void {
+    if (this.#ready.length === 0) return
+    const { stats } = this.#parts
+    const ready = this.#ready
+    this.#ready = []
+    this.#consumer?.ack(ready.map(({ delivery }) => delivery))
+    for (const { delivery, events } of ready) {
+      const one = { deliveries: 1, events }
+      if (delivery.group === undefined) stats.settle(NOTHING, one)
+      else stats.settle(one, NOTHING)
+    }
+  }
+
+  /** Drops what is not complete: the queue delivers it again. */
   #giveUp(): void {
     clearTimeout(this.#age)
-    const batches = [...this.#sealed]
+    const { live, stats } = this.#parts
+    const batches = [...this.#completing]
     if (this.#open !== undefined) batches.push(this.#open)
     this.#open = undefined
-    this.#sealed.clear()
-    for (const batch of batches) batch.discard()
-    this.#settled = Promise.resolve()
+    stats.open = undefined
+    this.#completing.clear()
+    for (const batch of batches) {
+      live.remove(batch)
+      batch.discard()
+    }
+    this.#epoch++
     this.#inbox = []
     this.#inboxBytes = 0
-    this.#stats.dropHeld()
+    stats.dropHeld()
+  }
+}
+
+function isApart(batch: Batch, receivedAt: number): boolean {
+  return Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX
+}
+
+/** A look-up met a part of the index that cannot be read: what it said of these events may be wrong. */
+class IndexShrunk extends Error {
+  constructor() {
+    super('A part of the index of ids cannot be read, and is forgotten: archiving begins again.')
   }
 }

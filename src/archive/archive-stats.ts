@@ -17,7 +17,6 @@ export interface ArchivedObject {
 
 /** The batch that takes events now. */
 export interface OpenBatch {
-  readonly key: string
   readonly events: number
   /** Before compression. */
   readonly bytes: number
@@ -57,12 +56,11 @@ export class ArchiveStats {
     bytes: 0,
     age: 0,
     time: 0,
-    foreign: 0,
     shutdown: 0,
   }
   /** Size of objects as they lie in the store. */
   readonly objectBytes = new Histogram(OBJECT_BOUNDS_BYTES)
-  /** From when a batch is closed to when its object is in the store. */
+  /** From when a batch is closed to when its object is in the store, and in the log. */
   readonly uploadSeconds = new Histogram(LATENCY_BOUNDS_S)
   /** Now more is delivered than can be stored, so the queue is asked to wait. */
   isPaused = false
@@ -80,11 +78,10 @@ export class ArchiveStats {
     if (delivery.group !== undefined) this.held.events += events
   }
 
-  /** All that is held will come again, or be somebody else's. */
+  /** All that is held will come again, or be somebody else's. Batches keep their events. */
   dropHeld(): void {
     this.held.deliveries = 0
     this.held.events = 0
-    this.open = undefined
   }
 
   /** Deliveries that were acknowledged. */

@@ -13,7 +13,7 @@ export interface BatchSize {
   readonly bytes: number
 }
 
-export type CloseReason = 'events' | 'bytes' | 'age' | 'time' | 'foreign' | 'shutdown'
+export type CloseReason = 'events' | 'bytes' | 'age' | 'time' | 'shutdown'
 
 /**
  * Whether an event of `bytes`, with what the format puts before and behind it, belongs in the next batch.

@@ -1,73 +1,53 @@
-import type { Transform } from 'node:stream'
 import type { EventTrace } from '../event-trace.ts'
-import type { Delivery } from '../queue/queue.ts'
-import type { ObjectStore } from '../store/store.ts'
+import { ID_BYTES } from '../message-id.ts'
 import { BatchTrace } from '../tracing.ts'
-import type { Amount, OpenBatch } from './archive-stats.ts'
-import type { BatchSize } from './batch-policy.ts'
-import type { Framing } from './format.ts'
-import { IdSet } from './id-set.ts'
-import type { Incoming } from './incoming.ts'
+import type { OpenBatch } from './archive-stats.ts'
+import type { BatchSize, CloseReason } from './batch-policy.ts'
+import { type ObjectContent, type ObjectParts, ObjectWriter } from './object-writer.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
+import { rebuild } from './rebuild.ts'
 
-/** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
-const CHUNK_BYTES = 256 * 1024
-/** What is larger is written as it is: for this the copy, and the memory it takes, costs more than the call. */
-const COPIED_BYTES_MAX = 16 * 1024
+/** A batch of a record, by its place there; undefined where the index knows it, and not from which record. */
+export type KnownIn = { readonly number: number; readonly batch: number } | undefined
+
+const IDS_BYTES_MIN = 64 * ID_BYTES
 
 /**
- * One object on its way into the store. Events are copied into chunks, compressed and uploaded as they
- * come, and none is kept: a batch holds the same memory whatever its size.
+ * Events on their way into one object.
+ *
+ *   open ──seal()──► sealed ──(content)──► ready ──(its record)──► committed ──(settled)──► archived
+ *                                           ▲  │
+ *                                           └──┘ rebuilt without what others have archived meanwhile
  */
 export class Batch implements BatchSize, OpenBatch {
-  readonly key: string
-  /** Settles when the object is in the store, with its size there, or is not going to be. Never rejected unheard. */
-  readonly stored: Promise<number>
-  /** The digests of its events' ids. */
-  readonly ids = new IdSet()
-  /** Milliseconds since 1970. */
-  readonly firstReceivedAt: number
-  /** Whoever gets its first event again gets the same key for it. */
-  readonly isKeyRepeatable: boolean
   /** Milliseconds since 1970. */
   readonly openedAt = Date.now()
-  /** What is acknowledged with it: messages of ours, and those of other programs. */
-  readonly settles: { readonly own: Amount; readonly foreign: Amount } = {
-    own: { deliveries: 0, events: 0 },
-    foreign: { deliveries: 0, events: 0 },
-  }
-  readonly #framing: Framing
-  readonly #compressor: Transform
-  #chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-  #chunkLength = 0
+  /** Of its first event, in milliseconds since 1970: it names the object's partition. */
+  readonly receivedAt: number
+  /** What waits for it. */
+  readonly waiters: PendingDelivery[] = []
+  sealedAt = Number.NaN
+  reason: CloseReason = 'events'
+  /** Once it is sealed and complete. */
+  content: ObjectContent | undefined
+  readonly #parts: ObjectParts
+  readonly #writer: ObjectWriter
+  /** 16 bytes an event, in their order. */
+  #ids: Buffer = Buffer.allocUnsafe(IDS_BYTES_MIN)
   #events = 0
-  #bytes = 0
-  #last: Delivery | undefined
-  #isContested = false
-  #isBlocked = false
+  #firstReceivedAt: number
+  #lastReceivedAt: number
+  /** Events that are in batches of others' records, by their place. */
+  readonly #known = new Map<number, KnownIn>()
   #trace: BatchTrace | undefined
 
   /** @param drained called when the batch, having been blocked, takes events again. */
-  constructor(
-    { nextReceivedAt, isRepeatable }: Incoming,
-    key: string,
-    store: ObjectStore,
-    framing: Framing,
-    compressor: Transform,
-    drained: () => void,
-  ) {
-    this.firstReceivedAt = nextReceivedAt
-    this.isKeyRepeatable = isRepeatable
-    this.key = key
-    this.#framing = framing
-    this.#compressor = compressor
-    compressor.on('drain', () => {
-      this.#isBlocked = false
-      drained()
-    })
-    // The store reports the error; without a listener the stream would throw it.
-    compressor.on('error', () => {})
-    this.stored = store.put(key, compressor, () => this.#isContested)
-    this.stored.catch(() => {})
+  constructor(receivedAt: number, parts: ObjectParts, drained: () => void) {
+    this.receivedAt = receivedAt
+    this.#firstReceivedAt = receivedAt
+    this.#lastReceivedAt = receivedAt
+    this.#parts = parts
+    this.#writer = new ObjectWriter(parts, drained)
   }
 
   get events(): number {
@@ -75,24 +55,44 @@ export class Batch implements BatchSize, OpenBatch {
   }
 
   get bytes(): number {
-    return this.#bytes
+    return this.#writer.bytes
   }
 
-  /** Acknowledging through it acknowledges all that is in the store with this batch. */
-  get last(): Delivery | undefined {
-    return this.#last
+  get firstReceivedAt(): number {
+    return this.#firstReceivedAt
+  }
+
+  get lastReceivedAt(): number {
+    return this.#lastReceivedAt
+  }
+
+  get ids(): Buffer {
+    return this.#ids.subarray(0, this.#events * ID_BYTES)
   }
 
   /** True while events should wait, because what follows is slower than they come. */
   get isBlocked(): boolean {
-    return this.#isBlocked
+    return this.#writer.isBlocked
   }
 
-  /** @param event its JSON, or that of several, as the framing joins them */
-  add(event: Buffer, count = 1): void {
-    this.#append(this.#events === 0 ? this.#framing.before : this.#framing.between)
-    this.#append(event)
-    this.#events += count
+  /** Rejects once its object cannot be completed. */
+  get completed(): Promise<unknown> {
+    return this.#writer.content
+  }
+
+  /** Notes the next event, whose bytes follow with `write`. @returns its place in the batch */
+  note(ids: Buffer, at: number, receivedAt: number): number {
+    const idAt = this.#events * ID_BYTES
+    if (idAt === this.#ids.length) this.#ids = Buffer.concat([this.#ids], 2 * idAt)
+    ids.copy(this.#ids, idAt, at, at + ID_BYTES)
+    if (receivedAt < this.#firstReceivedAt) this.#firstReceivedAt = receivedAt
+    else if (receivedAt > this.#lastReceivedAt) this.#lastReceivedAt = receivedAt
+    return this.#events++
+  }
+
+  /** @param lines the JSON of `count` events, as the framing joins them */
+  write(lines: Buffer, count: number): void {
+    this.#writer.add(lines, count)
   }
 
   /** Events that were added have these traces. */
@@ -101,54 +101,68 @@ export class Batch implements BatchSize, OpenBatch {
     this.#trace.take(traces)
   }
 
-  /** Of its events, some are of this delivery. */
-  holdPartOf({ redelivered }: Delivery): void {
-    // Whoever had it before may still be writing it.
-    if (redelivered) this.#isContested = true
+  /** The delivery is acknowledged once this batch is archived, and what else it waits for. */
+  addWaiter(pending: PendingDelivery): void {
+    if (this.waiters.at(-1) === pending) return
+    pending.waitForOneMore()
+    this.waiters.push(pending)
   }
 
-  /** Has the delivery acknowledged with the batch: no event of it is in a later one. */
-  settleWith({ delivery, events }: Incoming): void {
-    this.#last = delivery
-    this.holdPartOf(delivery)
-    const sum = delivery.group === undefined ? this.settles.foreign : this.settles.own
-    sum.deliveries++
-    sum.events += events
+  /** One of its events is in a batch of a record. */
+  markKnown(event: number, known: KnownIn): void {
+    this.#known.set(event, known)
   }
 
-  /** Resolves when the object is in the store, to its size there. */
-  seal(): Promise<number> {
-    this.#append(this.#framing.after)
-    this.#flush()
-    this.#compressor.end()
-    const trace = this.#trace
-    if (trace !== undefined) this.stored.then(() => trace.archived(this.key, this.#events), ignore)
-    return this.stored
+  /** Forgets marks of batches that have become void. */
+  unmark(isVoid: (known: KnownIn) => boolean): void {
+    for (const [event, known] of this.#known) if (isVoid(known)) this.#known.delete(event)
+  }
+
+  get hasKnown(): boolean {
+    return this.#known.size > 0
+  }
+
+  /** Resolves when its object is complete, and can go into a record. @throws StoreUnavailable */
+  async seal(reason: CloseReason): Promise<void> {
+    this.reason = reason
+    this.sealedAt = performance.now()
+    this.content = await this.#writer.end()
+  }
+
+  /**
+   * Leaves out the events that others have archived, and makes its content anew, without any where nothing is left.
+   *
+   * @returns where those are, and what was staged before and is not needed any more
+   * @throws as `rebuild` does; then it is as it was
+   */
+  async dropKnown(): Promise<{ dropped: KnownIn[]; staged: string | undefined }> {
+    const dropped = [...this.#known.values()]
+    const staged = this.content?.staged
+    if (dropped.length === this.#events) {
+      this.content = undefined
+      this.#events = 0
+    } else {
+      this.content = await rebuild(this.#parts, this.content as ObjectContent, this.#events, this.#known)
+      this.#ids = idsWithout(this.ids, this.#known)
+      this.#events -= dropped.length
+    }
+    this.#known.clear()
+    return { dropped, staged }
+  }
+
+  archived(key: string): void {
+    this.#trace?.archived(key, this.#events)
   }
 
   discard(): void {
-    this.#compressor.destroy(new Error('the batch was given up'))
-  }
-
-  #append(bytes: Buffer): void {
-    this.#bytes += bytes.length
-    const isCopied = bytes.length <= COPIED_BYTES_MAX
-    if (!isCopied || this.#chunkLength + bytes.length > this.#chunk.length) this.#flush()
-    if (isCopied) this.#chunkLength += bytes.copy(this.#chunk, this.#chunkLength)
-    else this.#write(bytes)
-  }
-
-  #flush(): void {
-    if (this.#chunkLength === 0) return
-    this.#write(this.#chunk.subarray(0, this.#chunkLength))
-    const rest = this.#chunk.subarray(this.#chunkLength)
-    this.#chunk = rest.length < COPIED_BYTES_MAX ? Buffer.allocUnsafe(CHUNK_BYTES) : rest
-    this.#chunkLength = 0
-  }
-
-  #write(bytes: Buffer): void {
-    if (!this.#compressor.write(bytes)) this.#isBlocked = true
+    this.#writer.discard()
   }
 }
 
-function ignore(): void {}
+function idsWithout(ids: Buffer, events: ReadonlyMap<number, unknown>): Buffer {
+  const kept = Buffer.allocUnsafe(ids.length - events.size * ID_BYTES)
+  let to = 0
+  for (let at = 0; at < ids.length; at += ID_BYTES)
+    if (!events.has(at / ID_BYTES)) to += ids.copy(kept, to, at, at + ID_BYTES)
+  return kept
+}

@@ -1,6 +1,7 @@
 import { PassThrough, type Transform } from 'node:stream'
 import * as zlib from 'node:zlib'
 import type { Config } from '../config.ts'
+import { ConfigInvalid } from '../errors.ts'
 
 export type ArchiveFormat = Config['archiveFormat']
 export type ArchiveCompression = Config['archiveCompression']
@@ -49,6 +50,14 @@ export function createDecompressor(key: string): Transform {
   if (key.endsWith('.gz')) return zlib.createGunzip()
   if (key.endsWith('.zst')) return zlibWithZstd().createZstdDecompress()
   return new PassThrough()
+}
+
+/** @throws ConfigInvalid where this Node cannot unpack the object of this key. */
+export function assertDecompressible(key: string): void {
+  if (!key.endsWith('.zst') || 'createZstdDecompress' in zlib) return
+  throw new ConfigInvalid(
+    `${key} is compressed with zstd: to read it takes Node 22.15 or later, and this is ${process.version}.`,
+  )
 }
 
 /** zstd came with Node 22.15, and the types here are those of Node 20; the config refuses it on an older Node. */

@@ -1,9 +1,11 @@
-import { type ForeignEvent, foreignEvent, receivedAtOf } from '../event.ts'
+import { type ForeignEvent, foreignEvent } from '../event.ts'
 import { type EventGroup, GroupBuilder, lineStarts } from '../event-group.ts'
 import { type EventTrace, tracesOf } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
 import type { Delivery } from '../queue/queue.ts'
-import type { ReceivedSpan } from './archive-sync.ts'
+import { receivedAtOf } from '../received-at.ts'
+import type { IdSet } from './id-set.ts'
+import type { PendingDelivery } from './pending-delivery.ts'
 
 const NO_EVENTS: EventGroup = {
   count: 0,
@@ -15,12 +17,16 @@ const NO_EVENTS: EventGroup = {
 /** A delivery whose events are taken one after the other, into one batch or into several. */
 export class Incoming {
   readonly delivery: Delivery
-  /** True for what holds no event, and never will. */
+  /** The message holds no events, and goes to the dead letters. */
   readonly isForeign: boolean
-  /** Its events are the same to the byte whenever it is delivered: so they may give a batch its key. */
-  readonly isRepeatable: boolean
+  /** Set once its events are being taken. */
+  pending: PendingDelivery | undefined
   readonly #group: EventGroup
   readonly #starts: Uint32Array
+  /** For an event that has no stamp. */
+  readonly #arrivedAt = Date.now()
+  readonly #known: IdSet[] = []
+  #lookedUpThrough = -1
   #next = 0
 
   constructor(delivery: Delivery) {
@@ -28,8 +34,7 @@ export class Incoming {
     const foreign = starts === undefined ? foreignGroup(delivery.body) : undefined
     this.delivery = delivery
     this.isForeign = starts === undefined && foreign === undefined
-    this.isRepeatable = foreign?.isRepeatable ?? true
-    this.#group = (starts === undefined ? foreign?.group : delivery.group) ?? NO_EVENTS
+    this.#group = (starts === undefined ? foreign : delivery.group) ?? NO_EVENTS
     this.#starts = starts ?? (lineStarts(this.#group) as Uint32Array)
   }
 
@@ -64,23 +69,10 @@ export class Incoming {
     return this.#group.lines.subarray(this.#startOf(at), this.#startOf(at + count) - 1)
   }
 
-  /** When the next event was received, in milliseconds since 1970. */
-  get nextReceivedAt(): number {
-    return this.#receivedAt(0)
-  }
-
-  /** Of its events that were not taken. They came together, but a clock may have stepped meanwhile. */
-  get receivedSpan(): ReceivedSpan {
-    const isOurs = this.delivery.group !== undefined
-    if (this.left === 0) return { first: Date.now(), last: Date.now(), isOurs }
-    let first = Number.POSITIVE_INFINITY
-    let last = Number.NEGATIVE_INFINITY
-    for (let ahead = 0; ahead < this.left; ahead++) {
-      const at = this.#receivedAt(ahead)
-      first = Math.min(first, at)
-      last = Math.max(last, at)
-    }
-    return { first, last, isOurs }
+  /** When the event was received that is `ahead` of the next one, in milliseconds since 1970. */
+  receivedAt(ahead: number): number {
+    const ms = receivedAtOf(this.#group.lines, this.#startOf(this.#next + ahead + 1) - 1)
+    return Number.isNaN(ms) ? this.#arrivedAt : ms
   }
 
   get isTraced(): boolean {
@@ -92,14 +84,27 @@ export class Incoming {
     return this.#group.traces === undefined ? [] : tracesOf(this.#group.traces, this.#next, count)
   }
 
-  skip(count: number): void {
-    this.#next += count
+  /** The last record among whose events its own were looked up, since their ids are forgotten; -1 where they were not. */
+  get lookedUpThrough(): number {
+    return this.#lookedUpThrough
   }
 
-  /** One that has no stamp, which only the last line is sure to have, goes by that of the last. */
-  #receivedAt(ahead: number): number {
-    const own = receivedAtOf(this.lines(1, ahead)).getTime()
-    return Number.isNaN(own) ? receivedAtOf(this.#group.lines).getTime() : own
+  /**
+   * @param known ids of its events that are archived
+   * @param through the last record that was looked at
+   */
+  lookedUp(known: IdSet, through: number): void {
+    if (known.size > 0) this.#known.push(known)
+    this.#lookedUpThrough = through
+  }
+
+  /** Whether a look-up has found this id. @param at where it begins in `ids` */
+  isKnown(at: number): boolean {
+    return this.#known.some(known => known.has(this.ids, at))
+  }
+
+  skip(count: number): void {
+    this.#next += count
   }
 
   #startOf(line: number): number {
@@ -107,18 +112,13 @@ export class Incoming {
   }
 }
 
-interface ForeignGroup {
-  readonly group: EventGroup
-  readonly isRepeatable: boolean
-}
-
 /** What another program published: one event, or one a line. */
-function foreignGroup(body: Buffer): ForeignGroup | undefined {
+function foreignGroup(body: Buffer): EventGroup | undefined {
   const events = foreignEvents(body)
   if (events === undefined) return undefined
   const builder = new GroupBuilder()
   for (const event of events) builder.add(event)
-  return { group: builder.build(), isRepeatable: events.every(({ isComplete }) => isComplete) }
+  return builder.build()
 }
 
 function foreignEvents(body: Buffer): ForeignEvent[] | undefined {

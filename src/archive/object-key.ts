@@ -1,6 +1,4 @@
-import { createHash } from 'node:crypto'
-
-const POSITION_DIGITS = 16
+const NONCE_DIGITS = 16
 const OBJECT_KEY =
   /\/dt=\d{4}-\d{2}-\d{2}\/hour=\d{2}\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.(?:ndjson|json)(?:\.gz|\.zst)?$/
 
@@ -8,17 +6,15 @@ const OBJECT_KEY =
  * `<prefix>/dt=2026-11-24/hour=13/batch_20261124T130507123Z_3f9c…ndjson.gz`: partitions as Hive,
  * Athena, Spark and DuckDB read them, in UTC.
  *
- * The key is made of the batch's first event alone: when it was received, and a hash of its bytes. So
- * whoever writes a batch that begins with that event writes to that key, and a conditional write
- * lets one of them win (docs/decisions/0002-exactly-once.md).
- *
+ * @param receivedAt of the batch's first event
+ * @param nonce a UUID that no other object has
  * @param extension with its dot
  */
-export function objectKey(prefix: string, receivedAt: Date, firstEvent: Buffer, extension: string): string {
+export function objectKey(prefix: string, receivedAt: Date, nonce: string, extension: string): string {
   const iso = receivedAt.toISOString()
   const stamp = iso.replace(/[-:.]/g, '')
-  const position = createHash('sha256').update(firstEvent).digest('hex').slice(0, POSITION_DIGITS)
-  return `${prefix}/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/batch_${stamp}_${position}${extension}`
+  const digits = nonce.replaceAll('-', '').slice(-NONCE_DIGITS)
+  return `${prefix}/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/batch_${stamp}_${digits}${extension}`
 }
 
 /** Whether a key is of our making; a bucket may hold other things. */

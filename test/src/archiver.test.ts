@@ -7,9 +7,10 @@ import { text } from 'node:stream/consumers'
 import * as zlib from 'node:zlib'
 import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
-import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
 import { createDecompressor } from '../../src/archive/format.ts'
 import { type Event, stampEvent } from '../../src/event.ts'
+import { openIdIndex } from '../../src/log/open-id-index.ts'
+import { DIGEST_VERSION } from '../../src/message-id.ts'
 import {
   type Consumer,
   type DeliveryHandler,
@@ -22,7 +23,7 @@ import { configOf, elapsed, eventOf, numberedEvents, range, silent, temporaryDir
 import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../queue-helper.ts'
 import { type S3Server, startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
-import { keysOf, setEnvironment } from '../store-helper.ts'
+import { objectKeysOf, setEnvironment } from '../store-helper.ts'
 
 const WAIT_MS_MAX = 60_000
 const KIB = 1024
@@ -62,7 +63,7 @@ class WatchedQueue implements Pick<Queue, 'trouble' | 'publish' | 'consume' | 'd
       else consumer.resume()
     }
     return {
-      ackThrough: delivery => consumer.ackThrough(delivery),
+      ack: deliveries => consumer.ack(deliveries),
       dead: delivery => consumer.dead(delivery),
       pause: () => pauseOrResume(true),
       resume: () => pauseOrResume(false),
@@ -100,13 +101,13 @@ class Archive {
 
   /** The objects, in the order of their first events. */
   async objects(): Promise<ArchivedObject[]> {
-    const objects = await Promise.all((await keysOf(this.store)).map(key => this.#read(key)))
+    const objects = await Promise.all((await objectKeysOf(this.store)).map(key => this.#read(key)))
     return objects.sort((a, b) => (a.numbers[0] ?? 0) - (b.numbers[0] ?? 0))
   }
 
   /** Resolves when so many objects are there, to what is in them. */
   async holds(count: number): Promise<ArchivedObject[]> {
-    const hasThem = async () => (await keysOf(this.store)).length >= count
+    const hasThem = async () => (await objectKeysOf(this.store)).length >= count
     await until(`${count} objects are there`, WAIT_MS_MAX, hasThem)
     return this.objects()
   }
@@ -125,7 +126,7 @@ class Archive {
     let count = 0
     let quietPolls = 0
     await until('no more objects come', WAIT_MS_MAX, async () => {
-      const { length } = await keysOf(this.store)
+      const { length } = await objectKeysOf(this.store)
       quietPolls = length === count ? quietPolls + 1 : 0
       count = length
       return quietPolls > QUIET_POLLS
@@ -159,8 +160,10 @@ class Archive {
 
 /** An archive that is at work: with the embedded queue and a directory, unless `env` says otherwise. */
 async function open(t: Test, env: Record<string, string> = {}): Promise<Archive> {
+  const DATA_DIR = env.DATA_DIR ?? temporaryDirectory(t)
   const defaults = {
-    DATA_DIR: env.DATA_DIR ?? temporaryDirectory(t),
+    DATA_DIR,
+    ARCHIVE_URL: join(DATA_DIR, 'archive'),
     ARCHIVE_COMPRESSION: 'none',
     BATCH_AGE_MS_MAX: HOUR_MS,
     AMQP_ACK_TIMEOUT_MS: '10000000',
@@ -174,11 +177,11 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
   t.teardown(() => queue.close())
   const store = await openStore(config)
   t.teardown(() => store.close())
-  const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, silent)
+  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
   t.teardown(() => index.close())
   const archiver = new Archiver({ queue, store, index, config, log: silent })
   t.teardown(() => archiver.stop())
-  archiver.start()
+  await archiver.start()
   return new Archive(queue, store, archiver)
 }
 
@@ -190,6 +193,10 @@ async function startFailingS3(t: Test): Promise<{ server: S3Server; settings: Re
   setEnvironment(t, server.env())
   const settings = { ARCHIVE_URL: 's3://bucket', S3_FORCE_PATH_STYLE: 'true', S3_IDLE_MS_MAX: '2500' }
   return { server, settings }
+}
+
+function archivedIn(server: S3Server): string[] {
+  return [...server.objects('bucket').keys()].filter(key => key.includes('/dt='))
 }
 
 function requestsFor(server: S3Server, operation: string): number {
@@ -372,7 +379,7 @@ test('the next batch fills while the last is on its way', async t => {
   })
   await archive.publish(numberedEvents(20))
   await until('the second is filled', WAIT_MS_MAX, async () => (await archive.queue.depth()) === 0)
-  t.equal(server.objects('bucket').size, 0, 'while the first is on its way, and before it')
+  t.same(archivedIn(server), [], 'while the first is on its way')
   t.same(
     (await archive.holds(2)).map(({ numbers }) => numbers),
     [range(10), range(20).slice(10)],
@@ -398,7 +405,7 @@ test('a store that fails is waited for, and then everything is archived', async 
   await archive.publish(numberedEvents(35))
   await until('it says so', WAIT_MS_MAX, () => archive.archiver.trouble !== undefined)
   t.match(archive.archiver.trouble, /was not stored/)
-  t.equal(server.objects('bucket').size, 0)
+  t.same(archivedIn(server), [])
   await archive.publish(numberedEvents(5, 35))
   server.fault()
   const objects = await archive.holdsEvents(40)
@@ -518,7 +525,11 @@ test('a message that says of itself what is not so is read like that of another 
         routingKey: name,
         type: 'frequency.events',
         contentEncoding: 'utf-8',
-        headers: { 'frequency-count': count, 'frequency-ids': ids(idCount) },
+        headers: {
+          'frequency-count': count,
+          'frequency-ids': ids(idCount),
+          'frequency-ids-version': DIGEST_VERSION,
+        },
       },
       Buffer.from(body),
     )

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
-import { openDedupeIndex } from '../../src/archive/dedupe-index.ts'
 import { type Event, stampEvent } from '../../src/event.ts'
+import { openIdIndex } from '../../src/log/open-id-index.ts'
 import { openQueue, type Queue } from '../../src/queue/queue.ts'
 import { openStore } from '../../src/store/store.ts'
 import { configOf, eventOf, numberedEvents, numberOf, range, silent, temporaryDirectory } from '../helper.ts'
@@ -53,7 +53,7 @@ async function startArchiver(
   t.teardown(() => queue.close())
   const store = await openStore(config)
   t.teardown(() => store.close())
-  const index = await openDedupeIndex(join(config.dataDir, 'dedupe'), config, silent)
+  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
   t.teardown(() => index.close())
   const archiver = new Archiver({ queue, store, index, config, log: silent })
   t.teardown(() => archiver.stop())

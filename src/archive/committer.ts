@@ -1,0 +1,288 @@
+/**
+ * Takes sealed batches into the log, and makes objects of them.
+ *
+ * What is sealed waits until its content is complete; then all that are ready go into one record, in their turn
+ * among the archive's writers. Before that they lose the events that others have archived meanwhile. Once a
+ * record was sent its batches stay as they are until it is seen whose number it is; so batches outlive the session,
+ * and the connection, that their events came by.
+ */
+
+import { StoreUnavailable } from '../errors.ts'
+import type { CommitLog, Draft, LogListener } from '../log/commit-log.ts'
+import type { IdIndex } from '../log/id-index.ts'
+import type { BatchDraft, LogRecord } from '../log/log-record.ts'
+import type { Settlement } from '../log/settlement.ts'
+import { Turns } from '../log/turns.ts'
+import type { Logger } from '../logger.ts'
+import { ID_BYTES } from '../message-id.ts'
+import { BackOff, sleep } from '../sleep.ts'
+import type { ObjectStore } from '../store/store.ts'
+import type { ArchiveStats } from './archive-stats.ts'
+import type { Batch, KnownIn } from './batch.ts'
+import type { LiveIds } from './live-ids.ts'
+
+const RETRY_LIMITS = { msMin: 250, msMax: 10_000 }
+/** What one record takes. */
+const RECORD_BATCHES_MAX = 64
+const RECORD_BODY_BYTES_MAX = 16 * 1024 * 1024
+
+export interface CommitterParts {
+  readonly commitLog: Pick<CommitLog, 'append' | 'roundTripMs'>
+  readonly settlement: Settlement
+  readonly live: LiveIds<Batch>
+  readonly store: ObjectStore
+  readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
+  readonly stats: ArchiveStats
+  readonly log: Logger
+  readonly writer: string
+  readonly stopping: AbortSignal
+  keyOf(batch: Batch, nonce: string): string
+  /** A batch is archived: there is room for another. */
+  archived(): void
+  /** Events were in batches that are given up: they have to come again. */
+  lost(): void
+  /** @param error what keeps batches from being committed now; undefined where nothing does */
+  troubled(error: Error | undefined): void
+}
+
+export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | 'synchronised'> {
+  readonly #parts: CommitterParts
+  readonly #turns = new Turns()
+  /** Sealed, in no record that counts; oldest first. */
+  readonly #sealed = new Set<Batch>()
+  /** Records whose batches are not yet objects. */
+  readonly #settling = new Set<Promise<void>>()
+  /** All that were added and are not archived, oldest first. */
+  readonly #unfinished = new Set<Batch>()
+  /** Where the events are that a batch has lost to others. */
+  readonly #awaited = new Map<Batch, KnownIn[]>()
+  #committing: Promise<void> | undefined
+
+  constructor(parts: CommitterParts) {
+    this.#parts = parts
+  }
+
+  /** Batches that are sealed and not archived. */
+  get size(): number {
+    return this.#unfinished.size
+  }
+
+  get oldest(): Batch | undefined {
+    const [oldest] = this.#unfinished
+    return oldest
+  }
+
+  /** To be called for a batch whose content is complete. */
+  add(batch: Batch): void {
+    this.#sealed.add(batch)
+    this.#unfinished.add(batch)
+    this.#committing ??= this.#commitAll()
+  }
+
+  /** Resolves when all that was added is archived, or, once stopping, cannot be now. */
+  async idle(): Promise<void> {
+    while (this.#committing !== undefined || this.#settling.size > 0) {
+      await this.#committing
+      await Promise.all(this.#settling)
+    }
+  }
+
+  /** Marks what is ours, and in somebody else's record. */
+  applied(record: LogRecord, isOwn: boolean): void {
+    const { settlement, live } = this.#parts
+    settlement.applied(record)
+    if (isOwn) return
+    this.#turns.otherSeen(record.writer, record.roundTripMs, performance.now())
+    for (const batch of live.owners) batch.unmark(known => known !== undefined && settlement.isVoid(known))
+    for (const [n, { ids }] of record.batches.entries()) {
+      for (let at = 0; at < ids.length; at += ID_BYTES) {
+        const place = live.find(ids, at)
+        place?.owner.markKnown(place.event, { number: record.number, batch: n })
+      }
+    }
+  }
+
+  otherWaits(writer: string, roundTripMs: number): void {
+    this.#turns.otherWaits(writer, roundTripMs, performance.now())
+  }
+
+  /** @param isComplete whether the index remembers all that came since it was last asked */
+  synchronised(isComplete: boolean): void {
+    const { live, index } = this.#parts
+    const { remembersFrom } = index
+    for (const batch of live.owners) {
+      const { ids } = batch
+      for (let at = 0; at < ids.length; at += ID_BYTES)
+        if (index.has(ids, at)) batch.markKnown(at / ID_BYTES, undefined)
+    }
+    if (!isComplete || index.remembersFrom !== remembersFrom) this.#abandon()
+  }
+
+  /** What is in batches may be archived, and forgotten: all of it has to come again, and to be looked up. */
+  #abandon(): void {
+    for (const batch of [...this.#sealed]) {
+      this.#sealed.delete(batch)
+      this.#forget(batch)
+    }
+    this.#parts.lost()
+  }
+
+  async #commitAll(): Promise<void> {
+    const { commitLog, stopping, log, troubled } = this.#parts
+    const backOff = new BackOff(RETRY_LIMITS)
+    // Not in a `finally` of the caller: what is added in between would wait for the next batch.
+    for (; this.#sealed.size > 0; ) {
+      await sleepUnlessZero(this.#turns.waitMs(performance.now()), stopping)
+      let taken: Batch[] = []
+      try {
+        const record = await commitLog.append(async () => {
+          taken = await this.#readyBatches()
+          return taken.length === 0 ? undefined : this.#draftOf(taken)
+        })
+        if (record !== undefined) this.#committed(taken, record)
+        backOff.reset()
+        troubled(undefined)
+      } catch (error) {
+        log.warn({ err: error }, 'Batches cannot be committed now; trying again.')
+        troubled(error as Error)
+        if (stopping.aborted) break
+        await backOff.pause(stopping)
+      }
+    }
+    this.#committing = undefined
+  }
+
+  /** Those that go into the next record, without what others have archived. */
+  async #readyBatches(): Promise<Batch[]> {
+    const ready: Batch[] = []
+    let bytes = 0
+    for (const batch of [...this.#sealed]) {
+      if (batch.hasKnown && !(await this.#dropKnown(batch).catch(error => this.#lose(batch, error)))) continue
+      const { content } = batch
+      if (content === undefined) continue
+      bytes += content.body?.length ?? 0
+      if (ready.length > 0 && (ready.length === RECORD_BATCHES_MAX || bytes > RECORD_BODY_BYTES_MAX)) break
+      ready.push(batch)
+    }
+    return ready
+  }
+
+  /** @returns false where the batch is not there any more */
+  async #dropKnown(batch: Batch): Promise<boolean> {
+    const { live, stats, store, log } = this.#parts
+    const { dropped, staged } = await batch.dropKnown()
+    stats.duplicates += dropped.length
+    this.#awaited.set(batch, [...(this.#awaited.get(batch) ?? []), ...dropped])
+    live.remove(batch)
+    const { ids } = batch
+    for (let at = 0; at < ids.length; at += ID_BYTES) live.add(ids, at, batch, at / ID_BYTES)
+    // Its record, if it was in one, has lost its number to another: nobody names it.
+    if (staged !== undefined)
+      store.remove([staged]).catch(error => log.debug({ err: error }, 'A staged object was left.'))
+    if (batch.content !== undefined) return true
+    this.#sealed.delete(batch)
+    this.#finish(batch)
+    return false
+  }
+
+  /** @returns false; @throws StoreUnavailable: what is staged may be there later */
+  #lose(batch: Batch, error: unknown): false {
+    if (error instanceof StoreUnavailable) throw error
+    this.#parts.log.error({ err: error }, 'What was staged is lost: its events are archived again.')
+    this.#sealed.delete(batch)
+    this.#forget(batch)
+    this.#parts.lost()
+    return false
+  }
+
+  #draftOf(batches: readonly Batch[]): Draft {
+    return {
+      batches: batches.map(batch => this.#batchDraftOf(batch)),
+      voids: [],
+      done: this.#parts.settlement.ownDone,
+      waiting: this.#sealed.size > batches.length,
+    }
+  }
+
+  #batchDraftOf(batch: Batch): BatchDraft {
+    const { nonce, sha256, storedBytes, body, staged } = batch.content as NonNullable<Batch['content']>
+    const { events, bytes, firstReceivedAt, lastReceivedAt, ids } = batch
+    const key = this.#parts.keyOf(batch, nonce)
+    const draft = { key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt, ids, body }
+    return staged === undefined ? draft : { ...draft, staged }
+  }
+
+  #committed(batches: readonly Batch[], record: LogRecord): void {
+    this.#turns.committed(performance.now())
+    for (const batch of batches) this.#sealed.delete(batch)
+    const settling = this.#settle(batches, record).finally(() => this.#settling.delete(settling))
+    this.#settling.add(settling)
+  }
+
+  async #settle(batches: readonly Batch[], record: LogRecord): Promise<void> {
+    const { log, stats } = this.#parts
+    const isWhole = await this.#settleOwn(batches, record)
+    if (isWhole === undefined) return
+    if (!isWhole) {
+      for (const batch of batches) this.#forget(batch)
+      this.#parts.lost()
+      return
+    }
+    for (const [n, batch] of batches.entries()) {
+      const { key, storedBytes, events, bytes } = record.batches[n] as LogRecord['batches'][number]
+      const { reason } = batch
+      const ms = performance.now() - batch.sealedAt
+      stats.stored({ key, events, bytes, storedBytes, reason, at: Date.now() }, ms)
+      batch.archived(key)
+      log.info({ key, events, bytes, reason, record: record.number, ms: Math.round(ms) }, 'Batch archived.')
+      this.#finish(batch)
+    }
+  }
+
+  /** @returns whether all are objects; undefined where that is not known before the end */
+  async #settleOwn(batches: readonly Batch[], record: LogRecord): Promise<boolean | undefined> {
+    const { settlement, stopping, log } = this.#parts
+    const bodies = batches.map(({ content }) => content?.body)
+    const backOff = new BackOff(RETRY_LIMITS)
+    for (;;) {
+      try {
+        return await settlement.settleOwn(record, bodies)
+      } catch (error) {
+        log.warn({ err: error, record: record.number }, 'Objects cannot be stored now.')
+        if (stopping.aborted) return undefined
+      }
+      await backOff.pause(stopping)
+    }
+  }
+
+  /** Its events are in objects, here or as soon as those records are settled that it waits for. */
+  #finish(batch: Batch): void {
+    const { settlement, archived } = this.#parts
+    const known = this.#awaited.get(batch) ?? []
+    this.#forget(batch)
+    if (known.some(each => each !== undefined && settlement.isVoid(each))) {
+      this.#parts.lost()
+      return
+    }
+    const awaited = new Set(known.flatMap(each => (each && settlement.recordOf(each.number)) ?? []))
+    for (const pending of batch.waiters) {
+      for (const record of awaited) {
+        pending.waitForOneMore()
+        settlement.whenSettled(record, () => pending.arrived())
+      }
+      pending.arrived()
+    }
+    batch.waiters.length = 0
+    archived()
+  }
+
+  #forget(batch: Batch): void {
+    this.#unfinished.delete(batch)
+    this.#awaited.delete(batch)
+    this.#parts.live.remove(batch)
+  }
+}
+
+async function sleepUnlessZero(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms > 0) await sleep(ms, signal)
+}

@@ -1,0 +1,186 @@
+/**
+ * Folds the log: what its oldest records say goes into runs and a manifest, and an hour later the records are
+ * deleted. A newcomer then reads few large objects in place of many small records.
+ *
+ *   due ──► settle ──► read records ──► write runs ──► create the manifest ──► an hour later: delete
+ *
+ * Every archiver may fold at any time, also what another folds: the manifest's number decides. Runs that no manifest
+ * names are deleted by whoever wrote them, or stay, and are read by nobody.
+ */
+
+import { hash, randomUUID } from 'node:crypto'
+import { LogDamaged } from '../errors.ts'
+import type { CommitLog } from './commit-log.ts'
+import { type Fold, foldRecords, type NumberedRecord } from './fold.ts'
+import type { LogParts } from './log-sync.ts'
+import { encodeManifest, encodeObjects, type Manifest, type Run } from './manifest.ts'
+import type { Settlement } from './settlement.ts'
+import { DELETION_DELAY_MS } from './watermark.ts'
+
+/** The log is folded when it has been so long, or has so many records more. */
+const FOLD_MS = 60 * 60 * 1000
+const FOLD_RECORDS = 10_000
+/** What one fold takes: its ids are in memory, here and where they are read. */
+const FOLD_IDS_MAX = 4_000_000
+const READS_AT_ONCE = 8
+/** Whoever finds a fold due does it with this chance each time, so that not all do it at once. */
+const FOLD_CHANCE = 0.25
+/** Runs of ids stay for so many windows, and are then deleted, the newest so many at each fold. */
+const IDS_WINDOWS = 2
+const IDS_DELETED_AT_ONCE = 64
+/** How often it is looked whether folded records may be deleted. */
+const DELETION_CHECK_MS = 5 * 60 * 1000
+
+export interface FolderParts extends LogParts {
+  readonly commitLog: Pick<CommitLog, 'position'>
+  readonly settlement: Pick<Settlement, 'settleThrough' | 'voids'>
+  /** Once aborted, nothing is begun. */
+  readonly stopping: AbortSignal
+}
+
+export class Folder {
+  readonly #parts: FolderParts
+  /** All records of manifests up to this one are deleted. */
+  #deletedThrough = 0
+  #deletionCheckedAt = Number.NEGATIVE_INFINITY
+  /** When the oldest record that is not folded was first seen, by the clock of this process. */
+  #unfoldedSince: number | undefined
+
+  constructor(parts: FolderParts) {
+    this.#parts = parts
+  }
+
+  /** @throws StoreUnavailable, LogDamaged, LogRefused */
+  async foldIfDue(): Promise<void> {
+    if (performance.now() - this.#deletionCheckedAt >= DELETION_CHECK_MS) await this.deleteFolded()
+    const { commitLog, watermark } = this.#parts
+    const unfolded = (commitLog.position?.number ?? 0) - watermark.number
+    if (unfolded <= 0) {
+      this.#unfoldedSince = undefined
+      return
+    }
+    this.#unfoldedSince ??= performance.now()
+    const isDue = unfolded >= FOLD_RECORDS || performance.now() - this.#unfoldedSince >= FOLD_MS
+    if (isDue && Math.random() < FOLD_CHANCE) await this.fold()
+  }
+
+  /**
+   * Folds up to where the log is applied, or as much as one fold takes.
+   *
+   * @returns the manifest; undefined where there was nothing to fold, or another was faster
+   * @throws StoreUnavailable, LogDamaged, LogRefused
+   */
+  async fold(): Promise<Manifest | undefined> {
+    const { store, watermark, commitLog, settlement, log } = this.#parts
+    await watermark.look()
+    const before = watermark.manifest
+    const from = watermark.number + 1
+    const through = commitLog.position?.number ?? 0
+    if (through < from) return undefined
+    await settlement.settleThrough(through)
+    const records = await this.#readRecords(from, through)
+    if (records === undefined) return undefined
+    const folded = foldRecords(records, before, settlement.voids)
+    const { ids, objects } = await this.#writeRuns(folded)
+    await store.remove(folded.staged)
+    const manifest = await this.#create({ ...folded.manifest, ids, objects })
+    // The rest of it is due as well.
+    if (watermark.number >= through) this.#unfoldedSince = undefined
+    if (manifest === undefined) await store.remove([ids.key, objects.key])
+    else log.info({ from, through: manifest.through, watermark: watermark.number }, 'The log is folded.')
+    await this.#deleteOldIds()
+    return manifest
+  }
+
+  /** @returns undefined where another's has its number */
+  async #create(manifest: Omit<Manifest, 'version'>): Promise<Manifest | undefined> {
+    const { store, keys, reader, watermark } = this.#parts
+    await store.create(keys.manifest(manifest.generation), encodeManifest(manifest))
+    const { manifest: created } = await reader.manifest(manifest.generation)
+    await watermark.look()
+    return created?.objects.key === manifest.objects.key ? created : undefined
+  }
+
+  /** @returns undefined where another has folded them meanwhile */
+  async #readRecords(from: number, through: number): Promise<NumberedRecord[] | undefined> {
+    const { reader, watermark } = this.#parts
+    const records: NumberedRecord[] = []
+    let ids = 0
+    for (let first = from; first <= through && ids < FOLD_IDS_MAX; first += READS_AT_ONCE) {
+      if (this.#parts.stopping.aborted) return undefined
+      const numbers = Array.from(
+        { length: Math.min(READS_AT_ONCE, through - first + 1) },
+        (_, n) => first + n,
+      )
+      const answers = await Promise.all(numbers.map(number => reader.record(number)))
+      for (const [n, { record, storedAt }] of answers.entries()) {
+        if (record === undefined) {
+          await watermark.look()
+          if (watermark.number >= from) return undefined
+          throw new LogDamaged(first + n, 'it is gone')
+        }
+        records.push({ record, storedAt })
+        ids += record.batches.reduce((sum, { events }) => sum + events, 0)
+      }
+    }
+    return records
+  }
+
+  async #writeRuns({ manifest: { from, through }, ids, records }: Fold): Promise<{ ids: Run; objects: Run }> {
+    const range = [from, through].map(number => String(number).padStart(16, '0')).join('-')
+    const name = `${this.#parts.keys.runs}${range}-${randomUUID()}`
+    const write = async (key: string, bytes: Buffer): Promise<Run> => {
+      await this.#parts.store.replace(key, bytes)
+      return { key, bytes: bytes.length, sha256: hash('sha256', bytes, 'hex') }
+    }
+    return {
+      ids: await write(`${name}.ids`, ids),
+      objects: await write(`${name}.objects`, encodeObjects(records)),
+    }
+  }
+
+  /**
+   * Deletes the records of the oldest manifest that has them, where it has been visible for long enough, by the
+   * store's clock.
+   *
+   * @throws StoreUnavailable, LogDamaged, LogRefused
+   */
+  async deleteFolded(): Promise<void> {
+    this.#deletionCheckedAt = performance.now()
+    const { reader, watermark, store, keys, log } = this.#parts
+    const newest = watermark.manifest?.generation ?? 0
+    if (this.#deletedThrough >= newest) return
+    const generation = await this.#firstUndeleted(newest)
+    const { manifest, storedAt, date } = await reader.manifest(generation)
+    if (manifest === undefined || (date ?? Date.now()) < storedAt + DELETION_DELAY_MS) return
+    const { from, through } = manifest
+    await store.remove(Array.from({ length: through - from + 1 }, (_, n) => keys.record(through - n)))
+    this.#deletedThrough = generation
+    log.debug({ from, through }, 'Folded records are deleted.')
+  }
+
+  /** Records are deleted from the last of a range to its first: the first one tells whether all are. */
+  async #firstUndeleted(newest: number): Promise<number> {
+    const { reader } = this.#parts
+    let generation = newest
+    for (; generation > this.#deletedThrough + 1; generation--) {
+      const { manifest } = await reader.manifest(generation - 1)
+      if (manifest === undefined || !(await reader.exists(manifest.from))) break
+    }
+    return generation
+  }
+
+  async #deleteOldIds(): Promise<void> {
+    const { reader, watermark, store, dedupeWindowMs } = this.#parts
+    const newest = watermark.manifest
+    if (newest === undefined) return
+    const cutoff = newest.storedAt - IDS_WINDOWS * dedupeWindowMs
+    const keys: string[] = []
+    for (let generation = newest.generation - 1; generation > 0; generation--) {
+      const { manifest } = await reader.manifest(generation)
+      if (manifest === undefined || keys.length === IDS_DELETED_AT_ONCE) break
+      if (manifest.storedAt < cutoff) keys.push(manifest.ids.key)
+    }
+    await store.remove(keys)
+  }
+}

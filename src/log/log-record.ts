@@ -1,0 +1,213 @@
+/**
+ * A record of the log, in bytes:
+ *
+ *     0   8   magic: "FRQLOG" and two digits, the version of this layout
+ *     8   4   length of the head, H, little-endian, with all up to the end of its checksum
+ *     12  4   length of its JSON, J
+ *     16  J   JSON (HEAD_SCHEMA)
+ *     …   16 an event: the ids of all batches, in their order
+ *     …   32  SHA-256 of the head before it: by this the next record names its predecessor
+ *     H   …   the bytes of the objects that travel inline, in the order of their batches
+ */
+
+import { hash } from 'node:crypto'
+import { type Static, Type } from '@sinclair/typebox'
+import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
+import { LogDamaged } from '../errors.ts'
+import { ID_BYTES } from '../message-id.ts'
+
+const VERSION = 1
+const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`
+const LENGTHS_AT = 8
+const JSON_AT = 16
+const CHECKSUM_BYTES = 32
+/** A head holds the ids of at most some million events. */
+const HEAD_BYTES_MAX = 256 * 1024 * 1024
+
+const count = Type.Integer({ minimum: 0 })
+const sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' })
+
+const BATCH_SCHEMA = Type.Object({
+  key: Type.String({ minLength: 1 }),
+  /** Of the object, as it is stored. */
+  sha256,
+  storedBytes: count,
+  events: count,
+  /** Before compression. */
+  bytes: count,
+  /** The earliest and the latest `receivedAt` of its events, in milliseconds since 1970. */
+  firstReceivedAt: Type.Integer(),
+  lastReceivedAt: Type.Integer(),
+  /** Where its bytes are until it is settled; without it they are behind the head, or were settled before. */
+  staged: Type.Optional(Type.String({ minLength: 1 })),
+  /** Its object was there before its record was: a log that is built from objects. */
+  isStored: Type.Optional(Type.Boolean()),
+})
+
+const HEAD_SCHEMA = Type.Object({
+  log: Type.String({ minLength: 1 }),
+  number: count,
+  /** Of its predecessor; of record 0 it is empty. */
+  previous: Type.String(),
+  nonce: Type.String({ minLength: 1 }),
+  writer: Type.String({ minLength: 1 }),
+  /** All records of this writer up to this number are settled. */
+  done: count,
+  /** The writer has more batches that are sealed. */
+  waiting: Type.Boolean(),
+  /** How long a create takes for this writer, in milliseconds. */
+  roundTripMs: count,
+  /** How ids are made (message-id.ts). */
+  digest: count,
+  batches: Type.Array(BATCH_SCHEMA),
+  /** Batches of earlier records that can never be settled: their ids are not known any more. */
+  voids: Type.Array(Type.Object({ number: count, batch: count })),
+  /** What the next record names as its predecessor, where this one was repaired. */
+  standsFor: Type.Optional(sha256),
+})
+
+type Head = Static<typeof HEAD_SCHEMA>
+
+let headCheck: TypeCheck<typeof HEAD_SCHEMA> | undefined
+
+function isHead(value: unknown): value is Head {
+  headCheck ??= TypeCompiler.Compile(HEAD_SCHEMA)
+  return headCheck.Check(value)
+}
+
+export interface LogBatch extends Static<typeof BATCH_SCHEMA> {
+  /** 16 bytes an event, in the order of the events. */
+  readonly ids: Buffer
+}
+
+export interface LogRecord extends Omit<Head, 'batches'> {
+  readonly batches: readonly LogBatch[]
+  /** By which the next record names it: 64 hexadecimal digits. */
+  readonly hash: string
+  /** Of the head, in bytes: the bodies begin there. */
+  readonly headBytes: number
+}
+
+/** A batch as it goes into a record: with its object's bytes, where these are not staged. */
+export interface BatchDraft extends LogBatch {
+  readonly body: Buffer | undefined
+}
+
+export type RecordDraft = Omit<Head, 'batches'> & { readonly batches: readonly BatchDraft[] }
+
+export interface EncodedRecord {
+  readonly bytes: Buffer
+  readonly record: LogRecord
+}
+
+export function encodeRecord({ batches, ...rest }: RecordDraft): EncodedRecord {
+  const head = { ...rest, batches: batches.map(({ ids: _, body: __, ...batch }) => batch) }
+  // One that cannot be read would stop every archiver for good.
+  if (!isHead(head)) throw new TypeError('A log record was to be written that nobody could read.')
+  const json = Buffer.from(JSON.stringify(head))
+  const idsBytes = batches.reduce((sum, { ids }) => sum + ids.length, 0)
+  const headBytes = JSON_AT + json.length + idsBytes + CHECKSUM_BYTES
+  const start = Buffer.alloc(JSON_AT)
+  start.write(MAGIC, 'latin1')
+  start.writeUInt32LE(headBytes, LENGTHS_AT)
+  start.writeUInt32LE(json.length, LENGTHS_AT + 4)
+  const covered = Buffer.concat([start, json, ...batches.map(({ ids }) => ids)])
+  const digest = hash('sha256', covered, 'buffer')
+  const bodies = batches.flatMap(({ body }) => body ?? [])
+  const record = { ...rest, batches, headBytes, hash: rest.standsFor ?? digest.toString('hex') }
+  return { bytes: Buffer.concat([covered, digest, ...bodies]), record }
+}
+
+/** How many bytes the head has, or undefined where `bytes` are too few to tell. @throws LogDamaged */
+export function headLength(number: number, bytes: Buffer): number | undefined {
+  if (bytes.length < JSON_AT) return undefined
+  const magic = bytes.toString('latin1', 0, LENGTHS_AT)
+  if (magic !== MAGIC) throw new LogDamaged(number, reasonOfMagic(magic))
+  const length = bytes.readUInt32LE(LENGTHS_AT)
+  if (length < JSON_AT + CHECKSUM_BYTES || length > HEAD_BYTES_MAX)
+    throw new LogDamaged(number, 'its length is none')
+  return length
+}
+
+function reasonOfMagic(magic: string): string {
+  const [, version] = /^FRQLOG(\d\d)$/.exec(magic) ?? []
+  return version === undefined
+    ? 'it is no record'
+    : `a newer version of frequency wrote it (layout ${version})`
+}
+
+/**
+ * Reads a record's head; more bytes may follow.
+ *
+ * @param number that its key says
+ * @throws LogDamaged where it is cut short, or is not what was written.
+ */
+export function decodeHead(number: number, bytes: Buffer): LogRecord {
+  const headBytes = headLength(number, bytes)
+  if (headBytes === undefined || bytes.length < headBytes) throw new LogDamaged(number, 'it is cut short')
+  const covered = bytes.subarray(0, headBytes - CHECKSUM_BYTES)
+  const digest = hash('sha256', covered, 'buffer')
+  if (!digest.equals(bytes.subarray(headBytes - CHECKSUM_BYTES, headBytes)))
+    throw new LogDamaged(number, 'its checksum is wrong')
+  const jsonEnd = JSON_AT + covered.readUInt32LE(LENGTHS_AT + 4)
+  const head = looseJson(bytes)
+  if (!isHead(head)) throw new LogDamaged(number, 'its head is not as this version writes it')
+  if (head.number !== number) throw new LogDamaged(number, `it says that it is ${head.number}`)
+  let at = jsonEnd
+  const batches = head.batches.map(batch => {
+    const ids = covered.subarray(at, at + batch.events * ID_BYTES)
+    at += ids.length
+    return { ...batch, ids }
+  })
+  if (at !== covered.length) throw new LogDamaged(number, 'it has not as many ids as events')
+  return { ...head, batches, headBytes, hash: head.standsFor ?? digest.toString('hex') }
+}
+
+/** The bytes of a record's inline object. @param bytes of the whole record */
+export function inlineBody(record: LogRecord, batch: LogBatch, bytes: Buffer): Buffer {
+  let at = record.headBytes
+  for (const each of record.batches) {
+    if (each === batch) break
+    if (isInline(each)) at += each.storedBytes
+  }
+  return bytes.subarray(at, at + batch.storedBytes)
+}
+
+export function isInline({ staged, isStored }: Pick<LogBatch, 'staged' | 'isStored'>): boolean {
+  return staged === undefined && isStored !== true
+}
+
+/** A batch as a damaged record may have named it. Nothing of it is sure. */
+export interface LooseBatch extends Static<typeof BATCH_SCHEMA> {
+  /** The bytes behind the head, where they are to be there. */
+  readonly body: Buffer | undefined
+}
+
+/** The batches of a record whose checksum is wrong, or which is cut short; none where its JSON cannot be read. */
+export function looseHead(bytes: Buffer): LooseBatch[] {
+  const head = looseJson(bytes)
+  if (!isHead(head)) return []
+  let at = bytes.readUInt32LE(LENGTHS_AT)
+  return head.batches.map(batch => {
+    const start = at
+    if (isInline(batch)) at += batch.storedBytes
+    return { ...batch, body: at > start ? bytes.subarray(start, at) : undefined }
+  })
+}
+
+/** The checksum of a damaged record's head, as it stands there; undefined where it cannot be found. */
+export function headHashIn(bytes: Buffer): string | undefined {
+  if (bytes.length < JSON_AT) return undefined
+  const end = bytes.readUInt32LE(LENGTHS_AT)
+  if (end < JSON_AT + CHECKSUM_BYTES || end > bytes.length) return undefined
+  return bytes.toString('hex', end - CHECKSUM_BYTES, end)
+}
+
+function looseJson(bytes: Buffer): unknown {
+  if (bytes.length < JSON_AT) return undefined
+  try {
+    return JSON.parse(bytes.toString('utf8', JSON_AT, JSON_AT + bytes.readUInt32LE(LENGTHS_AT + 4)))
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,175 @@
+/** What a log is, and what its records of late are, for a person. */
+
+import { LogDamaged, LogRefused } from '../errors.ts'
+import type { StoreReader } from '../store/store.ts'
+import { logKeys } from './log-keys.ts'
+import { LogReader } from './log-reader.ts'
+import type { Manifest } from './manifest.ts'
+import { Watermark } from './watermark.ts'
+
+export interface ViewedRecord {
+  readonly number: number
+  readonly batches: number
+  readonly events: number
+  /** Before compression. */
+  readonly bytes: number
+  /** ISO 8601, by the store's clock; absent of one that is folded. */
+  readonly storedAt?: string
+  readonly writer?: string
+  /** Batches of earlier records that it makes void. */
+  readonly voids?: number
+  readonly isFolded?: true
+  readonly isRepaired?: true
+  /** Why it cannot be used. */
+  readonly damaged?: string
+}
+
+export interface LogView {
+  readonly id: string
+  /** The last record. */
+  readonly position: number
+  /** Up to which record it is folded. */
+  readonly watermark: number
+  readonly manifests: number
+  /** What the log names up to the watermark. */
+  readonly folded: { readonly events: number; readonly objects: number }
+  /** The highest number that was hinted at; more than `position` where records are missing. */
+  readonly hint: number
+  /** Of the records that are listed, the last one first. */
+  readonly writers: readonly { readonly writer: string; readonly records: number; readonly events: number }[]
+  readonly records: readonly ViewedRecord[]
+}
+
+export interface ViewOptions {
+  readonly prefix: string
+  /** The first record. @default so that the last `count` are listed */
+  readonly from?: number | undefined
+  readonly count: number
+}
+
+export class LogViewer {
+  readonly #store: StoreReader
+  readonly #options: ViewOptions
+  readonly #reader: LogReader
+  readonly #watermark: Watermark
+
+  constructor(store: StoreReader, options: ViewOptions) {
+    this.#store = store
+    this.#options = options
+    this.#reader = new LogReader(store, logKeys(options.prefix))
+    this.#watermark = new Watermark(this.#reader)
+  }
+
+  /** @throws LogRefused where there is no log; LogDamaged where its first record is; StoreUnavailable */
+  async view(): Promise<LogView> {
+    const { record: root } = await this.#reader.record(0)
+    if (root === undefined)
+      throw new LogRefused('The archive has no log. If it has objects, make one with: frequency log build')
+    await this.#watermark.look()
+    const hint = await this.#reader.hintedHead()
+    const position = await this.#findEnd(hint)
+    const { count, from = Math.max(0, position - count + 1) } = this.#options
+    const records: ViewedRecord[] = []
+    for await (const record of this.#records(from, Math.min(position, from + count - 1))) records.push(record)
+    const { manifest } = this.#watermark
+    return {
+      id: root.log,
+      position,
+      watermark: this.#watermark.number,
+      manifests: manifest?.generation ?? 0,
+      folded: manifest?.total ?? { events: 0, objects: 0 },
+      hint,
+      writers: writersOf(records),
+      records,
+    }
+  }
+
+  /** Looks in growing steps from the last record that is known, then by halves. */
+  async #findEnd(hint: number): Promise<number> {
+    let low = this.#watermark.number
+    if (hint > low && (await this.#exists(hint))) low = hint
+    let step = 1
+    for (; await this.#exists(low + step); step *= 2) low += step
+    let high = low + step
+    while (high - low > 1) {
+      const middle = Math.floor((low + high) / 2)
+      if (await this.#exists(middle)) low = middle
+      else high = middle
+    }
+    return low
+  }
+
+  async #exists(number: number): Promise<boolean> {
+    const key = logKeys(this.#options.prefix).record(number)
+    return (await this.#store.read(key, { start: 0, length: 1 })).object !== undefined
+  }
+
+  async *#records(from: number, through: number): AsyncIterable<ViewedRecord> {
+    if (from <= 0 && through >= 0) yield await this.#record(0)
+    for (let number = Math.max(1, from); number <= through; ) {
+      if (number > this.#watermark.number) {
+        yield await this.#record(number++)
+        continue
+      }
+      const manifest = await this.#manifestOf(number)
+      for (const { number: each, batches } of await this.#reader.objects(manifest)) {
+        if (each < number || each > through) continue
+        yield { number: each, batches: batches.length, ...sumsOf(batches), isFolded: true }
+      }
+      number = manifest.through + 1
+    }
+  }
+
+  async #manifestOf(number: number): Promise<Manifest> {
+    let low = 1
+    let high = this.#watermark.manifest?.generation ?? 0
+    while (low <= high) {
+      const middle = Math.floor((low + high) / 2)
+      const { manifest } = await this.#reader.manifest(middle)
+      if (manifest === undefined) break
+      if (number < manifest.from) high = middle - 1
+      else if (number > manifest.through) low = middle + 1
+      else return manifest
+    }
+    throw new LogRefused(`No manifest has record ${number}: restore _frequency/manifests from a backup.`)
+  }
+
+  async #record(number: number): Promise<ViewedRecord> {
+    try {
+      const { record, storedAt } = await this.#reader.record(number)
+      if (record === undefined) throw new LogDamaged(number, 'it is gone')
+      const { writer, batches, voids, standsFor } = record
+      return {
+        number,
+        batches: batches.length,
+        ...sumsOf(batches),
+        storedAt: new Date(storedAt).toISOString(),
+        writer,
+        ...(voids.length > 0 && { voids: voids.length }),
+        ...(standsFor !== undefined && { isRepaired: true as const }),
+      }
+    } catch (error) {
+      if (!(error instanceof LogDamaged)) throw error
+      return { number, batches: 0, events: 0, bytes: 0, damaged: error.message }
+    }
+  }
+}
+
+function sumsOf(batches: readonly { readonly events: number; readonly bytes: number }[]) {
+  return {
+    events: batches.reduce((sum, { events }) => sum + events, 0),
+    bytes: batches.reduce((sum, { bytes }) => sum + bytes, 0),
+  }
+}
+
+function writersOf(records: readonly ViewedRecord[]): LogView['writers'] {
+  const writers = new Map<string, { writer: string; records: number; events: number }>()
+  for (const { writer, events } of records.toReversed()) {
+    if (writer === undefined) continue
+    const known = writers.get(writer) ?? { writer, records: 0, events: 0 }
+    known.records++
+    known.events += events
+    writers.set(writer, known)
+  }
+  return [...writers.values()]
+}

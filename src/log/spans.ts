@@ -1,0 +1,35 @@
+/** Spans of time, in milliseconds since 1970, both ends included; sorted, and apart from each other. */
+export type Spans = readonly (readonly [first: number, last: number])[]
+
+/** How many spans are told apart; what is nearest to each other becomes one. */
+const SPANS_MAX = 64
+/** What is no further apart is one span. */
+const JOINED_MS = 60_000
+
+/** All of both, with the smallest gaps between them closed. */
+export function joinSpans(a: Spans, b: Spans): Spans {
+  const joined: [number, number][] = []
+  for (const [first, last] of [...a, ...b].toSorted((x, y) => x[0] - y[0])) {
+    const before = joined.at(-1)
+    if (before !== undefined && first <= before[1] + JOINED_MS) before[1] = Math.max(before[1], last)
+    else joined.push([first, last])
+  }
+  while (joined.length > SPANS_MAX) closeSmallestGap(joined)
+  return joined
+}
+
+export function inSpans(spans: Spans, at: number): boolean {
+  return spans.some(([first, last]) => first <= at && at <= last)
+}
+
+function closeSmallestGap(spans: [number, number][]): void {
+  let smallest = 1
+  for (let n = 2; n < spans.length; n++) if (gapBefore(spans, n) < gapBefore(spans, smallest)) smallest = n
+  const [, last] = spans[smallest] as [number, number]
+  ;(spans[smallest - 1] as [number, number])[1] = last
+  spans.splice(smallest, 1)
+}
+
+function gapBefore(spans: readonly [number, number][], n: number): number {
+  return (spans[n] as [number, number])[0] - (spans[n - 1] as [number, number])[1]
+}

@@ -1,0 +1,138 @@
+/** What a record names becomes an object, whoever has to see to it. */
+import { Readable } from 'node:stream'
+import { type Test, test } from 'tap'
+import { idDigest } from '../../src/message-id.ts'
+import {
+  archive,
+  archivedIds,
+  batchOf,
+  EMPTY,
+  openServer,
+  openWriter,
+  PLACES,
+  PREFIX,
+  type Writer,
+} from '../log-helper.ts'
+import { until } from '../services/wait.ts'
+
+const WAIT_MS_MAX = 20_000
+
+/** A writer that has appended its record, and is gone. */
+async function appendAndDie(writer: Writer, ids: readonly string[], staged?: string): Promise<string> {
+  const batch = batchOf(ids, staged === undefined ? {} : { staged })
+  if (staged !== undefined) {
+    const body = batchOf(ids, { key: batch.key }).body as Buffer
+    await writer.store.put(staged, Readable.from([body], { objectMode: false }))
+  }
+  await writer.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
+  writer.stop()
+  return batch.key
+}
+
+/** Resolves when the record that has the id is settled, as a delivery that has it waits. */
+async function settled(t: Test, writer: Writer, id: string): Promise<number> {
+  const unsettled = writer.settlement.find(idDigest(id), 0)
+  if (unsettled === undefined) throw new Error(`${id} is in no unsettled record`)
+  let isSettled = false
+  const startedAt = performance.now()
+  writer.settlement.whenSettled(unsettled, () => {
+    isSettled = true
+  })
+  await until('it is settled', WAIT_MS_MAX, () => isSettled || writer.calls.voided > 0)
+  t.equal(isSettled, writer.calls.voided === 0)
+  return performance.now() - startedAt
+}
+
+for (const { name, open } of PLACES) {
+  test(name, async t => {
+    for (const kind of ['inline', 'staged'] as const) {
+      const staged = kind === 'staged' ? `${PREFIX}/_frequency/staged/1` : undefined
+
+      t.test(`${kind}: what a writer has left is settled by whoever waits for it`, async t => {
+        const place = await open(t)
+        const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+        const key = await appendAndDie(a, ['x', 'y'], staged)
+        t.same(await archivedIds(b.store), [], 'it is no object yet')
+        await b.commitLog.follow()
+        const ms = await settled(t, b, 'y')
+        t.ok(ms > 3_000, 'its writer has the time to do so itself')
+        t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+        t.not((await b.store.read(key)).object, undefined)
+        if (staged !== undefined) t.equal((await b.store.read(staged)).object, undefined, 'nothing is left')
+      })
+
+      t.test(`${kind}: an object that is there already is read to its end, and kept`, async t => {
+        const place = await open(t)
+        const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+        const batch = batchOf(['x'])
+        const key = await appendAndDie(a, ['x'], staged)
+        if (staged === undefined) await a.store.create(key, batch.body as Buffer)
+        else await a.store.move(staged, key)
+        await b.commitLog.follow()
+        await settled(t, b, 'x')
+        t.same(await archivedIds(b.store), ['x'])
+      })
+    }
+
+    t.test(
+      'a staged object that is gone makes its batch void, once, and its events are archived again',
+      async t => {
+        const place = await open(t)
+        const [a, b, c] = [await openWriter(t, place), await openWriter(t, place), await openWriter(t, place)]
+        const staged = `${PREFIX}/_frequency/staged/1`
+        await appendAndDie(a, ['x', 'y'], staged)
+        await a.store.remove([staged])
+        await Promise.all([b.commitLog.follow(), c.commitLog.follow()])
+        await Promise.all([settled(t, b, 'x'), settled(t, c, 'y')])
+        await Promise.all([b.commitLog.follow(), c.commitLog.follow()])
+        t.notOk(b.index.has(idDigest('x')) || c.index.has(idDigest('y')), 'they are not known any more')
+        await archive(b, ['x'])
+        await archive(c, ['x', 'y'])
+        t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+        const voids = b.applied.flatMap(({ record }) => record.voids)
+        t.same(voids, [{ number: 1, batch: 0 }], 'it is said once')
+        const late = await openWriter(t, place)
+        await archive(late, ['x', 'y', 'z'])
+        t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'a newcomer knows it too')
+      },
+    )
+
+    t.test('a writer says in its next record that it has settled what was before', async t => {
+      const place = await open(t)
+      const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+      await archive(a, ['x'])
+      await b.commitLog.follow()
+      t.not(b.settlement.find(idDigest('x'), 0), undefined)
+      await archive(a, ['y'])
+      await b.commitLog.follow()
+      t.equal(b.settlement.find(idDigest('x'), 0), undefined, 'so nobody else looks')
+      t.not(b.settlement.find(idDigest('y'), 0), undefined)
+    })
+  })
+}
+
+test('an object at the place of another, cut short, is written again', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  const key = await appendAndDie(a, ['x', 'y'])
+  await b.store.create(key, Buffer.from('{"messageId":"x'))
+  await b.commitLog.follow()
+  await settled(t, b, 'x')
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+})
+
+test('bytes in a record that are not what was written are no object, and their events are archived again', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  await appendAndDie(a, ['x', 'y'])
+  const recordKey = a.keys.record(1)
+  const { object } = await a.store.read(recordKey)
+  const bytes = Buffer.from(object?.body as Buffer)
+  bytes[bytes.length - 5] = 0x21
+  await a.store.replace(recordKey, bytes)
+  await b.commitLog.follow()
+  await settled(t, b, 'x')
+  t.same(await archivedIds(b.store), [])
+  await archive(b, ['x', 'y'])
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+})
