@@ -5,6 +5,7 @@ import { readConfig, settings } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { addCheck } from './check.ts'
 import { addDead } from './dead.ts'
+import { addLog } from './log.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
@@ -31,6 +32,7 @@ function createProgram(): Command {
     })
   for (const setting of settings) addSetting(serveCommand, setting)
   addVerify(program)
+  addLog(program)
   addStatus(program)
   addCheck(program)
   addDead(program)

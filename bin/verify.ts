@@ -11,10 +11,10 @@ export function addVerify(program: Command): void {
   const command = program
     .command('verify')
     .description(
-      'Read an archive, and report its objects and events, and what is double, unreadable or missing there.',
+      'Read an archive, and report what is double, unreadable or missing, and where objects and log do not agree.',
     )
     .argument('[archive-url]', 'The archive: s3://bucket/prefix, or a directory. Default: ARCHIVE_URL.')
-    .option('--ids <file>', 'A file with a messageId a line: those must be in the archive.')
+    .option('--ids <file>', 'A file with a messageId a line: each must be in the archive, from any source.')
     .option('--from <hour>', 'First partition: 2026-11-24 or 2026-11-24T13, UTC.', text =>
       parseHour(text, '00'),
     )

@@ -6,7 +6,6 @@ const REASONS = /** @type {Record<string, string>} */ ({
   bytes: 'closed full, by its bytes',
   age: 'closed by its age',
   time: 'closed, because what followed was of another time',
-  foreign: 'closed, because it began with events of other programs',
   shutdown: 'closed by a shutdown',
 })
 

@@ -58,11 +58,13 @@ async function within(
   flags: DeadFlags,
   env: NodeJS.ProcessEnv,
 ): Promise<Outcome> {
-  const given = deadSettings.map(({ name }) => [name, flags[name]]).filter(([, value]) => value !== undefined)
-  const config = readConfig(
-    Object.fromEntries(given),
-    Object.fromEntries(deadSettings.map(({ variable }) => [variable, env[variable]])),
+  const given = Object.fromEntries(
+    deadSettings.map(({ name }) => [name, flags[name]]).filter(([, value]) => value !== undefined),
   )
+  const variables = Object.fromEntries(deadSettings.map(({ variable }) => [variable, env[variable]]))
+  // With a broker the role `all` would need ARCHIVE_URL, and nothing is archived here.
+  const hasBroker = Boolean(given.amqpUrl ?? variables.AMQP_URL)
+  const config = readConfig({ ...given, ...(hasBroker && { role: 'ingest' }) }, variables)
   const letters = await openDeadLetters(config)
   try {
     return await action(letters, ids, flags)

@@ -89,12 +89,22 @@ function inWords(answers: readonly Answer[], ledger: Ledger): string {
 }
 
 function processLines({ url, status }: Answer): string[] {
-  const { role, ready, startedAt, queue, troubles } = status
+  const { role, ready, startedAt, queue, log, troubles } = status
   return [
     `${url}  ${role}, ${ready ? 'ready' : 'NOT READY'}, started ${startedAt}`,
     `  queue: ${queue}`,
+    ...(log === null ? [] : [`  log: ${logWords(log)}`]),
     ...troubles.map(trouble => `  ${trouble}`),
   ]
+}
+
+function logWords({ position, watermark, total, unsettled }: NonNullable<ProcessStatus['log']>): string {
+  const archived =
+    total === null
+      ? 'what it names is being counted'
+      : `${format(total.events)} events in ${format(total.objects)} objects are archived`
+  const left = unsettled.batches === 0 ? '' : `; ${format(unsettled.batches)} batches are not objects yet`
+  return `${archived}, up to record ${format(position)} (watermark ${format(watermark)})${left}`
 }
 
 function ledgerLines(ledger: Ledger): string[] {

@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { Archiver } from '../archive/archiver.ts'
 import type { Config } from '../config.ts'
+import type { LogStatus } from '../log/log-totals.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { Waiting } from '../queue/queue-stats.ts'
 import type { Readiness } from '../readiness.ts'
@@ -16,6 +17,25 @@ export const processStatusSchema = Type.Object({
   ready: Type.Boolean(),
   troubles: Type.Array(Type.String({ description: 'What is not well, since when, in words.' })),
   books: Type.Array(bookSchema, { description: 'What was counted by all processes of this DATA_DIR.' }),
+  log: Type.Union([
+    Type.Null({ description: 'Where nothing is archived, or the log was not open yet.' }),
+    Type.Object({
+      id: Type.String({ description: 'The id of the log.' }),
+      position: events('The last record that this process knows.'),
+      watermark: events('The last record that is folded.'),
+      total: Type.Union([
+        Type.Null({ description: 'While it is being counted.' }),
+        Type.Object({
+          events: events('Events that are archived, as the log says.'),
+          objects: events('The objects that hold them.'),
+        }),
+      ]),
+      unsettled: Type.Object({
+        records: events('Records not all of whose objects are known to be there.'),
+        batches: events('Batches in them.'),
+      }),
+    }),
+  ]),
   now: Type.Object({
     disk: events('Events on disk: in the spool, or in the embedded queue.'),
     isEmbedded: Type.Boolean({
@@ -81,6 +101,7 @@ export async function processStatusOf(sources: StatusSources): Promise<ProcessSt
     ready,
     troubles: parts.filter(({ well }) => !well).map(({ trouble, since }) => `since ${since}: ${trouble}`),
     books: [book.content, ...books.slice(1)],
+    log: logOf(archiver?.logStatus),
     now: {
       disk: disks.reduce((sum, { size }) => sum + size, 0),
       isEmbedded,
@@ -94,6 +115,12 @@ export async function processStatusOf(sources: StatusSources): Promise<ProcessSt
       publishEventsMax: config.publishEventsMax,
     },
   }
+}
+
+function logOf(status: LogStatus | undefined): ProcessStatus['log'] {
+  if (status === undefined) return null
+  const { id, position, watermark, total, unsettled } = status
+  return { id, position, watermark, total: total ? { ...total } : null, unsettled: { ...unsettled } }
 }
 
 /**
@@ -111,6 +138,7 @@ export function together(statuses: readonly [ProcessStatus, ...ProcessStatus[]])
     ready: statuses.every(({ ready }) => ready),
     troubles: [...new Set(statuses.flatMap(({ troubles }) => troubles))],
     books: statuses.flatMap(({ books }) => books),
+    log: statuses.map(({ log }) => log).reduce(furthest),
     now: {
       ...first.now,
       disk: sum(({ disk }) => disk),
@@ -123,4 +151,11 @@ export function together(statuses: readonly [ProcessStatus, ...ProcessStatus[]])
       waiting: statuses.map(({ now }) => now.waiting).find(waiting => waiting !== null) ?? null,
     },
   }
+}
+
+/** All follow one log: who has read most of it knows most. */
+function furthest(a: ProcessStatus['log'], b: ProcessStatus['log']): ProcessStatus['log'] {
+  if (a === null || b === null) return a ?? b
+  const isBehind = a.position < b.position || (a.position === b.position && a.total === null)
+  return isBehind ? b : a
 }

@@ -6,6 +6,7 @@ import type { Readiness } from '../readiness.ts'
 import type { RequestStats } from '../request-stats.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { Exposition } from './exposition.ts'
+import { addLogMetrics } from './log-metrics.ts'
 
 export interface MetricSources {
   readonly role: Config['role']
@@ -34,6 +35,7 @@ export function expositionOf(sources: MetricSources): Exposition {
     addDeliveries(exposition, archiver)
     addArchive(exposition, archiver)
     addOpen(exposition, archiver)
+    addLogMetrics(exposition, () => archiver.logStatus)
   }
   if (store !== undefined) addStore(exposition, store)
   return exposition
@@ -260,7 +262,7 @@ function addArchive(exposition: Exposition, { stats }: Archiver): void {
   exposition.counter(
     {
       name: 'frequency_batches_total',
-      help: 'Batches that were stored, by why they closed: events, bytes, age, time, foreign or shutdown.',
+      help: 'Batches that were stored, by why they closed: events, bytes, age, time or shutdown.',
       labels: ['reason'],
     },
     show => {
@@ -325,7 +327,7 @@ function addStore(exposition: Exposition, { stats }: ObjectStore): void {
   exposition.counter(
     {
       name: 'frequency_upload_failures_total',
-      help: 'Objects that could not be stored; their events stay in the queue.',
+      help: 'Attempts to store an object, or a record of the log, that failed; their events stay in the queue.',
     },
     show => show(stats.failedPuts),
   )

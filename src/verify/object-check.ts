@@ -7,6 +7,17 @@ const RECEIVED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
 /** What can be wrong with a line. */
 export type LineProblem = 'notJson' | 'withoutMessageId' | 'withoutReceivedAt'
 
+/** What an event's identity is made of. */
+export interface IdentifiedEvent {
+  readonly messageId: string
+  /** Counts if it is a string. */
+  readonly source: unknown
+}
+
+export interface ArchivedEvent extends IdentifiedEvent {
+  readonly receivedAt: unknown
+}
+
 const PROBLEM_WORDS: Record<LineProblem, string> = {
   notJson: 'is no JSON object',
   withoutMessageId: 'is an event without messageId',
@@ -20,7 +31,7 @@ const PROBLEM_WORDS: Record<LineProblem, string> = {
 export class ObjectCheck {
   readonly counts: Record<LineProblem, number> = { notJson: 0, withoutMessageId: 0, withoutReceivedAt: 0 }
   readonly #isArray: boolean
-  readonly #onId: (messageId: string) => void
+  readonly #onEvent: (event: ArchivedEvent) => void
   readonly #firstLines = new Map<LineProblem, number>()
   readonly #damage: string[] = []
   #lines = 0
@@ -32,10 +43,10 @@ export class ObjectCheck {
   /** Whether a comma, or the beginning, came before. */
   #expectsMore = true
 
-  /** @param onId called with the id of each event that has one. */
-  constructor(key: string, onId: (messageId: string) => void) {
+  /** @param onEvent called with each event that has a messageId. */
+  constructor(key: string, onEvent: (event: ArchivedEvent) => void) {
     this.#isArray = isJsonArray(key)
-    this.#onId = onId
+    this.#onEvent = onEvent
   }
 
   /** JSON objects so far. */
@@ -74,6 +85,11 @@ export class ObjectCheck {
       this.#damage.push(`is cut short: its end is missing (after ${this.#events} events)`)
   }
 
+  /** Whether something of it is missing, or is no event. To be asked after `end`. */
+  get isDamaged(): boolean {
+    return this.#damage.length > 0 || this.counts.notJson > 0
+  }
+
   /** What is wrong, in words, to be read after the object's key; none where it is as it should be. */
   get problems(): string[] {
     const lines = [...this.#firstLines].map(([problem, line]) => {
@@ -107,8 +123,8 @@ export class ObjectCheck {
       return
     }
     this.#events++
-    const { messageId, receivedAt } = event
-    if (typeof messageId === 'string' && messageId !== '') this.#onId(messageId)
+    const { source, messageId, receivedAt } = event
+    if (typeof messageId === 'string' && messageId !== '') this.#onEvent({ source, messageId, receivedAt })
     else this.#note('withoutMessageId')
     if (typeof receivedAt !== 'string' || !RECEIVED_AT.test(receivedAt)) this.#note('withoutReceivedAt')
   }

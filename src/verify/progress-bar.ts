@@ -32,7 +32,8 @@ export class ProgressBar {
 
 /** `[#####               ]  25%  250/1,000 objects  250,000 events  100,000/s` */
 export function progressLine(progress: VerifyProgress, elapsedMs: number): string {
-  const { phase, objects, objectsKnown, isListed, events, compared } = progress
+  const { phase, objects, objectsKnown, isListed, events, records, compared } = progress
+  if (phase === 'log') return `${bar(1)}  reading the log, ${grouped(records)} records`
   if (phase === 'comparing') return `${bar(compared)}  comparing ${grouped(events)} events`
   const share = objectsKnown === 0 ? 0 : objects / objectsKnown
   const known = `${grouped(objectsKnown)}${isListed ? '' : '+'}`

@@ -1,4 +1,6 @@
-import type { Duplicate, ObjectProblems, VerifyFindings } from './verifier.ts'
+import type { Duplicate } from './id-comparison.ts'
+import type { LogFindings, NamedObject } from './log-check.ts'
+import type { ObjectProblems, VerifyFindings } from './verifier.ts'
 
 /** What was verified, and what came of it. */
 export interface VerifyReport extends VerifyFindings {
@@ -8,7 +10,7 @@ export interface VerifyReport extends VerifyFindings {
   readonly to?: string
   /**
    * - clean: nothing is wrong.
-   * - findings: there are duplicates, unreadable objects or missing ids.
+   * - findings: there are duplicates, unreadable objects or missing ids, or objects and log do not agree.
    * - incomplete: objects could not be fetched, so what is in them is not known; there may be findings too.
    */
   readonly result: 'clean' | 'findings' | 'incomplete'
@@ -16,20 +18,26 @@ export interface VerifyReport extends VerifyFindings {
 }
 
 export function resultOf(findings: VerifyFindings): VerifyReport['result'] {
-  const { unfetched, duplicates, unreadable, missing } = findings
+  const { unfetched, duplicates, unreadable, missing, log } = findings
   if (unfetched.objects > 0) return 'incomplete'
-  return duplicates.events + unreadable.objects + (missing?.ids ?? 0) > 0 ? 'findings' : 'clean'
+  const problems = duplicates.events + unreadable.objects + (missing?.ids ?? 0)
+  return problems > 0 || (log !== null && isWrong(log)) ? 'findings' : 'clean'
+}
+
+function isWrong({ missing, changed, unknown, damaged, refused }: LogFindings): boolean {
+  return refused !== undefined || missing.objects + changed.objects + unknown.objects + damaged.records > 0
 }
 
 /** The report for a person. */
 export function inWords(report: VerifyReport): string {
   const blocks = [
-    [`Archive: ${report.archive}`, ...rangeOf(report), `Read in ${report.seconds} s.`],
+    [`Archive: ${report.archive}`, ...logLine(report), ...rangeOf(report), `Read in ${report.seconds} s.`],
     table(rowsOf(report)),
     listed('Duplicates', report.duplicates.ids, report.duplicates.list.map(describeDuplicate)),
     listed('Unreadable', report.unreadable.objects, report.unreadable.list.map(describeProblems)),
     listed('Not fetched', report.unfetched.objects, report.unfetched.list.map(describeProblems)),
     listed('Missing', report.missing?.ids ?? 0, report.missing?.list.map(id => [id]) ?? []),
+    ...logBlocks(report.log),
     [verdictOf(report)],
   ]
   return `${blocks
@@ -52,8 +60,61 @@ function rowsOf(report: VerifyReport): Row[] {
     rows.push(['Objects not fetched', unfetched.objects, 'the store did not give them'])
   if (missing !== undefined)
     rows.push(['Missing ids', missing.ids, `of ${grouped(missing.asked)} that must be there`])
+  rows.push(...logRows(report.log))
   if (report.otherObjects > 0) rows.push(['Other objects', report.otherObjects, 'not of frequency, not read'])
   return rows
+}
+
+function logLine({ log }: VerifyReport): string[] {
+  if (log === null)
+    return ['Log: none. It was not compared with the objects: see "frequency log build --help".']
+  const { id = 'unknown', position, refused } = log
+  return [
+    `Log: ${id}, up to record ${grouped(position)}.`,
+    ...(refused === undefined ? [] : [`It could not be compared with the objects: ${refused}`]),
+  ]
+}
+
+function logRows(log: LogFindings | null): Row[] {
+  if (log === null) return []
+  const { objects, missing, unsettled, changed, unknown, damaged } = log
+  const rows: Row[] = [['Named by the log', objects, '']]
+  if (missing.objects > 0) rows.push(['Missing objects', missing.objects, 'named, and not there'])
+  if (unsettled.objects > 0) rows.push(['Not yet settled', unsettled.objects, leftOf(unsettled.left)])
+  if (changed.objects > 0) rows.push(['Changed objects', changed.objects, 'not the bytes that the log names'])
+  if (unknown.objects > 0) rows.push(['Unknown objects', unknown.objects, 'the log does not name them'])
+  if (damaged.records > 0) rows.push(['Damaged records', damaged.records, 'archivers stop there'])
+  return rows
+}
+
+function leftOf(count: number): string {
+  const note = count === 0 ? '' : `; ${grouped(count)} for more than 5 minutes: does an archiver run?`
+  return `their bytes are in the log, or staged${note}`
+}
+
+function logBlocks(log: LogFindings | null): string[][] {
+  if (log === null) return []
+  const { missing, unsettled, changed, unknown, damaged } = log
+  const named = ({ key, record }: NamedObject): string[] => [`${key}  (record ${grouped(record)})`]
+  return [
+    listed('Missing objects', missing.objects, missing.list.map(named)),
+    listed('Not yet settled', unsettled.objects, unsettled.list.map(named)),
+    listed(
+      'Changed objects',
+      changed.objects,
+      changed.list.map(key => [key]),
+    ),
+    listed(
+      'Unknown objects',
+      unknown.objects,
+      unknown.list.map(key => [key]),
+    ),
+    listed(
+      'Damaged records',
+      damaged.records,
+      damaged.list.map(message => [message]),
+    ),
+  ]
 }
 
 function badLinesOf({ notJson, withoutMessageId, withoutReceivedAt }: VerifyReport['unreadable']): string {
@@ -72,7 +133,7 @@ function table(rows: readonly Row[]): string[] {
   )
 }
 
-function listed(title: string, count: number, items: readonly string[][]): string[] {
+export function listed(title: string, count: number, items: readonly string[][]): string[] {
   if (count === 0) return []
   const left = count - items.length
   return [
@@ -82,16 +143,16 @@ function listed(title: string, count: number, items: readonly string[][]): strin
   ]
 }
 
-function describeDuplicate({ messageId, events, objects }: Duplicate): string[] {
+export function describeDuplicate({ messageId, source, events, objects }: Duplicate): string[] {
   const known = objects.reduce((sum, object) => sum + object.events, 0)
   return [
-    `${messageId}  ${grouped(events)} times`,
+    `${messageId}${source === undefined ? '' : ` of source ${source}`}  ${grouped(events)} times`,
     ...objects.map(object => `${grouped(object.events)} × ${object.key}`),
     ...(events > known ? [`${grouped(events - known)} × other objects`] : []),
   ]
 }
 
-function describeProblems({ key, problems }: ObjectProblems): string[] {
+export function describeProblems({ key, problems }: ObjectProblems): string[] {
   return [key, ...problems]
 }
 
@@ -110,7 +171,7 @@ function verdictOf({ result, objects, unfetched }: VerifyReport): string {
     : 'CLEAN: every object can be read, and every event is there once.'
 }
 
-function many(count: number, noun: string): string {
+export function many(count: number, noun: string): string {
   return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 

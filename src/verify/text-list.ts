@@ -35,6 +35,11 @@ export class TextList {
     return texts[index % BLOCK_TEXTS]
   }
 
+  *[Symbol.iterator](): Iterator<string> {
+    for (const block of this.#blocks) yield* JSON.parse(this.#read(block)) as string[]
+    yield* this.#last
+  }
+
   #read({ position, length }: { position: number; length: number }): string {
     return this.#scratch.read(position, length).toString()
   }

@@ -1,24 +1,27 @@
 /**
  * Reads an archive and finds what is wrong with it. Nothing is written to the archive.
  *
- * Keys are listed ahead of the objects that are read, and several objects are read at once. Each id goes
- * to a ledger with the number of its object; when all are read, the ledger brings equal ids together,
- * share by share. Memory is bounded, at some 300 MB, whatever the size of the archive: by the keys
- * listed ahead, the lines in hand, the blocks of the ledgers, the set of one share's ids, and the
- * findings that are listed. All else is on disk: 22 bytes an event, and its key for each object.
+ * Keys are listed ahead of the objects that are read, and several objects are read at once. The identity of
+ * each event (of its source and messageId: message-id.ts) goes to a ledger with the number of its object;
+ * when all are read, the ledger brings equal ones together, share by share. Then the log is held against the
+ * objects (log-check.ts). Memory is bounded, at some 350 MB, whatever the size of the archive: by the keys listed ahead, the lines in hand, the blocks of the
+ * ledgers, the sets of one share's ids, and the findings that are listed. All else is on disk: 22 bytes an
+ * event, and its key and 44 bytes for each object and each name in the log. A file of ids takes more of it (asked-ids.ts).
  */
 
-import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import * as zlib from 'node:zlib'
-import { IdSet } from '../archive/id-set.ts'
+import { assertDecompressible } from '../archive/format.ts'
 import { dayPrefixes, isObjectKey } from '../archive/object-key.ts'
-import { cutBetweenLines, isDamage, linesOf, readPieces } from '../archive/object-reader.ts'
-import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import { idDigest } from '../message-id.ts'
+import { isDamage, readPieces } from '../archive/object-reader.ts'
+import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import { logKeys } from '../log/log-keys.ts'
+import { DigestingStore } from '../log/object-batch.ts'
+import { identityOf } from '../message-id.ts'
 import type { StoreReader } from '../store/store.ts'
-import { IdLedger, mixed, type Share } from './id-ledger.ts'
+import { AskedIds } from './asked-ids.ts'
+import { type Duplicate, describeDuplicates, IdComparison } from './id-comparison.ts'
+import { LogCheck, type LogFindings } from './log-check.ts'
 import { type LineProblem, ObjectCheck } from './object-check.ts'
 import { ScratchFile } from './scratch-file.ts'
 import { byKey, Smallest } from './smallest.ts'
@@ -31,8 +34,6 @@ const ATTEMPTS_MAX = 4
 const RETRY_MS_MIN = 500
 /** So many objects in a row that cannot be fetched: it is the store that is away. */
 const FAILURES_IN_A_ROW_MAX = 2 * READERS
-/** Objects that are named for one duplicate. */
-const PLACES_MAX = 10
 
 export interface VerifyOptions {
   /** Below which the archive's keys are. */
@@ -40,39 +41,33 @@ export interface VerifyOptions {
   /** The first and the last hour, as `2026-11-24T13`, whose partitions are read. @default all */
   readonly from?: string | undefined
   readonly to?: string | undefined
-  /** A file with a messageId a line, all of which must be in the archive. */
+  /** A file with a messageId a line. Each must be in the archive, with whatever source. */
   readonly idsFile?: string | undefined
   /** How many findings of each kind are listed; all are counted. */
   readonly listMax: number
 }
 
 export interface VerifyProgress {
-  phase: 'reading' | 'comparing'
+  phase: 'reading' | 'log' | 'comparing'
   /** Objects that the listing has shown; more may come until `isListed`. */
   objectsKnown: number
   isListed: boolean
   objects: number
   events: number
+  /** Of the log. */
+  readonly records: number
   /** 0 to 1 */
   compared: number
-}
-
-export interface Duplicate {
-  readonly messageId: string
-  /** How often it is in the archive. */
-  readonly events: number
-  /** The first `PLACES_MAX` objects that it is in. */
-  readonly objects: readonly { readonly key: string; readonly events: number }[]
 }
 
 export interface VerifyFindings {
   readonly objects: number
   readonly otherObjects: number
   readonly events: number
-  /** Different ids. */
+  /** Different ids. An id counts once for each source that used it. */
   readonly ids: number
   readonly duplicates: {
-    /** Those after the first of each id. */
+    /** Those after the first of each source and id. */
     readonly events: number
     readonly ids: number
     readonly list: readonly Duplicate[]
@@ -84,6 +79,8 @@ export interface VerifyFindings {
   }
   /** Objects that are listed, but could not be fetched: what is in them is not known. */
   readonly unfetched: { readonly objects: number; readonly list: readonly ObjectProblems[] }
+  /** What the log says, held against the objects; null where the archive has no log. */
+  readonly log: LogFindings | null
   readonly missing?: { readonly asked: number; readonly ids: number; readonly list: readonly string[] }
 }
 
@@ -98,26 +95,14 @@ interface ListedObject {
   readonly place: number
 }
 
-interface FoundDuplicate {
-  readonly mixed: Buffer
-  events: number
-  readonly places: Map<number, number>
-}
-
 export class Verifier {
-  readonly progress: VerifyProgress = {
-    phase: 'reading',
-    objectsKnown: 0,
-    isListed: false,
-    objects: 0,
-    events: 0,
-    compared: 0,
-  }
+  readonly progress: VerifyProgress
   readonly #store: StoreReader
   readonly #options: VerifyOptions
   readonly #scratch = new ScratchFile()
   readonly #keys = new TextList(this.#scratch)
-  readonly #ledger = new IdLedger(this.#scratch)
+  readonly #ids: IdComparison
+  readonly #logCheck: LogCheck
   readonly #unreadable: Smallest<ObjectProblems>
   readonly #unfetched: Smallest<ObjectProblems>
   readonly #lineProblems: Record<LineProblem, number> = {
@@ -134,6 +119,24 @@ export class Verifier {
   constructor(store: StoreReader, options: VerifyOptions) {
     this.#store = store
     this.#options = options
+    const logCheck = new LogCheck(store, this.#scratch, {
+      prefix: options.prefix,
+      listMax: options.listMax,
+      isInRange: key => this.#isInRange(key),
+    })
+    this.#logCheck = logCheck
+    this.progress = {
+      phase: 'reading',
+      objectsKnown: 0,
+      isListed: false,
+      objects: 0,
+      events: 0,
+      get records() {
+        return logCheck.records
+      },
+      compared: 0,
+    }
+    this.#ids = new IdComparison(this.#scratch, options.listMax)
     this.#unreadable = new Smallest<ObjectProblems>(options.listMax, byKey)
     this.#unfetched = new Smallest<ObjectProblems>(options.listMax, byKey)
   }
@@ -144,33 +147,17 @@ export class Verifier {
    */
   async run(): Promise<VerifyFindings> {
     try {
-      const asked = await this.#readAskedIds()
-      await this.#readObjects()
+      const { idsFile } = this.#options
+      const asked = idsFile === undefined ? undefined : await AskedIds.read(idsFile, this.#scratch)
+      await this.#readObjects(asked)
       return await this.#findings(asked)
     } finally {
       this.#scratch.close()
     }
   }
 
-  async #readAskedIds(): Promise<AskedIds | undefined> {
-    const { idsFile } = this.#options
-    if (idsFile === undefined) return undefined
-    const asked = { texts: new TextList(this.#scratch), ledger: new IdLedger(this.#scratch) }
-    try {
-      for await (const piece of cutBetweenLines(createReadStream(idsFile))) {
-        for (const line of linesOf(piece)) {
-          const id = line.replace(/^\ufeff|\r$/g, '')
-          if (id !== '') asked.ledger.add(idDigest(id), asked.texts.add(id))
-        }
-      }
-    } catch (cause) {
-      throw new ConfigInvalid(`--ids: ${idsFile} cannot be read: ${(cause as Error).message}`, { cause })
-    }
-    return asked
-  }
-
   /** All readers take from one listing, which runs ahead of them. */
-  async #readObjects(): Promise<void> {
+  async #readObjects(asked: AskedIds | undefined): Promise<void> {
     const listing = Readable.from(this.#list(), { highWaterMark: KEYS_AHEAD_MAX })
     const objects = listing[Symbol.asyncIterator]() as AsyncIterator<ListedObject>
     const read = async (): Promise<void> => {
@@ -178,7 +165,7 @@ export class Verifier {
         for (;;) {
           const { done, value } = await objects.next()
           if (done || this.#failure !== undefined) return
-          await this.#readObject(value)
+          await this.#readObject(value, asked)
         }
       } catch (error) {
         this.#failure ??= error
@@ -190,16 +177,19 @@ export class Verifier {
   }
 
   async *#list(): AsyncIterable<ListedObject> {
+    const { own } = logKeys(this.#options.prefix)
     for (const prefix of this.#prefixes()) {
       for await (const key of this.#store.list(prefix)) {
         if (!this.#isInRange(key)) continue
         if (!isObjectKey(key)) {
-          this.#otherObjects++
+          if (!key.startsWith(own)) this.#otherObjects++
           continue
         }
-        if (key.endsWith('.zst')) assertZstd(key)
+        assertDecompressible(key)
         this.progress.objectsKnown++
-        yield { key, place: this.#keys.add(key) }
+        const place = this.#keys.add(key)
+        this.#logCheck.listed(place, key)
+        yield { key, place }
       }
     }
     this.progress.isListed = true
@@ -220,10 +210,13 @@ export class Verifier {
     return (from === undefined || at >= from) && (to === undefined || at <= to)
   }
 
-  async #readObject({ key, place }: ListedObject): Promise<void> {
-    const check = new ObjectCheck(key, messageId => this.#ledger.add(idDigest(messageId), place))
+  async #readObject({ key, place }: ListedObject, asked: AskedIds | undefined): Promise<void> {
+    const check = new ObjectCheck(key, event => {
+      this.#ids.add(identityOf(event) as Buffer, place)
+      asked?.add(event)
+    })
     try {
-      check.end(await this.#readThrough(key, check))
+      check.end(await this.#readThrough({ key, place }, check))
       this.#failuresInARow = 0
     } catch (error) {
       if (!(error instanceof StoreUnavailable)) throw error
@@ -242,14 +235,16 @@ export class Verifier {
   }
 
   /** Resolves to what is wrong with the object as a whole, in words; the rest is for `check` to say. */
-  async #readThrough(key: string, check: ObjectCheck): Promise<string | undefined> {
+  async #readThrough({ key, place }: ListedObject, check: ObjectCheck): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
+      const digesting = new DigestingStore(this.#store)
       try {
-        for await (const piece of readPieces(this.#store, key)) {
+        for await (const piece of readPieces(digesting, key)) {
           const eventsBefore = check.events
           check.take(piece)
           this.progress.events += check.events - eventsBefore
         }
+        this.#logCheck.read(place, key, digesting.end())
         return undefined
       } catch (error) {
         if (error instanceof ObjectNotFound) return 'is gone: it was listed, and is not there any more'
@@ -262,6 +257,8 @@ export class Verifier {
   }
 
   async #findings(asked: AskedIds | undefined): Promise<VerifyFindings> {
+    this.progress.phase = 'log'
+    const log = await this.#logCheck.run(this.#keys)
     const compared = await this.#compare(asked)
     return {
       objects: this.progress.objects,
@@ -271,7 +268,7 @@ export class Verifier {
       duplicates: {
         events: compared.duplicateEvents,
         ids: compared.duplicateIds,
-        list: await this.#describeAll(compared.duplicates),
+        list: await describeDuplicates(compared.found, this.#store, this.#keys),
       },
       unreadable: {
         objects: this.#unreadableObjects,
@@ -279,11 +276,12 @@ export class Verifier {
         list: this.#unreadable.items,
       },
       unfetched: { objects: this.#unfetchedObjects, list: this.#unfetched.items },
+      log,
       ...(asked !== undefined && {
         missing: {
           asked: compared.askedIds,
           ids: compared.missingIds,
-          list: compared.missing.map(place => asked.texts.at(place)),
+          list: compared.missing.map(place => asked.textOf(place)),
         },
       }),
     }
@@ -291,108 +289,17 @@ export class Verifier {
 
   async #compare(asked: AskedIds | undefined) {
     this.progress.phase = 'comparing'
-    const duplicates = new Smallest<FoundDuplicate>(this.#options.listMax, (a, b) => a.mixed.compare(b.mixed))
     const missing = new Smallest<number>(this.#options.listMax, (a, b) => a - b)
-    let [ids, duplicateEvents, duplicateIds, askedIds, missingIds] = [0, 0, 0, 0, 0]
-    const larger = asked !== undefined && asked.ledger.size > this.#ledger.size ? asked.ledger : this.#ledger
-    const shares = [...larger.shares()]
-    for (const [done, share] of shares.entries()) {
-      const seen = new IdSet()
-      const repeated = new IdSet()
-      this.#ledger.read(share, digest => {
-        if (seen.add(digest)) return
-        duplicateEvents++
-        repeated.add(digest)
-      })
-      ids += seen.size
-      duplicateIds += repeated.size
-      this.#locate(share, repeated, duplicates)
-
-      const sought = new IdSet()
-      asked?.ledger.read(share, (digest, place) => {
-        if (!sought.add(digest) || seen.has(digest)) return
-        missingIds++
-        missing.offer(place)
-      })
-      askedIds += sought.size
-      this.progress.compared = (done + 1) / shares.length
-      // The progress bar has its turn.
-      await delay(0)
-    }
-    return {
-      ids,
-      duplicateEvents,
-      duplicateIds,
-      duplicates: duplicates.items,
-      askedIds,
-      missingIds,
-      missing: missing.items,
-    }
-  }
-
-  /** Finds out where the ids of a share are that come more than once, as far as they are listed. */
-  #locate(share: Share, repeated: IdSet, list: Smallest<FoundDuplicate>): void {
-    const listed = new Map<string, FoundDuplicate>()
-    for (const digest of repeated) {
-      const found = { mixed: Buffer.from(digest), events: 0, places: new Map<number, number>() }
-      if (list.offer(found)) listed.set(found.mixed.toString('latin1'), found)
-    }
-    if (listed.size === 0) return
-    this.#ledger.read(share, (digest, place) => {
-      const found = repeated.has(digest) ? listed.get(digest.toString('latin1')) : undefined
-      if (found === undefined) return
-      found.events++
-      const events = found.places.get(place)
-      if (events !== undefined || found.places.size < PLACES_MAX) found.places.set(place, (events ?? 0) + 1)
+    let [askedIds, missingIds] = [0, 0]
+    const compared = await this.#ids.compare({
+      ledgers: asked?.ledgers ?? [],
+      compared: (share, done) => {
+        this.progress.compared = done
+        const sought = asked?.seek(share, this.#ids.ledger, missing)
+        askedIds += sought?.asked ?? 0
+        missingIds += sought?.missing ?? 0
+      },
     })
+    return { ...compared, askedIds, missingIds, missing: missing.items }
   }
-
-  async #describeAll(found: readonly FoundDuplicate[]): Promise<Duplicate[]> {
-    const described: Duplicate[] = []
-    for (const { mixed: digest, events, places } of found) {
-      const objects = [...places]
-        .sort(([a], [b]) => a - b)
-        .map(([place, count]) => ({ key: this.#keys.at(place), events: count }))
-      const messageId = await this.#idOf(digest, (objects[0] as { key: string }).key)
-      described.push({ messageId, events, objects })
-    }
-    return described.sort((a, b) => (a.messageId < b.messageId ? -1 : 1))
-  }
-
-  /** The ledger has digests only: the id itself is looked up in an object that it is in. */
-  async #idOf(digest: Buffer, key: string): Promise<string> {
-    try {
-      for await (const piece of readPieces(this.#store, key)) {
-        for (const line of linesOf(piece)) {
-          const id = messageIdOf(line)
-          if (id !== undefined && mixed(idDigest(id)).equals(digest)) return id
-        }
-      }
-    } catch (error) {
-      if (!isDamage(error) && !(error instanceof StoreUnavailable) && !(error instanceof ObjectNotFound))
-        throw error
-    }
-    return `(an id in ${key})`
-  }
-}
-
-interface AskedIds {
-  readonly texts: TextList
-  readonly ledger: IdLedger
-}
-
-function messageIdOf(line: string): string | undefined {
-  try {
-    const id = JSON.parse(line.endsWith(',') ? line.slice(0, -1) : line)?.messageId
-    return typeof id === 'string' ? id : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function assertZstd(key: string): void {
-  if ('createZstdDecompress' in zlib) return
-  throw new ConfigInvalid(
-    `${key} is compressed with zstd: to read it takes Node 22.15 or later, and this is ${process.version}.`,
-  )
 }

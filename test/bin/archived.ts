@@ -13,7 +13,7 @@ export interface ArchivedObject {
 export async function archivedObjects(config: Config): Promise<ArchivedObject[]> {
   const store = await openStore(config)
   const objects: ArchivedObject[] = []
-  for await (const key of store.list(`${config.archive.prefix}/`)) {
+  for await (const key of store.list(`${config.archive.prefix}/dt=`)) {
     const json = await text((await store.get(key)).pipe(createDecompressor(key)))
     objects.push({ key, lines: json.split('\n').slice(0, -1) })
   }

@@ -158,7 +158,7 @@ t.test('retries what can be archived, which then is', async t => {
 t.test('keeps the form of events of ours', async t => {
   const queue = uniqueQueueName(t)
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue }
-  const opened = await openQueue(configOf({ ...env, SPOOL: 'off' }), silent)
+  const opened = await openQueue(configOf({ ...env, ROLE: 'ingest', SPOOL: 'off' }), silent)
   t.teardown(() => opened.close())
   await Promise.all([1, 2].map(n => opened.publish(eventOf({ event: 'e', n }))))
   let isFirst = true
@@ -229,7 +229,7 @@ t.test('of the embedded queue, once no process has it', async t => {
   const inbox = new Inbox(queue)
   await inbox.receives(4)
   for (const index of [0, 1, 2]) inbox.consumer.dead(inbox.at(index))
-  inbox.consumer.ackThrough(inbox.at(0))
+  inbox.consumer.ack(inbox.through(0))
   const locked = await dead(t, env)
   t.equal(locked.code, 2)
   t.match(locked.stderr, `a running process has ${join(DATA_DIR, 'queue')} for itself. Stop it`)

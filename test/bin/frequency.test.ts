@@ -141,9 +141,13 @@ const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>][] = [
   ['PORT', { args: ['serve', '--port=65536'] }],
   ['PORT', { env: { PORT: '80a' } }],
   ['HOST', { env: { HOST: '192.0.2.1' } }],
-  ['AMQP_PREFETCH', { env: { AMQP_PREFETCH: '999', AMQP_URL: 'amqp://127.0.0.1:1' } }],
-  ['BATCH_AGE_MS_MAX', { env: { BATCH_AGE_MS_MAX: '1500000', AMQP_URL: 'amqp://127.0.0.1:1' } }],
+  ['AMQP_PREFETCH', { env: { ARCHIVE_URL: 'a', AMQP_PREFETCH: '999', AMQP_URL: 'amqp://127.0.0.1:1' } }],
+  [
+    'BATCH_AGE_MS_MAX',
+    { env: { ARCHIVE_URL: 'a', BATCH_AGE_MS_MAX: '1500000', AMQP_URL: 'amqp://127.0.0.1:1' } },
+  ],
   ['AMQP_URL', { args: ['serve', '--role=ingest'] }],
+  ['ARCHIVE_URL', { env: { AMQP_URL: 'amqp://127.0.0.1:1' } }],
   ['AMQP_URL', { env: { AMQP_URL: 'https://user:hush-hush@127.0.0.1:1' } }],
   ['AMQP_URL', { env: { AMQP_URL: 'user:hush-hush@127.0.0.1' } }],
   ['ARCHIVE_URL', { env: { ARCHIVE_URL: 'ftp://user:hush-hush@127.0.0.1/archive' } }],
@@ -217,13 +221,13 @@ t.test('refuses a broker that turns it away', async t => {
   wrongLogin.password = 'hush-hush'
   await isRefused(
     t,
-    run(t, { env: { PORT: '0', AMQP_URL: wrongLogin.href, LOG_LEVEL: 'trace' } }),
+    run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL: wrongLogin.href, LOG_LEVEL: 'trace' } }),
     'AMQP_URL',
   )
 
   const AMQP_QUEUE = uniqueQueueName(t)
   const channel = await openChannel(t)
   await channel.queueDeclare({ queue: AMQP_QUEUE, durable: true })
-  const env = { PORT: '0', AMQP_URL: brokerUrl(), AMQP_QUEUE }
+  const env = { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL: brokerUrl(), AMQP_QUEUE }
   await isRefused(t, run(t, { env }), 'AMQP_QUEUE')
 })

@@ -1,13 +1,16 @@
-import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { isObjectKey } from '../../src/archive/object-key.ts'
+import { logKeys } from '../../src/log/log-keys.ts'
 import { configOf, temporaryDirectory } from '../helper.ts'
 import { postOf, RawClient } from '../plugins/raw-http.ts'
 import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
+import type { S3RequestInfo } from '../services/s3-fault.ts'
 import { type S3Server, startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
+import { filesBelow } from '../store-helper.ts'
 import { type ArchivedObject, archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
 import { buildProgram, Program } from './program.ts'
@@ -35,7 +38,8 @@ async function faultyS3(t: Test): Promise<S3Server> {
 }
 
 function objectsOn(server: S3Server): ArchivedObject[] {
-  return [...server.objects(BUCKET)].map(([key, bytes]) => {
+  const objects = [...server.objects(BUCKET)].filter(([key]) => isObjectKey(key))
+  return objects.map(([key, bytes]) => {
     return { key, lines: gunzipSync(bytes).toString().split('\n').slice(0, -1) }
   })
 }
@@ -101,20 +105,25 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   t.test(`${signal}: the open batch is archived at once`, async t => {
     const cwd = temporaryDirectory(t)
     const program = run(t, cwd, { BATCH_AGE_MS_MAX: MINUTES })
-    const posts = new Posts(t, await program.listening())
+    const url = await program.listening()
+    const posts = new Posts(t, url)
     await posts.post(20)
-    await until('a batch is open', ARCHIVED_MS_MAX, () => hasFiles(join(cwd, 'data', 'archive', '.incoming')))
+    await until('all are in the open batch', ARCHIVED_MS_MAX, async () => {
+      return /^frequency_unacknowledged_events 20$/m.test(await (await fetch(`${url}/metrics`)).text())
+    })
     t.match(await program.kill(signal).endsWithin(AT_ONCE_MS_MAX), { code: 0 })
 
     const objects = await archivedObjects(configOf({ DATA_DIR: join(cwd, 'data') }))
     t.equal(objects.length, 1)
     t.strictSame(numbersIn(objects).map(Number), posts.taken)
-    t.notOk(hasFiles(join(cwd, 'data', 'archive', '.incoming')), 'nothing unfinished is left')
+    const { prefix } = configOf().archive
+    for (const place of ['.incoming', join(prefix, '_frequency', 'staged')])
+      t.strictSame(
+        filesBelow(join(cwd, 'data', 'archive', place)),
+        [],
+        `nothing unfinished is left in ${place}`,
+      )
   })
-}
-
-function hasFiles(directory: string): boolean {
-  return readdirSync(directory).length > 0
 }
 
 t.test('SIGTERM: requests in flight are finished, and new ones are not taken', async t => {
@@ -158,18 +167,18 @@ async function connects(port: number): Promise<boolean> {
   }).finally(() => socket.destroy()) as Promise<boolean>
 }
 
-/** A program whose S3 never answers an upload, with events that it has taken. */
+/** A program whose S3 never answers the record of its first batch, with events that it has taken. */
 async function hungProgram(t: Test, more: Record<string, string>) {
   const server = await faultyS3(t)
   const cwd = temporaryDirectory(t)
   const env = { ...server.env(), ARCHIVE_URL: `s3://${BUCKET}`, ...more }
-  server.fault(({ operation }) => (/^(Put|Upload|Create)/.test(operation) ? { hang: true } : undefined))
+  const isBatch = ({ operation, key }: S3RequestInfo) =>
+    operation === 'PutObject' && key.endsWith(logKeys('').record(1))
+  server.fault(request => (isBatch(request) ? { hang: true } : undefined))
   const program = run(t, cwd, { ...env, BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '50' })
   const posts = new Posts(t, await program.listening())
   await posts.post(35)
-  await until('an upload hangs', ARCHIVED_MS_MAX, () =>
-    server.requests.some(({ method }) => method !== 'HEAD'),
-  )
+  await until('an upload hangs', ARCHIVED_MS_MAX, () => server.requests.some(isBatch))
 
   /** With an S3 that works again. */
   async function isArchivedByTheNext(): Promise<void> {

@@ -48,3 +48,43 @@ t.test('the rest is loaded when it is asked for', async t => {
   })
   t.same(loaded, ['@opentelemetry/api', 'ajv', 'prom-client', 'qs'])
 })
+
+/** Those of our source files that are in what the program has loaded when it ends. */
+async function sourcesLoaded(
+  t: Test,
+  args: string[],
+  env: Record<string, string>,
+  use: (program: Program) => Promise<unknown>,
+): Promise<string[]> {
+  const cwd = temporaryDirectory(t)
+  const probe = join(cwd, 'probe.cjs')
+  const hooks = `import { appendFileSync } from 'node:fs'
+     export function load(url, context, next) { appendFileSync('loaded', url + '\\n'); return next(url, context) }`
+  writeFileSync(
+    probe,
+    `require('node:module').register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}))`,
+  )
+  const program = new Program('--require', { args: [probe, path, ...args], env: { PORT: '0', ...env }, cwd })
+  await use(program)
+  const files = readFileSync(join(cwd, 'loaded'), 'utf8').split('\n')
+  const ours = files.filter(url => url.startsWith('file:') && url.endsWith('.js') && url.includes('/dist/'))
+  const texts = ours.map(url => readFileSync(new URL(url), 'utf8'))
+  return texts.flatMap(text => text.match(/(?<=^\/\/ )(?:bin|plugins|src)\/\S+\.ts$/gm) ?? []).sort()
+}
+
+t.test('what archives nothing loads no archiver, and nothing of the log', async t => {
+  const isOfArchive = (file: string) => /^src\/(?:log\/|archive\/archiver)/.test(file)
+  const serveAndStop = async (program: Program) => {
+    await program.listening()
+    t.equal((await program.stop()).code, 0)
+  }
+  const broker = { AMQP_URL: 'amqp://127.0.0.1:1', ROLE: 'ingest' }
+  const ingest = await sourcesLoaded(t, ['serve'], broker, serveAndStop)
+  t.ok(ingest.includes('src/event.ts'), 'it is seen what is loaded')
+  t.strictSame(ingest.filter(isOfArchive), [])
+  const help = await sourcesLoaded(t, ['--help'], {}, program => program.ended)
+  t.ok(help.includes('bin/frequency.ts'))
+  t.strictSame(help.filter(isOfArchive), [])
+  const all = await sourcesLoaded(t, ['serve'], {}, serveAndStop)
+  t.ok(all.includes('src/log/log-record.ts'))
+})

@@ -197,6 +197,7 @@ test('what other programs publish, and what is dead, is told apart', async t => 
   const program = run(t, {
     AMQP_URL: brokerUrl(),
     AMQP_QUEUE,
+    ARCHIVE_URL: 'archive',
     DATA_DIR: temporaryDirectory(t),
     BATCH_AGE_MS_MAX: '50',
   })

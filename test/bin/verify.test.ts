@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import {
   existsSync,
   mkdirSync,
@@ -115,7 +115,7 @@ function bytesOf(events: readonly string[], extension = '.ndjson.gz'): Buffer {
 }
 
 function keyOf(bytes: Buffer | string, extension = '.ndjson.gz', at = '2026-11-24T13:05:07.123Z'): string {
-  return objectKey('frequency', new Date(at), Buffer.from(bytes), extension)
+  return objectKey('frequency', new Date(at), hash('sha256', bytes, 'hex'), extension)
 }
 
 /** An archive in a directory, of these objects. */
@@ -374,6 +374,43 @@ t.test('missing ids', async t => {
   await t.rejects(findingsOf(path, { idsFile: path }), { message: /--ids: .*EISDIR/ })
 })
 
+t.test('events of several sources may have the same id', async t => {
+  const event = (source: unknown, n: number) => eventOf({ messageId: 'order-1001', source, n })
+  const sources = [undefined, 'web', 'backend', 'web\ud800', 'web\udc00']
+  const first = bytesOf(sources.map(event))
+  const second = bytesOf(['web', 7, 'web'].map(event), '.ndjson')
+  const key = keyOf('1', '.ndjson')
+  const path = archiveOf(t, { [keyOf('0')]: first, [key]: second })
+  const { words, ...findings } = await findingsOf(path)
+  t.match(findings, { result: 'findings', events: 8, ids: 5, duplicates: { events: 3, ids: 2 } })
+  t.match(findings.duplicates.list, [
+    { messageId: 'order-1001', source: undefined, events: 2 },
+    { messageId: 'order-1001', source: 'web', events: 3 },
+  ])
+  t.match(words, /order-1001 {2}2 times\n/)
+  t.match(words, /order-1001 of source web {2}3 times\n/)
+
+  t.match(await findingsOf(archiveOf(t, { [keyOf('0')]: first })), { result: 'clean', ids: 5 })
+})
+
+t.test('an id that must be there may be that of any source', async t => {
+  const path = archiveOf(t, {
+    [keyOf('0')]: bytesOf([
+      eventOf({ messageId: 'order-1', source: 'web' }),
+      eventOf({ messageId: 'order-2', source: 'web' }),
+      eventOf({ messageId: 'order-2', source: 'backend' }),
+      eventOf({ messageId: 'order-3' }),
+      eventOf({ messageId: 'order-4', source: null }),
+    ]),
+  })
+  const idsFile = join(temporaryDirectory(t), 'ids.txt')
+  writeFileSync(idsFile, 'order-1\norder-2\norder-3\norder-4\norder-1\n')
+  t.match(await findingsOf(path, { idsFile }), { result: 'clean', missing: { asked: 4, ids: 0, list: [] } })
+  writeFileSync(idsFile, 'order-5\norder-1\nweb\norder-5\n')
+  const { missing } = await findingsOf(path, { idsFile })
+  t.same(missing, { asked: 3, ids: 2, list: ['order-5', 'web'] })
+})
+
 t.test('a range of partitions', async t => {
   const path = archiveOf(
     t,
@@ -435,7 +472,7 @@ t.test('S3', { skip: process.env.TEST_S3_ENDPOINT === undefined && 'no S3 server
 
   const store = await openStore(readConfig({ archiveUrl: url }, env))
   t.teardown(() => store.close())
-  const put = (key: string, bytes: Buffer) => store.put(key, Readable.from([bytes]), () => false)
+  const put = (key: string, bytes: Buffer) => store.put(key, Readable.from([bytes]))
   const events = eventsOf(2000)
   await put(keyOf(events[0] as string), bytesOf(events))
   await put(keyOf('array', '.json'), bytesOf(eventsOf(10), '.json'))
@@ -479,6 +516,7 @@ t.test('a read that breaks off goes on where it was', async t => {
     description: store.description,
     list: prefix => store.list(prefix),
     close: () => store.close(),
+    read: (key, range) => store.read(key, range),
     get: async key => (reads++ < 2 ? Readable.from(brokenOff(bytes, reads * 400_000)) : store.get(key)),
   }
   const findings = await new Verifier(breaking, { prefix: 'frequency', listMax: 20 }).run()
@@ -521,11 +559,12 @@ t.test('a ledger is read in parts, each id in one of them', async t => {
 })
 
 t.test('the line of progress', async t => {
-  const progress = { objects: 250, objectsKnown: 1000, events: 250_000, compared: 0.5 }
+  const progress = { objects: 250, objectsKnown: 1000, events: 250_000, records: 1234, compared: 0.5 }
   t.equal(
     progressLine({ phase: 'reading', isListed: true, ...progress }, 2000),
     '[#####               ]  25%  250/1,000 objects  250,000 events  125,000/s',
   )
   t.match(progressLine({ phase: 'reading', isListed: false, ...progress }, 0), /250\/1,000\+ objects/)
+  t.match(progressLine({ phase: 'log', isListed: true, ...progress }, 1), /reading the log, 1,234 records/)
   t.match(progressLine({ phase: 'comparing', isListed: true, ...progress }, 1), /^\[#{10} {10}\] {2}50%/)
 })

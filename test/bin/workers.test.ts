@@ -16,7 +16,10 @@ const WAIT_MS_MAX = 60_000
 const path = await buildProgram(t)
 
 function run(t: Test, env: Record<string, string>): Program {
-  const program = new Program(path, { cwd: temporaryDirectory(t), env: { PORT: '0', WORKERS: '2', ...env } })
+  const program = new Program(path, {
+    cwd: temporaryDirectory(t),
+    env: { PORT: '0', WORKERS: '2', ARCHIVE_URL: 'archive', ...env },
+  })
   t.teardown(() => program.kill('SIGKILL').ended)
   return program
 }
