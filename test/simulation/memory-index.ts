@@ -1,0 +1,113 @@
+import type { IdIndex, IdRange, LogPosition } from '../../src/log/id-index.ts'
+
+const ID_BYTES = 16
+
+interface Addition {
+  readonly ids: Buffer
+  readonly range: IdRange
+  readonly position: LogPosition
+}
+
+/** What of an index is on disk, and outlives its process. */
+export interface IndexDisk {
+  readonly additions: readonly Addition[]
+  readonly remembersFrom: number
+}
+
+export const EMPTY_DISK: IndexDisk = { additions: [], remembersFrom: 0 }
+
+/** An index in memory, whose disk lags behind as the contract allows. */
+export class MemoryIndex implements IdIndex {
+  readonly #rangesMax: number
+  readonly #mayForget: (record: number) => boolean
+  #additions: Addition[]
+  #known = new Map<string, number>()
+  #remembersFrom: number
+  #position: LogPosition | undefined
+
+  /**
+   * @param rangesMax of how many additions the ids are remembered at the least
+   * @param mayForget whether all up to this record has been folded for so long that ids may be forgotten
+   */
+  constructor(disk: IndexDisk, rangesMax: number, mayForget: (record: number) => boolean) {
+    this.#rangesMax = rangesMax
+    this.#mayForget = mayForget
+    this.#additions = [...disk.additions]
+    this.#remembersFrom = disk.remembersFrom
+    for (const { ids } of this.#additions) this.#count(ids, 1)
+    this.#position = this.#additions.at(-1)?.position
+  }
+
+  get position(): LogPosition | undefined {
+    return this.#position
+  }
+
+  get remembersFrom(): number {
+    return this.#remembersFrom
+  }
+
+  get size(): number {
+    return this.#additions.reduce((sum, { ids }) => sum + ids.length / ID_BYTES, 0)
+  }
+
+  has(ids: Buffer, at = 0): boolean {
+    return this.#known.has(ids.toString('latin1', at, at + ID_BYTES))
+  }
+
+  add(ids: Buffer, range: IdRange, position: LogPosition): void {
+    this.#additions.push({ ids, range, position })
+    this.#position = position
+    this.#count(ids, 1)
+    this.#forget()
+  }
+
+  async remove(ids: Buffer): Promise<void> {
+    const gone = new Set(idsOf(ids))
+    for (const [n, addition] of this.#additions.entries()) {
+      const kept = idsOf(addition.ids).filter(id => !gone.has(id))
+      this.#additions[n] = { ...addition, ids: Buffer.from(kept.join(''), 'latin1') }
+    }
+    for (const id of gone) this.#known.delete(id)
+  }
+
+  async ready(): Promise<void> {}
+
+  async reset(begin: number): Promise<void> {
+    this.#additions = []
+    this.#known.clear()
+    this.#remembersFrom = begin
+    this.#position = undefined
+  }
+
+  async close(): Promise<void> {}
+
+  /** What is on disk when the process ends, without its last additions. */
+  disk(lost = 0): IndexDisk {
+    const additions = this.#additions.slice(0, Math.max(0, this.#additions.length - lost))
+    return { additions, remembersFrom: this.#remembersFrom }
+  }
+
+  #forget(): void {
+    while (this.#additions.length > this.#rangesMax) {
+      const { ids, range } = this.#additions[0] as Addition
+      if (!this.#mayForget(range.through)) return
+      this.#additions.shift()
+      this.#count(ids, -1)
+      this.#remembersFrom = Math.max(this.#remembersFrom, range.through + 1)
+    }
+  }
+
+  #count(ids: Buffer, by: number): void {
+    for (const id of idsOf(ids)) {
+      const count = (this.#known.get(id) ?? 0) + by
+      if (count > 0) this.#known.set(id, count)
+      else this.#known.delete(id)
+    }
+  }
+}
+
+function idsOf(ids: Buffer): string[] {
+  const found: string[] = []
+  for (let at = 0; at < ids.length; at += ID_BYTES) found.push(ids.toString('latin1', at, at + ID_BYTES))
+  return found
+}

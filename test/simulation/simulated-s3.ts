@@ -1,0 +1,423 @@
+/**
+ * An S3 service behind the real client of the AWS SDK, in place of its HTTP handler. A request has a sending,
+ * an effect and an answer, each at its own time; what becomes of it is drawn from the seed.
+ */
+
+import { Readable } from 'node:stream'
+import { Random } from '../fault/random.ts'
+import { parseRequest, perform, type S3Reply, type S3Request } from '../services/s3-operations.ts'
+import { type Bucket, Buckets, type StoredObject } from '../services/s3-storage.ts'
+import { errorDocument, S3Error } from '../services/s3-wire.ts'
+import type { Chaos } from './chaos.ts'
+import { Actor, type Simulation } from './simulation.ts'
+import { currentActor } from './virtual-time.ts'
+
+/** What the SDK hands to its handler, as far as it is used here. */
+export interface HandlerRequest {
+  readonly method: string
+  readonly path: string
+  readonly query?: Record<string, string | readonly string[] | null>
+  readonly headers: Record<string, string>
+  readonly body?: unknown
+}
+
+export interface HandlerResponse {
+  readonly response: { statusCode: number; reason: string; headers: Record<string, string>; body: Readable }
+}
+
+export interface S3Traits {
+  readonly clockMs: number
+  /** As Ceph before Squid does it. */
+  readonly ignoresConditionOnComplete: boolean
+  /** An Abort that meets a Complete under way destroys the object later, as radosgw 16.2 does it. */
+  readonly abortDestroys: boolean
+  /** Of a request's way to the store, of its effect, and of the answer's way back, each. */
+  readonly latencyMsMax: number
+  /** How likely it is that something goes wrong with a request. */
+  readonly faultChance: number
+  /** How long a client waits for an answer that does not come. */
+  readonly idleMs: number
+}
+
+const FAULTS = [
+  { kind: 'request lost', weight: 3 },
+  { kind: 'answer lost', weight: 5 },
+  { kind: 'no answer', weight: 2 },
+  { kind: 'no answer, effect', weight: 3 },
+  { kind: 'late effect', weight: 5 },
+  { kind: 'status 500', weight: 2 },
+  { kind: 'status 500, effect', weight: 3 },
+  { kind: 'status 503', weight: 2 },
+  { kind: 'status 409', weight: 2 },
+  { kind: 'error in 200', weight: 3 },
+  { kind: 'error in 200, effect', weight: 2 },
+  { kind: 'slow', weight: 3 },
+  { kind: 'twice', weight: 3 },
+  { kind: 'answer cut', weight: 2 },
+] as const
+
+type FaultKind = (typeof FAULTS)[number]['kind']
+
+/** How one request fares. */
+interface Fate {
+  readonly fault: FaultKind | undefined
+  /** The way there, from there to the effect, from the effect to the answer's date, and the way back, in milliseconds. */
+  readonly sendMs: number
+  readonly workMs: number
+  readonly dateMs: number
+  readonly answerMs: number
+  /** How much later an effect comes whose sender has heard of a failure. */
+  readonly lateMs: number
+}
+
+const WRITES = new Set([
+  'PutObject',
+  'CopyObject',
+  'CompleteMultipartUpload',
+  'DeleteObject',
+  'DeleteObjects',
+  'AbortMultipartUpload',
+])
+/** Of an object that radosgw is to lose. */
+const GARBAGE_MS_MAX = 60_000
+const BUCKET = 'bucket'
+
+type Operation = S3Request['operation']
+
+interface Sent {
+  readonly request: S3Request
+  readonly operation: Operation
+  readonly body: Buffer
+  /** `A1#12`: the twelfth request of the first life of A. */
+  readonly name: string
+}
+
+export class SimulatedS3 {
+  readonly actor: Actor
+  /** Called with each key whose object changed. */
+  onChange: (key: string) => void = () => {}
+  /** How many requests of each kind each actor has sent. */
+  readonly requests: { actor: string; operation: string; key: string }[] = []
+  readonly #sim: Simulation
+  readonly #chaos: Chaos
+  readonly #traits: S3Traits
+  readonly #buckets = new Buckets()
+  readonly #sent = new Map<string, number>()
+  /** Counts how often it was restored. */
+  #past = 0
+  /** Uploads whose Complete has come and is not answered, and whether an Abort came meanwhile. */
+  readonly #completing = new Map<string, { isAborted: boolean }>()
+
+  constructor(sim: Simulation, chaos: Chaos, traits: S3Traits) {
+    this.#sim = sim
+    this.#chaos = chaos
+    this.#traits = traits
+    this.actor = new Actor('store', sim.seed, traits.clockMs)
+    this.#buckets.traits.partBytesMin = 1
+    this.#buckets.traits.condition = traits.ignoresConditionOnComplete ? 'PutObject' : 'both'
+    this.#buckets.create(BUCKET)
+  }
+
+  get bucket(): Bucket {
+    return this.#buckets.get(BUCKET) as Bucket
+  }
+
+  /** What is in the bucket now. */
+  snapshot(): ReadonlyMap<string, StoredObject> {
+    return new Map(this.bucket.objects)
+  }
+
+  /** Makes the bucket what it was, once all that is on its way has failed: whoever restores waits for that. */
+  restore(objects: ReadonlyMap<string, StoredObject>): void {
+    this.#past++
+    this.bucket.objects.clear()
+    for (const [key, object] of objects) this.bucket.objects.set(key, object)
+  }
+
+  /** What a GET of the key has now. */
+  readable(key: string): Buffer | undefined {
+    const object = this.bucket.objects.get(key)
+    return object === undefined || object.isLost ? undefined : object.body
+  }
+
+  handle(request: HandlerRequest, signal?: AbortSignal): Promise<HandlerResponse> {
+    const sender = currentActor()
+    const parsed = parseRequest(request.method, targetOf(request), request.headers)
+    const { operation } = parsed
+    const body = bytesOf(request.body)
+    const name = this.#nameOf(sender)
+    const fate = this.#fateOf(name, operation, request)
+    this.requests.push({ actor: sender.name, operation, key: parsed.key })
+    const what = `${name} ${operation} ${parsed.key}${request.headers.range === undefined ? '' : ` ${request.headers.range}`}`
+    this.#sim.note(`${what}${fate.fault === undefined ? '' : `  (${fate.fault})`}`)
+    return new Promise((resolve, reject) => {
+      const answer = (ms: number, text: string, act: () => void) =>
+        this.#sim.after(ms, sender, `answer ${name}`, () => {
+          this.#sim.note(`  ${name} ${text}`)
+          act()
+        })
+      const exchange = new Exchange(resolve, reject, answer)
+      signal?.addEventListener(
+        'abort',
+        () => reject(Object.assign(new Error('Request aborted'), { name: 'AbortError' })),
+        { once: true },
+      )
+      this.#play({ request: parsed, operation, body, name }, fate, exchange)
+    })
+  }
+
+  #nameOf(sender: Actor): string {
+    const count = (this.#sent.get(sender.name) ?? 0) + 1
+    this.#sent.set(sender.name, count)
+    return `${sender.name}#${count}`
+  }
+
+  #fateOf(name: string, operation: Operation, { headers }: HandlerRequest): Fate {
+    const random = new Random(`${this.#sim.seed} request ${name}`)
+    const { latencyMsMax, faultChance } = this.#traits
+    const ms = () =>
+      random.chance(0.1) ? random.between(0, latencyMsMax) : random.between(0, latencyMsMax >> 2)
+    const [sendMs, workMs, dateMs, answerMs] = [ms(), ms(), ms(), ms()]
+    const lateMs = Math.floor(10 ** (3 + 3.9 * random.next()))
+    const drawn = random.chance(faultChance) ? random.pickWeighted(FAULTS).kind : undefined
+    const isSlow = drawn === 'slow'
+    const fault =
+      drawn !== undefined && fits(drawn, operation, headers) && this.#chaos.happens(`request ${name}`, drawn)
+        ? drawn
+        : undefined
+    return {
+      fault,
+      sendMs,
+      workMs: workMs + (isSlow && fault ? random.between(1_000, 12_000) : 0),
+      dateMs,
+      answerMs,
+      lateMs,
+    }
+  }
+
+  #play(sent: Sent, fate: Fate, exchange: Exchange): void {
+    const { request } = sent
+    const { fault, sendMs, workMs, dateMs, answerMs, lateMs } = fate
+    const effect = (ms: number, then?: (reply: S3Reply) => void) => {
+      this.#effect(sent, ms, workMs, then)
+    }
+    const totalMs = sendMs + workMs + dateMs + answerMs
+    const failed = (status: number) =>
+      exchange.reply(totalMs, errorReply(status, request), this.#date(totalMs - answerMs))
+    switch (fault) {
+      case undefined:
+      case 'slow':
+      case 'twice':
+      case 'answer cut': {
+        const respond = (reply: S3Reply) =>
+          exchange.reply(dateMs + answerMs, reply, this.#date(dateMs), fault === 'answer cut')
+        effect(sendMs, fault === 'twice' ? () => effect(dateMs, respond) : respond)
+        return
+      }
+      case 'request lost':
+        exchange.reset(sendMs)
+        return
+      case 'answer lost':
+        effect(sendMs)
+        exchange.reset(totalMs)
+        return
+      case 'no answer':
+        exchange.timeOut(this.#traits.idleMs)
+        return
+      case 'no answer, effect':
+        effect(sendMs)
+        exchange.timeOut(this.#traits.idleMs)
+        return
+      case 'late effect':
+        effect(lateMs)
+        if (lateMs % 2 === 0) exchange.reset(totalMs)
+        else exchange.timeOut(this.#traits.idleMs)
+        return
+      case 'status 500, effect':
+        effect(sendMs)
+        failed(500)
+        return
+      case 'status 500':
+        failed(500)
+        return
+      case 'status 503':
+        failed(503)
+        return
+      case 'status 409':
+        failed(409)
+        return
+      case 'error in 200, effect':
+        effect(sendMs)
+        exchange.reply(totalMs, { ...errorReply(500, request), status: 200 }, this.#date(totalMs - answerMs))
+        return
+      case 'error in 200':
+        exchange.reply(totalMs, { ...errorReply(500, request), status: 200 }, this.#date(totalMs - answerMs))
+        return
+    }
+  }
+
+  /** In so many milliseconds. */
+  #date(ms: number): string {
+    return new Date(this.#sim.wallClock(this.actor) + ms).toUTCString()
+  }
+
+  #effect(
+    { request, operation, body, name }: Sent,
+    sendMs: number,
+    workMs: number,
+    then?: (reply: S3Reply) => void,
+  ): void {
+    const completing = operation === 'CompleteMultipartUpload' ? { isAborted: false } : undefined
+    const uploadId = request.query.get('uploadId') ?? ''
+    if (completing !== undefined)
+      this.#sim.after(sendMs, this.actor, `start ${name}`, () => {
+        this.#completing.set(uploadId, completing)
+      })
+    const past = this.#past
+    this.#sim.after(sendMs + workMs, this.actor, `effect ${name}`, () => {
+      if (past !== this.#past) return
+      const reply = this.#reply(request, operation, body)
+      this.#sim.note(`    store: ${name} ${operation} ${request.key} → ${reply.status}`)
+      if (completing !== undefined) this.#completed(request.key, uploadId, completing, workMs)
+      if (WRITES.has(operation)) this.#changed(request, operation, body)
+      then?.(reply)
+    })
+  }
+
+  #completed(key: string, uploadId: string, completing: { isAborted: boolean }, ms: number): void {
+    const object = this.bucket.objects.get(key)
+    this.#sim.after(ms, this.actor, 'completed', () => {
+      if (this.#completing.get(uploadId) === completing) this.#completing.delete(uploadId)
+      if (!completing.isAborted || object === undefined) return
+      this.#sim.after(this.actor.random.between(1, GARBAGE_MS_MAX), this.actor, `destroy ${key}`, () => {
+        this.#sim.note(`    store: ${key} is destroyed, by its Abort`)
+        object.isLost = true
+        this.onChange(key)
+      })
+    })
+  }
+
+  #changed({ key }: S3Request, operation: Operation, body: Buffer): void {
+    if (operation !== 'DeleteObjects') this.onChange(key)
+    else for (const [, each] of body.toString().matchAll(/<Key>(.*?)<\/Key>/g)) this.onChange(each as string)
+  }
+
+  #reply(request: S3Request, operation: Operation, body: Buffer): S3Reply {
+    try {
+      const completing = this.#completing.get(request.query.get('uploadId') ?? '')
+      if (operation === 'AbortMultipartUpload' && completing !== undefined && this.#traits.abortDestroys) {
+        completing.isAborted = true
+        return { status: 204 }
+      }
+      return perform(request, body, this.#buckets)
+    } catch (error) {
+      if (!(error instanceof S3Error)) throw error
+      return replyOf(error, request)
+    }
+  }
+}
+
+/** A request as its sender sees it. */
+class Exchange {
+  readonly #resolve: (response: HandlerResponse) => void
+  readonly #reject: (error: Error) => void
+  readonly #at: (ms: number, text: string, act: () => void) => void
+
+  constructor(
+    resolve: (response: HandlerResponse) => void,
+    reject: (error: Error) => void,
+    at: (ms: number, text: string, act: () => void) => void,
+  ) {
+    this.#resolve = resolve
+    this.#reject = reject
+    this.#at = at
+  }
+
+  reply(ms: number, reply: S3Reply, date: string, isCut = false): void {
+    const { status, body = '' } = reply
+    const bytes = Buffer.from(body)
+    const length = reply.headers?.['content-length'] ?? String(bytes.length)
+    const headers = { ...reply.headers, 'content-length': length, date, 'x-amz-request-id': 'SIM' }
+    this.#at(ms, `← ${status}${isCut ? ', cut short' : ''}`, () => {
+      this.#resolve({
+        response: { statusCode: status, reason: '', headers, body: isCut ? cut(bytes) : streamOf(bytes) },
+      })
+    })
+  }
+
+  reset(ms: number): void {
+    this.#at(ms, '← reset', () =>
+      this.#reject(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })),
+    )
+  }
+
+  timeOut(ms: number): void {
+    this.#at(ms, '← nothing in time', () =>
+      this.#reject(Object.assign(new Error(`Connection timed out after ${ms} ms`), { name: 'TimeoutError' })),
+    )
+  }
+}
+
+function streamOf(bytes: Buffer): Readable {
+  const stream = new Readable({ read() {} })
+  if (bytes.length > 0) stream.push(bytes)
+  stream.push(null)
+  return stream
+}
+
+function cut(bytes: Buffer): Readable {
+  let isFirst = true
+  return new Readable({
+    read() {
+      if (isFirst && bytes.length > 1) this.push(bytes.subarray(0, bytes.length >> 1))
+      else this.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
+      isFirst = false
+    },
+  })
+}
+
+function fits(fault: FaultKind, operation: Operation, headers: Record<string, string>): boolean {
+  const isWrite = WRITES.has(operation)
+  if (fault === 'status 409') return headers['if-none-match'] !== undefined
+  if (fault.startsWith('error in 200'))
+    return operation === 'CompleteMultipartUpload' || operation === 'CopyObject'
+  if (fault === 'answer cut') return operation === 'GetObject' || operation === 'ListObjectsV2'
+  if (fault === 'late effect' || fault === 'twice' || fault.endsWith('effect'))
+    return isWrite || operation === 'UploadPart'
+  return true
+}
+
+function targetOf({ path, query = {} }: HandlerRequest): string {
+  const search = Object.entries(query).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).map(
+      each => `${encodeURIComponent(name)}=${encodeURIComponent(each ?? '')}`,
+    ),
+  )
+  return search.length === 0 ? path : `${path}?${search.join('&')}`
+}
+
+function bytesOf(body: unknown): Buffer {
+  if (body === undefined || body === null) return Buffer.alloc(0)
+  if (typeof body === 'string') return Buffer.from(body)
+  // A copy: it is the client's, who may change it.
+  if (body instanceof Uint8Array) return Buffer.from(body)
+  throw new Error('The body of a request is a stream, which is not simulated.')
+}
+
+function errorReply(status: number, request: S3Request): S3Reply {
+  const codes: Record<number, string> = {
+    409: 'ConditionalRequestConflict',
+    500: 'InternalError',
+    503: 'SlowDown',
+  }
+  return replyOf(new S3Error(codes[status] as string, 'Simulated', status), request)
+}
+
+function replyOf(error: S3Error, { method, bucket, key }: S3Request): S3Reply {
+  if (method === 'HEAD') return { status: error.status }
+  return {
+    status: error.status,
+    headers: { 'content-type': 'application/xml' },
+    body: errorDocument(error, `/${bucket}/${key}`),
+  }
+}
