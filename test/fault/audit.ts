@@ -1,34 +1,45 @@
 /** Reads the whole archive and holds it against the ledger. It shares no code with the program. */
-import { buffer } from 'node:stream/consumers'
-import { gunzipSync } from 'node:zlib'
-import { GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3'
-import type { Radosgw } from '../services/radosgw.ts'
+import * as zlib from 'node:zlib'
+import type { SentEvent } from './body.ts'
 import type { Ledger } from './ledger.ts'
-import { BUCKET, PREFIX } from './stage.ts'
+import { OBJECTS_PREFIX, type StoreClient } from './store-client.ts'
 
 const OBJECTS_AT_ONCE = 8
+const LARGE_BYTES = 1024 * 1024
+const PARTS_BYTES = 5 * 1024 * 1024
 
-interface ArchivedEvent {
+interface ArchivedEvent extends SentEvent {
   readonly messageId: string
+  readonly source?: string
   readonly receivedAt: string
-  readonly properties: { readonly ordinal: number; readonly bytes: number; readonly noise: string }
 }
 
 export interface Finding {
   readonly ordinal: number
   readonly messageId: string
+  readonly source: string
   /** Where it is, and the server's stamps on it there. */
   readonly places: readonly string[]
 }
 
 export interface Verdict {
-  readonly objects: number
-  /** Objects above the size from which they are uploaded in parts. */
+  /** How many there are with each ending. */
+  readonly objects: ReadonlyMap<string, number>
+  /** Objects above 1 MiB, as they are stored. */
   readonly largeObjects: number
+  /** Objects above 5 MiB, which are uploaded in parts. */
+  readonly partsObjects: number
   readonly bytes: number
   /** Different events. */
   readonly archived: number
+  /** Of objects that were damaged: those that are in another object, too. */
+  readonly archivedAgain: number
   readonly doubled: readonly Finding[]
+  /**
+   * Published by another program without an id, and archived more than once. Nothing tells a message that
+   * is delivered again from another one, so this is no mistake.
+   */
+  readonly doubledWithoutId: number
   /** Acknowledged and not archived. */
   readonly missing: readonly Finding[]
   /** Archived, but never sent, or not as they were sent. */
@@ -36,120 +47,147 @@ export interface Verdict {
   readonly unreadable: readonly string[]
 }
 
-const LARGE_BYTES = 5 * 1024 * 1024
-
-export async function audit(store: Radosgw, ledger: Ledger): Promise<Verdict> {
-  const client = clientOf(store)
-  try {
-    return await new Audit(client, ledger).run()
-  } finally {
-    client.destroy()
-  }
+/** @param damaged objects that were damaged, by their keys, as they were before: so they count */
+export async function audit(
+  client: StoreClient,
+  ledger: Ledger,
+  damaged: ReadonlyMap<string, Buffer>,
+): Promise<Verdict> {
+  return await new Audit(client, ledger, damaged).run()
 }
 
 class Audit {
-  readonly #client: S3Client
+  readonly #client: StoreClient
   readonly #ledger: Ledger
+  readonly #damaged: ReadonlyMap<string, Buffer>
   /** For each ordinal the number, from 1, of the object that it was found in first. */
   readonly #firstPlace: Uint32Array
-  readonly #keys: string[] = []
-  readonly #ids = new Map<string, number>()
-  readonly #doubled = new Map<number, { messageId: string; places: string[] }>()
+  #keys: string[] = []
+  /** Of sources and ids, to ordinals. */
+  readonly #identities = new Map<string, number>()
+  readonly #doubled = new Map<number, string[]>()
+  readonly #withoutId = new Set<number>()
+  readonly #objects = new Map<string, number>()
   readonly #strange: string[] = []
   readonly #unreadable: string[] = []
   #largeObjects = 0
+  #partsObjects = 0
   #bytes = 0
   #archived = 0
+  #archivedAgain = 0
 
-  constructor(client: S3Client, ledger: Ledger) {
+  constructor(client: StoreClient, ledger: Ledger, damaged: ReadonlyMap<string, Buffer>) {
     this.#client = client
     this.#ledger = ledger
+    this.#damaged = damaged
     this.#firstPlace = new Uint32Array(ledger.size)
   }
 
   async run(): Promise<Verdict> {
-    for await (const key of this.#list()) this.#keys.push(key)
+    const listed = (await this.#client.list(OBJECTS_PREFIX)).map(({ key }) => key)
+    const whole = listed.filter(key => !this.#damaged.has(key))
+    this.#keys = [...whole, ...this.#damaged.keys()]
     let next = 0
     const readOn = async () => {
-      while (next < this.#keys.length) await this.#read(next++)
+      while (next < whole.length) await this.#read(next++)
     }
     await Promise.all(Array.from({ length: OBJECTS_AT_ONCE }, readOn))
+    for (let place = whole.length; place < this.#keys.length; place++) await this.#read(place)
     return {
-      objects: this.#keys.length,
+      objects: this.#objects,
       largeObjects: this.#largeObjects,
+      partsObjects: this.#partsObjects,
       bytes: this.#bytes,
       archived: this.#archived,
-      doubled: [...this.#doubled].map(([ordinal, each]) => ({ ordinal, ...each })),
+      archivedAgain: this.#archivedAgain,
+      doubled: [...this.#doubled].map(([ordinal, places]) => this.#finding(ordinal, places)),
+      doubledWithoutId: this.#withoutId.size,
       missing: this.#missing(),
       strange: this.#strange,
       unreadable: this.#unreadable,
     }
   }
 
-  async *#list(): AsyncIterable<string> {
-    let ContinuationToken: string | undefined
-    do {
-      const page = await this.#client.send(
-        new ListObjectsV2Command({ Bucket: BUCKET, Prefix: `${PREFIX}/dt=`, ContinuationToken }),
-      )
-      for (const { Key } of page.Contents ?? []) if (Key !== undefined) yield Key
-      ContinuationToken = page.NextContinuationToken
-    } while (ContinuationToken !== undefined)
-  }
-
   async #read(place: number): Promise<void> {
     const key = this.#keys[place] as string
-    const { Body } = await this.#client.send(new GetObjectCommand({ Bucket: BUCKET, Key: key }))
-    const stored = await buffer(Body as AsyncIterable<Buffer>)
+    const stored = this.#damaged.get(key) ?? (await this.#client.read(key))
     this.#bytes += stored.length
     if (stored.length > LARGE_BYTES) this.#largeObjects++
+    if (stored.length > PARTS_BYTES) this.#partsObjects++
+    const ending = key.slice(key.indexOf('.', key.lastIndexOf('/')))
+    this.#objects.set(ending, (this.#objects.get(ending) ?? 0) + 1)
     try {
-      const text = (key.endsWith('.gz') ? gunzipSync(stored) : stored).toString()
-      if (!text.endsWith('\n')) throw new Error('its last line does not end')
-      for (const line of text.slice(0, -1).split('\n')) this.#count(JSON.parse(line), place)
+      for (const event of eventsOf(ending, stored)) this.#count(event, place)
     } catch (error) {
       this.#unreadable.push(`${key}: ${(error as Error).message}`)
     }
   }
 
   #count(event: ArchivedEvent, place: number): void {
-    const { ordinal, bytes, noise } = event.properties
-    const ownId = this.#ledger.idOf(ordinal)
-    const isAsSent = noise.length === bytes && (ownId === undefined || ownId === event.messageId)
-    if (!(ordinal < this.#ledger.size) || !isAsSent) {
+    const { ordinal } = event.properties
+    if (!this.#isAsSent(event)) {
       this.#strange.push(`${this.#keys[place]}: ${event.messageId}`)
       return
     }
-    const sameId = this.#ids.get(event.messageId)
-    if (this.#firstPlace[ordinal] !== 0 || sameId !== undefined) this.#addDouble(event, place)
-    else this.#archived++
+    const identity = `${event.source ?? ''} ${event.messageId}`
+    const isKnown = this.#firstPlace[ordinal] !== 0 || this.#identities.has(identity)
+    if (!isKnown) this.#archived++
+    else if (this.#damaged.has(this.#keys[place] as string)) this.#archivedAgain++
+    else this.#addDouble(event, place)
     this.#firstPlace[ordinal] ||= place + 1
-    this.#ids.set(event.messageId, ordinal)
+    this.#identities.set(identity, ordinal)
+  }
+
+  #isAsSent({ messageId, source, properties: { ordinal, bytes, noise } }: ArchivedEvent): boolean {
+    const ownId = this.#ledger.idOf(ordinal)
+    const isKnown = ordinal < this.#ledger.size && source === this.#ledger.sourceOf(ordinal)
+    return isKnown && noise.length === bytes && (ownId === undefined || ownId === messageId)
   }
 
   #addDouble({ messageId, receivedAt, properties: { ordinal } }: ArchivedEvent, place: number): void {
+    if (this.#ledger.idOf(ordinal) === undefined && this.#ledger.sourceOf(ordinal) === undefined) {
+      this.#withoutId.add(ordinal)
+      return
+    }
     const first = this.#keys[(this.#firstPlace[ordinal] as number) - 1] ?? 'under another ordinal'
-    const known = this.#doubled.get(ordinal) ?? { messageId, places: [first] }
-    known.places.push(`${this.#keys[place]} (${messageId}, received ${receivedAt})`)
-    this.#doubled.set(ordinal, known)
+    const places = this.#doubled.get(ordinal) ?? [first]
+    places.push(`${this.#keys[place]} (${messageId}, received ${receivedAt})`)
+    this.#doubled.set(ordinal, places)
+  }
+
+  #finding(ordinal: number, places: readonly string[]): Finding {
+    const messageId = this.#ledger.idOf(ordinal) ?? '(made by the server)'
+    return { ordinal, messageId, source: this.#ledger.sourceOf(ordinal) ?? 'another program', places }
   }
 
   #missing(): Finding[] {
     const missing: Finding[] = []
     for (let ordinal = 0; ordinal < this.#ledger.size; ordinal++) {
       if (this.#firstPlace[ordinal] === 0 && this.#ledger.isAcknowledged(ordinal))
-        missing.push({ ordinal, messageId: this.#ledger.idOf(ordinal) ?? '(made by the server)', places: [] })
+        missing.push(this.#finding(ordinal, []))
     }
     return missing
   }
 }
 
-function clientOf({ endpoint, region, accessKeyId, secretAccessKey }: Radosgw): S3Client {
-  return new S3Client({
-    endpoint,
-    region,
-    credentials: { accessKeyId, secretAccessKey },
-    forcePathStyle: true,
-    maxAttempts: 5,
-  })
+/** @throws Error where it is not what its ending says */
+function eventsOf(ending: string, stored: Buffer): ArchivedEvent[] {
+  const [, format, compression] = /^\.(ndjson|json)(?:\.(gz|zst))?$/.exec(ending) ?? []
+  if (format === undefined) throw new Error('its ending is unknown')
+  const text = unpacked(compression, stored).toString()
+  if (format === 'json') return JSON.parse(text)
+  if (!text.endsWith('\n')) throw new Error('its last line does not end')
+  return text
+    .slice(0, -1)
+    .split('\n')
+    .map(line => JSON.parse(line))
+}
+
+function unpacked(compression: string | undefined, stored: Buffer): Buffer {
+  if (compression === 'gz') return zlib.gunzipSync(stored)
+  if (compression === undefined) return stored
+  // Since Node 22.15; before that nobody writes it.
+  const { zstdDecompressSync } = zlib as { zstdDecompressSync?: (bytes: Buffer) => Buffer }
+  if (zstdDecompressSync === undefined) throw new Error('this Node cannot read zstd')
+  return zstdDecompressSync(stored)
 }

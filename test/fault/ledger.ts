@@ -2,19 +2,42 @@
  * What was sent, and what was answered. An event is known by its ordinal, which is in its body, so that
  * one whose id the server made is counted like one that brought its own.
  */
+import { createHash } from 'node:crypto'
+
 const SENT = 1
 const ACKNOWLEDGED = 2
-const OWN_ID = 4
+const TEXT_ID = 4
+const UUID_ID = 8
+/** Its id is that of the ordinal before, which another source has sent. */
+const TWIN = 16
+const SOURCE_SHIFT = 5
+
+/** Who sends events, and the write keys that each of them has. */
+export const SOURCES = [
+  { name: 'web', keys: ['web-key-1', 'web-key-2'] },
+  { name: 'backend', keys: ['backend-key-1', 'backend-key-2'] },
+] as const
+export type SourceIndex = 0 | 1
+
+/** Of the id that an event brings: none, so that the server makes one; a short text; a random UUID. */
+export type IdKind = 'none' | 'text' | 'uuid'
+
+const ID_FLAGS: Record<IdKind, number> = { none: 0, text: TEXT_ID, uuid: UUID_ID }
 
 export class Ledger {
   readonly #run: string
   #flags = new Uint8Array(1 << 16)
   #size = 0
+  readonly #junk: boolean[] = []
   acknowledged = 0
   acknowledgedByDisk = 0
   retried = 0
   repeated = 0
   refused = 0
+  foreign = 0
+  twins = 0
+  /** Answers that were 200 and said that an event was refused. */
+  readonly complaints: string[] = []
 
   /** @param run goes into the ids: no two runs share one. */
   constructor(run: string) {
@@ -26,30 +49,99 @@ export class Ledger {
     return this.#size
   }
 
-  /** @returns its ordinal */
-  add(hasOwnId: boolean): number {
-    if (this.#size === this.#flags.length) {
-      const flags = new Uint8Array(this.#flags.length * 2)
-      flags.set(this.#flags)
-      this.#flags = flags
-    }
-    this.#flags[this.#size] = SENT | (hasOwnId ? OWN_ID : 0)
-    return this.#size++
+  /**
+   * @param source undefined where another program publishes it
+   * @returns its ordinal
+   */
+  add(id: IdKind, source: SourceIndex | undefined): number {
+    if (source === undefined) this.foreign++
+    return this.#add(ID_FLAGS[id] | sourceFlag(source))
+  }
+
+  /** Two events that share an id, and come from two sources. @returns their ordinals, by source */
+  addTwins(id: 'text' | 'uuid'): [number, number] {
+    this.twins++
+    return [this.add(id, 0), this.#add(TWIN | sourceFlag(1))]
   }
 
   acknowledge(ordinal: number, durability: string): void {
     if (this.isAcknowledged(ordinal)) return
-    this.#flags[ordinal] = (this.#flags[ordinal] as number) | ACKNOWLEDGED
+    this.#flags[ordinal] = this.#flagsOf(ordinal) | ACKNOWLEDGED
     this.acknowledged++
     if (durability === 'disk') this.acknowledgedByDisk++
   }
 
   isAcknowledged(ordinal: number): boolean {
-    return ((this.#flags[ordinal] ?? 0) & ACKNOWLEDGED) !== 0
+    return (this.#flagsOf(ordinal) & ACKNOWLEDGED) !== 0
   }
 
   /** The id that the event brought, or undefined where the server makes it. */
   idOf(ordinal: number): string | undefined {
-    return ((this.#flags[ordinal] ?? 0) & OWN_ID) === 0 ? undefined : `${this.#run}-${ordinal}`
+    const flags = this.#flagsOf(ordinal)
+    if ((flags & TWIN) !== 0) return this.idOf(ordinal - 1)
+    if ((flags & UUID_ID) !== 0) return uuidOf(`${this.#run} ${ordinal}`)
+    return (flags & TEXT_ID) === 0 ? undefined : `${this.#run}-${ordinal}`
   }
+
+  /** The name of its source, or undefined where another program published it. */
+  sourceOf(ordinal: number): string | undefined {
+    return SOURCES[(this.#flagsOf(ordinal) >> SOURCE_SHIFT) - 1]?.name
+  }
+
+  /** A message that is no JSON. @returns its text */
+  addJunk(): string {
+    this.#junk.push(false)
+    return `no JSON, ${this.#run}, ${this.#junk.length - 1}`
+  }
+
+  acknowledgeJunk(text: string): void {
+    this.#junk[numberIn(text)] = true
+  }
+
+  /** Of the messages that are no JSON: those that are not as they should be among the dead letters. */
+  judgeDeadLetters(letters: readonly string[]): string[] {
+    const expected = new Set(this.#junk.map((_, number) => `no JSON, ${this.#run}, ${number}`))
+    const found = new Set(letters)
+    return [
+      ...[...found].filter(text => !expected.has(text)).map(text => `dead letter: ${text.slice(0, 200)}`),
+      ...[...expected]
+        .filter(text => this.#junk[numberIn(text)] && !found.has(text))
+        .map(text => `missing among the dead letters: ${text}`),
+    ]
+  }
+
+  get junk(): number {
+    return this.#junk.length
+  }
+
+  #add(flags: number): number {
+    if (this.#size === this.#flags.length) {
+      const grown = new Uint8Array(this.#flags.length * 2)
+      grown.set(this.#flags)
+      this.#flags = grown
+    }
+    this.#flags[this.#size] = SENT | flags
+    return this.#size++
+  }
+
+  #flagsOf(ordinal: number): number {
+    return this.#flags[ordinal] ?? 0
+  }
+}
+
+function sourceFlag(source: SourceIndex | undefined): number {
+  return (source === undefined ? 0 : source + 1) << SOURCE_SHIFT
+}
+
+function numberIn(text: string): number {
+  return Number(text.slice(text.lastIndexOf(' ')))
+}
+
+/** The same for the same text; version and variant are those of a random UUID (RFC 9562, section 5.4). */
+function uuidOf(text: string): string {
+  const bytes = createHash('sha256').update(text).digest()
+  bytes[6] = 0x40 | ((bytes[6] as number) & 0x0f)
+  bytes[8] = 0x80 | ((bytes[8] as number) & 0x3f)
+  const hex = bytes.toString('hex', 0, 16)
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }

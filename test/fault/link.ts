@@ -18,9 +18,12 @@ const END_BEHIND_MS = 100
 /** Of a connection that is held up: so much is on its way, and arrives though the sender is gone. */
 const ON_ITS_WAY_BYTES_MAX = 8 * 1024 * 1024
 
-/** Starts a link to the first of `targets` that accepts connections, each time beginning with another. */
-export async function openLink(targets: readonly number[]): Promise<Link> {
-  const link = new Link(await freePort(), targets)
+/**
+ * Starts a link to the first of `targets` that accepts connections.
+ * @param preferred the index of the target to begin with; default: each time another
+ */
+export async function openLink(targets: readonly number[], preferred?: number): Promise<Link> {
+  const link = new Link(await freePort(), targets, preferred)
   await link.listen()
   return link
 }
@@ -29,15 +32,17 @@ export class Link {
   /** Where the process connects to, on 127.0.0.1. */
   readonly port: number
   readonly #targets: readonly number[]
+  readonly #preferred: number | undefined
   readonly #server: Server
   readonly #connections = new Set<Connection>()
   readonly #cable = new Gate()
   #bytesPerSecond = Number.POSITIVE_INFINITY
   #turn = 0
 
-  constructor(port: number, targets: readonly number[]) {
+  constructor(port: number, targets: readonly number[], preferred: number | undefined) {
     this.port = port
     this.#targets = targets
+    this.#preferred = preferred
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, client => void this.#connect(client))
   }
 
@@ -46,9 +51,13 @@ export class Link {
     await once(this.#server, 'listening')
   }
 
-  /** Resets all connections, on both sides; what was on its way is lost. */
-  cut(): void {
+  /**
+   * Resets all connections, on both sides; what was on its way is lost.
+   * @returns how many there were
+   */
+  cut(): number {
     for (const connection of this.#connections) connection.reset()
+    return this.#connections.size
   }
 
   /** Forwards nothing, and closes nothing, until the function that it returns is called. */
@@ -96,8 +105,9 @@ export class Link {
   }
 
   async #reach(): Promise<Socket | undefined> {
+    const first = this.#preferred ?? this.#turn++
     for (let attempt = 0; attempt < this.#targets.length; attempt++) {
-      const port = this.#targets[this.#turn++ % this.#targets.length] as number
+      const port = this.#targets[(first + attempt) % this.#targets.length] as number
       const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
       socket.on('error', () => {})
       try {

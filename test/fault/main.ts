@@ -2,27 +2,34 @@
  * Kills, pauses and cuts off the built program and its servers at random moments under load, and counts
  * what of the acknowledged is not in the archive, or is there twice. Exits with 1 on any finding.
  *
- *     npm run test:fault -- --rounds 200 --seed 7 --cluster
+ *     npm run test:fault -- --rounds 200 --seed 7 --kind cluster
  */
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command } from 'commander'
-import { Random } from './random.ts'
+import { Command, Option } from 'commander'
+import { BROKER_KINDS, type BrokerKind } from './brokers.ts'
 import { report } from './report.ts'
+import { revisionOf } from './revision.ts'
 import { type RunOptions, run } from './run.ts'
+
+/** The least that DEDUPE_WINDOW_MS can be. */
+const WINDOW_MS = 60_000
 
 interface Flags {
   program: string
   seed: string
   rounds: string
-  cluster: boolean
+  kind: BrokerKind
   ingests: string
   archivers: string
   rate: string
   heartbeat: string
+  window: boolean
+  storm: string
+  env: string[]
   only: string[]
   keep?: string
 }
@@ -30,7 +37,11 @@ interface Flags {
 const flags = new Command('test:fault')
   .option('--seed <text>', 'repeats the choices of an earlier run', randomBytes(4).toString('hex'))
   .option('--rounds <number>', 'how many rounds of faults', '200')
-  .option('--cluster', 'a RabbitMQ of three nodes rather than of one', false)
+  .addOption(
+    new Option('--kind <kind>', 'the broker: one node, three, or one of RabbitMQ 4 (Linux, as root)')
+      .choices(BROKER_KINDS)
+      .default('single'),
+  )
   .option(
     '--program <file>',
     'the build to try',
@@ -40,6 +51,9 @@ const flags = new Command('test:fault')
   .option('--archivers <number>', 'processes that archive them', '2')
   .option('--rate <number>', 'events a second', '600')
   .option('--heartbeat <seconds>', 'of AMQP; short, so that a broker drops within a round who is silent', '2')
+  .option('--window', 'a dedupe window of a minute, and spools that outlive it', false)
+  .option('--storm <events>', 'in the backlogs by which a retry storm is measured; 0 for none', '40000')
+  .option('--env <name=value...>', 'settings of all processes, which are not changed then', [])
   .option('--only <text...>', 'only faults whose names hold one of these', [])
   .option('--keep <directory>', 'keeps logs and data there; after a failure they are kept anyway')
   .parse()
@@ -49,12 +63,14 @@ const options: RunOptions = {
   program: resolve(flags.program),
   seed: flags.seed,
   rounds: Number(flags.rounds),
-  brokers: flags.cluster ? 3 : 1,
+  kind: flags.kind,
   ingests: Number(flags.ingests),
   archivers: Number(flags.archivers),
   rate: Number(flags.rate),
   heartbeat: Number(flags.heartbeat),
-  compression: new Random(`${flags.seed} compression`).pick(['gzip', 'gzip', 'none']),
+  window: flags.window ? WINDOW_MS : undefined,
+  env: Object.fromEntries(flags.env.map(each => each.split(/=(.*)/s))),
+  stormEvents: Number(flags.storm),
   only: flags.only,
   keep: flags.keep ?? join(tmpdir(), `frequency-fault-${flags.seed}`),
   keepsAlways: flags.keep !== undefined,
@@ -64,7 +80,7 @@ const options: RunOptions = {
 process.stderr.write(`seed ${options.seed}\n`)
 try {
   const outcome = await run(options)
-  process.stdout.write(`${report(options, outcome)}\n`)
+  process.stdout.write(`${report(options, outcome, revisionOf(options.program))}\n`)
   if (outcome.findings.length > 0) {
     writeFileSync(join(options.keep, 'findings.txt'), `${outcome.findings.join('\n')}\n`)
     process.stderr.write(`Logs and data are in ${options.keep}; run again with --seed ${options.seed}\n`)

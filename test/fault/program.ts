@@ -3,12 +3,16 @@
  * a log. It is killed, paused and started again on the same port.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { freePort } from '../services/ports.ts'
 import { hasExited, until } from '../services/wait.ts'
+import { Disk } from './disk.ts'
 import type { Link } from './link.ts'
 
+const ARCHIVED_METRIC = 'frequency_archived_events_total'
 const START_MS_MAX = 120_000
 const ANSWER_MS_MAX = 5_000
 const STOP_MS_MAX = 45_000
@@ -24,6 +28,8 @@ export interface ProgramOptions {
   readonly brokerLink: Link
   /** Of an archiver. */
   readonly storeLink?: Link | undefined
+  /** Whether its data are on a disk of their own, which can be filled. */
+  readonly hasDisk: boolean
   readonly env: NodeJS.ProcessEnv
 }
 
@@ -33,6 +39,7 @@ export class Program {
   readonly brokerLink: Link
   readonly storeLink: Link | undefined
   readonly dataDir: string
+  readonly disk: Disk | undefined
   readonly port: number
   /** How it ended where nobody had asked it to, or otherwise than asked. */
   readonly complaints: string[] = []
@@ -57,6 +64,7 @@ export class Program {
     this.#dir = options.dir
     this.#env = options.env
     mkdirSync(this.dataDir, { recursive: true })
+    this.disk = options.hasDisk ? new Disk(this.dataDir) : undefined
   }
 
   /** @param env settings that hold until it ends */
@@ -119,8 +127,39 @@ export class Program {
 
   /** As if it were moved to another machine. It must not run. */
   loseData(): void {
-    rmSync(this.dataDir, { recursive: true, force: true })
-    mkdirSync(this.dataDir)
+    for (const name of readdirSync(this.dataDir)) rmSync(join(this.dataDir, name), { recursive: true })
+  }
+
+  /** What it has logged since it was first started. */
+  get log(): string {
+    return readFileSync(this.#logFile, 'utf8')
+  }
+
+  /** Events that it has archived since it was started last. @throws Error where it does not answer */
+  async archived(): Promise<number> {
+    const answer = await fetch(`http://127.0.0.1:${this.port}/metrics`, {
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
+    })
+    const value = new RegExp(`^${ARCHIVED_METRIC} (\\d+)`, 'm').exec(await answer.text())?.[1]
+    if (value === undefined) throw new Error(`${this.name} does not show ${ARCHIVED_METRIC}`)
+    return Number(value)
+  }
+
+  /** Runs another command of the program with its settings; resolves to its exit code and its output. */
+  async command(...args: string[]): Promise<{ code: number; output: string }> {
+    const child = spawn(process.execPath, [this.#program, ...args], {
+      cwd: this.#dir,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...this.#env, DATA_DIR: this.name },
+    })
+    const closed = once(child, 'close') as Promise<[number]>
+    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
+    return { code, output: out + err }
+  }
+
+  async close(): Promise<void> {
+    if (!this.isOver) await this.kill()
+    await this.disk?.close()
   }
 
   get #running(): ChildProcess {

@@ -5,9 +5,10 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { report } from './report.ts'
+import { revisionOf } from './revision.ts'
 import { type RunOptions, run } from './run.ts'
 
-const ROUNDS = 6
+const ROUNDS = 4
 
 t.setTimeout(420_000)
 
@@ -17,18 +18,20 @@ t.test('what is acknowledged is archived once, whatever is killed', async t => {
     program: fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),
     seed,
     rounds: ROUNDS,
-    brokers: 1,
+    kind: 'single',
     ingests: 2,
     archivers: 2,
     rate: 300,
     heartbeat: 2,
-    compression: 'gzip',
+    window: undefined,
+    env: {},
+    stormEvents: 0,
     only: [],
     keep: join(tmpdir(), `frequency-fault-${seed}`),
     keepsAlways: false,
     report: line => t.comment(line),
   }
   const outcome = await run(options)
-  t.comment(report(options, outcome))
+  t.comment(report(options, outcome, revisionOf(options.program)))
   t.same(outcome.findings, [], `npm run test:fault -- --seed ${seed} --rounds ${ROUNDS} --rate 300`)
 })

@@ -1,53 +1,70 @@
 /** Everything that a run is made of: a broker, a store, the program's processes, and the links between them. */
-import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { open, type RootDatabase } from 'lmdb'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from 'rabbitmq-client'
 import { ensureServers } from '../services/install.ts'
-import { type Rabbitmq, startRabbitmqCluster } from '../services/rabbitmq.ts'
+import type { Rabbitmq } from '../services/rabbitmq.ts'
 import { type Radosgw, startRadosgw } from '../services/radosgw.ts'
 import { Workspace } from '../services/workspace.ts'
+import { type BrokerKind, type Brokers, startBrokers } from './brokers.ts'
+import { Disk } from './disk.ts'
+import { Ledger, SOURCES } from './ledger.ts'
 import { type Link, openLink } from './link.ts'
 import { Program } from './program.ts'
 import type { Random } from './random.ts'
+import { archiverSettings, ingestSettings } from './settings.ts'
+import { countRecords } from './spool.ts'
+import { BUCKET, PREFIX } from './store-client.ts'
 
-export const BUCKET = 'archive'
-export const PREFIX = 'events'
-const QUEUE = 'tracks'
-const PREFETCH = 2_000
+export const QUEUE = 'tracks'
 const PUBLISH_MS_MAX = 1_500
 const ASK_MS_MAX = 30_000
+const CONFIRM_MS_MAX = 10_000
+const WRITE_KEYS = SOURCES.flatMap(({ name, keys }) => keys.map(key => `${name}=${key}`)).join(',')
 
 export interface StageOptions {
   /** The built JavaScript file. */
   readonly program: string
-  readonly brokers: number
+  readonly seed: string
+  readonly kind: BrokerKind
   readonly ingests: number
   readonly archivers: number
   /** In seconds. */
   readonly heartbeat: number
-  /** One for all archivers: it is in the names of objects, over which they contend. */
-  readonly compression: string
+  /** DEDUPE_WINDOW_MS; undefined for its default, which no run outlives. */
+  readonly window: number | undefined
+  /** Settings of all processes, before all others. */
+  readonly env: NodeJS.ProcessEnv
 }
 
 export class Stage {
-  readonly brokers: readonly Rabbitmq[]
+  readonly brokers: Brokers
   readonly store: Radosgw
   readonly programs: readonly Program[]
+  readonly ledger: Ledger
+  readonly window: number | undefined
+  /** Objects that were damaged, by their keys, and what they were before. */
+  readonly damaged = new Map<string, Buffer>()
   readonly #workspace: Workspace
   readonly #links: readonly Link[]
+  readonly #env: NodeJS.ProcessEnv
 
   constructor(
+    { seed, window, env }: StageOptions,
     workspace: Workspace,
-    brokers: readonly Rabbitmq[],
+    brokers: Brokers,
     store: Radosgw,
     programs: readonly Program[],
   ) {
-    this.#workspace = workspace
+    this.ledger = new Ledger(seed)
+    this.window = window
     this.brokers = brokers
     this.store = store
     this.programs = programs
+    this.#workspace = workspace
     this.#links = programs.flatMap(({ brokerLink, storeLink }) => [brokerLink, storeLink ?? []].flat())
+    this.#env = env
   }
 
   get ingests(): readonly Program[] {
@@ -58,47 +75,89 @@ export class Stage {
     return this.programs.filter(({ role }) => role === 'archive')
   }
 
-  /**
-   * Messages on the queue of events that nobody holds, and dead letters. It is asked over AMQP, since
-   * rabbitmqctl takes longer to start than all else on a busy machine.
-   */
-  async queued(): Promise<{ events: number; dead: number }> {
-    const { url } = this.brokers.find(isUp) ?? (this.brokers[0] as Rabbitmq)
+  /** Starts a process with settings that it may not have had before. @param env goes before those */
+  start(program: Program, random: Random, env: NodeJS.ProcessEnv = {}): void {
+    const settings = program.role === 'archive' ? archiverSettings(random) : ingestSettings(random)
+    program.start({ ...settings, ...env, ...this.#env })
+  }
+
+  /** To a broker that is up, without a link between. */
+  connect(): Connection {
+    const { nodes } = this.brokers
+    const { url } = nodes.find(isUp) ?? (nodes[0] as Rabbitmq)
     const connection = new Connection({ url, acquireTimeout: ASK_MS_MAX })
     connection.on('error', () => {})
+    return connection
+  }
+
+  /**
+   * Messages on the queue of events that nobody holds. It is asked over AMQP, since rabbitmqctl takes
+   * longer to start than all else on a busy machine.
+   */
+  async queued(): Promise<number> {
+    const connection = this.connect()
     try {
       const channel = await connection.acquire()
-      const { messageCount: events } = await channel.queueDeclare({ queue: QUEUE, passive: true })
-      const { messageCount: dead } = await channel.queueDeclare({ queue: `${QUEUE}.dead`, passive: true })
+      const { messageCount } = await channel.queueDeclare({ queue: QUEUE, passive: true })
       await channel.close()
-      return { events, dead }
+      return messageCount
+    } finally {
+      await connection.close()
+    }
+  }
+
+  /** Whether the broker confirms a message, no JSON, to a connection that is new. */
+  async confirms(): Promise<boolean> {
+    const text = this.ledger.addJunk()
+    const connection = this.connect()
+    try {
+      const publisher = connection.createPublisher({ confirm: true })
+      const sent = publisher.send({ routingKey: QUEUE, durable: true }, Buffer.from(text))
+      const isConfirmed = await Promise.race([sent.then(() => true), sleep(CONFIRM_MS_MAX, false)])
+      if (isConfirmed) this.ledger.acknowledgeJunk(text)
+      return isConfirmed
+    } catch {
+      return false
+    } finally {
+      connection.unsafeDestroy()
+    }
+  }
+
+  /** Takes the dead letters off their queue. */
+  async takeDeadLetters(): Promise<string[]> {
+    const connection = this.connect()
+    try {
+      const channel = await connection.acquire()
+      const letters: string[] = []
+      for (;;) {
+        const letter = await channel.basicGet({ queue: `${QUEUE}.dead`, noAck: true })
+        if (letter === undefined) break
+        letters.push(Buffer.isBuffer(letter.body) ? letter.body.toString() : JSON.stringify(letter.body))
+      }
+      await channel.close()
+      return letters
     } finally {
       await connection.close()
     }
   }
 
   /** Groups of events in the spool of an ingest that runs, or not; NaN where that cannot be read just now. */
-  spooled({ dataDir }: Program): number {
+  async spooled({ dataDir }: Program): Promise<number> {
     const path = join(dataDir, 'spool', '0')
-    if (!existsSync(join(path, 'data.mdb'))) return 0
+    if (!existsSync(path)) return 0
     try {
-      const dropped = readLmdb(
-        path,
-        root => root.openDB({ name: 'state', encoding: 'json' }).get('dropped') ?? 0,
-      )
-      const segments = readdirSync(path).filter(name => /^\d{16}\.mdb$/.test(name))
-      return segments
-        .map(name => readLmdb(join(path, name), events => events.getKeysCount({ start: dropped + 1 })))
-        .reduce((sum, count) => sum + count, 0)
+      return await countRecords(path)
     } catch {
-      // A segment is deleted once it is drained, and has no pages yet when it is made.
+      // A segment is deleted once it is drained.
       return Number.NaN
     }
   }
 
   /** Copies what tells of a failure to `to`: the logs and data of all processes. */
   keep(to: string): void {
-    cpSync(this.#workspace.dir, to, { recursive: true, filter: from => !/\/(lock|.*\.pid)$/.test(from) })
+    const filter = (from: string) =>
+      lstatSync(from).isDirectory() || (lstatSync(from).isFile() && !/\.pid$/.test(from))
+    cpSync(this.#workspace.dir, to, { recursive: true, filter })
   }
 
   note(text: string): void {
@@ -108,42 +167,31 @@ export class Stage {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.programs.map(program => (program.isOver ? undefined : program.kill())))
+    await Promise.all(this.programs.map(program => program.close()))
     await Promise.all(this.#links.map(link => link.close()))
-    await Promise.all([...this.brokers.map(broker => broker.close()), this.store.close()])
+    await Promise.all([this.brokers.close(), this.store.close()])
     await this.#workspace.close()
-  }
-}
-
-/** How an archiver batches: mostly small, so that there are many moments at which it can be killed. */
-export function batchSettings(random: Random): NodeJS.ProcessEnv {
-  return {
-    BATCH_EVENTS_MAX: String(random.pick([200, 500, 1_000, 2_000])),
-    BATCH_AGE_MS_MAX: String(random.pick([500, 1_000, 1_000, 3_000])),
   }
 }
 
 /** @throws Error where a server does not start; then nothing is left behind. */
 export async function openStage(options: StageOptions): Promise<Stage> {
-  const { brokers, ingests, archivers, heartbeat } = options
+  const { kind, ingests, archivers, heartbeat } = options
   await ensureServers()
   const workspace = new Workspace('fault')
   try {
-    const [nodes, store] = await Promise.all([
-      startRabbitmqCluster(brokers, {
-        dir: join(workspace.dir, 'rabbitmq'),
-        config: `heartbeat = ${heartbeat}`,
-      }),
+    const [brokers, store] = await Promise.all([
+      startBrokers(kind, join(workspace.dir, 'rabbitmq'), heartbeat),
       startRadosgw(),
     ])
     await store.createBucket(BUCKET)
     const create = (role: 'ingest' | 'archive', index: number) =>
-      createProgram(options, workspace.dir, role, index, nodes, store)
+      createProgram(options, workspace.dir, role, index, brokers.nodes, store)
     const programs = await Promise.all([
       ...Array.from({ length: ingests }, (_, index) => create('ingest', index + 1)),
       ...Array.from({ length: archivers }, (_, index) => create('archive', index + 1)),
     ])
-    return new Stage(workspace, nodes, store, programs)
+    return new Stage(options, workspace, brokers, store, programs)
   } catch (error) {
     await workspace.close()
     throw error
@@ -151,22 +199,25 @@ export async function openStage(options: StageOptions): Promise<Stage> {
 }
 
 async function createProgram(
-  { program, compression }: StageOptions,
+  { program, window }: StageOptions,
   dir: string,
   role: 'ingest' | 'archive',
   index: number,
   nodes: readonly Rabbitmq[],
   store: Radosgw,
 ): Promise<Program> {
-  const brokerLink = await openLink(nodes.map(({ port }) => port))
-  const storeLink = role === 'archive' ? await openLink([Number(new URL(store.endpoint).port)]) : undefined
+  const isArchiver = role === 'archive'
+  const ports = nodes.map(({ port }) => port)
+  // Each archiver is at a broker of its own, as long as that is up.
+  const brokerLink = await openLink(ports, isArchiver ? index : undefined)
+  const storeLink = isArchiver ? await openLink([Number(new URL(store.endpoint).port)]) : undefined
   const env = {
     PATH: process.env.PATH,
     AMQP_URL: `amqp://guest:guest@127.0.0.1:${brokerLink.port}`,
     AMQP_QUEUE: QUEUE,
-    AMQP_PREFETCH: String(PREFETCH),
     PUBLISH_MS_MAX: String(PUBLISH_MS_MAX),
-    ARCHIVE_COMPRESSION: compression,
+    ...(window !== undefined && { DEDUPE_WINDOW_MS: String(window) }),
+    ...(!isArchiver && { WRITE_KEYS }),
     ...(storeLink !== undefined && {
       ...store.env(),
       AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${storeLink.port}`,
@@ -174,16 +225,8 @@ async function createProgram(
     }),
   }
   mkdirSync(dir, { recursive: true })
-  return Program.create({ program, dir, name: `${role}-${index}`, role, brokerLink, storeLink, env })
-}
-
-function readLmdb<T>(path: string, read: (root: RootDatabase) => T): T {
-  const root = open({ path, readOnly: true, encoding: 'binary', maxDbs: 4 })
-  try {
-    return read(root)
-  } finally {
-    void root.close()
-  }
+  const hasDisk = Disk.isPossible
+  return Program.create({ program, dir, name: `${role}-${index}`, role, brokerLink, storeLink, hasDisk, env })
 }
 
 function isUp(broker: Rabbitmq): boolean {

@@ -10,8 +10,10 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Connection } from 'rabbitmq-client'
 import { Daemon, output } from './daemon.ts'
+import { EpmdView } from './epmd-view.ts'
 import { serverPath } from './install.ts'
 import { acceptsTcp, freePort } from './ports.ts'
+import { type Command, hostInstallation, type RabbitmqInstallation } from './rabbitmq-installation.ts'
 import { cleanEnv, ctlEnv, type NodeSettings, serverEnv, siteEnv, writeConfig } from './rabbitmq-settings.ts'
 import { until } from './wait.ts'
 import { Workspace } from './workspace.ts'
@@ -31,12 +33,22 @@ export interface RabbitmqOptions {
   env?: Record<string, string>
   /** More lines of rabbitmq.conf; of a setting that is given twice the last value holds. */
   config?: string
+  /** Another RabbitMQ than that of this machine (rabbitmq4.ts); `dir` is then below the directory for temporary files. */
+  installation?: RabbitmqInstallation
+  /**
+   * A port of 127.0.0.1 by which one node reaches another, whose distribution port is `port`: that of a
+   * proxy before it. Nodes are counted from 1. It is called each time that a node connects to another.
+   */
+  portOfPeer?: (from: number, to: number, port: number) => Promise<number>
 }
 
 /** What the nodes of a cluster share. */
 interface Site {
   workspace: Workspace
   env: Record<string, string>
+  epmdPort: number
+  installation: RabbitmqInstallation
+  views: EpmdView[]
   /** The data are in the workspace, and go with it. */
   temporary: boolean
   /** Nodes that are not closed yet: the last one closes the workspace. */
@@ -69,7 +81,7 @@ export async function startRabbitmqCluster(size = 3, options: RabbitmqOptions = 
     await Promise.all(others.map(node => node.start()))
     return [seed, ...others]
   } catch (err) {
-    await site.workspace.close()
+    await closeSite(site)
     throw err
   }
 }
@@ -81,7 +93,7 @@ export async function startRabbitmqCluster(size = 3, options: RabbitmqOptions = 
 export async function rabbitmqctl(...args: string[]): Promise<string> {
   const json = process.env.TEST_RABBITMQCTL_ENV
   if (json === undefined) throw new Error('TEST_RABBITMQCTL_ENV is not set: run.ts sets it')
-  return await runCtl(JSON.parse(json), args)
+  return await runCtl(hostInstallation().ctl, JSON.parse(json), args)
 }
 
 /** One node. Made by startRabbitmq() and startRabbitmqCluster(). */
@@ -108,8 +120,7 @@ export class Rabbitmq {
     this.#site = site
     this.#dir = node.dir
     const env = { ...cleanEnv(), ...serverEnv(site.env, node) }
-    const command = serverPath('rabbitmq-server')
-    this.#server = new Daemon(site.workspace, { name: node.name, command, args: [], env })
+    this.#server = new Daemon(site.workspace, { name: node.name, ...site.installation.server, env })
   }
 
   /** Of the Erlang virtual machine (beam). @throws Error if it does not run */
@@ -160,7 +171,7 @@ export class Rabbitmq {
    * @throws Error with its standard error if it fails or takes longer than a minute
    */
   async ctl(...args: string[]): Promise<string> {
-    return await runCtl(this.ctlEnv, args)
+    return await runCtl(this.#site.installation.ctl, this.ctlEnv, args)
   }
 
   /** Ends it, and removes its data unless they are in a directory that was given. Can be repeated. */
@@ -170,7 +181,7 @@ export class Rabbitmq {
     if (this.#site.temporary) await this.kill()
     else await this.stop()
     this.#site.nodesOpen -= 1
-    if (this.#site.nodesOpen === 0) await this.#site.workspace.close()
+    if (this.#site.nodesOpen === 0) await closeSite(this.#site)
     else if (this.#site.temporary) await rm(this.#dir, { recursive: true, force: true })
   }
 
@@ -186,17 +197,23 @@ export class Rabbitmq {
   }
 }
 
-async function openSite(nodesOpen: number, { dir }: RabbitmqOptions): Promise<Site> {
+async function openSite(nodesOpen: number, options: RabbitmqOptions): Promise<Site> {
+  const { dir, installation = hostInstallation() } = options
   const workspace = new Workspace('rabbitmq')
   try {
     const epmdPort = await freePort()
     await startEpmd(workspace, epmdPort)
     const env = siteEnv(workspace.dir, epmdPort)
-    return { workspace, env, temporary: dir === undefined, nodesOpen }
+    return { workspace, env, epmdPort, installation, views: [], temporary: dir === undefined, nodesOpen }
   } catch (err) {
     await workspace.close()
     throw err
   }
+}
+
+async function closeSite({ workspace, views }: Site): Promise<void> {
+  for (const view of views) view.close()
+  await workspace.close()
 }
 
 async function startEpmd(workspace: Workspace, port: number): Promise<void> {
@@ -217,14 +234,32 @@ async function createNode(site: Site, index: number, options: RabbitmqOptions): 
     port: await freePort(),
     distributionPort: await freePort(),
     seed: index === 1 ? undefined : 'frequency-1@localhost',
-    env: options.env,
+    env: { ...(await viewOf(site, index, options)), ...options.env },
     config: options.config,
   }
   writeConfig(node)
   return new Rabbitmq(site, node)
 }
 
-async function runCtl(env: Record<string, string>, args: readonly string[]): Promise<string> {
+async function viewOf(
+  site: Site,
+  from: number,
+  { portOfPeer }: RabbitmqOptions,
+): Promise<Record<string, string>> {
+  if (portOfPeer === undefined) return {}
+  const view = await EpmdView.open(site.epmdPort, async (name, port) => {
+    const to = Number(/^frequency-(\d+)$/.exec(name)?.[1])
+    return to > 0 && to !== from ? await portOfPeer(from, to, port) : port
+  })
+  site.views.push(view)
+  return { ERL_EPMD_PORT: String(view.port) }
+}
+
+async function runCtl(
+  { command, args: before }: Command,
+  env: Record<string, string>,
+  args: readonly string[],
+): Promise<string> {
   const options = { env: { ...cleanEnv(), ...env }, timeoutMs: CTL_TIMEOUT_MS }
-  return await output(serverPath('rabbitmqctl'), ['--quiet', ...args], options)
+  return await output(command, [...before, '--quiet', ...args], options)
 }

@@ -1,0 +1,67 @@
+/** Sends requests, and says what came of them. */
+import { Agent, request } from 'node:http'
+import { text } from 'node:stream/consumers'
+import type { Body } from './body.ts'
+
+const ANSWER_MS_MAX = 8_000
+
+export interface Answer {
+  /** Undefined where none came. */
+  readonly status: number | undefined
+  /** By what it is durable: broker or disk. */
+  readonly durability: string
+  /** Whether a batch was taken without some of its events. */
+  readonly isPartial: boolean
+  /** Whether the server cannot have seen the request. */
+  readonly isUnsent: boolean
+}
+
+const NONE: Answer = { status: undefined, durability: '', isPartial: false, isUnsent: false }
+
+export class Client {
+  readonly #agent: Agent
+  #inFlight = 0
+
+  constructor(connectionsMax: number) {
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connectionsMax })
+  }
+
+  get inFlight(): number {
+    return this.#inFlight
+  }
+
+  post(port: number, writeKey: string, { path, type, bytes }: Body): Promise<Answer> {
+    this.#inFlight++
+    return new Promise<Answer>(resolve => {
+      const headers = { 'content-type': type, 'content-length': bytes.length, 'x-write-key': writeKey }
+      const posting = request({ port, host: '127.0.0.1', method: 'POST', path, agent: this.#agent, headers })
+      const timer = setTimeout(() => posting.destroy(), ANSWER_MS_MAX)
+      posting.once('response', answer => {
+        const durability = String(answer.headers['frequency-ack'])
+        text(answer).then(
+          body =>
+            resolve({
+              ...NONE,
+              status: answer.statusCode,
+              durability,
+              isPartial: body.includes('"refused":[{'),
+            }),
+          () => resolve(NONE),
+        )
+      })
+      posting.once('close', () => {
+        clearTimeout(timer)
+        // Of what came before: an answer is read to its end by now.
+        setImmediate(() => resolve(NONE))
+      })
+      posting.once('error', (error: NodeJS.ErrnoException) =>
+        resolve({ ...NONE, isUnsent: error.code === 'ECONNREFUSED' }),
+      )
+      posting.end(bytes)
+    }).finally(() => this.#inFlight--)
+  }
+
+  close(): void {
+    this.#agent.destroy()
+  }
+}

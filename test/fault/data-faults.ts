@@ -1,0 +1,120 @@
+/** What is done to data: disks that fill, objects and records that are damaged, messages of other programs. */
+import { until } from '../services/wait.ts'
+import { damage, newestObject } from './damage.ts'
+import { type Fault, Missed, wait } from './fault.ts'
+import { ForeignPublisher } from './foreign.ts'
+import type { Program } from './program.ts'
+import type { Stage } from './stage.ts'
+import { QUEUE } from './stage.ts'
+import { LOG_PREFIX, OBJECTS_PREFIX, StoreClient } from './store-client.ts'
+
+const FULL_MS = [1_000, 6_000] as const
+const NAMED_MS_MAX = 60_000
+
+export function dataFaults(stage: Stage): Fault[] {
+  return [
+    foreignMessages(stage),
+    damagedObject(stage),
+    damagedRecord(stage),
+    ...stage.programs.flatMap(program => (program.disk === undefined ? [] : [fullDisk(stage, program)])),
+  ]
+}
+
+function foreignMessages(stage: Stage): Fault {
+  return {
+    name: 'foreign messages',
+    weight: 2,
+    on: [stage.ledger],
+    strike: async random => {
+      const connection = stage.connect()
+      try {
+        const confirmed = await new ForeignPublisher(connection, QUEUE, stage.ledger, random).publish()
+        if (confirmed === 0) throw new Missed('The broker took no message')
+      } catch (error) {
+        // The broker went meanwhile: what was not confirmed may be on the queue, or not.
+        if (!(error instanceof Missed)) stage.note(`foreign messages: ${(error as Error).message}`)
+        else throw error
+      } finally {
+        await connection.close()
+      }
+    },
+  }
+}
+
+/** What was in it is lost to readers; everything else has to go on. */
+function damagedObject(stage: Stage): Fault {
+  return {
+    name: 'damaged object',
+    weight: 1,
+    on: [stage.store],
+    strike: async random => {
+      const client = new StoreClient(stage.store)
+      try {
+        await wait(random, [0, 3_000])
+        const newest = await newestObject(client, OBJECTS_PREFIX, stage.damaged)
+        if (newest === undefined) throw new Missed('No object was just written')
+        stage.note(`damages ${newest.key}`)
+        stage.damaged.set(newest.key, await damage(client, newest.key, random))
+      } finally {
+        client.close()
+      }
+    },
+  }
+}
+
+/** Archivers that have not read it stop, and name it; then it is repaired. */
+function damagedRecord(stage: Stage): Fault {
+  return {
+    name: 'damaged-record',
+    isOptional: true,
+    weight: 1,
+    on: [stage.store, ...stage.archivers],
+    strike: async random => {
+      const client = new StoreClient(stage.store)
+      try {
+        await Promise.all(stage.archivers.map(archiver => archiver.stop()))
+        const newest = (await client.list(LOG_PREFIX)).at(-1)
+        if (newest !== undefined) await damage(client, newest.key, random)
+        const logs = stage.archivers.map(({ log }) => log.length)
+        for (const archiver of stage.archivers) {
+          archiver.loseData()
+          stage.start(archiver, random)
+        }
+        if (newest === undefined) throw new Missed('There is no log')
+        const number = Number(newest.key.slice(LOG_PREFIX.length))
+        const isNamed = new RegExp(`\\b0*${number}\\b`)
+        await until(`an archiver names record ${number}`, NAMED_MS_MAX, () =>
+          stage.archivers.some(({ log }, index) => isNamed.test(log.slice(logs[index]))),
+        )
+        await repair(stage.archivers[0] as Program, number)
+      } finally {
+        client.close()
+      }
+    },
+  }
+}
+
+async function repair(archiver: Program, number: number): Promise<void> {
+  const { code, output } = await archiver.command('log', 'repair', String(number))
+  if (code !== 0) throw new Error(`frequency log repair ${number} ended with code ${code}: ${output}`)
+}
+
+function fullDisk(stage: Stage, program: Program): Fault {
+  const { disk, role, brokerLink } = program
+  return {
+    name: `full disk of an ${role === 'ingest' ? 'ingest' : 'archiver'}`,
+    weight: 2,
+    on: [program, brokerLink],
+    strike: async random => {
+      // An ingest needs its disk where the broker does not take its events.
+      const resume = role === 'ingest' && random.chance(0.5) ? brokerLink.stall() : () => {}
+      const isFull = disk?.fill()
+      await wait(random, FULL_MS)
+      resume()
+      await wait(random, FULL_MS)
+      disk?.free()
+      if (program.isOver) stage.start(program, random)
+      if (isFull !== true) throw new Missed(`${program.name}: its disk was not full`)
+    },
+  }
+}

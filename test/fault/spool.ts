@@ -1,0 +1,30 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DroppedNote, NOTE_NAME } from '../../src/queue/dropped-note.ts'
+import { systemFiles } from '../../src/queue/log-files.ts'
+import { parseSegmentName } from '../../src/queue/log-format.ts'
+import { scanSegment } from '../../src/queue/log-recovery.ts'
+import { LogSegment } from '../../src/queue/log-segment.ts'
+
+/**
+ * Groups of events in a log on disk that are not dropped, while a process uses it or not.
+ *
+ * @throws where a segment is deleted meanwhile
+ */
+export async function countRecords(path: string): Promise<number> {
+  if (!existsSync(join(path, NOTE_NAME))) return 0
+  const note = await DroppedNote.open(path, systemFiles)
+  const { dropped } = note
+  await note.close()
+  let records = 0
+  for (const name of readdirSync(path)) {
+    const parsed = parseSegmentName('', name)
+    if (parsed === undefined) continue
+    const segment = new LogSegment(join(path, name), parsed)
+    await scanSegment(segment, (_, { key }) => {
+      if (key > dropped) records++
+    })
+    segment.close()
+  }
+  return records
+}
