@@ -1,0 +1,57 @@
+/** A deliberate break: a small change of one file, and who should notice it. */
+
+import { transformSync } from 'esbuild'
+
+/** A test file, or so many schedules of the simulation. */
+export type Check = string | { readonly schedules: number }
+
+export interface Break {
+  /** What is done wrong, in a few words. No two breaks have the same name. */
+  readonly name: string
+  /** What the change breaks. */
+  readonly promise: string
+  /** Path from the root of the tree. */
+  readonly file: string
+  /** It occurs exactly once in the file. */
+  readonly text: string
+  readonly replacement: string
+  /** Fastest first: those behind the first that notices are not run. */
+  readonly checks: readonly Check[]
+  /** Why nothing notices it, where that is known. It counts as not noticed all the same. */
+  readonly survives?: string
+}
+
+/** Tests that need RabbitMQ or radosgw (test/services/run.ts). */
+const WITH_SERVERS: ReadonlySet<string> = new Set([
+  'test/contract/queue.test.ts',
+  'test/contract/store.test.ts',
+  'test/src/archiver.test.ts',
+  'test/src/exactly-once.test.ts',
+  'test/src/rabbitmq.test.ts',
+  'test/src/spooled.test.ts',
+])
+
+export function needsServers(check: Check): boolean {
+  return typeof check === 'string' && WITH_SERVERS.has(check)
+}
+
+export function nameOf(check: Check): string {
+  return typeof check === 'string'
+    ? check.replace(/^test\//, '').replace(/\.test\.ts$/, '')
+    : `simulation, ${check.schedules} schedules`
+}
+
+/**
+ * The content of the file with the change.
+ *
+ * @throws Error where the text does not occur exactly once, or what comes out is no TypeScript: any test would notice
+ * that.
+ */
+export function applied({ name, file, text, replacement }: Break, content: string): string {
+  const count = content.split(text).length - 1
+  if (count !== 1)
+    throw new Error(`"${name}": its text occurs ${count} times in ${file}, and has to occur once: ${text}`)
+  const broken = content.replace(text, () => replacement)
+  transformSync(broken, { loader: 'ts', logLevel: 'silent' })
+  return broken
+}

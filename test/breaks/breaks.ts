@@ -1,0 +1,8 @@
+import { ARCHIVE_BREAKS } from './archive-breaks.ts'
+import type { Break } from './break.ts'
+import { LOG_BREAKS } from './log-breaks.ts'
+import { QUEUE_BREAKS } from './queue-breaks.ts'
+import { STORE_BREAKS } from './store-breaks.ts'
+
+/** Of the durable path, by its rooms. */
+export const BREAKS: readonly Break[] = [...LOG_BREAKS, ...ARCHIVE_BREAKS, ...QUEUE_BREAKS, ...STORE_BREAKS]
