@@ -1,4 +1,5 @@
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { createApp } from '../../plugins/app.ts'
@@ -23,9 +24,11 @@ export interface ServedApp {
  * everything stays in the queue until the app closes.
  */
 export async function serveApp(t: Test, env: Record<string, string> = {}): Promise<ServedApp> {
+  const DATA_DIR = env.DATA_DIR ?? temporaryDirectory(t)
+  const ARCHIVE_URL = join(DATA_DIR, 'archive')
   const config = readConfig(
     {},
-    { DATA_DIR: temporaryDirectory(t), ARCHIVE_COMPRESSION: 'none', BATCH_AGE_MS_MAX: '600000', ...env },
+    { DATA_DIR, ARCHIVE_URL, ARCHIVE_COMPRESSION: 'none', BATCH_AGE_MS_MAX: '600000', ...env },
   )
   const app = await createApp(config, createLogger('silent', false))
   t.teardown(() => app.close())
@@ -39,4 +42,9 @@ export async function serveApp(t: Test, env: Record<string, string> = {}): Promi
   }
 
   return { app, port, url: `http://127.0.0.1:${port}`, archivedLines }
+}
+
+/** The archived events of these lines. */
+export function parseLines(lines: readonly string[]): Record<string, unknown>[] {
+  return lines.map(line => JSON.parse(line))
 }

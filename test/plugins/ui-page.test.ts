@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { range } from '../helper.ts'
 import { brokerUrl, openNetwork, uniqueQueueName } from '../queue-helper.ts'
 import { openBrowser } from '../services/chromium.ts'
+import { until } from '../services/wait.ts'
 import { serveApp } from './served-app.ts'
 
 const SHOWN_MS_MAX = 30_000
@@ -154,8 +155,12 @@ t.test('it says what is not well, and when the server is gone and is back', asyn
   const env = { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t) }
   const { app, url } = await serveApp(t, env)
   const { page } = await visit(t, browser, url)
-  await post(url, { event: 'a' })
-  await shows(page, '#rate-confirmed', /[1-9]/)
+  // A rate is shown for a second, and only of what comes once the page and the broker are there.
+  await until('it shows a rate', SHOWN_MS_MAX, async () => {
+    await post(url, { event: 'a' })
+    return /[1-9]/.test((await page.textContent('#rate-confirmed')) ?? '')
+  })
+  await page.locator('#troubles').waitFor({ state: 'hidden' })
   await network.refuse()
   network.cut()
   await shows(

@@ -23,6 +23,7 @@ function processOf(
     ready: true,
     troubles: [],
     books,
+    log: null,
     now: {
       disk: 0,
       isEmbedded: false,

@@ -9,6 +9,7 @@ import { ConfigInvalid } from '../../src/errors.ts'
 import { configOf } from '../helper.ts'
 
 const AMQP_URL = 'amqp://guest:guest@127.0.0.1:5672'
+const BROKER = { AMQP_URL, ARCHIVE_URL: 's3://bucket' }
 
 /** Read by the AWS SDK, not by us. */
 const AWS_VARIABLES = [
@@ -164,7 +165,7 @@ test('what a refusal quotes stays one short line', async t => {
 test('separate roles need a broker', async t => {
   for (const role of ['ingest', 'archive']) {
     refuses(t, { ROLE: role }, 'ROLE', /needs AMQP_URL/)
-    t.equal(configOf({ ROLE: role, AMQP_URL }).role, role)
+    t.equal(configOf({ ROLE: role, ...BROKER }).role, role)
   }
 })
 
@@ -179,7 +180,7 @@ test('AMQP_URL must be one', async t => {
   ]
   for (const url of [...wrong, 'amqp://user%zz@h', 'amqp://h/%']) refuses(t, { AMQP_URL: url }, 'AMQP_URL')
   for (const url of [AMQP_URL, 'amqps://h', 'amqp://us%40er:p%2Fw@h/my%2Fvhost?heartbeat=5']) {
-    t.equal(configOf({ AMQP_URL: url }).amqpUrl, url)
+    t.equal(configOf({ ...BROKER, AMQP_URL: url }).amqpUrl, url)
   }
 })
 
@@ -197,7 +198,7 @@ test('a secret is never in a refusal', async t => {
     { AMQP_URL: `amqp//user:${secret}@host` },
     { AMQP_URL: `amqp://user:${secret}@host:99999` },
     { AMQP_URL: `amqp://user:${secret}%zz@host` },
-    { AMQP_URL: `amqp://user:${secret}@host`, AMQP_PREFETCH: '1' },
+    { ...BROKER, AMQP_URL: `amqp://user:${secret}@host`, AMQP_PREFETCH: '1' },
     { AMQP_URL: `amqp://user:${secret}@host`, PORT: 'x' },
     { ARCHIVE_URL: `s3://key:${secret}@bucket/prefix` },
     { ARCHIVE_URL: `https://key:${secret}@bucket.s3.amazonaws.com` },
@@ -299,16 +300,25 @@ test('a limit for keys needs keys', async t => {
   t.equal(configOf({ RATE_KEY_MAX: '5', WRITE_KEYS: 'a=b' }).rateKeyMax, 5)
 })
 
-test('the prefetch is twice the batch, as far as AMQP allows', async t => {
-  t.equal(configOf({ AMQP_URL }).amqpPrefetch, 2000)
-  t.equal(configOf({ AMQP_URL, BATCH_EVENTS_MAX: '50000' }).amqpPrefetch, 65_535)
-  t.equal(configOf({ AMQP_URL, AMQP_PREFETCH: '1000' }).amqpPrefetch, 1000)
+test('a consumer holds the events of nine batches, twice, as far as the prefetch lets it', async t => {
+  t.equal(configOf().prefetchEvents, 20_000)
+  t.equal(configOf({ BATCH_EVENTS_MAX: '10000' }).prefetchEvents, 180_000)
+  t.equal(configOf({ BATCH_EVENTS_MAX: '1000000' }).amqpPrefetch, 18_000_000)
+  t.equal(configOf(BROKER).amqpPrefetch, 65_535)
+  t.equal(configOf({ ...BROKER, AMQP_PREFETCH: '1000' }).amqpPrefetch, 1000)
+})
+
+test('with a broker the archive has to be named, where one archives', async t => {
+  for (const ROLE of ['all', 'archive']) refuses(t, { AMQP_URL, ROLE }, 'ARCHIVE_URL', /AMQP_URL needs it/)
+  refuses(t, { AMQP_URL, ARCHIVE_URL: '' }, 'ARCHIVE_URL', /AMQP_URL needs it/)
+  t.equal(configOf({ AMQP_URL, ROLE: 'ingest' }).role, 'ingest')
+  t.equal(configOf({ ...BROKER, ROLE: 'archive' }).role, 'archive')
 })
 
 test('a batch that could never fill is refused', async t => {
-  refuses(t, { AMQP_URL, AMQP_PREFETCH: '999' }, 'AMQP_PREFETCH', /BATCH_EVENTS_MAX \(1000\)/)
+  refuses(t, { ...BROKER, AMQP_PREFETCH: '999' }, 'AMQP_PREFETCH', /BATCH_EVENTS_MAX \(1000\)/)
   refuses(t, { AMQP_PREFETCH: '999' }, 'AMQP_PREFETCH', /BATCH_EVENTS_MAX \(1000\)/)
-  refuses(t, { AMQP_URL, BATCH_EVENTS_MAX: '65536' }, 'BATCH_EVENTS_MAX', /65535/)
+  refuses(t, { ...BROKER, BATCH_EVENTS_MAX: '65536' }, 'BATCH_EVENTS_MAX', /65535/)
   t.ok(
     configOf({ BATCH_EVENTS_MAX: '200000' }).amqpPrefetch >= 200_000,
     'the embedded queue has no such limit',
@@ -316,7 +326,7 @@ test('a batch that could never fill is refused', async t => {
 })
 
 test('a batch must not outlast the patience of the broker', async t => {
-  const env = { AMQP_URL, AMQP_ACK_TIMEOUT_MS: '60000' }
+  const env = { ...BROKER, AMQP_ACK_TIMEOUT_MS: '60000' }
   refuses(t, { ...env, BATCH_AGE_MS_MAX: '30001' }, 'BATCH_AGE_MS_MAX', /AMQP_ACK_TIMEOUT_MS \(60000\)/)
   t.equal(configOf({ ...env, BATCH_AGE_MS_MAX: '30000' }).batchAgeMsMax, 30_000)
   t.equal(configOf({ BATCH_AGE_MS_MAX: '86400000' }).batchAgeMsMax, 86_400_000)

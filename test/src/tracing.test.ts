@@ -57,7 +57,7 @@ function keyOf({ attributes }: ReadableSpan): unknown {
 }
 
 async function open(t: Test, settings: Record<string, string>): Promise<Queue> {
-  const queue = await openQueue(configOf(settings), silent)
+  const queue = await openQueue(configOf({ ARCHIVE_URL: '/not-opened', ...settings }), silent)
   t.teardown(() => queue.close())
   return queue
 }
