@@ -135,7 +135,6 @@ export class Archiver {
       index,
       stats: this.stats,
       log,
-      writer,
       stopping,
       keyOf: (batch, nonce) => keyOf(config, batch, nonce),
       archived: () => this.#archived(),

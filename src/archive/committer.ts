@@ -34,7 +34,6 @@ export interface CommitterParts {
   readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
   readonly stats: ArchiveStats
   readonly log: Logger
-  readonly writer: string
   readonly stopping: AbortSignal
   keyOf(batch: Batch, nonce: string): string
   /** A batch is archived: there is room for another. */
@@ -131,7 +130,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     const { commitLog, stopping, log, troubled } = this.#parts
     const backOff = new BackOff(RETRY_LIMITS)
     // Not in a `finally` of the caller: what is added in between would wait for the next batch.
-    for (; this.#sealed.size > 0; ) {
+    while (this.#sealed.size > 0) {
       await sleepUnlessZero(this.#turns.waitMs(performance.now()), stopping)
       let taken: Batch[] = []
       try {

@@ -272,23 +272,30 @@ test('a standby that takes over reads nothing of what was archived before', asyn
   await holdsOnce(t, b, 2_010)
 })
 
-test('a spool that is older than the window is archived once', async t => {
-  const { server } = await openServer(t)
-  const settings = { DEDUPE_WINDOW_MS: String(HOUR_MS), DATA_DIR: temporaryDirectory(t) }
-  const archive = await start(t, settings)
+/** Four events of 30 days ago are archived, and two windows pass in which others are, up to 10 in all. */
+async function archiveAndForget(
+  t: Test,
+  server: S3Server,
+): Promise<{ spooled: Event[]; store: ObjectStore }> {
+  const archive = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
   const receivedAt = new Date(Date.now() - 30 * DAY_MS)
   const spooled = range(4).map(n =>
     stampEvent(Buffer.from(JSON.stringify({ event: 'e', n })), {}, receivedAt),
   )
   archive.channel.give(spooled)
   await holdsOnce(t, archive, 4)
-  // Two windows pass, in which others are archived.
   for (const n of range(6)) {
     server.traits.clockShiftMs += HOUR_MS / 2
     archive.channel.give(numberedEvents(1, 4 + n))
     await holdsOnce(t, archive, 5 + n)
   }
   await archive.archiver.stop()
+  return { spooled, store: archive.store }
+}
+
+test('a spool that is older than the window is archived once', async t => {
+  const { server } = await openServer(t)
+  const { spooled } = await archiveAndForget(t, server)
   const again = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
   const deliveries = [again.channel.give(spooled), again.channel.give(numberedEvents(1, 10))]
   await holdsOnce(t, again, 11)
@@ -301,25 +308,11 @@ function requestsOf(server: S3Server, pattern: RegExp): number {
 
 test('what is too old to tell goes to the dead letters, and holds up nobody', async t => {
   const { server } = await openServer(t)
-  const settings = { DEDUPE_WINDOW_MS: String(HOUR_MS), DATA_DIR: temporaryDirectory(t) }
-  const archive = await start(t, settings)
-  const receivedAt = new Date(Date.now() - 30 * DAY_MS)
-  const spooled = range(4).map(n =>
-    stampEvent(Buffer.from(JSON.stringify({ event: 'e', n })), {}, receivedAt),
-  )
-  archive.channel.give(spooled)
-  await holdsOnce(t, archive, 4)
-  // Two windows pass, in which others are archived.
-  for (const n of range(6)) {
-    server.traits.clockShiftMs += HOUR_MS / 2
-    archive.channel.give(numberedEvents(1, 4 + n))
-    await holdsOnce(t, archive, 5 + n)
-  }
-  await archive.archiver.stop()
+  const { spooled, store } = await archiveAndForget(t, server)
   const key = [...server.objects(BUCKET).keys()].find(
     each => isObjectKey(each) && !each.includes(`dt=${today()}`),
   )
-  await archive.store.remove([key as string])
+  await store.remove([key as string])
   const again = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
   const old = again.channel.give(spooled)
   const delivery = again.channel.give(numberedEvents(1, 10))
