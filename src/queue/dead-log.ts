@@ -85,7 +85,7 @@ export class DeadLog {
       const places = [...this.#places].filter(([, place]) => place.segment === segment)
       if (places.some(([key, { bytes }]) => bytes > 0 || key > dropped)) return
       for (const [key] of places) this.#places.delete(key)
-      this.#segments.delete(segment)
+      void this.#segments.delete(segment)
     }
   }
 

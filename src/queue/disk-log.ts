@@ -269,7 +269,7 @@ export class DiskLog {
     if (isLarge && tail.lastKey <= this.#settled && this.#writer.isIdle) this.#segments.retire()
     for (let first = this.#segments.list[0]; first !== undefined; first = this.#segments.list[0]) {
       if (first.isWritten || first.lastKey > this.#settled) break
-      this.#segments.delete(first)
+      void this.#segments.delete(first)
     }
     this.#dead.tidy(this.#settled)
   }

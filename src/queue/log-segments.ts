@@ -97,7 +97,7 @@ export class LogSegments {
       this.damages.push(...damages)
       this.#list.push(segment)
       this.account(segment, segment.bytes, 0)
-      if (scan.records === 0 || segment.lastKey <= dropped) this.delete(segment)
+      if (scan.records === 0 || segment.lastKey <= dropped) void this.delete(segment)
       else if (segment === judged.at(-1)?.segment) await this.#sync(segment, intactTo)
     }
     await this.#deleting
@@ -131,13 +131,15 @@ export class LogSegments {
     segment.bytes = bytes
   }
 
-  delete(segment: LogSegment): void {
+  /** It is in the log no more at once. Resolves when its file is gone; one that cannot be deleted is left to the next life. */
+  delete(segment: LogSegment): Promise<void> {
     if (segment === this.#tail) this.retire()
     this.#list.splice(this.#list.indexOf(segment), 1)
     this.account(segment, 0)
     segment.isDeleted = true
-    // What could not be deleted is deleted by the next life.
-    this.#deleting = Promise.all([this.#deleting, segment.delete().catch(() => {})])
+    const deleting = segment.delete().catch(() => {})
+    this.#deleting = Promise.all([this.#deleting, deleting])
+    return deleting
   }
 
   async close(): Promise<void> {

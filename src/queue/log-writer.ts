@@ -145,7 +145,7 @@ export class LogWriter {
   /** What was written is in doubt: the system may say of pages that it could not write that they are clean. */
   async #abandon(segment: LogSegment, bytesAtMost: number): Promise<void> {
     if (segment.synced === 0) {
-      this.#segments.delete(segment)
+      await this.#segments.delete(segment)
       return
     }
     const truncated = segment.use(fd => this.#segments.options.files.truncate(fd, segment.end))
