@@ -118,6 +118,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
     log: silent,
     writer: name,
     stopping: stopping.signal,
+    isFolded: number => number <= watermark.number,
     voidBatch: async (number, batch, isVoid) => {
       await commitLog.append(async () =>
         isVoid() || number <= watermark.number

@@ -122,6 +122,7 @@ export class Archiver {
       log,
       writer,
       stopping,
+      isFolded: number => number <= watermark.number,
       voidBatch: (number, batch, isVoid) =>
         this.#voidBatch(number, batch, () => isVoid() || number <= watermark.number),
       troubled: error => this.#troubled('settle', error),

@@ -39,6 +39,29 @@ export function extensionOf(format: ArchiveFormat, compression: ArchiveCompressi
   return `.${format}${COMPRESSION_EXTENSIONS[compression]}`
 }
 
+/**
+ * An object of this key with no event in it. Its bytes are the same wherever they are made: what compresses is
+ * stored as it is (RFC 1952 and RFC 1951, section 3.2.4; RFC 8878, section 3.1.1).
+ */
+export function emptyObject(key: string): Buffer {
+  const content = Buffer.from(/\.json(\.|$)/.test(key) ? '[]\n' : '')
+  const { length } = content
+  if (key.endsWith('.gz')) {
+    const ends = Buffer.alloc(8)
+    ends.writeUInt32LE(zlib.crc32(content))
+    ends.writeUInt32LE(length, 4)
+    const head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]
+    return Buffer.concat([Buffer.from([...head, 1, length, 0, ~length & 0xff, 0xff]), content, ends])
+  }
+  // One segment of `length` bytes, in one block, which is the last.
+  if (key.endsWith('.zst'))
+    return Buffer.concat([
+      Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, length, (length << 3) | 1, 0, 0]),
+      content,
+    ])
+  return content
+}
+
 export function createCompressor(compression: ArchiveCompression): Transform {
   if (compression === 'gzip') return zlib.createGzip({ level: GZIP_LEVEL })
   if (compression === 'zstd') return zlibWithZstd().createZstdCompress()

@@ -7,9 +7,13 @@
  * A record is settled when all its objects are where it says, whole. Settling twice stores the same bytes under
  * the same key. Where both the bytes and the object are gone, a record is appended that says so: the batch is void,
  * its ids are not known any more, and its events are archived again.
+ *
+ * The writer may have the bytes of such a batch still, and be about to store them. So before the record an object
+ * without events is created at the key: which of the two is there first decides.
  */
 
 import { createHash, hash } from 'node:crypto'
+import { emptyObject } from '../archive/format.ts'
 import { IdSet } from '../archive/id-set.ts'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
@@ -32,6 +36,8 @@ export interface SettlementParts {
   readonly writer: string
   /** Once aborted, nothing is tried again. */
   readonly stopping: AbortSignal
+  /** The record is folded, as far as is known here: its objects were there, and somebody has removed them since. */
+  isFolded(number: number): boolean
   /** Appends a record that makes a batch void, unless one did. @param isVoid asked at the end of the log */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
   /** @param error why an object cannot be stored now: it is tried again; undefined once there is none such left */
@@ -241,13 +247,16 @@ export class Settlement {
     voids.add(n)
   }
 
-  /** @returns false where its bytes are gone, or are not what was written, and there is no object */
+  /** @returns false where its bytes are gone, or are not what was written, and there is no object, nor will be */
   async #storeInline(record: LogRecord, batch: LogBatch, own: Buffer | undefined): Promise<boolean> {
-    const { store } = this.#parts
+    const { store, isFolded } = this.#parts
     const body = own ?? (await this.#bodyIn(record, batch))
-    if (body === undefined) return this.#isWhole(batch)
-    const { outcome } = await store.create(batch.key, body)
-    if (outcome === 'exists' && !(await this.#isWhole(batch))) await store.replace(batch.key, body)
+    if (body === undefined && isFolded(record.number)) return this.#isWhole(batch)
+    const { outcome } = await store.create(batch.key, body ?? emptyObject(batch.key))
+    if (outcome === 'created') return body !== undefined
+    if (await this.#isWhole(batch)) return true
+    if (body === undefined || (await this.#isEmpty(batch.key))) return false
+    await store.replace(batch.key, body)
     return true
   }
 
@@ -261,6 +270,12 @@ export class Settlement {
   async #moveStaged(batch: LogBatch): Promise<boolean> {
     const outcome = await this.#parts.store.move(batch.staged as string, batch.key)
     return outcome === 'moved' || (await this.#isWhole(batch))
+  }
+
+  async #isEmpty(key: string): Promise<boolean> {
+    const empty = emptyObject(key)
+    const { object } = await this.#parts.store.read(key, { start: 0, length: empty.length + 1 })
+    return object?.body.equals(empty) === true
   }
 
   /** Reads the object to its last byte: that it is listed, or has a head, says nothing. */

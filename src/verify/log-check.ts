@@ -14,7 +14,7 @@ import { walkLog } from '../log/log-walk.ts'
 import type { FoldedBatch, FoldedRecord } from '../log/manifest.ts'
 import type { ObjectDigest } from '../log/object-batch.ts'
 import type { StoreReader } from '../store/store.ts'
-import { KeyMatch, type KeyMatches, type Places } from './key-match.ts'
+import { KeyMatch, type KeyMatches, Places } from './key-match.ts'
 import type { ScratchFile } from './scratch-file.ts'
 import { TextList } from './text-list.ts'
 
@@ -86,6 +86,8 @@ export class LogCheck {
   readonly #reader: LogReader
   readonly #match: KeyMatch
   readonly #names: TextList
+  /** Places of objects without events: one stands at the key of a batch that has become void (settlement.ts). */
+  readonly #empty = new Places()
   /** `number:batch` */
   readonly #voids = new Set<string>()
   readonly #damaged: string[] = []
@@ -107,8 +109,9 @@ export class LogCheck {
   }
 
   /** To be called for an object that was read to its end. */
-  read(place: number, key: string, content: ObjectDigest): void {
+  read(place: number, key: string, content: ObjectDigest, events: number): void {
     this.#match.listedContent(place, key, content)
+    if (events === 0) this.#empty.add(place)
   }
 
   /**
@@ -193,13 +196,30 @@ export class LogCheck {
         unknown: nothing,
         refused: matches.refused,
       }
-    const { changed, unknown } = matches
+    const changed = this.#withoutVoid(matches.changed, keys)
+    const unknown = matches.unknown.without(this.#empty)
     return {
       ...base,
       ...(await this.#withoutObject(matches)),
       changed: { objects: changed.size, list: [...picked(keys, changed, listMax)] },
       unknown: { objects: unknown.size, list: [...picked(keys, unknown, listMax)] },
     }
+  }
+
+  #withoutVoid(changed: Places, keys: TextList): Places {
+    if (this.#voids.size === 0) return changed
+    const voidKeys = new Set<string>()
+    for (const text of this.#names) {
+      const { number, batch, key } = JSON.parse(text) as Name
+      if (this.#voids.has(`${number}:${batch}`)) voidKeys.add(key)
+    }
+    const ofVoid = new Places()
+    let place = 0
+    for (const key of keys) {
+      if (this.#empty.has(place) && voidKeys.has(key)) ofVoid.add(place)
+      place++
+    }
+    return changed.without(ofVoid)
   }
 
   async #withoutObject({ missing }: KeyMatches): Promise<Pick<LogFindings, 'missing' | 'unsettled'>> {

@@ -244,7 +244,7 @@ export class Verifier {
           check.take(piece)
           this.progress.events += check.events - eventsBefore
         }
-        this.#logCheck.read(place, key, digesting.end())
+        this.#logCheck.read(place, key, digesting.end(), check.events)
         return undefined
       } catch (error) {
         if (error instanceof ObjectNotFound) return 'is gone: it was listed, and is not there any more'

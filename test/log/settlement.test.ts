@@ -1,6 +1,7 @@
 /** What a record names becomes an object, whoever has to see to it. */
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
+import type { LogRecord } from '../../src/log/log-record.ts'
 import { idDigest } from '../../src/message-id.ts'
 import {
   archive,
@@ -121,18 +122,48 @@ test('an object at the place of another, cut short, is written again', async t =
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })
 
+async function garble({ store, keys }: Writer, number: number): Promise<void> {
+  const { object } = await store.read(keys.record(number))
+  const bytes = Buffer.from(object?.body as Buffer)
+  bytes[bytes.length - 5] = 0x21
+  await store.replace(keys.record(number), bytes)
+}
+
 test('bytes in a record that are not what was written are no object, and their events are archived again', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   await appendAndDie(a, ['x', 'y'])
-  const recordKey = a.keys.record(1)
-  const { object } = await a.store.read(recordKey)
-  const bytes = Buffer.from(object?.body as Buffer)
-  bytes[bytes.length - 5] = 0x21
-  await a.store.replace(recordKey, bytes)
+  await garble(a, 1)
   await b.commitLog.follow()
   await settled(t, b, 'x')
   t.same(await archivedIds(b.store), [])
   await archive(b, ['x', 'y'])
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+})
+
+test('a writer that has slept through that does not store its batch any more', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  const batch = batchOf(['x', 'y'])
+  const record = await a.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
+  await garble(a, 1)
+  await b.commitLog.follow()
+  await settled(t, b, 'x')
+  await archive(b, ['x', 'y'])
+  t.equal(await a.settlement.settleOwn(record as LogRecord, [batch.body]), false)
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+  await a.commitLog.follow()
+  t.ok(a.index.has(idDigest('x')), 'it knows them from the record that counts')
+})
+
+test('a batch that cannot be read any more and that its writer has just stored is not void', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  const batch = batchOf(['x', 'y'])
+  const record = await a.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
+  await garble(a, 1)
+  await b.commitLog.follow()
+  t.equal(await a.settlement.settleOwn(record as LogRecord, [batch.body]), true)
+  await settled(t, b, 'x')
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })

@@ -7,6 +7,7 @@ import {
   type ArchiveFormat,
   createCompressor,
   createDecompressor,
+  emptyObject,
   extensionOf,
   framingOf,
 } from '../../src/archive/format.ts'
@@ -68,3 +69,18 @@ for (const compression of ['gzip', 'none', ...(hasZstd ? (['zstd'] as const) : [
     t.ok((await buffer(Readable.from([compressed]).pipe(createDecompressor(key)))).equals(bytes))
   })
 }
+
+test('an object without events is what every reader takes for one', async t => {
+  for (const [format, content] of [
+    ['ndjson', ''],
+    ['json', '[]\n'],
+  ] as const) {
+    t.equal(emptyObject(`p/batch_1.${format}`).toString(), content)
+    t.equal(execFileSync('gunzip', { input: emptyObject(`p/batch_1.${format}.gz`) }).toString(), content)
+    for (const compression of ['gz', ...(hasZstd ? ['zst'] : [])]) {
+      const key = `p/batch_1.${format}.${compression}`
+      const unpacked = Readable.from([emptyObject(key)]).pipe(createDecompressor(key))
+      t.equal((await buffer(unpacked)).toString(), content, key)
+    }
+  }
+})

@@ -2,6 +2,7 @@
 import { hash, randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
+import { emptyObject } from '../../src/archive/format.ts'
 import { objectKey } from '../../src/archive/object-key.ts'
 import { foldRecords, type NumberedRecord } from '../../src/log/fold.ts'
 import { type BatchDraft, encodeRecord, type LogRecord } from '../../src/log/log-record.ts'
@@ -159,6 +160,16 @@ for (const kind of STORE_KINDS) {
       [staged.batch.key, inline.batch.key],
     )
     t.same(missing, { objects: 1, list: [{ key: lost.batch.key, record: 3 }] })
+
+    for (const { batch } of [lost, voided]) await store.create(batch.key, emptyObject(batch.key))
+    const { changed, unknown } = (await verified(archive, store)).log ?? {}
+    t.same(
+      changed,
+      { objects: 1, list: [lost.batch.key] },
+      'an empty object says nothing of a batch that is not void',
+    )
+    t.match(unknown, { objects: 0 })
+    await store.remove([lost.batch.key])
 
     await damage(store, keys.record(3), flipped(-1))
     t.match((await verified(archive, store)).log, { unsettled: { objects: 1 }, missing: { objects: 2 } })
