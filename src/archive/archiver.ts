@@ -142,7 +142,7 @@ export class Archiver {
       lost: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
       troubled: error => this.#troubled('commit', error),
     })
-    this.#forgotten = new Forgotten({ index, reader, watermark })
+    this.#forgotten = new Forgotten({ index, reader, watermark, settlement: this.#settlement })
     this.#folder = new Folder({
       ...logParts,
       commitLog: this.#commitLog,

@@ -3,6 +3,7 @@ import type { IdIndex } from './id-index.ts'
 import type { LogReader } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
 import type { FoldedBatch, Manifest } from './manifest.ts'
+import type { Settlement } from './settlement.ts'
 import { inSpans, joinSpans, type Spans } from './spans.ts'
 import type { Watermark } from './watermark.ts'
 
@@ -10,6 +11,7 @@ export interface ForgottenParts {
   readonly index: Pick<IdIndex, 'remembersFrom'>
   readonly reader: LogReader
   readonly watermark: Pick<Watermark, 'manifest' | 'number'>
+  readonly settlement: Pick<Settlement, 'settleThrough' | 'isVoid'>
 }
 
 /**
@@ -81,7 +83,8 @@ export class Forgotten {
   }
 
   /**
-   * Those of the batches up to a record in whose span one of these times is.
+   * Those of the batches up to a record in whose span one of these times is; they are objects by then, unless
+   * somebody has removed them.
    *
    * @param hasTime whether there is one from the first to the last of a span
    * @throws StoreUnavailable, LogRefused
@@ -90,9 +93,15 @@ export class Forgotten {
     hasTime: (first: number, last: number) => boolean,
     through: number,
   ): AsyncGenerator<FoldedBatch, undefined> {
-    const newest = this.#parts.watermark.manifest
-    for (let number = (newest?.through ?? 0) + 1; number <= through; number++)
-      for (const batch of await this.#batchesOf(number)) if (isAt(batch, hasTime)) yield batch
+    const { settlement, watermark } = this.#parts
+    const newest = watermark.manifest
+    for (let number = (newest?.through ?? 0) + 1; number <= through; number++) {
+      const batches = await this.#batchesOf(number)
+      if (!batches.some(batch => isAt(batch, hasTime))) continue
+      await settlement.settleThrough(number)
+      for (const [n, batch] of batches.entries())
+        if (isAt(batch, hasTime) && !settlement.isVoid({ number, batch: n })) yield batch
+    }
     for (let generation = newest?.generation ?? 0; generation > 0; generation--) {
       const { manifest } = await this.#parts.reader.manifest(generation)
       if (manifest === undefined)

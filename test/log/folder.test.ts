@@ -1,4 +1,5 @@
 /** Folding: a newcomer reads less, and nobody takes a number that is folded for a free one. */
+import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import { Forgotten } from '../../src/log/forgotten.ts'
 import { encodeRecord } from '../../src/log/log-record.ts'
@@ -23,6 +24,7 @@ import { keysOf } from '../store-helper.ts'
 
 const WAIT_MS_MAX = 20_000
 const HOUR_MS = 60 * 60 * 1000
+const OLD = Date.parse('2020-05-05T05:00:00.000Z')
 
 async function archiveEach(writer: Writer, ids: readonly string[]): Promise<void> {
   for (const id of ids) await archive(writer, [id])
@@ -109,25 +111,45 @@ for (const { name, open } of PLACES) {
     t.test('spans tell of what is forgotten', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
-      const old = Date.parse('2020-05-05T05:00:00.000Z')
       for (const n of range(3)) {
-        const batch = batchOf([`old-${n}`], { receivedAt: old + n * HOUR_MS })
+        const batch = batchOf([`old-${n}`], { receivedAt: OLD + n * HOUR_MS })
         await a.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
       }
       await a.folder.fold()
       const index = { remembersFrom: 4 }
-      const forgotten = new Forgotten({ index, reader: a.reader, watermark: a.watermark })
+      const forgotten = new Forgotten({ ...a, index })
       t.ok(forgotten.isStale)
       await forgotten.refresh()
-      t.ok(forgotten.has(old) && forgotten.has(old + HOUR_MS))
-      t.notOk(forgotten.has(old - DAY_MS) || forgotten.has(Date.now()))
+      t.ok(forgotten.has(OLD) && forgotten.has(OLD + HOUR_MS))
+      t.notOk(forgotten.has(OLD - DAY_MS) || forgotten.has(Date.now()))
       const found: string[] = []
       for await (const { key } of forgotten.batchesAt(
-        (first, last) => first <= old + HOUR_MS && old + HOUR_MS <= last,
+        (first, last) => first <= OLD + HOUR_MS && OLD + HOUR_MS <= last,
         3,
       ))
         found.push(key)
       t.equal(found.length, 1)
+    })
+
+    t.test('what is forgotten and not yet an object is made one before it is looked up', async t => {
+      const place = await open(t)
+      const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+      const staged = range(2).map(n => a.keys.stagedObject(String(n)))
+      const batches = staged.map((key, n) => batchOf([`old-${n}`], { receivedAt: OLD, staged: key }))
+      await a.store.put(
+        staged[0] as string,
+        Readable.from(['{"messageId":"old-0"}\n'], { objectMode: false }),
+      )
+      await a.commitLog.append(async () => ({ ...EMPTY, batches }))
+      await b.commitLog.append(async () => ({ ...EMPTY, voids: [{ number: 1, batch: 1 }] }))
+      const forgotten = new Forgotten({ ...b, index: { remembersFrom: 2 } })
+      await forgotten.refresh()
+      const found: string[] = []
+      for await (const { key } of forgotten.batchesAt(() => true, 1)) {
+        found.push(key)
+        t.not((await b.store.read(key)).object, undefined)
+      }
+      t.same(found, [batches[0]?.key], 'and what is void is not')
     })
   })
 }
