@@ -17,6 +17,8 @@ export interface FleetOptions {
 
 export interface FleetResult {
   readonly counts: WorkerCounts
+  /** How often each fault struck, and the product said each of its sentences. */
+  readonly seen: ReadonlyMap<string, number>
   readonly findings: readonly WorkerFinding[]
   readonly seconds: number
 }
@@ -25,6 +27,7 @@ export interface FleetResult {
 export async function runFleet(options: FleetOptions): Promise<FleetResult> {
   const counts: WorkerCounts = { schedules: 0, steps: 0, requests: 0, events: 0, objects: 0, virtualMs: 0 }
   const findings: WorkerFinding[] = []
+  const seen = new Map<string, number>()
   const startedAt = performance.now()
   const received = (message: WorkerMessage): void => {
     if ('finding' in message) {
@@ -32,6 +35,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetResult> {
       options.found?.(message.finding)
     } else if ('counts' in message) {
       for (const [name, value] of Object.entries(message.counts)) counts[name as keyof WorkerCounts] += value
+      for (const [what, times] of message.seen) seen.set(what, (seen.get(what) ?? 0) + times)
       options.progressed?.(counts)
     }
   }
@@ -45,7 +49,7 @@ export async function runFleet(options: FleetOptions): Promise<FleetResult> {
     findingsMax,
   }))
   await Promise.all(orders.map(order => runWorker(order, received)))
-  return { counts, findings, seconds: (performance.now() - startedAt) / 1000 }
+  return { counts, seen, findings, seconds: (performance.now() - startedAt) / 1000 }
 }
 
 function runWorker(order: WorkerOrder, received: (message: WorkerMessage) => void): Promise<void> {
@@ -77,6 +81,14 @@ export function findingText({ seed, texts, leftOut, left }: WorkerFinding): stri
     ...left.map(each => `    ${each}`),
     `  again: npm run test:simulation -- --trace --seed ${seed}${without}`,
   ].join('\n')
+}
+
+/** A line for each fault that struck, and for each sentence of the product. */
+export function seenText({ seen }: FleetResult): string {
+  return [...seen]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([what, times]) => `${String(times).padStart(7)}  ${what}`)
+    .join('\n')
 }
 
 export function countsText({ counts, seconds }: FleetResult): string {

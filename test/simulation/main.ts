@@ -1,5 +1,5 @@
 /**
- * npm run test:simulation -- --schedules 10000
+ * npm run test:simulation -- --schedules 10000 [--seen]
  * npm run test:simulation -- --seed SEED [--without NAMES] [--trace]
  */
 
@@ -7,7 +7,7 @@ import './virtual-time.ts'
 import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
-import { countsText, findingText, runFleet } from './fleet.ts'
+import { countsText, findingText, runFleet, seenText } from './fleet.ts'
 import { runSeed } from './run-seed.ts'
 
 const { values } = parseArgs({
@@ -16,6 +16,8 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '1e9' },
     workers: { type: 'string', default: String(availableParallelism()) },
     findings: { type: 'string', default: '1' },
+    /** Prints what struck, and what the product said, and how often. */
+    seen: { type: 'boolean', default: false },
     /** The first part of the seeds of many schedules. */
     from: { type: 'string', default: randomBytes(4).toString('hex') },
     /** One schedule. */
@@ -56,6 +58,7 @@ async function runMany(): Promise<boolean> {
       print(`${schedules} schedules`)
     },
   })
+  if (values.seen) print(seenText(result))
   print(`seeds ${values.from}-…: ${countsText(result)}, ${result.findings.length} findings`)
   return result.findings.length === 0
 }

@@ -1,8 +1,8 @@
 /** What a schedule is made of, drawn from its seed. */
 
 import { Random } from '../fault/random.ts'
+import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
-import type { S3Traits } from './simulated-s3.ts'
 
 export interface WriterPlan {
   readonly name: string

@@ -10,10 +10,11 @@ import type { Queue } from '../../src/queue/queue.ts'
 import { openS3Store } from '../../src/store/s3.ts'
 import { createS3Client } from '../../src/store/s3-client.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
+import type { HandlerResponse } from './exchange.ts'
 import type { MemoryIndex } from './memory-index.ts'
 import type { EventPlan, MessagePlan, WriterPlan } from './plan.ts'
 import type { QueueMessage } from './simulated-queue.ts'
-import type { HandlerRequest, HandlerResponse, SimulatedS3 } from './simulated-s3.ts'
+import type { HandlerRequest, SimulatedS3 } from './simulated-s3.ts'
 
 export const BUCKET = 'bucket'
 const BATCH_BYTES_MAX = 1_048_576

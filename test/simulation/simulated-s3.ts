@@ -3,12 +3,12 @@
  * an effect and an answer, each at its own time; what becomes of it is drawn from the seed.
  */
 
-import { Readable } from 'node:stream'
-import { Random } from '../fault/random.ts'
 import { parseRequest, perform, type S3Reply, type S3Request } from '../services/s3-operations.ts'
 import { type Bucket, Buckets, type StoredObject } from '../services/s3-storage.ts'
 import { errorDocument, S3Error } from '../services/s3-wire.ts'
 import type { Chaos } from './chaos.ts'
+import { Exchange, type HandlerResponse } from './exchange.ts'
+import { type Fate, type FaultKind, fateOf, type Operation, type S3Traits, WRITES } from './request-fate.ts'
 import { Actor, type Simulation } from './simulation.ts'
 import { currentActor } from './virtual-time.ts'
 
@@ -21,68 +21,9 @@ export interface HandlerRequest {
   readonly body?: unknown
 }
 
-export interface HandlerResponse {
-  readonly response: { statusCode: number; reason: string; headers: Record<string, string>; body: Readable }
-}
-
-export interface S3Traits {
-  readonly clockMs: number
-  /** As Ceph before Squid does it. */
-  readonly ignoresConditionOnComplete: boolean
-  /** An Abort that meets a Complete under way destroys the object later, as radosgw 16.2 does it. */
-  readonly abortDestroys: boolean
-  /** Of a request's way to the store, of its effect, and of the answer's way back, each. */
-  readonly latencyMsMax: number
-  /** How likely it is that something goes wrong with a request. */
-  readonly faultChance: number
-  /** How long a client waits for an answer that does not come. */
-  readonly idleMs: number
-}
-
-const FAULTS = [
-  { kind: 'request lost', weight: 3 },
-  { kind: 'answer lost', weight: 5 },
-  { kind: 'no answer', weight: 2 },
-  { kind: 'no answer, effect', weight: 3 },
-  { kind: 'late effect', weight: 5 },
-  { kind: 'status 500', weight: 2 },
-  { kind: 'status 500, effect', weight: 3 },
-  { kind: 'status 503', weight: 2 },
-  { kind: 'status 409', weight: 2 },
-  { kind: 'error in 200', weight: 3 },
-  { kind: 'error in 200, effect', weight: 2 },
-  { kind: 'slow', weight: 3 },
-  { kind: 'twice', weight: 3 },
-  { kind: 'answer cut', weight: 2 },
-] as const
-
-type FaultKind = (typeof FAULTS)[number]['kind']
-
-/** How one request fares. */
-interface Fate {
-  readonly fault: FaultKind | undefined
-  /** The way there, from there to the effect, from the effect to the answer's date, and the way back, in milliseconds. */
-  readonly sendMs: number
-  readonly workMs: number
-  readonly dateMs: number
-  readonly answerMs: number
-  /** How much later an effect comes whose sender has heard of a failure. */
-  readonly lateMs: number
-}
-
-const WRITES = new Set([
-  'PutObject',
-  'CopyObject',
-  'CompleteMultipartUpload',
-  'DeleteObject',
-  'DeleteObjects',
-  'AbortMultipartUpload',
-])
 /** Of an object that radosgw is to lose. */
 const GARBAGE_MS_MAX = 60_000
 const BUCKET = 'bucket'
-
-type Operation = S3Request['operation']
 
 interface Sent {
   readonly request: S3Request
@@ -94,8 +35,10 @@ interface Sent {
 
 export class SimulatedS3 {
   readonly actor: Actor
-  /** Called with each key whose object changed. */
-  onChange: (key: string) => void = () => {}
+  /** Called with each key whose object changed, and by which request or event. */
+  onChange: (key: string, by: string) => void = () => {}
+  /** Asked about each request: a fault that it has in any case. */
+  forceFault: (sender: Actor, operation: Operation, key: string) => FaultKind | undefined = () => undefined
   /** How many requests of each kind each actor has sent. */
   readonly requests: { actor: string; operation: string; key: string }[] = []
   readonly #sim: Simulation
@@ -146,7 +89,13 @@ export class SimulatedS3 {
     const { operation } = parsed
     const body = bytesOf(request.body)
     const name = this.#nameOf(sender)
-    const fate = this.#fateOf(name, operation, request)
+    const fate = fateOf(name, operation, {
+      seed: this.#sim.seed,
+      traits: this.#traits,
+      headers: request.headers,
+      forced: this.forceFault(sender, operation, parsed.key),
+      happens: fault => this.#chaos.happens(`request ${name}`, fault),
+    })
     this.requests.push({ actor: sender.name, operation, key: parsed.key })
     const what = `${name} ${operation} ${parsed.key}${request.headers.range === undefined ? '' : ` ${request.headers.range}`}`
     this.#sim.note(`${what}${fate.fault === undefined ? '' : `  (${fate.fault})`}`)
@@ -170,29 +119,6 @@ export class SimulatedS3 {
     const count = (this.#sent.get(sender.name) ?? 0) + 1
     this.#sent.set(sender.name, count)
     return `${sender.name}#${count}`
-  }
-
-  #fateOf(name: string, operation: Operation, { headers }: HandlerRequest): Fate {
-    const random = new Random(`${this.#sim.seed} request ${name}`)
-    const { latencyMsMax, faultChance } = this.#traits
-    const ms = () =>
-      random.chance(0.1) ? random.between(0, latencyMsMax) : random.between(0, latencyMsMax >> 2)
-    const [sendMs, workMs, dateMs, answerMs] = [ms(), ms(), ms(), ms()]
-    const lateMs = Math.floor(10 ** (3 + 3.9 * random.next()))
-    const drawn = random.chance(faultChance) ? random.pickWeighted(FAULTS).kind : undefined
-    const isSlow = drawn === 'slow'
-    const fault =
-      drawn !== undefined && fits(drawn, operation, headers) && this.#chaos.happens(`request ${name}`, drawn)
-        ? drawn
-        : undefined
-    return {
-      fault,
-      sendMs,
-      workMs: workMs + (isSlow && fault ? random.between(1_000, 12_000) : 0),
-      dateMs,
-      answerMs,
-      lateMs,
-    }
   }
 
   #play(sent: Sent, fate: Fate, exchange: Exchange): void {
@@ -279,7 +205,7 @@ export class SimulatedS3 {
       const reply = this.#reply(request, operation, body)
       this.#sim.note(`    store: ${name} ${operation} ${request.key} → ${reply.status}`)
       if (completing !== undefined) this.#completed(request.key, uploadId, completing, workMs)
-      if (WRITES.has(operation)) this.#changed(request, operation, body)
+      if (WRITES.has(operation)) this.#changed(request, operation, body, name)
       then?.(reply)
     })
   }
@@ -292,14 +218,17 @@ export class SimulatedS3 {
       this.#sim.after(this.actor.random.between(1, GARBAGE_MS_MAX), this.actor, `destroy ${key}`, () => {
         this.#sim.note(`    store: ${key} is destroyed, by its Abort`)
         object.isLost = true
-        this.onChange(key)
+        this.onChange(key, 'its Abort')
       })
     })
   }
 
-  #changed({ key }: S3Request, operation: Operation, body: Buffer): void {
-    if (operation !== 'DeleteObjects') this.onChange(key)
-    else for (const [, each] of body.toString().matchAll(/<Key>(.*?)<\/Key>/g)) this.onChange(each as string)
+  #changed({ key }: S3Request, operation: Operation, body: Buffer, name: string): void {
+    const keys =
+      operation === 'DeleteObjects'
+        ? [...body.toString().matchAll(/<Key>(.*?)<\/Key>/g)].map(([, each]) => each as string)
+        : [key]
+    for (const each of keys) this.onChange(each, name)
   }
 
   #reply(request: S3Request, operation: Operation, body: Buffer): S3Reply {
@@ -315,76 +244,6 @@ export class SimulatedS3 {
       return replyOf(error, request)
     }
   }
-}
-
-/** A request as its sender sees it. */
-class Exchange {
-  readonly #resolve: (response: HandlerResponse) => void
-  readonly #reject: (error: Error) => void
-  readonly #at: (ms: number, text: string, act: () => void) => void
-
-  constructor(
-    resolve: (response: HandlerResponse) => void,
-    reject: (error: Error) => void,
-    at: (ms: number, text: string, act: () => void) => void,
-  ) {
-    this.#resolve = resolve
-    this.#reject = reject
-    this.#at = at
-  }
-
-  reply(ms: number, reply: S3Reply, date: string, isCut = false): void {
-    const { status, body = '' } = reply
-    const bytes = Buffer.from(body)
-    const length = reply.headers?.['content-length'] ?? String(bytes.length)
-    const headers = { ...reply.headers, 'content-length': length, date, 'x-amz-request-id': 'SIM' }
-    this.#at(ms, `← ${status}${isCut ? ', cut short' : ''}`, () => {
-      this.#resolve({
-        response: { statusCode: status, reason: '', headers, body: isCut ? cut(bytes) : streamOf(bytes) },
-      })
-    })
-  }
-
-  reset(ms: number): void {
-    this.#at(ms, '← reset', () =>
-      this.#reject(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })),
-    )
-  }
-
-  timeOut(ms: number): void {
-    this.#at(ms, '← nothing in time', () =>
-      this.#reject(Object.assign(new Error(`Connection timed out after ${ms} ms`), { name: 'TimeoutError' })),
-    )
-  }
-}
-
-function streamOf(bytes: Buffer): Readable {
-  const stream = new Readable({ read() {} })
-  if (bytes.length > 0) stream.push(bytes)
-  stream.push(null)
-  return stream
-}
-
-function cut(bytes: Buffer): Readable {
-  let isFirst = true
-  return new Readable({
-    read() {
-      if (isFirst && bytes.length > 1) this.push(bytes.subarray(0, bytes.length >> 1))
-      else this.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
-      isFirst = false
-    },
-  })
-}
-
-function fits(fault: FaultKind, operation: Operation, headers: Record<string, string>): boolean {
-  const isWrite = WRITES.has(operation)
-  if (fault === 'status 409') return headers['if-none-match'] !== undefined
-  if (fault.startsWith('error in 200'))
-    return operation === 'CompleteMultipartUpload' || operation === 'CopyObject'
-  if (fault === 'answer cut') return operation === 'GetObject' || operation === 'ListObjectsV2'
-  if (fault === 'late effect' || fault === 'twice' || fault.endsWith('effect'))
-    return isWrite || operation === 'UploadPart'
-  return true
 }
 
 function targetOf({ path, query = {} }: HandlerRequest): string {

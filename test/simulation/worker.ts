@@ -34,7 +34,10 @@ export interface WorkerFinding {
   readonly left: readonly string[]
 }
 
-export type WorkerMessage = { counts: WorkerCounts } | { finding: WorkerFinding } | { isDone: true }
+export type WorkerMessage =
+  | { counts: WorkerCounts; seen: [what: string, times: number][] }
+  | { finding: WorkerFinding }
+  | { isDone: true }
 
 async function work({ seed, first, step, schedules, seconds, findingsMax }: WorkerOrder): Promise<void> {
   const until = real.now() + seconds * 1000
@@ -42,7 +45,8 @@ async function work({ seed, first, step, schedules, seconds, findingsMax }: Work
   for (let n = first; n < schedules && real.now() < until && found < findingsMax; n += step) {
     const outcome = await runSeed(`${seed}-${n}`)
     const { steps, requests, events, objects, virtualMs } = outcome
-    send({ counts: { schedules: 1, steps, requests, events, objects, virtualMs } })
+    const counts = { schedules: 1, steps, requests, events, objects, virtualMs }
+    send({ counts, seen: [...outcome.seen] })
     if (outcome.findings.length === 0) continue
     found++
     send({ finding: await explained(outcome, Math.floor((n - first) / step) + 1) })

@@ -1,0 +1,121 @@
+/** Does what goes wrong, at the times of the plan. */
+
+import type { Chaos } from './chaos.ts'
+import type { Judge } from './judge.ts'
+import type { FaultPlan } from './plan.ts'
+import type { Processes, Writer } from './processes.ts'
+import type { SimulatedS3 } from './simulated-s3.ts'
+import type { Actor, Simulation } from './simulation.ts'
+
+export interface FaultsParts {
+  readonly sim: Simulation
+  readonly chaos: Chaos
+  readonly s3: SimulatedS3
+  readonly judges: readonly Judge[]
+  readonly processes: Processes
+  readonly director: Actor
+  /** Counts what has struck. */
+  saw(what: string): void
+}
+
+export class Faults {
+  readonly #parts: FaultsParts
+  readonly #foldsWanted = new Set<Actor>()
+  #snapshot: ReturnType<SimulatedS3['snapshot']> | undefined
+  #isRestored = false
+  /** Lives that ended when the bucket was restored: what they archived is not there any more. */
+  readonly #undone = new Set<string>()
+
+  constructor(parts: FaultsParts) {
+    this.#parts = parts
+  }
+
+  /** The bucket was made what it was at another time. */
+  get isRestored(): boolean {
+    return this.#isRestored
+  }
+
+  /** What this life of a process has archived is not there any more. */
+  isUndone(life: string): boolean {
+    return this.#undone.has(life)
+  }
+
+  /** Whether the process folds now, though it is not due. */
+  takesFold(actor: Actor): boolean {
+    return this.#foldsWanted.delete(actor)
+  }
+
+  schedule(faults: readonly FaultPlan[]): void {
+    const { sim, chaos, s3, director } = this.#parts
+    for (const planned of faults) {
+      const { name, atMs, writer, fault } = planned
+      if (fault.act === 'restore')
+        sim.after(fault.fromMs, director, 'snapshot', () => {
+          this.#snapshot = s3.snapshot()
+        })
+      sim.after(atMs, director, name, () => {
+        if (chaos.happens(name, `${JSON.stringify(fault)} ${writer}`)) this.#strike(planned)
+      })
+    }
+  }
+
+  #strike({ writer: name, fault }: FaultPlan): void {
+    const { sim, processes, saw } = this.#parts
+    if (fault.act === 'restore') {
+      this.#restore(fault.backMs)
+      return
+    }
+    const writer = processes.named(name)
+    if (writer === undefined) return
+    sim.note(`** ${name}${writer.lives}: ${JSON.stringify(fault)}`)
+    if (writer.actor === undefined) return
+    saw(`** ${fault.act}`)
+    switch (fault.act) {
+      case 'kill':
+        processes.kill(writer, fault.loses)
+        processes.restartIn(writer, fault.backMs)
+        return
+      case 'pause':
+        processes.pause(writer, fault.ms)
+        return
+      case 'stop':
+        processes.stop(writer, fault.backMs)
+        return
+      case 'fold':
+        this.#foldsWanted.add(writer.actor)
+        return
+      default:
+        this.#troubleQueue(writer, fault)
+    }
+  }
+
+  #troubleQueue(writer: Writer, fault: FaultPlan['fault']): void {
+    const { sim, processes, director } = this.#parts
+    const queue = processes.queueOf(writer)
+    for (const each of processes.consumersOf(writer)) {
+      if (fault.act === 'lose') queue.lose(each, fault.toldMs)
+      else if (fault.act === 'requeue') queue.requeue(each, fault.isAll)
+      else if (fault.act === 'deactivate') {
+        queue.deactivate(each)
+        sim.after(fault.ms, director, 'activate', () => queue.activate(each))
+      }
+    }
+  }
+
+  /** As an operator does it: all archivers are stopped meanwhile. */
+  #restore(backMs: number): void {
+    const { sim, s3, judges, processes, saw } = this.#parts
+    if (this.#snapshot === undefined) return
+    sim.note('** the bucket is restored')
+    saw('** restore')
+    this.#isRestored = true
+    for (const writer of processes.all) {
+      for (let life = 1; life <= writer.lives; life++) this.#undone.add(`${writer.plan.name}${life}`)
+      processes.kill(writer, 0)
+      processes.restartIn(writer, backMs)
+    }
+    const before = [...s3.bucket.objects.keys()]
+    s3.restore(this.#snapshot)
+    for (const judge of judges) judge.restored([...before, ...this.#snapshot.keys()])
+  }
+}
