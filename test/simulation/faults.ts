@@ -1,8 +1,10 @@
 /** Does what goes wrong, at the times of the plan. */
 
 import type { Chaos } from './chaos.ts'
+import { Damage } from './damage.ts'
+import { isDamage } from './damage-plan.ts'
 import type { Judge } from './judge.ts'
-import type { FaultPlan } from './plan.ts'
+import type { FaultAct, FaultPlan } from './plan.ts'
 import type { Processes, Writer } from './processes.ts'
 import type { SimulatedS3 } from './simulated-s3.ts'
 import type { Actor, Simulation } from './simulation.ts'
@@ -26,8 +28,11 @@ export class Faults {
   /** Lives that ended when the bucket was restored: what they archived is not there any more. */
   readonly #undone = new Set<string>()
 
+  readonly #damage: Damage
+
   constructor(parts: FaultsParts) {
     this.#parts = parts
+    this.#damage = new Damage(parts)
   }
 
   /** The bucket was made what it was at another time. */
@@ -45,6 +50,11 @@ export class Faults {
     return this.#foldsWanted.delete(actor)
   }
 
+  /** To be called for each change of an object, before anybody looks. @param by the request that made it */
+  changed(key: string, by: string): void {
+    this.#damage.changed(key, by)
+  }
+
   schedule(faults: readonly FaultPlan[]): void {
     const { sim, chaos, s3, director } = this.#parts
     for (const planned of faults) {
@@ -54,12 +64,14 @@ export class Faults {
           this.#snapshot = s3.snapshot()
         })
       sim.after(atMs, director, name, () => {
-        if (chaos.happens(name, `${JSON.stringify(fault)} ${writer}`)) this.#strike(planned)
+        if (isDamage(fault)) this.#damage.arm(name, fault)
+        else if (chaos.happens(name, `${JSON.stringify(fault)} ${writer}`))
+          this.#strike({ ...planned, fault })
       })
     }
   }
 
-  #strike({ writer: name, fault }: FaultPlan): void {
+  #strike({ writer: name, fault }: FaultPlan & { fault: FaultAct }): void {
     const { sim, processes, saw } = this.#parts
     if (fault.act === 'restore') {
       this.#restore(fault.backMs)
@@ -89,7 +101,7 @@ export class Faults {
     }
   }
 
-  #troubleQueue(writer: Writer, fault: FaultPlan['fault']): void {
+  #troubleQueue(writer: Writer, fault: FaultAct): void {
     const { sim, processes, director } = this.#parts
     const queue = processes.queueOf(writer)
     for (const each of processes.consumersOf(writer)) {

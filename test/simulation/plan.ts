@@ -1,6 +1,7 @@
 /** What a schedule is made of, drawn from its seed. */
 
 import { Random } from '../fault/random.ts'
+import { type DamageAct, damageOf } from './damage-plan.ts'
 import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
 
@@ -54,7 +55,7 @@ export interface FaultPlan {
   readonly name: string
   readonly atMs: number
   readonly writer: string
-  readonly fault: FaultAct
+  readonly fault: FaultAct | DamageAct
 }
 
 export interface Plan {
@@ -86,15 +87,19 @@ export function planOf(seed: string): Plan {
   const messages = messagesOf(random, logs, calmMs, night)
   const faults = isQuiet ? [] : faultsOf(random, writers, calmMs)
   if (!isQuiet && random.chance(0.05)) faults.push(restoreOf(random, calmMs))
+  const damage = isQuiet ? undefined : damageOf(seed, calmMs)
   return {
     seed,
     logs,
     store: storeOf(random, isQuiet),
     queue: { latencyMsMax: random.pick([2, 40, 400]), isOrdered: random.chance(0.5) },
-    writers,
+    writers: writers.map(each => ({ ...each, ...damage?.change })),
     messages,
     faults: [
-      ...faults.map(each => ({ ...each, atMs: afterNight(each.atMs, night) })),
+      ...[...faults, ...(damage?.faults ?? [])].map(each => ({
+        ...each,
+        atMs: afterNight(each.atMs, night),
+      })),
       ...(night === undefined ? [] : nightFaultsOf(random, writers, night)),
     ],
     calmMs: afterNight(calmMs, night),

@@ -82,7 +82,8 @@ export class World {
       director: this.#director,
       saw: what => this.#saw(what),
     })
-    this.#s3.onChange = key => {
+    this.#s3.onChange = (key, by) => {
+      this.#faults.changed(key, by)
       for (const judge of this.#judges) judge.changed(key)
     }
   }

@@ -1,0 +1,116 @@
+/** What the store does to what it holds: at the moment at which it hurts, and not at a time of the plan. */
+
+import { decodeHead, type LogRecord } from '../../src/log/log-record.ts'
+import type { Chaos } from './chaos.ts'
+import type { DamageAct } from './damage-plan.ts'
+import type { Processes } from './processes.ts'
+import type { SimulatedS3 } from './simulated-s3.ts'
+import type { Actor, Simulation } from './simulation.ts'
+
+export interface DamageParts {
+  readonly sim: Simulation
+  readonly chaos: Chaos
+  readonly s3: SimulatedS3
+  readonly processes: Processes
+  readonly director: Actor
+  /** Counts what has struck. */
+  saw(what: string): void
+}
+
+interface Armed<Act extends DamageAct = DamageAct> {
+  readonly name: string
+  readonly fault: Act
+}
+
+const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
+const STAGED_KEY = /\/_frequency\/staged\//
+
+export class Damage {
+  readonly #parts: DamageParts
+  /** What is to strike at the next occasion, in the order of the plan. */
+  readonly #armed = new Set<Armed>()
+  /** Keys that stay empty, also where a request that is under way stores there once more. */
+  readonly #lost = new Set<string>()
+  readonly #records = new Set<string>()
+
+  constructor(parts: DamageParts) {
+    this.#parts = parts
+  }
+
+  arm(name: string, fault: DamageAct): void {
+    this.#armed.add({ name, fault })
+  }
+
+  /** To be called for each change, before anybody looks. @param by the request that made it */
+  changed(key: string, by: string): void {
+    const { s3 } = this.#parts
+    if (this.#lost.has(key)) s3.bucket.objects.delete(key)
+    if (!s3.bucket.objects.has(key)) return
+    if (STAGED_KEY.test(key)) this.#staged(key, by)
+    else if (RECORD_KEY.test(key) && !this.#records.has(key)) {
+      this.#records.add(key)
+      this.#recorded(key, by)
+    }
+  }
+
+  #staged(key: string, by: string): void {
+    const armed = this.#next('lose staged', ({ when }) => when === 'staged')
+    if (armed !== undefined) this.#lose([key], by, armed)
+  }
+
+  #recorded(key: string, by: string): void {
+    const record = this.#recordAt(key)
+    const staged = record?.batches.flatMap(batch => batch.staged ?? []) ?? []
+    const armed = staged.length > 0 && this.#next('lose staged', ({ when }) => when === 'named')
+    if (armed) this.#lose(staged, by, armed)
+  }
+
+  #lose(
+    keys: readonly string[],
+    by: string,
+    { name, fault }: Armed<DamageAct & { act: 'lose staged' }>,
+  ): void {
+    const { s3, sim } = this.#parts
+    if (!this.#happens(name, fault, by)) return
+    for (const key of keys) {
+      sim.note(`    store: ${key} is lost`)
+      this.#lost.add(key)
+      s3.bucket.objects.delete(key)
+    }
+    if (fault.backMs !== undefined) this.#kill(by, fault.backMs)
+  }
+
+  #kill(by: string, backMs: number): void {
+    const { processes } = this.#parts
+    const writer = processes.all.find(({ actor }) => actor !== undefined && by.startsWith(`${actor.name}#`))
+    if (writer === undefined) return
+    processes.kill(writer, 0)
+    processes.restartIn(writer, backMs)
+  }
+
+  #happens(name: string, fault: DamageAct, by: string): boolean {
+    const { chaos, sim, saw } = this.#parts
+    if (!chaos.happens(name, `${JSON.stringify(fault)} at ${by}`)) return false
+    sim.note(`** ${JSON.stringify(fault)} at ${by}`)
+    saw(`** ${fault.act}`)
+    return true
+  }
+
+  /** The first that is armed and fits; it strikes once. */
+  #next<Act extends DamageAct['act']>(
+    act: Act,
+    fits: (fault: DamageAct & { act: Act }) => boolean,
+  ): Armed<DamageAct & { act: Act }> | undefined {
+    for (const armed of this.#armed) {
+      if (armed.fault.act !== act || !fits(armed.fault as DamageAct & { act: Act })) continue
+      this.#armed.delete(armed)
+      return armed as Armed<DamageAct & { act: Act }>
+    }
+    return undefined
+  }
+
+  #recordAt(key: string): LogRecord | undefined {
+    const object = this.#parts.s3.bucket.objects.get(key)
+    return object && decodeHead(Number(key.slice(-16)), object.body)
+  }
+}
