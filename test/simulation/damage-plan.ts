@@ -1,12 +1,14 @@
 /** What the store does to what it holds, drawn from the seed by a chance of its own: without it a schedule is as it was. */
 
 import { Random } from '../fault/random.ts'
-import type { FaultPlan, WriterPlan } from './plan.ts'
+import type { FaultPlan, MessagePlan, WriterPlan } from './plan.ts'
 
 /** It strikes at the first occasion after the time of the plan. Where `backMs` is given the writer is killed. */
 export type DamageAct =
   /** A staged object is gone: as soon as it is there, or as soon as a record names it. */
-  { readonly act: 'lose staged'; readonly when: 'staged' | 'named'; readonly backMs?: number }
+  | { readonly act: 'lose staged'; readonly when: 'staged' | 'named'; readonly backMs?: number }
+  /** An object that is archived is gone, or cut short. It strikes at once, where there is one. */
+  | { readonly act: 'lose object'; readonly isCut: boolean }
 
 export interface DamagePlan {
   readonly faults: readonly FaultPlan[]
@@ -15,8 +17,12 @@ export interface DamagePlan {
 }
 
 const CHANCE = 0.2
+/** Of a night. */
+const WINDOW_CHANCE = 0.6
+const LATE_MS_MAX = 15_000
+const MINUTE_MS = 60_000
 const NONE: DamagePlan = { faults: [], change: {} }
-const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>(['lose staged'])
+const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>(['lose staged', 'lose object'])
 
 export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
   return ACTS.has(fault.act)
@@ -27,6 +33,52 @@ export function damageOf(seed: string, calmMs: number): DamagePlan {
   const random = new Random(`damage ${seed}`)
   if (!random.chance(CHANCE)) return NONE
   return stagedLosses(random, calmMs)
+}
+
+/** What makes ids be forgotten, and looked up: a short window, copies that come after
+ * the night, objects that are lost. */
+export interface ShortWindow {
+  readonly dedupeWindowMs: number
+  readonly messages: readonly MessagePlan[]
+  readonly faults: readonly FaultPlan[]
+  /** When faults stop. */
+  readonly calmMs: number
+}
+
+/**
+ * @param messages those that are published without it
+ * @param nightMs when the night begins, and ends
+ */
+export function shortWindowOf(
+  seed: string,
+  messages: readonly MessagePlan[],
+  [duskMs, dawnMs]: readonly [number, number],
+): ShortWindow | undefined {
+  const random = new Random(`window ${seed}`)
+  const former = messages.filter(({ atMs, kind }) => atMs < duskMs && kind !== 'garbage')
+  if (!random.chance(WINDOW_CHANCE) || former.length === 0) return undefined
+  const copies = Array.from({ length: random.between(1, 4) }, (_, n) => {
+    const copied = random.pick(former)
+    const atMs = dawnMs + random.between(0, LATE_MS_MAX)
+    return { ...copied, name: `late ${n}`, atMs, copyOf: copied.copyOf ?? copied.name }
+  })
+  // What is stored anew makes what is older be forgotten.
+  const news = Array.from({ length: random.between(1, 3) }, (_, n): MessagePlan => {
+    const atMs = dawnMs + random.between(0, LATE_MS_MAX / 3)
+    const event = { id: `news-${n}`, source: undefined, receivedMs: atMs - 1, filler: random.between(0, 40) }
+    return { name: `news ${n}`, log: random.pick(former).log, atMs, kind: 'ours', events: [event] }
+  })
+  const faults = Array.from({ length: random.pick([0, 0, 1, 2]) }, (_, n) => {
+    const atMs = random.chance(0.5) ? random.between(1_000, duskMs) : dawnMs + random.between(0, LATE_MS_MAX)
+    const fault: DamageAct = { act: 'lose object', isCut: random.chance(0.5) }
+    return { name: `loss ${n}`, atMs, writer: '', fault }
+  })
+  return {
+    dedupeWindowMs: random.pick([1, 2]) * MINUTE_MS,
+    messages: [...news, ...copies],
+    faults,
+    calmMs: dawnMs + LATE_MS_MAX,
+  }
 }
 
 function stagedLosses(random: Random, calmMs: number): DamagePlan {

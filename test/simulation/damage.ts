@@ -1,8 +1,10 @@
 /** What the store does to what it holds: at the moment at which it hurts, and not at a time of the plan. */
 
 import { decodeHead, type LogRecord } from '../../src/log/log-record.ts'
+import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
+import type { Judge } from './judge.ts'
 import type { Processes } from './processes.ts'
 import type { SimulatedS3 } from './simulated-s3.ts'
 import type { Actor, Simulation } from './simulation.ts'
@@ -11,6 +13,7 @@ export interface DamageParts {
   readonly sim: Simulation
   readonly chaos: Chaos
   readonly s3: SimulatedS3
+  readonly judges: readonly Judge[]
   readonly processes: Processes
   readonly director: Actor
   /** Counts what has struck. */
@@ -23,6 +26,7 @@ interface Armed<Act extends DamageAct = DamageAct> {
 }
 
 const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
+const OBJECT_KEY = /\/dt=/
 const STAGED_KEY = /\/_frequency\/staged\//
 
 export class Damage {
@@ -38,7 +42,8 @@ export class Damage {
   }
 
   arm(name: string, fault: DamageAct): void {
-    this.#armed.add({ name, fault })
+    if (fault.act === 'lose object') this.#loseObject(name, fault)
+    else this.#armed.add({ name, fault })
   }
 
   /** To be called for each change, before anybody looks. @param by the request that made it */
@@ -51,6 +56,20 @@ export class Damage {
       this.#records.add(key)
       this.#recorded(key, by)
     }
+  }
+
+  #loseObject(name: string, fault: DamageAct & { act: 'lose object' }): void {
+    const { s3, judges, director } = this.#parts
+    const { objects } = s3.bucket
+    const keys = [...objects.keys()].filter(key => OBJECT_KEY.test(key)).sort()
+    if (keys.length === 0) return
+    const key = director.random.pick(keys)
+    if (!this.#happens(name, fault, key)) return
+    for (const judge of judges) judge.harmed(key)
+    const object = objects.get(key) as StoredObject
+    objects.delete(key)
+    if (fault.isCut) objects.set(key, changedObject(object, object.body.subarray(0, object.body.length - 3)))
+    for (const judge of judges) judge.changed(key)
   }
 
   #staged(key: string, by: string): void {
@@ -113,4 +132,10 @@ export class Damage {
     const object = this.#parts.s3.bucket.objects.get(key)
     return object && decodeHead(Number(key.slice(-16)), object.body)
   }
+}
+
+/** As a store has it that keeps no checksums. */
+function changedObject(object: StoredObject, body: Buffer): StoredObject {
+  const { 'x-amz-checksum-crc32': _, ...headers } = object.headers
+  return { ...object, body, headers }
 }

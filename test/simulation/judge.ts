@@ -18,6 +18,12 @@ export interface Finding {
   readonly text: string
 }
 
+interface JudgedEvent {
+  readonly id: string
+  /** Milliseconds since 1970; NaN where it has no stamp. */
+  readonly receivedAt: number
+}
+
 /** What was published on one queue, and is archived below one prefix. */
 export class Judge {
   readonly findings: Finding[] = []
@@ -25,10 +31,18 @@ export class Judge {
   readonly #read: (key: string) => Buffer | undefined
   /** Of each event, the bytes that were sent under its identity. */
   readonly #sent = new Map<string, Set<string>>()
-  readonly #messages = new Map<string, readonly string[]>()
+  readonly #messages = new Map<string, readonly JudgedEvent[]>()
   readonly #objects = new Map<string, { readonly text: string; readonly ids: readonly string[] }>()
   readonly #archived = new Map<string, string[]>()
   readonly #acknowledged = new Set<string>()
+  /** Objects that the store has lost or garbled, and what they were. */
+  readonly #harmed = new Map<string, string>()
+  /** When the events of these were received. */
+  readonly #harmedSpans: (readonly [first: number, last: number])[] = []
+  /** Events that were in them: the store's fault is not the product's. */
+  readonly #harmedIds = new Set<string>()
+  /** Events of messages that are in the dead letters, as the product says. */
+  readonly #dead = new Set<string>()
   #isUntouched = true
 
   /** @param read what a GET of a key has */
@@ -48,35 +62,54 @@ export class Judge {
 
   published({ name, body, group }: QueueMessage): void {
     const lines = (group?.lines ?? body).toString().split('\n')
-    const ids: string[] = []
+    const events: JudgedEvent[] = []
     for (const line of lines) {
       const id = identityOf(line)
       if (id === undefined) continue
-      ids.push(id)
+      events.push({ id, receivedAt: receivedAtOf(line) })
       const variants = this.#sent.get(id) ?? new Set()
       this.#sent.set(id, variants.add(line))
     }
-    this.#messages.set(name, ids)
+    this.#messages.set(name, events)
   }
 
   acknowledged({ name }: QueueMessage, by: string): void {
-    for (const id of this.#messages.get(name) ?? []) {
+    for (const { id } of this.#messages.get(name) ?? []) {
       this.#acknowledged.add(id)
-      if (!this.#archived.has(id))
+      if (!this.#archived.has(id) && !this.#harmedIds.has(id))
         this.#find('unreadable', `${name} was acknowledged by ${by}, and ${id} is in no object`)
     }
   }
 
+  /**
+   * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost: nobody can
+   * tell whether it is archived. It is delivered there.
+   */
   buried({ name }: QueueMessage, by: string): void {
-    if ((this.#messages.get(name) ?? []).length > 0)
-      this.#find('dead', `${name} went to the dead letters by ${by}`)
+    const events = this.#messages.get(name) ?? []
+    const isUntold = events.some(({ receivedAt }) =>
+      this.#harmedSpans.some(([first, last]) => first <= receivedAt && receivedAt <= last),
+    )
+    if (events.length > 0 && !isUntold) this.#find('dead', `${name} went to the dead letters by ${by}`)
+    for (const { id } of events) this.#dead.add(id)
+  }
+
+  /** The store is about to lose or to garble this object. Readers see it no more, unless it is stored anew as it was. */
+  harmed(key: string): void {
+    const object = this.#objects.get(key)
+    if (object === undefined) return
+    this.#harmed.set(key, object.text)
+    for (const id of object.ids) this.#harmedIds.add(id)
+    const times = linesOf(object.text).map(receivedAtOf)
+    this.#harmedSpans.push([Math.min(...times), Math.max(...times)])
   }
 
   /** An object was stored, overwritten or removed. */
   changed(key: string): void {
     if (!key.startsWith(`${this.#prefix}/dt=`)) return
     const before = this.#objects.get(key)
-    const text = this.#read(key)?.toString()
+    const read = this.#read(key)?.toString()
+    const text = this.#harmed.has(key) && read !== this.#harmed.get(key) ? undefined : read
     if (before?.text === text) return
     if (before !== undefined) this.#forget(key, before.ids)
     if (text !== undefined) this.#take(key, text)
@@ -96,7 +129,9 @@ export class Judge {
   end(unsettled: readonly string[]): void {
     if (unsettled.length > 0) this.#find('stuck', `${unsettled} are on the queue still`)
     if (!this.#isUntouched) return
-    const missing = [...this.#sent.keys()].filter(id => !this.#archived.has(id))
+    const missing = [...this.#sent.keys()].filter(
+      id => !this.#archived.has(id) && !this.#harmedIds.has(id) && !this.#dead.has(id),
+    )
     if (missing.length > 0) this.#find('lost', `${missing} are in no object`)
   }
 
@@ -123,7 +158,7 @@ export class Judge {
       const keys = (this.#archived.get(id) ?? []).filter(each => each !== key)
       if (keys.length > 0) this.#archived.set(id, keys)
       else this.#archived.delete(id)
-      if (keys.length === 0 && this.#acknowledged.has(id))
+      if (keys.length === 0 && this.#acknowledged.has(id) && !this.#harmedIds.has(id))
         this.#find(
           'unreadable',
           `${id} was acknowledged, and ${key}, in which it was, cannot be read any more`,
@@ -151,5 +186,14 @@ function identityOf(line: string): string | undefined {
     return typeof source === 'string' ? `${source}/${messageId}` : String(messageId)
   } catch {
     return undefined
+  }
+}
+
+/** NaN where it has none. */
+function receivedAtOf(line: string): number {
+  try {
+    return Date.parse(JSON.parse(line).receivedAt)
+  } catch {
+    return Number.NaN
   }
 }

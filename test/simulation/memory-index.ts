@@ -16,21 +16,28 @@ export interface IndexDisk {
 
 export const EMPTY_DISK: IndexDisk = { additions: [], remembersFrom: 0 }
 
+export interface IndexLimits {
+  /** Of more additions than these the oldest are forgotten where that may be. */
+  readonly rangesMax: number
+  /** What was stored so long before the newest addition is forgotten, folded or not. */
+  readonly windowMs: number
+  /** Whether all up to this record has been folded for so long that ids may be forgotten. */
+  mayForget(record: number): boolean
+}
+
 /** An index in memory, whose disk lags behind as the contract allows. */
 export class MemoryIndex implements IdIndex {
   readonly #rangesMax: number
+  readonly #windowMs: number
   readonly #mayForget: (record: number) => boolean
   #additions: Addition[]
   #known = new Map<string, number>()
   #remembersFrom: number
   #position: LogPosition | undefined
 
-  /**
-   * @param rangesMax of how many additions the ids are remembered at the least
-   * @param mayForget whether all up to this record has been folded for so long that ids may be forgotten
-   */
-  constructor(disk: IndexDisk, rangesMax: number, mayForget: (record: number) => boolean) {
+  constructor(disk: IndexDisk, { rangesMax, windowMs, mayForget }: IndexLimits) {
     this.#rangesMax = rangesMax
+    this.#windowMs = windowMs
     this.#mayForget = mayForget
     this.#additions = [...disk.additions]
     this.#remembersFrom = disk.remembersFrom
@@ -88,9 +95,12 @@ export class MemoryIndex implements IdIndex {
   }
 
   #forget(): void {
-    while (this.#additions.length > this.#rangesMax) {
+    const newest = this.#additions.reduce((most, { range }) => Math.max(most, range.storedAt), 0)
+    for (;;) {
       const { ids, range } = this.#additions[0] as Addition
-      if (!this.#mayForget(range.through)) return
+      const isOld = range.storedAt < newest - this.#windowMs
+      const isTooMuch = this.#additions.length > this.#rangesMax
+      if (!isOld && !(isTooMuch && this.#mayForget(range.through))) return
       this.#additions.shift()
       this.#count(ids, -1)
       this.#remembersFrom = Math.max(this.#remembersFrom, range.through + 1)

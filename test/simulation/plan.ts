@@ -1,7 +1,7 @@
 /** What a schedule is made of, drawn from its seed. */
 
 import { Random } from '../fault/random.ts'
-import { type DamageAct, damageOf } from './damage-plan.ts'
+import { type DamageAct, damageOf, shortWindowOf } from './damage-plan.ts'
 import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
 
@@ -66,6 +66,8 @@ export interface Plan {
   readonly writers: readonly WriterPlan[]
   readonly messages: readonly MessagePlan[]
   readonly faults: readonly FaultPlan[]
+  /** An id is remembered for so long by everybody. */
+  readonly dedupeWindowMs: number
   /** When faults stop. */
   readonly calmMs: number
   /** Nothing goes wrong: so it is told how long each writer takes, and how much it asks of the store. */
@@ -88,21 +90,24 @@ export function planOf(seed: string): Plan {
   const faults = isQuiet ? [] : faultsOf(random, writers, calmMs)
   if (!isQuiet && random.chance(0.05)) faults.push(restoreOf(random, calmMs))
   const damage = isQuiet ? undefined : damageOf(seed, calmMs)
+  const short = night && shortWindowOf(seed, messages, [night.fromMs, night.fromMs + night.ms])
   return {
     seed,
     logs,
     store: storeOf(random, isQuiet),
     queue: { latencyMsMax: random.pick([2, 40, 400]), isOrdered: random.chance(0.5) },
     writers: writers.map(each => ({ ...each, ...damage?.change })),
-    messages,
+    messages: [...messages, ...(short?.messages ?? [])],
     faults: [
       ...[...faults, ...(damage?.faults ?? [])].map(each => ({
         ...each,
         atMs: afterNight(each.atMs, night),
       })),
       ...(night === undefined ? [] : nightFaultsOf(random, writers, night)),
+      ...(short?.faults ?? []),
     ],
-    calmMs: afterNight(calmMs, night),
+    dedupeWindowMs: short?.dedupeWindowMs ?? DAY_MS,
+    calmMs: short?.calmMs ?? afterNight(calmMs, night),
     isQuiet,
   }
 }
@@ -237,7 +242,8 @@ function eventOf(
   return event
 
   function retryOf(of: EventPlan): EventPlan {
-    if (isOtherSource) return { ...of, source, receivedMs }
+    const same = isCopying && events.find(each => each.id === of.id && each.source === source)
+    if (isOtherSource) return same || { ...of, source, receivedMs }
     // A client's retry, which is received anew, is told from a new event only as long as ids are remembered.
     return isCopy || isCopying ? of : { ...of, receivedMs }
   }

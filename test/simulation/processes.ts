@@ -181,14 +181,19 @@ export class Processes {
 
   async #live(writer: Writer, actor: Actor): Promise<void> {
     const { prefixOf, isFolded, logOf } = this.#parts
+    const { dedupeWindowMs } = this.#parts.plan
     const { plan } = writer
     const prefix = prefixOf(plan.log)
     const queue = this.queueOf(writer).connection(actor, plan.prefetch, plan.priority)
-    const index = new MemoryIndex(writer.disk, plan.rangesMax, record => isFolded(prefix, record))
+    const index = new MemoryIndex(writer.disk, {
+      rangesMax: plan.rangesMax,
+      windowMs: dedupeWindowMs,
+      mayForget: record => isFolded(prefix, record),
+    })
     writer.index = index
     writer.store ??= await openStoreOf(plan, prefix)
     const log = logOf(actor.name)
-    writer.archiver = await startArchiver({ plan, prefix, queue, index, log }, writer.store)
+    writer.archiver = await startArchiver({ plan, dedupeWindowMs, prefix, queue, index, log }, writer.store)
   }
 
   #wake(actor: Actor): void {

@@ -18,7 +18,6 @@ import type { HandlerRequest, SimulatedS3 } from './simulated-s3.ts'
 
 export const BUCKET = 'bucket'
 const BATCH_BYTES_MAX = 1_048_576
-const DEDUPE_WINDOW_MS = 86_400_000
 
 let s3: SimulatedS3 | undefined
 let partBytes: () => number = () => 5 * 1024 * 1024
@@ -76,6 +75,7 @@ export function serveStore(simulated: SimulatedS3, wishes: Wishes): void {
 /** What one process has of the world around it. */
 export interface Surroundings {
   readonly plan: WriterPlan
+  readonly dedupeWindowMs: number
   readonly prefix: string
   readonly queue: Pick<Queue, 'consume'>
   readonly index: MemoryIndex
@@ -91,7 +91,7 @@ export async function openStoreOf({ inlineBytesMax }: WriterPlan, prefix: string
 
 /** Starts an archiver, in an event of its process. */
 export async function startArchiver(
-  { plan, prefix, queue, index, log }: Surroundings,
+  { plan, dedupeWindowMs, prefix, queue, index, log }: Surroundings,
   store: ObjectStore,
 ): Promise<Archiver> {
   const config = {
@@ -101,7 +101,7 @@ export async function startArchiver(
     batchEventsMax: plan.batchEventsMax,
     batchBytesMax: BATCH_BYTES_MAX,
     batchAgeMsMax: plan.batchAgeMsMax,
-    dedupeWindowMs: DEDUPE_WINDOW_MS,
+    dedupeWindowMs,
   }
   const archiver = new Archiver({ queue, store, index, config, log })
   await archiver.start()
