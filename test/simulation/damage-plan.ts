@@ -9,20 +9,35 @@ export type DamageAct =
   | { readonly act: 'lose staged'; readonly when: 'staged' | 'named'; readonly backMs?: number }
   /** An object that is archived is gone, or cut short. It strikes at once, where there is one. */
   | { readonly act: 'lose object'; readonly isCut: boolean }
+  /** A batch is rebuilt from where it is staged, and so many requests that stage it anew fail. */
+  | { readonly act: 'fail staging'; readonly requests: number }
+  /**
+   * Bytes of a batch in a record change: as soon as the record is there, whose writer is killed before it has made an
+   * object of its own copy; or as soon as the object is there.
+   */
+  | { readonly act: 'garble body'; readonly when: 'recorded' | 'stored'; readonly backMs?: number }
 
 export interface DamagePlan {
   readonly faults: readonly FaultPlan[]
   /** Of the writers, so that there is an occasion. */
   readonly change: Partial<WriterPlan>
+  /** How many messages come twice at about the same time. */
+  readonly echoes: number
 }
 
-const CHANCE = 0.2
+const CHANCE = 0.35
 /** Of a night. */
 const WINDOW_CHANCE = 0.6
 const LATE_MS_MAX = 15_000
+const ECHO_MS_MAX = 600
 const MINUTE_MS = 60_000
-const NONE: DamagePlan = { faults: [], change: {} }
-const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>(['lose staged', 'lose object'])
+const NONE: DamagePlan = { faults: [], change: {}, echoes: 0 }
+const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>([
+  'lose staged',
+  'lose object',
+  'fail staging',
+  'garble body',
+])
 
 export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
   return ACTS.has(fault.act)
@@ -32,7 +47,8 @@ export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
 export function damageOf(seed: string, calmMs: number): DamagePlan {
   const random = new Random(`damage ${seed}`)
   if (!random.chance(CHANCE)) return NONE
-  return stagedLosses(random, calmMs)
+  const draw = random.pick([stagedLosses, stagingFailures, garbledBodies])
+  return draw(random, calmMs)
 }
 
 /** What makes ids be forgotten, and looked up: a short window, copies that come after
@@ -88,5 +104,38 @@ function stagedLosses(random: Random, calmMs: number): DamagePlan {
     const fault: DamageAct = { act: 'lose staged', when, ...(random.chance(0.6) && { backMs }) }
     return { name: `damage ${n}`, atMs: random.between(0, calmMs >> 1), writer: '', fault }
   })
-  return { faults, change: { inlineBytesMax: random.pick([0, 150]) } }
+  return { faults, change: { inlineBytesMax: random.pick([0, 150]) }, echoes: 0 }
+}
+
+/** Two writers have the same events in staged batches, more often than by chance: one is rebuilt. */
+function stagingFailures(random: Random, calmMs: number): DamagePlan {
+  const faults = Array.from({ length: random.between(1, 3) }, (_, n) => {
+    const fault: DamageAct = { act: 'fail staging', requests: random.pick([1, 4, 10, 30]) }
+    return { name: `damage ${n}`, atMs: random.between(0, calmMs >> 2), writer: '', fault }
+  })
+  const change = { inlineBytesMax: 0, batchAgeMsMax: random.pick([500, 2_000]), batchEventsMax: 20 }
+  return { faults, change, echoes: random.between(2, 6) }
+}
+
+function garbledBodies(random: Random, calmMs: number): DamagePlan {
+  const faults = Array.from({ length: random.between(1, 3) }, (_, n) => {
+    const when = random.pick(['recorded', 'stored'] as const)
+    const backMs = random.pick([100, 2_000, 8_000])
+    const isKilling = when === 'recorded' || random.chance(0.5)
+    const fault: DamageAct = { act: 'garble body', when, ...(isKilling && { backMs }) }
+    return { name: `damage ${n}`, atMs: random.between(0, calmMs >> 1), writer: '', fault }
+  })
+  return { faults, change: { inlineBytesMax: 1_048_576 }, echoes: 0 }
+}
+
+/** Copies of messages, at about the same time. */
+export function echoesOf(seed: string, messages: readonly MessagePlan[], count: number): MessagePlan[] {
+  const random = new Random(`echoes ${seed}`)
+  const former = messages.filter(({ kind }) => kind !== 'garbage')
+  if (former.length === 0) return []
+  return Array.from({ length: count }, (_, n) => {
+    const copied = random.pick(former)
+    const atMs = copied.atMs + random.between(0, ECHO_MS_MAX)
+    return { ...copied, name: `echo ${n}`, atMs, copyOf: copied.copyOf ?? copied.name }
+  })
 }

@@ -1,11 +1,12 @@
 /** What the store does to what it holds: at the moment at which it hurts, and not at a time of the plan. */
 
-import { decodeHead, type LogRecord } from '../../src/log/log-record.ts'
+import { decodeHead, inlineBody, isInline, type LogRecord } from '../../src/log/log-record.ts'
 import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
 import type { Judge } from './judge.ts'
 import type { Processes } from './processes.ts'
+import type { FaultKind, Operation } from './request-fate.ts'
 import type { SimulatedS3 } from './simulated-s3.ts'
 import type { Actor, Simulation } from './simulation.ts'
 
@@ -29,6 +30,13 @@ const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
 const OBJECT_KEY = /\/dt=/
 const STAGED_KEY = /\/_frequency\/staged\//
 
+const STAGING: ReadonlySet<Operation> = new Set<Operation>([
+  'PutObject',
+  'CreateMultipartUpload',
+  'UploadPart',
+  'CompleteMultipartUpload',
+])
+
 export class Damage {
   readonly #parts: DamageParts
   /** What is to strike at the next occasion, in the order of the plan. */
@@ -36,6 +44,10 @@ export class Damage {
   /** Keys that stay empty, also where a request that is under way stores there once more. */
   readonly #lost = new Set<string>()
   readonly #records = new Set<string>()
+  /** Which record has the bytes of an object. */
+  readonly #inline = new Map<string, string>()
+  /** Of a process that rebuilds a batch, how many requests fail that stage it. */
+  readonly #failing = new Map<string, number>()
 
   constructor(parts: DamageParts) {
     this.#parts = parts
@@ -52,6 +64,7 @@ export class Damage {
     if (this.#lost.has(key)) s3.bucket.objects.delete(key)
     if (!s3.bucket.objects.has(key)) return
     if (STAGED_KEY.test(key)) this.#staged(key, by)
+    else if (OBJECT_KEY.test(key)) this.#stored(key, by)
     else if (RECORD_KEY.test(key) && !this.#records.has(key)) {
       this.#records.add(key)
       this.#recorded(key, by)
@@ -82,6 +95,53 @@ export class Damage {
     const staged = record?.batches.flatMap(batch => batch.staged ?? []) ?? []
     const armed = staged.length > 0 && this.#next('lose staged', ({ when }) => when === 'named')
     if (armed) this.#lose(staged, by, armed)
+    for (const batch of record?.batches ?? []) {
+      if (!isInline(batch)) continue
+      this.#inline.set(batch.key, key)
+      const garbling = this.#next('garble body', ({ when }) => when === 'recorded')
+      if (garbling !== undefined) this.#garble(key, batch.key, by, garbling)
+    }
+  }
+
+  #stored(key: string, by: string): void {
+    const record = this.#inline.get(key)
+    const garbling = record && this.#next('garble body', ({ when }) => when === 'stored')
+    if (garbling) this.#garble(record, key, by, garbling)
+  }
+
+  #garble(
+    key: string,
+    of: string,
+    by: string,
+    { name, fault }: Armed<DamageAct & { act: 'garble body' }>,
+  ): void {
+    const { objects } = this.#parts.s3.bucket
+    const object = objects.get(key)
+    const record = this.#recordAt(key)
+    const batch = record?.batches.find(each => each.key === of)
+    if (object === undefined || record === undefined || batch === undefined) return
+    if (!this.#happens(name, fault, `${key} for ${of} by ${by}`)) return
+    const body = Buffer.from(object.body)
+    const at = inlineBody(record, batch, body)
+    at[at.length >> 1] = (at[at.length >> 1] as number) ^ 0x11
+    objects.set(key, changedObject(object, body))
+    if (fault.backMs !== undefined) this.#kill(by, fault.backMs)
+  }
+
+  /** A fault that the request has in any case. */
+  forcedFault(sender: string, operation: Operation, key: string): FaultKind | undefined {
+    if (!STAGED_KEY.test(key)) return undefined
+    if (operation === 'GetObject') {
+      const armed = this.#next('fail staging', () => true)
+      if (armed !== undefined && this.#happens(armed.name, armed.fault, sender))
+        this.#failing.set(sender, armed.fault.requests)
+      return undefined
+    }
+    const left = this.#failing.get(sender) ?? 0
+    if (left === 0 || this.#parts.chaos.isOver || !STAGING.has(operation)) return undefined
+    this.#failing.set(sender, left - 1)
+    this.#parts.saw('** a request fails that stages a batch anew')
+    return 'status 503'
   }
 
   #lose(

@@ -33,6 +33,7 @@ export class Faults {
   constructor(parts: FaultsParts) {
     this.#parts = parts
     this.#damage = new Damage(parts)
+    parts.s3.forceFault = (sender, operation, key) => this.#damage.forcedFault(sender.name, operation, key)
   }
 
   /** The bucket was made what it was at another time. */

@@ -1,7 +1,7 @@
 /** What a schedule is made of, drawn from its seed. */
 
 import { Random } from '../fault/random.ts'
-import { type DamageAct, damageOf, shortWindowOf } from './damage-plan.ts'
+import { type DamageAct, damageOf, echoesOf, shortWindowOf } from './damage-plan.ts'
 import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
 
@@ -97,7 +97,7 @@ export function planOf(seed: string): Plan {
     store: storeOf(random, isQuiet),
     queue: { latencyMsMax: random.pick([2, 40, 400]), isOrdered: random.chance(0.5) },
     writers: writers.map(each => ({ ...each, ...damage?.change })),
-    messages: [...messages, ...(short?.messages ?? [])],
+    messages: [...messages, ...echoesOf(seed, messages, damage?.echoes ?? 0), ...(short?.messages ?? [])],
     faults: [
       ...[...faults, ...(damage?.faults ?? [])].map(each => ({
         ...each,
