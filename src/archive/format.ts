@@ -44,7 +44,7 @@ export function extensionOf(format: ArchiveFormat, compression: ArchiveCompressi
  * stored as it is (RFC 1952 and RFC 1951, section 3.2.4; RFC 8878, section 3.1.1).
  */
 export function emptyObject(key: string): Buffer {
-  const content = Buffer.from(/\.json(\.|$)/.test(key) ? '[]\n' : '')
+  const content = Buffer.from(/\.json(\.|$)/.test(key) ? '[\n]\n' : '')
   const { length } = content
   if (key.endsWith('.gz')) {
     const ends = Buffer.alloc(8)

@@ -23,7 +23,7 @@ export interface ObjectDigest {
 }
 
 export interface DescribedObject {
-  /** Undefined where the object is damaged. */
+  /** Undefined where the object is damaged, or has no event. */
   readonly batch: BatchDraft | undefined
   /** What is wrong with it, in words, to be read after its key. */
   readonly problems: readonly string[]
@@ -93,6 +93,7 @@ async function describeOnce(store: Pick<StoreReader, 'get'>, key: string): Promi
     damage = `is damaged: ${(error as Error).message}`
   }
   check.end(damage)
+  if (check.isEmpty) return { batch: undefined, problems: ['is empty'] }
   const { problems } = check
   if (check.isDamaged) return { batch: undefined, problems }
   return {

@@ -24,6 +24,8 @@ const PROBLEM_WORDS: Record<LineProblem, string> = {
   withoutReceivedAt: 'is an event without receivedAt',
 }
 
+const EMPTY_ARRAY_LINES = 2
+
 /**
  * Looks through one object, line by line as it comes. What is wrong is counted, and told once a kind:
  * an object of garbage has as many bad lines as it likes.
@@ -80,7 +82,6 @@ export class ObjectCheck {
   /** The object was read to its end, or as far as its damage let it: `damage` says what that is. */
   end(damage?: string): void {
     if (damage !== undefined) this.#damage.push(`${damage} (after ${this.#events} events)`)
-    else if (this.#lines === 0) this.#damage.push('is empty')
     else if (!this.#endsWithLineBreak || (this.#isArray && !this.#isClosed))
       this.#damage.push(`is cut short: its end is missing (after ${this.#events} events)`)
   }
@@ -88,6 +89,11 @@ export class ObjectCheck {
   /** Whether something of it is missing, or is no event. To be asked after `end`. */
   get isDamaged(): boolean {
     return this.#damage.length > 0 || this.counts.notJson > 0
+  }
+
+  /** Whether it is whole, and has no event. To be asked after `end`. */
+  get isEmpty(): boolean {
+    return this.#events === 0 && !this.isDamaged
   }
 
   /** What is wrong, in words, to be read after the object's key; none where it is as it should be. */
@@ -107,7 +113,7 @@ export class ObjectCheck {
     }
     if (line === ']' && !this.#isClosed) {
       this.#isClosed = true
-      if (this.#expectsMore) this.#note('notJson')
+      if (this.#expectsMore && this.#lines > EMPTY_ARRAY_LINES) this.#note('notJson')
       return
     }
     const hasComma = line.endsWith(',')

@@ -95,6 +95,12 @@ interface ListedObject {
   readonly place: number
 }
 
+interface FoundObjects {
+  objects: number
+  /** Those with the smallest keys. */
+  readonly first: Smallest<ObjectProblems>
+}
+
 export class Verifier {
   readonly progress: VerifyProgress
   readonly #store: StoreReader
@@ -103,7 +109,9 @@ export class Verifier {
   readonly #keys = new TextList(this.#scratch)
   readonly #ids: IdComparison
   readonly #logCheck: LogCheck
-  readonly #unreadable: Smallest<ObjectProblems>
+  readonly #unreadable: FoundObjects
+  /** Whole, and without an event: a log says whether that is as it should be. */
+  readonly #empty: FoundObjects
   readonly #unfetched: Smallest<ObjectProblems>
   readonly #lineProblems: Record<LineProblem, number> = {
     notJson: 0,
@@ -111,7 +119,6 @@ export class Verifier {
     withoutReceivedAt: 0,
   }
   #otherObjects = 0
-  #unreadableObjects = 0
   #unfetchedObjects = 0
   #failuresInARow = 0
   #failure: unknown
@@ -137,7 +144,8 @@ export class Verifier {
       compared: 0,
     }
     this.#ids = new IdComparison(this.#scratch, options.listMax)
-    this.#unreadable = new Smallest<ObjectProblems>(options.listMax, byKey)
+    this.#unreadable = { objects: 0, first: new Smallest<ObjectProblems>(options.listMax, byKey) }
+    this.#empty = { objects: 0, first: new Smallest<ObjectProblems>(options.listMax, byKey) }
     this.#unfetched = new Smallest<ObjectProblems>(options.listMax, byKey)
   }
 
@@ -226,12 +234,14 @@ export class Verifier {
     }
     for (const problem of Object.keys(check.counts) as LineProblem[])
       this.#lineProblems[problem] += check.counts[problem]
-    const { problems } = check
-    if (problems.length > 0) {
-      this.#unreadableObjects++
-      this.#unreadable.offer({ key, problems })
-    }
+    if (check.isEmpty) this.#note(this.#empty, { key, problems: ['is empty'] })
+    else if (check.problems.length > 0) this.#note(this.#unreadable, { key, problems: check.problems })
     this.progress.objects++
+  }
+
+  #note(found: FoundObjects, object: ObjectProblems): void {
+    found.objects++
+    found.first.offer(object)
   }
 
   /** Resolves to what is wrong with the object as a whole, in words; the rest is for `check` to say. */
@@ -259,6 +269,7 @@ export class Verifier {
   async #findings(asked: AskedIds | undefined): Promise<VerifyFindings> {
     this.progress.phase = 'log'
     const log = await this.#logCheck.run(this.#keys)
+    if (log === null || log.refused !== undefined) this.#takeEmptyAsUnreadable()
     const compared = await this.#compare(asked)
     return {
       objects: this.progress.objects,
@@ -271,9 +282,9 @@ export class Verifier {
         list: await describeDuplicates(compared.found, this.#store, this.#keys),
       },
       unreadable: {
-        objects: this.#unreadableObjects,
+        objects: this.#unreadable.objects,
         ...this.#lineProblems,
-        list: this.#unreadable.items,
+        list: this.#unreadable.first.items,
       },
       unfetched: { objects: this.#unfetchedObjects, list: this.#unfetched.items },
       log,
@@ -285,6 +296,11 @@ export class Verifier {
         },
       }),
     }
+  }
+
+  #takeEmptyAsUnreadable(): void {
+    this.#unreadable.objects += this.#empty.objects
+    for (const object of this.#empty.first.items) this.#unreadable.first.offer(object)
   }
 
   async #compare(asked: AskedIds | undefined) {

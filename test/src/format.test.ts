@@ -73,7 +73,7 @@ for (const compression of ['gzip', 'none', ...(hasZstd ? (['zstd'] as const) : [
 test('an object without events is what every reader takes for one', async t => {
   for (const [format, content] of [
     ['ndjson', ''],
-    ['json', '[]\n'],
+    ['json', '[\n]\n'],
   ] as const) {
     t.equal(emptyObject(`p/batch_1.${format}`).toString(), content)
     t.equal(execFileSync('gunzip', { input: emptyObject(`p/batch_1.${format}.gz`) }).toString(), content)
