@@ -110,10 +110,11 @@ function stagedLosses(random: Random, calmMs: number): DamagePlan {
 /** Two writers have the same events in staged batches, more often than by chance: one is rebuilt. */
 function stagingFailures(random: Random, calmMs: number): DamagePlan {
   const faults = Array.from({ length: random.between(1, 3) }, (_, n) => {
-    const fault: DamageAct = { act: 'fail staging', requests: random.pick([1, 4, 10, 30]) }
+    const fault: DamageAct = { act: 'fail staging', requests: random.pick([4, 10, 30]) }
     return { name: `damage ${n}`, atMs: random.between(0, calmMs >> 2), writer: '', fault }
   })
-  const change = { inlineBytesMax: 0, batchAgeMsMax: random.pick([500, 2_000]), batchEventsMax: 20 }
+  const batchAgeMsMax = random.pick([500, 2_000])
+  const change = { inlineBytesMax: 0, batchAgeMsMax, batchEventsMax: 20, priority: 0, prefetch: 8 }
   return { faults, change, echoes: random.between(2, 6) }
 }
 
@@ -128,14 +129,20 @@ function garbledBodies(random: Random, calmMs: number): DamagePlan {
   return { faults, change: { inlineBytesMax: 1_048_576 }, echoes: 0 }
 }
 
-/** Copies of messages, at about the same time. */
+/** Messages with the events of others, and one more, at about the same time. */
 export function echoesOf(seed: string, messages: readonly MessagePlan[], count: number): MessagePlan[] {
   const random = new Random(`echoes ${seed}`)
-  const former = messages.filter(({ kind }) => kind !== 'garbage')
+  const former = messages.filter(({ kind, copyOf }) => kind === 'ours' && copyOf === undefined)
   if (former.length === 0) return []
   return Array.from({ length: count }, (_, n) => {
-    const copied = random.pick(former)
-    const atMs = copied.atMs + random.between(0, ECHO_MS_MAX)
-    return { ...copied, name: `echo ${n}`, atMs, copyOf: copied.copyOf ?? copied.name }
+    const { log, atMs, kind, events } = random.pick(former)
+    const one = { id: `echo-${n}`, source: undefined, receivedMs: atMs - 1, filler: random.between(0, 40) }
+    return {
+      name: `echo ${n}`,
+      log,
+      atMs: atMs + random.between(0, ECHO_MS_MAX),
+      kind,
+      events: [...events, one],
+    }
   })
 }

@@ -96,7 +96,7 @@ export function planOf(seed: string): Plan {
     logs,
     store: storeOf(random, isQuiet),
     queue: { latencyMsMax: random.pick([2, 40, 400]), isOrdered: random.chance(0.5) },
-    writers: writers.map(each => ({ ...each, ...damage?.change })),
+    writers: withSecond(writers, damage?.echoes ?? 0).map(each => ({ ...each, ...damage?.change })),
     messages: [...messages, ...echoesOf(seed, messages, damage?.echoes ?? 0), ...(short?.messages ?? [])],
     faults: [
       ...[...faults, ...(damage?.faults ?? [])].map(each => ({
@@ -110,6 +110,13 @@ export function planOf(seed: string): Plan {
     calmMs: short?.calmMs ?? afterNight(calmMs, night),
     isQuiet,
   }
+}
+
+/** For events that come twice there are two writers. */
+function withSecond(writers: readonly WriterPlan[], echoes: number): readonly WriterPlan[] {
+  const [first] = writers
+  const isAlone = echoes > 0 && writers.length === 1 && first !== undefined
+  return isAlone ? [first, { ...first, name: 'B' }] : writers
 }
 
 /** Hours in which nothing comes, and most processes are away or asleep. */
