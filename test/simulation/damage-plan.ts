@@ -1,6 +1,7 @@
 /** What the store does to what it holds, drawn from the seed by a chance of its own: without it a schedule is as it was. */
 
 import { Random } from '../fault/random.ts'
+import type { OperatorPlan } from './operators.ts'
 import type { FaultPlan, MessagePlan, WriterPlan } from './plan.ts'
 
 /** It strikes at the first occasion after the time of the plan. Where `backMs` is given the writer is killed. */
@@ -16,6 +17,8 @@ export type DamageAct =
    * object of its own copy; or as soon as the object is there.
    */
   | { readonly act: 'garble body'; readonly when: 'recorded' | 'stored'; readonly backMs?: number }
+  /** A record whose objects are all there is garbled in its head, or cut short; and is repaired. It strikes at once. */
+  | { readonly act: 'damage record'; readonly isCut: boolean; readonly operators: readonly OperatorPlan[] }
 
 export interface DamagePlan {
   readonly faults: readonly FaultPlan[]
@@ -37,6 +40,7 @@ const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>([
   'lose object',
   'fail staging',
   'garble body',
+  'damage record',
 ])
 
 export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
@@ -47,7 +51,7 @@ export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
 export function damageOf(seed: string, calmMs: number): DamagePlan {
   const random = new Random(`damage ${seed}`)
   if (!random.chance(CHANCE)) return NONE
-  const draw = random.pick([stagedLosses, stagingFailures, garbledBodies])
+  const draw = random.pick([stagedLosses, stagingFailures, garbledBodies, damagedRecord])
   return draw(random, calmMs)
 }
 
@@ -127,6 +131,21 @@ function garbledBodies(random: Random, calmMs: number): DamagePlan {
     return { name: `damage ${n}`, atMs: random.between(0, calmMs >> 1), writer: '', fault }
   })
   return { faults, change: { inlineBytesMax: 1_048_576 }, echoes: 0 }
+}
+
+function damagedRecord(random: Random, calmMs: number): DamagePlan {
+  const operators = Array.from({ length: random.between(1, 2) }, (): OperatorPlan => {
+    const sleepsAfterMs = random.pick([undefined, random.between(1, 400), random.between(1, 2_000)])
+    const sleepMs = random.pick([1_000, 20_000, 3_600_000])
+    return {
+      startMs: random.between(0, 6_000),
+      ...(sleepsAfterMs !== undefined && { sleepsAfterMs }),
+      sleepMs,
+    }
+  })
+  const fault: DamageAct = { act: 'damage record', isCut: random.chance(0.3), operators }
+  const atMs = random.between(1_000, calmMs)
+  return { faults: [{ name: 'damage 0', atMs, writer: '', fault }], change: {}, echoes: 0 }
 }
 
 /** Messages with the events of others, and one more, at about the same time. */

@@ -5,6 +5,8 @@ import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
 import type { Judge } from './judge.ts'
+import type { Operators } from './operators.ts'
+import type { WriterPlan } from './plan.ts'
 import type { Processes } from './processes.ts'
 import type { FaultKind, Operation } from './request-fate.ts'
 import type { SimulatedS3 } from './simulated-s3.ts'
@@ -16,6 +18,7 @@ export interface DamageParts {
   readonly s3: SimulatedS3
   readonly judges: readonly Judge[]
   readonly processes: Processes
+  readonly operators: Operators
   readonly director: Actor
   /** Counts what has struck. */
   saw(what: string): void
@@ -44,6 +47,7 @@ export class Damage {
   /** Keys that stay empty, also where a request that is under way stores there once more. */
   readonly #lost = new Set<string>()
   readonly #records = new Set<string>()
+  #hasDamagedRecord = false
   /** Which record has the bytes of an object. */
   readonly #inline = new Map<string, string>()
   /** Of a process that rebuilds a batch, how many requests fail that stage it. */
@@ -55,6 +59,7 @@ export class Damage {
 
   arm(name: string, fault: DamageAct): void {
     if (fault.act === 'lose object') this.#loseObject(name, fault)
+    else if (fault.act === 'damage record') this.#damageRecord(name, fault)
     else this.#armed.add({ name, fault })
   }
 
@@ -83,6 +88,37 @@ export class Damage {
     objects.delete(key)
     if (fault.isCut) objects.set(key, changedObject(object, object.body.subarray(0, object.body.length - 3)))
     for (const judge of judges) judge.changed(key)
+  }
+
+  /** The number of a record is taken by it still, so that nobody can write another. */
+  #damageRecord(name: string, fault: DamageAct & { act: 'damage record' }): void {
+    const { s3, director, operators, processes } = this.#parts
+    const { objects } = s3.bucket
+    const keys = [...objects.keys()].filter(
+      key => RECORD_KEY.test(key) && Number(key.slice(-16)) > 0 && this.#isSettled(key),
+    )
+    if (keys.length === 0) return
+    const key = director.random.pick(keys.sort())
+    const [, prefix = ''] = RECORD_KEY.exec(key) ?? []
+    if (!this.#happens(name, fault, key)) return
+    const object = objects.get(key) as StoredObject
+    const body = Buffer.from(object.body)
+    const at = director.random.between(0, (this.#recordAt(key)?.headBytes ?? 1) - 1)
+    body[at] = (body[at] as number) ^ 0x11
+    objects.set(key, changedObject(object, fault.isCut ? body.subarray(0, at) : body))
+    this.#hasDamagedRecord = true
+    const like = processes.all[0]?.plan as WriterPlan
+    operators.repair(Number(key.slice(-16)), prefix, like, fault.operators)
+  }
+
+  #isSettled(key: string): boolean {
+    const { objects } = this.#parts.s3.bucket
+    return this.#recordAt(key)?.batches.every(batch => objects.has(batch.key)) === true
+  }
+
+  /** Archivers may say in words that they do not go on. */
+  get hasDamagedRecord(): boolean {
+    return this.#hasDamagedRecord
   }
 
   #staged(key: string, by: string): void {

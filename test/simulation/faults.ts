@@ -4,6 +4,7 @@ import type { Chaos } from './chaos.ts'
 import { Damage } from './damage.ts'
 import { isDamage } from './damage-plan.ts'
 import type { Judge } from './judge.ts'
+import { Operators } from './operators.ts'
 import type { FaultAct, FaultPlan } from './plan.ts'
 import type { Processes, Writer } from './processes.ts'
 import type { SimulatedS3 } from './simulated-s3.ts'
@@ -29,16 +30,33 @@ export class Faults {
   readonly #undone = new Set<string>()
 
   readonly #damage: Damage
+  readonly #operators: Operators
 
   constructor(parts: FaultsParts) {
     this.#parts = parts
-    this.#damage = new Damage(parts)
+    this.#operators = new Operators(parts)
+    this.#damage = new Damage({ ...parts, operators: this.#operators })
     parts.s3.forceFault = (sender, operation, key) => this.#damage.forcedFault(sender.name, operation, key)
   }
 
   /** The bucket was made what it was at another time. */
   get isRestored(): boolean {
     return this.#isRestored
+  }
+
+  /** Whether archivers may say in words that they do not go on. */
+  get mayRefuse(): boolean {
+    return this.#isRestored || this.#damage.hasDamagedRecord
+  }
+
+  calm(): void {
+    this.#operators.calm()
+  }
+
+  /** Has the log read once more, where somebody has mended it. @param damaged called for each record that cannot be used */
+  audit(prefix: string, damaged: (message: string) => void): void {
+    const [first] = this.#parts.processes.all
+    if (first !== undefined) this.#operators.audit(prefix, first.plan, damaged)
   }
 
   /** What this life of a process has archived is not there any more. */

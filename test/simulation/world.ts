@@ -172,6 +172,11 @@ export class World {
     await this.#processes.stopAll(() => this.#isFound)
     // What is on its way still takes effect.
     await sim.run(sim.elapsedMs + LATE_MS_MAX, isOver)
+    await sim.act(this.#director, () => {
+      for (let n = 0; n < this.#plan.logs; n++)
+        this.#faults.audit(prefixOf(n), message => this.#find('refused', `Nobody can go on: ${message}`))
+    })
+    await sim.run(sim.elapsedMs + CALM_MS_MAX, isOver)
     if (sim.steps > STEPS_MAX) this.#find('stuck', `${STEPS_MAX} events, and no end`)
   }
 
@@ -215,7 +220,7 @@ export class World {
 
   #refused(name: string, reason: string): void {
     this.#hasRefused = true
-    if (!this.#faults.isRestored) this.#find('refused', `${name} does not go on${reason}`)
+    if (!this.#faults.mayRefuse) this.#find('refused', `${name} does not go on${reason}`)
   }
 
   /** Nothing goes wrong from now on. */
@@ -223,6 +228,7 @@ export class World {
     this.#sim.note('** faults are over')
     this.#chaos.isOver = true
     this.#processes.calm()
+    this.#faults.calm()
   }
 
   #saw(what: string): void {

@@ -1,0 +1,103 @@
+/** People who mend a log while archivers run; one may fall asleep in the middle, and go on much later. */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { logKeys } from '../../src/log/log-keys.ts'
+import { LogReader } from '../../src/log/log-reader.ts'
+import { walkLog } from '../../src/log/log-walk.ts'
+import { LogRepair } from '../../src/log/repair-log.ts'
+import type { Chaos } from './chaos.ts'
+import type { WriterPlan } from './plan.ts'
+import { openStoreOf } from './product.ts'
+import { Actor, type Simulation } from './simulation.ts'
+
+const AGAIN_MS = 2_000
+/** Of what another operator has done already. */
+const IS_DONE = /can be read: there is nothing to repair|is folded/
+
+export interface OperatorPlan {
+  /** After the damage. */
+  readonly startMs: number
+  /** It falls asleep so long after its start, and for so long. */
+  readonly sleepsAfterMs?: number
+  readonly sleepMs: number
+}
+
+export interface OperatorsParts {
+  readonly sim: Simulation
+  readonly chaos: Chaos
+  readonly director: Actor
+  /** Counts what has happened. */
+  saw(what: string): void
+}
+
+export class Operators {
+  readonly #parts: OperatorsParts
+  readonly #actors: Actor[] = []
+
+  constructor(parts: OperatorsParts) {
+    this.#parts = parts
+  }
+
+  /** Has a record of the log repaired. The first operator is always there. */
+  repair(number: number, prefix: string, like: WriterPlan, plans: readonly OperatorPlan[]): void {
+    const { sim, chaos, director } = this.#parts
+    for (const [n, { startMs, sleepsAfterMs, sleepMs }] of plans.entries()) {
+      const name = `operator ${this.#actors.length}`
+      if (n > 0 && !chaos.happens(name, `repairs record ${number} after ${startMs} ms`)) continue
+      const actor = new Actor(name, sim.seed)
+      this.#actors.push(actor)
+      sim.after(startMs, actor, name, () => void this.#repair(actor, number, prefix, like))
+      const sleep = `${name} sleeps`
+      if (sleepsAfterMs === undefined) continue
+      sim.after(startMs + sleepsAfterMs, director, sleep, () => {
+        if (!chaos.happens(sleep, `for ${sleepMs} ms`)) return
+        sim.note(`** ${sleep}`)
+        sim.pause(actor)
+        sim.after(sleepMs, director, `wake ${name}`, () => sim.wake(actor))
+      })
+    }
+  }
+
+  calm(): void {
+    // Whoever sleeps still goes on at its own time: only one is sure to be there.
+    const [first] = this.#actors
+    if (first !== undefined) this.#parts.sim.wake(first)
+  }
+
+  /**
+   * Reads the log from its first record to its last one, as a newcomer does when all is over.
+   *
+   * @param damaged called for each record that cannot be used
+   */
+  audit(prefix: string, like: WriterPlan, damaged: (message: string) => void): void {
+    const { sim } = this.#parts
+    if (this.#actors.length === 0) return
+    const actor = new Actor('auditor', sim.seed)
+    const keys = logKeys(prefix)
+    const read = async () => {
+      const store = await openStoreOf(like, prefix)
+      const steps = walkLog({ store, reader: new LogReader(store, keys), keys })
+      for await (const step of steps) if (step.kind === 'damaged') damaged(step.message)
+    }
+    sim.after(0, actor, 'audit', () => void read())
+  }
+
+  async #repair(actor: Actor, number: number, prefix: string, like: WriterPlan): Promise<void> {
+    const { sim, saw } = this.#parts
+    for (;;) {
+      try {
+        const repair = new LogRepair(await openStoreOf(like, prefix), prefix, number)
+        const planned = await repair.plan()
+        const { batches } = await repair.run(planned)
+        sim.note(`** ${actor.name} has repaired record ${number}: it names ${batches.length} objects`)
+        saw('** a record is repaired')
+        return
+      } catch (error) {
+        const { message } = error as Error
+        sim.note(`** ${actor.name}: ${message}`)
+        if (IS_DONE.test(message)) return
+        await delay(AGAIN_MS)
+      }
+    }
+  }
+}
