@@ -90,12 +90,19 @@ export class Damage {
     for (const judge of judges) judge.changed(key)
   }
 
-  /** The number of a record is taken by it still, so that nobody can write another. */
+  /**
+   * Its number is taken still, so that nobody can write another. It has a successor, which says its hash: those who have
+   * applied the last record go on from the hash that it had, which nobody can tell any more where its head is lost.
+   */
   #damageRecord(name: string, fault: DamageAct & { act: 'damage record' }): void {
     const { s3, director, operators, processes } = this.#parts
     const { objects } = s3.bucket
     const keys = [...objects.keys()].filter(
-      key => RECORD_KEY.test(key) && Number(key.slice(-16)) > 0 && this.#isSettled(key),
+      key =>
+        RECORD_KEY.test(key) &&
+        Number(key.slice(-16)) > 0 &&
+        this.#isSettled(key) &&
+        objects.has(nextKey(key)),
     )
     if (keys.length === 0) return
     const key = director.random.pick(keys.sort())
@@ -234,4 +241,8 @@ export class Damage {
 function changedObject(object: StoredObject, body: Buffer): StoredObject {
   const { 'x-amz-checksum-crc32': _, ...headers } = object.headers
   return { ...object, body, headers }
+}
+
+function nextKey(key: string): string {
+  return key.slice(0, -16) + String(Number(key.slice(-16)) + 1).padStart(16, '0')
 }
