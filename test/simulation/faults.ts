@@ -53,7 +53,7 @@ export class Faults {
     this.#operators.calm()
   }
 
-  /** Has the log read once more, where somebody has mended it. @param damaged called for each record that cannot be used */
+  /** Has the log read once more, where somebody has mended it. @param damaged called for what is wrong with it */
   audit(prefix: string, damaged: (message: string) => void): void {
     const [first] = this.#parts.processes.all
     if (first !== undefined) this.#operators.audit(prefix, first.plan, damaged)

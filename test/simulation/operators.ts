@@ -67,7 +67,7 @@ export class Operators {
   /**
    * Reads the log from its first record to its last one, as a newcomer does when all is over.
    *
-   * @param damaged called for each record that cannot be used
+   * @param damaged called for each record that cannot be used, and each object that no record names
    */
   audit(prefix: string, like: WriterPlan, damaged: (message: string) => void): void {
     const { sim } = this.#parts
@@ -77,7 +77,13 @@ export class Operators {
     const read = async () => {
       const store = await openStoreOf(like, prefix)
       const steps = walkLog({ store, reader: new LogReader(store, keys), keys })
-      for await (const step of steps) if (step.kind === 'damaged') damaged(step.message)
+      const named = new Set<string>()
+      for await (const step of steps) {
+        if (step.kind === 'damaged') damaged(step.message)
+        else if (step.kind !== 'manifest') for (const { key } of step.record.batches) named.add(key)
+      }
+      for await (const key of store.list(`${prefix}/dt=`))
+        if (!named.has(key)) damaged(`No record names ${key}.`)
     }
     sim.after(0, actor, 'audit', () => void read())
   }

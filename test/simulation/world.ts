@@ -174,7 +174,7 @@ export class World {
     await sim.run(sim.elapsedMs + LATE_MS_MAX, isOver)
     await sim.act(this.#director, () => {
       for (let n = 0; n < this.#plan.logs; n++)
-        this.#faults.audit(prefixOf(n), message => this.#find('refused', `Nobody can go on: ${message}`))
+        this.#faults.audit(prefixOf(n), message => this.#find('refused', `When all is over: ${message}`))
     })
     await sim.run(sim.elapsedMs + CALM_MS_MAX, isOver)
     if (sim.steps > STEPS_MAX) this.#find('stuck', `${STEPS_MAX} events, and no end`)
