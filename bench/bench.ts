@@ -6,25 +6,47 @@
  *
  * Exits with 0 however slow anything is, and with 1 where something does not work.
  */
-import { type RowName, readOptions } from './options.ts'
+import { type BenchOptions, type RowName, readOptions } from './options.ts'
 import { progress } from './progress.ts'
 import { archive } from './rows/archive.ts'
 import { batch } from './rows/batch.ts'
 import { confirmed } from './rows/confirmed.ts'
 import { embedded } from './rows/embedded.ts'
 import { flat } from './rows/flat.ts'
+import { ids } from './rows/ids.ts'
 import { latency } from './rows/latency.ts'
 import { start } from './rows/start.ts'
 import { Site } from './site.ts'
 import { type RowResult, table } from './table.ts'
 
-const RUN: Record<RowName, (site: Site) => Promise<RowResult>> = {
-  confirmed,
-  embedded,
+type Run = (site: Site) => Promise<RowResult>
+
+/** The runs of a row: one, or one for each kind of ids. */
+function runsOf(row: RowName, options: BenchOptions): Run[] {
+  switch (row) {
+    case 'confirmed':
+      return options.ids.map(each => site => confirmed(site, each))
+    case 'embedded':
+      return options.ids.map(each => site => embedded(site, each))
+    case 'batch':
+      // Mixed would be what `confirmed` has.
+      return options.ids.flatMap(each => (each === 'mixed' ? [] : [site => batch(site, each)]))
+    case 'archive':
+      return options.ids.map(each => site => archive(site, each))
+    default:
+      return [SINGLE[row]]
+  }
+}
+
+const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'archive'>, Run> = {
   latency,
-  batch,
-  archive,
   start,
+  ids,
+  window: ids,
+  takeover: ids,
+  spread: ids,
+  far: ids,
+  rest: ids,
   flat,
 }
 
@@ -36,8 +58,10 @@ async function main(args: readonly string[]): Promise<boolean> {
   const results: RowResult[] = []
   try {
     for (const row of options.rows) {
-      progress(`Row: ${row}`)
-      results.push(await RUN[row](site))
+      for (const run of runsOf(row, options)) {
+        progress(`Row: ${row}`)
+        results.push(await run(site))
+      }
     }
   } finally {
     if (results.length > 0) process.stdout.write(table(results))

@@ -49,25 +49,43 @@ export class BrokerQueue {
     return { messages, events: messages, miscounted: 0 }
   }
 
-  /** Reads all messages, and counts the events in them: one a line. */
+  /** Reads all messages of ours, and counts the events in them: one a line. */
   async readGroups(): Promise<QueueContent> {
-    const waiting = await this.depth()
     const content = { messages: 0, events: 0, miscounted: 0 }
+    await this.#read(content, message => {
+      const events = linesOf(message)
+      content.messages++
+      content.events += events
+      if (message.headers?.['frequency-count'] !== events) content.miscounted++
+    })
+    return content
+  }
+
+  /** Reads all messages, each of which is a body as it was sent: an event, or a batch of the Segment API. */
+  async readBodies(): Promise<QueueContent> {
+    const content = { messages: 0, events: 0, miscounted: 0 }
+    await this.#read(content, ({ body }) => {
+      const { batch } = (Buffer.isBuffer(body) ? JSON.parse(body.toString()) : body) as { batch?: unknown[] }
+      content.messages++
+      content.events += batch?.length ?? 1
+    })
+    return content
+  }
+
+  async #read(
+    content: { readonly messages: number },
+    onMessage: (message: AsyncMessage) => void,
+  ): Promise<void> {
+    const waiting = await this.depth()
     const consumer = this.#connection.createConsumer(
       { queue: this.name, queueOptions: { passive: true }, noAck: true },
-      message => {
-        const events = linesOf(message)
-        content.messages++
-        content.events += events
-        if (message.headers?.['frequency-count'] !== events) content.miscounted++
-      },
+      onMessage,
     )
     try {
       await until(`${waiting} messages are read`, READ_MS_MAX, () => content.messages >= waiting)
     } finally {
       await consumer.close()
     }
-    return content
   }
 
   /** Publishes a message for each event, persistent and confirmed. */

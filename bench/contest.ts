@@ -1,5 +1,6 @@
 /** Servers that take the same load in turns: A B C, A B C, …, after each has had a warm-up. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Bodies, type EventCount, eventCount } from './bodies.ts'
 import type { QueueContent } from './broker-queue.ts'
 import { type LoadFigures, sendLoad } from './load.ts'
 import { cpuUs, memory } from './process-figures.ts'
@@ -13,10 +14,7 @@ const DRAIN_MS = 300
 export interface Contender {
   readonly name: string
   readonly server: ServerProcess
-  readonly path: string
-  /** A file with a body a line. */
-  readonly bodies: string
-  readonly eventsPerRequest: number
+  readonly bodies: Bodies
   readonly connections: number
   /** Counts what has reached its queue, and takes it away. Without it the row counts in the end. */
   readonly count?: () => Promise<QueueContent>
@@ -31,14 +29,14 @@ interface Round {
 
 export interface ContestResult {
   readonly line: Line
-  /** Events that were answered, with those of the warm-up. */
-  readonly answered: number
+  /** Events that were answered, with those of the warm-up: at the least, and as many as may have arrived. */
+  readonly answered: EventCount
 }
 
 export type Send = (contender: Contender, url: string, seconds: number) => Promise<LoadFigures>
 
 const flatOut: Send = ({ bodies, connections }, url, seconds) =>
-  sendLoad({ url, bodies, connections, seconds })
+  sendLoad({ url, bodies: bodies.file, connections, seconds })
 
 /** @returns a result for each contender, in their order */
 export async function contest(
@@ -49,7 +47,7 @@ export async function contest(
   const { rounds, seconds, warmUpSeconds } = site.options
   const entries: { contender: Contender; url: string; warmUp: Round | undefined; rounds: Round[] }[] = []
   for (const contender of contenders) {
-    const url = `${await contender.server.listening()}${contender.path}`
+    const url = `${await contender.server.listening()}${contender.bodies.path}`
     const warmUp = () => runRound(site, contender, () => send(contender, url, warmUpSeconds))
     entries.push({ contender, url, warmUp: warmUpSeconds > 0 ? await warmUp() : undefined, rounds: [] })
   }
@@ -57,16 +55,15 @@ export async function contest(
     for (const { contender, url, rounds: done } of entries) {
       const round = await runRound(site, contender, () => send(contender, url, seconds))
       done.push(round)
-      const perSecond = Math.round((round.load.answers * contender.eventsPerRequest) / round.load.seconds)
+      const perSecond = Math.round(
+        (round.load.answers * contender.bodies.eventsPerRequest) / round.load.seconds,
+      )
       progress(`  ${contender.name}: round ${n} of ${rounds}, ${perSecond} events a second`)
     }
   }
   return entries.map(({ contender, warmUp, rounds: done }) => ({
     line: lineOf(contender, done),
-    answered: [warmUp, ...done].reduce(
-      (sum, round) => sum + (round?.load.answers ?? 0) * contender.eventsPerRequest,
-      0,
-    ),
+    answered: sumOf(contender, warmUp === undefined ? done : [warmUp, ...done]),
   }))
 }
 
@@ -86,7 +83,8 @@ async function runRound(
 }
 
 function lineOf(contender: Contender, rounds: readonly Round[]): Line {
-  const { name, server, eventsPerRequest } = contender
+  const { name, server, bodies } = contender
+  const { eventsPerRequest } = bodies
   const eventsOf = ({ load, content }: Round) => content?.events ?? load.answers * eventsPerRequest
   return {
     name,
@@ -101,9 +99,17 @@ function lineOf(contender: Contender, rounds: readonly Round[]): Line {
   }
 }
 
-function countedOf({ eventsPerRequest }: Contender, rounds: readonly Round[]): string {
+function sumOf({ bodies, connections }: Contender, rounds: readonly Round[]): EventCount {
+  const counts = rounds.map(({ load }) => eventCount(bodies, load.answers, connections))
+  return {
+    least: counts.reduce((sum, { least }) => sum + least, 0),
+    most: counts.reduce((sum, { most }) => sum + most, 0),
+  }
+}
+
+function countedOf({ bodies }: Contender, rounds: readonly Round[]): string {
   const total = (of: (round: Round) => number) => rounds.reduce((sum, round) => sum + of(round), 0)
-  const answered = total(({ load }) => load.answers) * eventsPerRequest
+  const answered = Math.round(total(({ load }) => load.answers) * bodies.eventsPerRequest)
   const events = total(({ content }) => content?.events ?? 0)
   const messages = total(({ content }) => content?.messages ?? 0)
   if (messages === 0) return `${answered} answered`
@@ -111,16 +117,16 @@ function countedOf({ eventsPerRequest }: Contender, rounds: readonly Round[]): s
 }
 
 /** When the load ends, requests are cut off that may still reach the queue: at most one a connection. */
-function flawsOf({ eventsPerRequest, connections }: Contender, rounds: readonly Round[]): string[] {
+function flawsOf({ bodies, connections }: Contender, rounds: readonly Round[]): string[] {
   return rounds.flatMap(({ load, content }, n) => {
     const flaws: string[] = []
-    const answered = load.answers * eventsPerRequest
+    const { least, most } = eventCount(bodies, load.answers, connections)
     if (load.errors > 0) flaws.push(`round ${n + 1}: ${load.errors} requests were refused or failed`)
     if (content !== undefined) {
       const { events, miscounted } = content
-      if (events < answered) flaws.push(`round ${n + 1}: ${answered} events answered, ${events} in the queue`)
-      if (events > answered + connections * eventsPerRequest)
-        flaws.push(`round ${n + 1}: ${events} events in the queue, of ${answered} answered`)
+      if (events < least) flaws.push(`round ${n + 1}: ${least} events answered, ${events} in the queue`)
+      if (events > most)
+        flaws.push(`round ${n + 1}: ${events} events in the queue, of at most ${most} that were sent`)
       if (miscounted > 0)
         flaws.push(`round ${n + 1}: ${miscounted} messages hold another number of events than they say`)
     }

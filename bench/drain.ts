@@ -7,6 +7,7 @@ import { cpuUs, type MemoryFigures, memory } from './process-figures.ts'
 import { progress } from './progress.ts'
 import type { ServerProcess } from './server-process.ts'
 import type { Site } from './site.ts'
+import type { Line } from './table.ts'
 
 /** Part of the events with which a drain warms up: neither they nor their time count. */
 const WARM_UP_SHARE = 0.2
@@ -20,6 +21,29 @@ export interface DrainFigures {
   readonly cpuUs: number
   readonly brokerCpuUs: number
   readonly memory: MemoryFigures
+}
+
+export interface Drained extends DrainFigures {
+  /** How many events were in the queue, at the least. */
+  readonly filled: number
+}
+
+/** What was measured of a program that has drained its queue once or several times. */
+export function drainLine(name: string, drains: readonly Drained[], flaws: readonly string[]): Line {
+  const total = (of: 'filled' | 'events') => drains.reduce((sum, drained) => sum + drained[of], 0)
+  const peaks = drains.map(({ memory }) => memory)
+  return {
+    name,
+    eventsPerSecond: drains.map(({ eventsPerSecond }) => eventsPerSecond),
+    cpuUs: drains.map(({ cpuUs }) => cpuUs),
+    brokerCpuUs: drains.map(({ brokerCpuUs }) => brokerCpuUs),
+    memory: {
+      peakMib: Math.max(...peaks.map(({ peakMib }) => peakMib)),
+      anonMib: Math.max(...peaks.map(({ anonMib }) => anonMib)),
+    },
+    counted: `${total('filled')} filled, ${total('events')} taken`,
+    flaws,
+  }
 }
 
 /** A line of a program. */

@@ -20,6 +20,8 @@ export interface LoadSpec {
   readonly bodies: string
   readonly connections: number
   readonly seconds: number
+  /** How long each connection waits before a request. @default not at all */
+  readonly pauseMs?: number
 }
 
 export interface LoadFigures {
@@ -40,10 +42,17 @@ export async function ensureLoadTools(): Promise<void> {
 }
 
 /** As fast as the server answers. */
-export async function sendLoad({ url, bodies, connections, seconds }: LoadSpec): Promise<LoadFigures> {
+export async function sendLoad({
+  url,
+  bodies,
+  connections,
+  seconds,
+  pauseMs,
+}: LoadSpec): Promise<LoadFigures> {
   // By default what takes more than two seconds counts as failed, which on a busy machine it has not.
   const patience = `--timeout=${LATE_MS_MAX / 1_000}s`
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, patience, '-s', SCRIPT, url, '--', bodies]
+  if (pauseMs !== undefined) args.push(String(pauseMs))
   const { stdout } = await run(serverPath('wrk'), args, { timeout: seconds * 1_000 + LATE_MS_MAX })
   const json = stdout.split('\n').find(line => line.startsWith('{'))
   if (json === undefined) throw new Error(`wrk printed no figures:\n${stdout}`)

@@ -1,12 +1,33 @@
 import { parseArgs } from 'node:util'
+import { IDS, type Ids } from './bodies.ts'
 
 /** The rows of the table, in the order in which they are run. */
-export const ROWS = ['confirmed', 'embedded', 'latency', 'batch', 'archive', 'start', 'flat'] as const
+export const ROWS = [
+  'confirmed',
+  'embedded',
+  'latency',
+  'batch',
+  'archive',
+  'start',
+  'ids',
+  'window',
+  'takeover',
+  'spread',
+  'far',
+  'rest',
+  'flat',
+] as const
+
+/** Where neither a row nor the options say otherwise. */
+export const ARCHIVE_EVENTS = 300_000
+export const BATCH_EVENTS = 10_000
 
 export type RowName = (typeof ROWS)[number]
 
 export interface BenchOptions {
   readonly rows: readonly RowName[]
+  /** The rows `confirmed`, `embedded`, `batch` and `archive` are run with each. */
+  readonly ids: readonly Ids[]
   readonly rounds: number
   /** Of load, in a round. */
   readonly seconds: number
@@ -17,10 +38,14 @@ export interface BenchOptions {
   /** How often each program is started in the row `start`. */
   readonly starts: number
   readonly connections: number
-  /** Events in the queue when an archiver begins. */
-  readonly archiveEvents: number
-  /** BATCH_EVENTS_MAX of archivers. */
-  readonly batchEvents: number
+  /** Events in the queue when an archiver begins; undefined where each row has its own number. */
+  readonly archiveEvents: number | undefined
+  /** BATCH_EVENTS_MAX of archivers; undefined where each row has its own. */
+  readonly batchEvents: number | undefined
+  /** Ids in the index of an archiver of the rows `window` and `takeover`; undefined where each row has its own. */
+  readonly windows: readonly number[] | undefined
+  /** Whether rows are made small, to see that they work. */
+  readonly isSmoke: boolean
   /** BATCH_AGE_MS_MAX of archivers, so that what does not fill a batch is soon archived too. */
   readonly batchAgeMs: number
   /** How long the row `flat` runs. */
@@ -36,13 +61,17 @@ export interface BenchOptions {
 const USAGE = `npm run bench -- [options]
 
   --rows=NAME,…         ${ROWS.join(', ')}; default: all but flat
+  --ids=NAME,…          ${IDS.join(', ')}: whose ids the events of confirmed, embedded, batch and archive
+                        have, where mixed are clients' ids half by /v1/batch; default: all
   --rounds=N            rounds of each program, in alternation; default: 5
   --seconds=N           load of a round; default: 8
   --warm-up=N           seconds of load before the first round; default: 4
   --starts=N            of each program in the row start; default: 10
   --connections=N       default: 128
-  --archive-events=N    events in the queue when an archiver begins; default: 300000
-  --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000
+  --archive-events=N    events in the queue when an archiver begins; default: 300000, in ids and window 3000000
+  --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000, in ids and window 20000, in far 1000
+  --windows=N,…         ids in an archiver's index; default: in window 1000000,10000000,30000000,100000000,
+                        in takeover 1000000,30000000
   --minutes=N           how long the row flat runs; default: 10
   --flat-rate=N         events a second of the row flat; default: 5000
   --set=NAME=VALUE      a setting of frequency; can be repeated
@@ -61,6 +90,8 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
       'warm-up': { type: 'string' },
       starts: { type: 'string' },
       connections: { type: 'string' },
+      ids: { type: 'string' },
+      windows: { type: 'string' },
       'archive-events': { type: 'string' },
       'batch-events': { type: 'string' },
       minutes: { type: 'string' },
@@ -78,6 +109,8 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
   const { smoke } = values
   const number = (name: Exclude<keyof typeof values, 'set' | 'node-arg'>, full: number, short = full) =>
     positive(name, values[name], smoke ? short : full)
+  const given = (name: 'archive-events' | 'batch-events', fallback: number | undefined) =>
+    values[name] === undefined ? fallback : positive(name, values[name], 0)
   return {
     rows: rowsOf(values.rows, smoke),
     rounds: number('rounds', 5, 1),
@@ -86,8 +119,11 @@ export function readOptions(args: readonly string[]): BenchOptions | undefined {
     waitsForQuiet: !smoke,
     starts: number('starts', 10, 1),
     connections: number('connections', 128),
-    archiveEvents: number('archive-events', 300_000, 4_000),
-    batchEvents: number('batch-events', 10_000, 500),
+    ids: idsOf(values.ids),
+    archiveEvents: given('archive-events', smoke ? 4_000 : undefined),
+    batchEvents: given('batch-events', smoke ? 500 : undefined),
+    windows: values.windows?.split(',').map(each => positive('windows', each, 0)),
+    isSmoke: smoke,
     batchAgeMs: smoke ? 200 : 1_000,
     minutes: number('minutes', 10, 0.05),
     flatRate: number('flat-rate', 5_000, 500),
@@ -103,6 +139,13 @@ function rowsOf(text: string | undefined, isSmoke: boolean): RowName[] {
   if (unknown !== undefined)
     throw new Error(`--rows: there is no row "${unknown}"; there are ${ROWS.join(', ')}`)
   return ROWS.filter(row => wanted.includes(row))
+}
+
+function idsOf(text: string | undefined): Ids[] {
+  const wanted = text?.split(',') ?? IDS
+  const unknown = wanted.find(name => !IDS.some(each => each === name))
+  if (unknown !== undefined) throw new Error(`--ids: ${IDS.join(', ')}, not "${unknown}"`)
+  return IDS.filter(each => wanted.some(name => name === each))
 }
 
 function positive(name: string, value: string | boolean | undefined, fallback: number): number {

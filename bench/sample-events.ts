@@ -1,6 +1,8 @@
 /** Events as an SDK sends them, 200 to 300 bytes each, the same ones in every run. */
 import { createRandom, type Random, range } from '../test/helper.ts'
 
+/** wrk.lua sends a random UUID in its place. */
+const ID = '00000000-0000-4000-8000-000000000000'
 const SEED = 4
 const NAMES = ['page_viewed', 'product_viewed', 'product_added', 'search_submitted', 'checkout_started']
 const PATHS = ['/', '/products', '/products/wool-socks', '/search', '/basket', '/account/orders']
@@ -9,13 +11,30 @@ const LOCALES = ['en-GB', 'de-DE', 'fr-FR', 'pt-BR', 'ja-JP']
 const NOON_MS = Date.UTC(2026, 10, 24, 12)
 const HOUR_MS = 3_600_000
 
-/** `count` events, each on one line of JSON. */
-export function sampleEvents(count: number): string[] {
+/** `count` events, each on one line of JSON. @param hasIds whether they have a `messageId`, which is a UUID */
+export function sampleEvents(count: number, hasIds = false): string[] {
   const random = createRandom(SEED)
-  return range(count).map(() => JSON.stringify(sampleEvent(random)))
+  return range(count).map(() => JSON.stringify({ ...(hasIds && { messageId: ID }), ...sampleEvent(random) }))
 }
 
-function sampleEvent(random: Random): object {
+/** The same as calls of `/v1/batch`, in the form that `@segment/analytics-node` gives them: the id has a text before its UUID. */
+export function sampleCalls(count: number): string[] {
+  const random = createRandom(SEED)
+  return range(count).map(() => {
+    const { context, ...event } = sampleEvent(random)
+    const library = { name: '@segment/analytics-node', version: '3.1.0' }
+    return JSON.stringify({
+      messageId: `node-next-${NOON_MS}-${ID}`,
+      type: 'track',
+      ...event,
+      context: { ...context, library },
+      integrations: {},
+      _metadata: { nodeVersion: '20.19.0', jsRuntime: 'node' },
+    })
+  })
+}
+
+function sampleEvent(random: Random) {
   const page = random(PATHS.length)
   return {
     event: NAMES[random(NAMES.length)],

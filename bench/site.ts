@@ -1,6 +1,7 @@
 /** What all rows share: the built programs, a broker, bodies to send, and directories that go with the run. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,6 +12,7 @@ import { ensureServers, SERVER_PACKAGES } from '../test/services/install.ts'
 import { type Rabbitmq, startRabbitmq } from '../test/services/rabbitmq.ts'
 import { type Radosgw, startRadosgw } from '../test/services/radosgw.ts'
 import { Workspace } from '../test/services/workspace.ts'
+import { type Bodies, type EventCount, type Ids, singleEvents } from './bodies.ts'
 import { BrokerQueue } from './broker-queue.ts'
 import { ensureLoadTools } from './load.ts'
 import type { BenchOptions } from './options.ts'
@@ -33,10 +35,9 @@ export class Site {
   readonly workspace: Workspace
   readonly rabbitmq: Rabbitmq
   readonly events: readonly string[]
-  /** A file with an event a line. */
-  readonly singles: string
   readonly #connection: Connection
   #radosgw: Radosgw | undefined
+  readonly #bodies = new Map<Ids, Bodies>()
   #made = 0
 
   /** Builds, and starts a broker. */
@@ -56,7 +57,6 @@ export class Site {
     this.#connection = new Connection({ url: rabbitmq.url, noDelay: true })
     this.#connection.on('error', error => progress(`The bench's own connection: ${error}`))
     this.events = sampleEvents(EVENTS)
-    this.singles = this.file('singles.ndjson', this.events)
   }
 
   /** Started once, when a row asks for it. */
@@ -70,7 +70,22 @@ export class Site {
     return this.#radosgw
   }
 
-  file(name: string, lines: readonly string[]): string {
+  /** An event a request, and where ids are mixed also batches. */
+  bodies(ids: Ids): Bodies {
+    const bodies = this.#bodies.get(ids) ?? singleEvents(ids, this.file)
+    this.#bodies.set(ids, bodies)
+    return bodies
+  }
+
+  /** Makes a bucket, and resolves to the environment of a process that uses it. */
+  async bucketEnv(bucket: string): Promise<Record<string, string>> {
+    const radosgw = await this.radosgw()
+    await radosgw.createBucket(bucket)
+    return radosgw.env()
+  }
+
+  /** Writes a file of lines, and returns its path. */
+  readonly file = (name: string, lines: readonly string[]): string => {
     const path = join(this.workspace.dir, name)
     writeFileSync(path, `${lines.join('\n')}\n`)
     return path
@@ -87,6 +102,11 @@ export class Site {
     const path = join(this.workspace.dir, name)
     mkdirSync(path)
     return { name, path }
+  }
+
+  /** Removes a directory that no row needs any more, which is large. */
+  async discard(path: string): Promise<void> {
+    await rm(path, { recursive: true, force: true })
   }
 
   /** `frequency serve`, in a directory of its own. */
@@ -123,6 +143,20 @@ export class Site {
     const { events, duplicates, error } = JSON.parse(stdout)
     if (error !== undefined) throw new Error(`${archiveUrl} cannot be verified: ${error}`)
     return { events, doubled: duplicates.events }
+  }
+
+  /** What is wrong with an archive that has what was filled, in words. */
+  async flawsOfArchive(
+    archiveUrl: string,
+    { least, most }: EventCount,
+    env: NodeJS.ProcessEnv = {},
+  ): Promise<string[]> {
+    const { events, doubled } = await this.verify(archiveUrl, env)
+    const flaws: string[] = []
+    if (events < least || events > most)
+      flaws.push(`${least} events were answered, ${events} are in the archive`)
+    if (doubled > 0) flaws.push(`${doubled} events are doubled in the archive`)
+    return flaws
   }
 
   /** Resolves when the broker and these servers do next to nothing any more, or have not come to that. */

@@ -1,20 +1,70 @@
 -- Sends the lines of a file one after the other, each as the body of a POST; prints its figures as one line of JSON.
+-- A line may begin with a path and a blank. Where it has ID, a random UUID is sent in its place, another each time.
 --
---     wrk … -s wrk.lua URL -- FILE
+--     wrk … -s wrk.lua URL -- FILE [PAUSE_MS]
+--
+-- PAUSE_MS: how long each connection waits before a request; without it there is no pause.
+
+local ID = "00000000-0000-4000-8000-000000000000"
 
 local requests = {}
 local index = 0
+local digits, versions, variants = {}, {}, {}
+local random = math.random
+
+-- Not the time: two runs of one second must not send the same ids.
+local function seed()
+  local source = io.open("/dev/urandom", "rb")
+  local number = 0
+  for _, byte in ipairs({ source:read(6):byte(1, 6) }) do number = number * 256 + byte end
+  source:close()
+  math.randomseed(number)
+end
+
+local function makeDigits()
+  for n = 0, 65535 do digits[n] = string.format("%04x", n) end
+  for n = 0, 4095 do versions[n] = string.format("-4%03x-", n) end
+  for n = 0, 16383 do variants[n] = string.format("%04x-", 32768 + n) end
+end
+
+local function uuid()
+  return digits[random(0, 65535)] .. digits[random(0, 65535)] .. "-" .. digits[random(0, 65535)]
+    .. versions[random(0, 4095)] .. variants[random(0, 16383)]
+    .. digits[random(0, 65535)] .. digits[random(0, 65535)] .. digits[random(0, 65535)]
+end
+
+-- Text, id, text, id, …, text.
+local function split(text)
+  local parts, from = {}, 1
+  while true do
+    local first, last = text:find(ID, from, true)
+    if first == nil then break end
+    parts[#parts + 1] = text:sub(from, first - 1)
+    parts[#parts + 1] = ID
+    from = last + 1
+  end
+  parts[#parts + 1] = text:sub(from)
+  return parts
+end
 
 function init(args)
+  seed()
+  makeDigits()
   local headers = { ["content-type"] = "application/json" }
   for line in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("POST", nil, headers, line)
+    local path, body = line:match("^(/%S*) (.*)$")
+    requests[#requests + 1] = split(wrk.format("POST", path, headers, body or line))
   end
+  local pause = tonumber(args[2])
+  if pause ~= nil then delay = function() return pause end end
 end
 
 function request()
   index = index % #requests + 1
-  return requests[index]
+  local parts = requests[index]
+  if #parts == 1 then return parts[1] end
+  for n = 2, #parts, 2 do parts[n] = uuid() end
+  return table.concat(parts)
 end
 
 function done(summary, latency)

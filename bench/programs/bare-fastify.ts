@@ -20,8 +20,13 @@ const body = Type.Object(
   { additionalProperties: true },
 )
 
+const batch = Type.Object({ batch: Type.Array(body, { minItems: 1 }) }, { additionalProperties: true })
+
 const app = Fastify()
 app.post('/api/t', { schema: { body } }, (_, reply) => {
   void reply.type('text/plain').send('200')
+})
+app.post('/v1/batch', { schema: { body: batch } }, (_, reply) => {
+  void reply.send({ success: true })
 })
 process.stdout.write(`listens on ${await app.listen({ host: '127.0.0.1', port: Number(PORT) })}\n`)

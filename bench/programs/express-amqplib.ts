@@ -21,12 +21,35 @@ app.post('/api/t', (request, response) => {
     response.status(400).json({ message: 'event is required' })
     return
   }
-  const body = Buffer.from(JSON.stringify(request.body))
-  channel.sendToQueue(AMQP_QUEUE, body, PUBLISH_OPTIONS, error => {
-    if (error) response.status(503).end()
-    else response.type('text/plain').send('200')
+  publish([request.body], isConfirmed => {
+    if (isConfirmed) response.type('text/plain').send('200')
+    else response.status(503).end()
   })
 })
+app.post('/v1/batch', (request, response) => {
+  const { batch } = request.body ?? {}
+  if (!Array.isArray(batch) || batch.length === 0) {
+    response.status(400).json({ message: 'batch is required' })
+    return
+  }
+  publish(batch, isConfirmed => {
+    if (isConfirmed) response.json({ success: true })
+    else response.status(503).end()
+  })
+})
+
+/** A message an event. @param done is called once all are confirmed, or are not */
+function publish(events: readonly unknown[], done: (isConfirmed: boolean) => void): void {
+  let left = events.length
+  let failed = 0
+  for (const event of events) {
+    channel.sendToQueue(AMQP_QUEUE, Buffer.from(JSON.stringify(event)), PUBLISH_OPTIONS, error => {
+      if (error) failed++
+      if (--left === 0) done(failed === 0)
+    })
+  }
+}
+
 const server = app.listen(Number(PORT), '127.0.0.1', () => {
   process.stdout.write(`listens on http://127.0.0.1:${(server.address() as AddressInfo).port}\n`)
 })

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { whenTaken } from '../drain.ts'
 import { sendPaced } from '../load.ts'
+import { BATCH_EVENTS } from '../options.ts'
 import { cpuUs, memory } from '../process-figures.ts'
 import { progress } from '../progress.ts'
 import type { ServerProcess } from '../server-process.ts'
@@ -12,7 +13,7 @@ const SAMPLES = 10
 
 /** Whether memory stays what it is, in a process that takes events and one that archives them, under a steady load. */
 export async function flat(site: Site): Promise<RowResult> {
-  const { minutes, flatRate, connections, batchEvents } = site.options
+  const { minutes, flatRate, connections, batchEvents = BATCH_EVENTS } = site.options
   const amqp = { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: site.queue().name }
   const { path } = site.fresh('archive')
   const ingest = site.frequency(['--role=ingest'], amqp)
@@ -26,7 +27,7 @@ export async function flat(site: Site): Promise<RowResult> {
   const servers = [ingest, archiver]
   const url = `${await ingest.listening()}/api/t`
   const seconds = Math.ceil(minutes * 60)
-  const loading = sendPaced({ url, bodies: site.singles, connections, seconds }, flatRate)
+  const loading = sendPaced({ url, bodies: site.bodies('minted').file, connections, seconds }, flatRate)
   const samples = await watch(servers, seconds)
   const load = await loading
   await archived(load.answers)
@@ -43,7 +44,7 @@ export async function flat(site: Site): Promise<RowResult> {
     )
   const names = ['frequency, taking events', 'frequency, archiving']
   return {
-    title: `Memory over ${seconds} s at ${flatRate} events a second, from HTTP to the archive`,
+    title: `Memory over ${seconds} s at ${flatRate} events a second, from HTTP to the archive; ids minted here`,
     goal: 'at most 200 MiB a process, and flat',
     lines: names.map((name, n): Line => {
       const counted = `${load.answers} answered, ${events} archived`
