@@ -16,10 +16,11 @@ import { flat } from './rows/flat.ts'
 import { ids } from './rows/ids.ts'
 import { latency } from './rows/latency.ts'
 import { start } from './rows/start.ts'
+import { window } from './rows/window.ts'
 import { Site } from './site.ts'
 import { type RowResult, table } from './table.ts'
 
-type Run = (site: Site) => Promise<RowResult>
+type Run = (site: Site) => Promise<RowResult | RowResult[]>
 
 /** The runs of a row: one, or one for each kind of ids. */
 function runsOf(row: RowName, options: BenchOptions): Run[] {
@@ -42,7 +43,7 @@ const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'arch
   latency,
   start,
   ids,
-  window: ids,
+  window,
   takeover: ids,
   spread: ids,
   far: ids,
@@ -60,7 +61,7 @@ async function main(args: readonly string[]): Promise<boolean> {
     for (const row of options.rows) {
       for (const run of runsOf(row, options)) {
         progress(`Row: ${row}`)
-        results.push(await run(site))
+        results.push(...[await run(site)].flat())
       }
     }
   } finally {

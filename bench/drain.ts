@@ -133,6 +133,25 @@ function ratesOf(
   }
 }
 
+/**
+ * Resolves when a program logs a message for the first time from now on.
+ * @returns milliseconds since its start, by the time in the line
+ * @throws Error where it ends, or does not within `msMax`
+ */
+export async function whenLogged(server: ServerProcess, message: string, msMax: number): Promise<number> {
+  let time: number | undefined
+  server.onLine(line => {
+    if (time === undefined && line.includes(`"msg":"${message}"`)) time = Number(JSON.parse(line).time)
+  })
+  await until(`${server.name} logs "${message}"`, msMax, () => {
+    server.assertRunning()
+    return time !== undefined
+  }).catch((cause: Error) => {
+    throw new Error(`${cause.message}; it says:\n${server.output}`, { cause })
+  })
+  return (time as number) - server.startedAt
+}
+
 function finishedPart(line: string): Part | undefined {
   if (!line.startsWith('{')) return undefined
   const { time, events, reason } = JSON.parse(line)

@@ -27,6 +27,8 @@ export class ServerProcess {
   #url: string | undefined
   #output = ''
   #onLine: (line: string) => void = () => {}
+  /** Milliseconds since 1970. */
+  readonly startedAt = Date.now()
 
   constructor(workspace: Workspace, { name, args, env, cwd }: ProgramSpec) {
     this.name = name
@@ -87,6 +89,13 @@ export class ServerProcess {
     const { exitCode, signalCode } = this.#child
     if (exitCode !== 0 && signalCode !== 'SIGTERM')
       throw new Error(`${this.name} ended with ${exitCode ?? signalCode}:\n${this.#output}`)
+  }
+
+  /** Sends SIGKILL, and resolves when it has ended. */
+  async kill(): Promise<void> {
+    const closed = once(this.#child, 'close')
+    this.#child.kill('SIGKILL')
+    await closed
   }
 
   #read(line: string): void {

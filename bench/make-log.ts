@@ -1,0 +1,155 @@
+/** Logs of archives that hold many ids, made in seconds: what archivers would have written in a day. */
+import { createHash, randomFillSync, randomUUID } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { objectKey } from '../src/archive/object-key.ts'
+import { foldRecords, type NumberedRecord } from '../src/log/fold.ts'
+import { logKeys } from '../src/log/log-keys.ts'
+import { type BatchDraft, decodeHead, type EncodedRecord, encodeRecord } from '../src/log/log-record.ts'
+import { rootRecord } from '../src/log/log-sync.ts'
+import { encodeManifest, encodeObjects, type Manifest, type Run } from '../src/log/manifest.ts'
+import { DIGEST_VERSION, ID_BYTES } from '../src/message-id.ts'
+import { sampleEvents } from './sample-events.ts'
+
+/** Ids of one fold, as in src/log/folder.ts. */
+const FOLD_IDS_MAX = 4_000_000
+const IDS_A_RECORD = 20_000
+const HOUR_MS = 3_600_000
+/** How long ago the first record was stored: less than DEDUPE_WINDOW_MS, so that all are remembered. */
+const SPAN_MS = 20 * HOUR_MS
+const EVENT_BYTES = 260
+
+/** One writer's records, one behind the other. */
+class Chain {
+  readonly writer = randomUUID()
+  readonly root: Buffer
+  readonly log = randomUUID()
+  readonly #prefix: string
+  #number = 0
+  #previous: string
+
+  constructor(prefix: string) {
+    this.#prefix = prefix
+    this.root = rootRecord(this.log, this.writer, DIGEST_VERSION)
+    this.#previous = decodeHead(0, this.root).hash
+  }
+
+  /** @param body of the batch's object; without it the object is there */
+  append(ids: number, storedAt: number, body?: Buffer): EncodedRecord {
+    const nonce = randomUUID()
+    const batch: BatchDraft = {
+      key: objectKey(this.#prefix, new Date(storedAt), nonce, '.ndjson.gz'),
+      sha256: createHash('sha256')
+        .update(body ?? '')
+        .digest('hex'),
+      storedBytes: body?.length ?? ids * 80,
+      events: ids,
+      bytes: ids * EVENT_BYTES,
+      firstReceivedAt: storedAt - 1_000,
+      lastReceivedAt: storedAt,
+      ids: randomIds(ids),
+      body,
+      ...(body === undefined && { isStored: true }),
+    }
+    const encoded = encodeRecord({
+      log: this.log,
+      number: this.#number + 1,
+      previous: this.#previous,
+      nonce,
+      writer: this.writer,
+      done: this.#number,
+      waiting: false,
+      roundTripMs: 1,
+      digest: DIGEST_VERSION,
+      batches: [batch],
+      voids: [],
+    })
+    this.#number++
+    this.#previous = encoded.record.hash
+    return encoded
+  }
+}
+
+/** UUIDs of version 4, as they are compared. */
+function randomIds(count: number): Buffer {
+  const ids = randomFillSync(Buffer.allocUnsafeSlow(count * ID_BYTES))
+  for (let at = 0; at < ids.length; at += ID_BYTES) {
+    ids[at + 6] = 0x40 | ((ids[at + 6] as number) & 0x0f)
+    ids[at + 8] = 0x80 | ((ids[at + 8] as number) & 0x3f)
+  }
+  return ids
+}
+
+/**
+ * Writes a log all of which is folded, and whose records are deleted. Its objects are not there: nobody reads those
+ * of folded records.
+ *
+ * @param directory of the archive
+ * @param ids random ones, that were stored in the last 20 hours
+ */
+export function makeFoldedLog(directory: string, ids: number): void {
+  const keys = logKeys('frequency')
+  const write = (key: string, bytes: Buffer) => writeFileSync(fileOf(directory, key), bytes)
+  const chain = new Chain('frequency')
+  write(keys.record(0), chain.root)
+  const beganAt = Date.now() - SPAN_MS
+  let manifest: Manifest | undefined
+  for (let made = 0; made < ids; ) {
+    const records: NumberedRecord[] = []
+    for (const end = Math.min(ids, made + FOLD_IDS_MAX); made < end; ) {
+      const count = Math.min(IDS_A_RECORD, end - made)
+      made += count
+      const storedAt = Math.floor(beganAt + SPAN_MS * (made / ids))
+      records.push({ record: chain.append(count, storedAt).record, storedAt })
+    }
+    const folded = foldRecords(records, manifest, new Map())
+    const { from, through } = folded.manifest
+    const writeRun = (extension: string, bytes: Buffer): Run => {
+      const key = `${keys.runs}${from}-${through}.${extension}`
+      write(key, bytes)
+      return { key, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+    }
+    const runs = {
+      ids: writeRun('ids', folded.ids),
+      objects: writeRun('objects', encodeObjects(folded.records)),
+    }
+    manifest = { version: 1, ...folded.manifest, ...runs }
+    write(keys.manifest(manifest.generation), encodeManifest({ ...folded.manifest, ...runs }))
+    write(keys.head, Buffer.from(String(through)))
+  }
+}
+
+/** The store that records are written to. */
+export interface RecordStore {
+  create(key: string, bytes: Buffer): Promise<unknown>
+}
+
+/** Writes records with an object each in them, of which none is folded. */
+export async function makeRecords(
+  store: RecordStore,
+  prefix: string,
+  { records, idsPerRecord }: { records: number; idsPerRecord: number },
+): Promise<void> {
+  const keys = logKeys(prefix)
+  const chain = new Chain(prefix)
+  await store.create(keys.record(0), chain.root)
+  const lines = sampleEvents(idsPerRecord, true).map(line =>
+    line.replace(/0{8}-0{4}-4000-8000-0{12}/, () => randomUUID()),
+  )
+  const body = gzipSync(`${lines.join('\n')}\n`)
+  const encoded = Array.from({ length: records }, (_, n) =>
+    chain.append(idsPerRecord, Date.now() - (records - n) * 1_000, body),
+  )
+  for (let at = 0; at < encoded.length; at += 16) {
+    const some = encoded.slice(at, at + 16)
+    await Promise.all(some.map(({ bytes, record }) => store.create(keys.record(record.number), bytes)))
+  }
+  await store.create(keys.head, Buffer.from(String(records)))
+}
+
+function fileOf(directory: string, key: string): string {
+  const path = join(directory, key)
+  mkdirSync(dirname(path), { recursive: true })
+  return path
+}
