@@ -12,10 +12,14 @@ import { archive } from './rows/archive.ts'
 import { batch } from './rows/batch.ts'
 import { confirmed } from './rows/confirmed.ts'
 import { embedded } from './rows/embedded.ts'
+import { far } from './rows/far.ts'
 import { flat } from './rows/flat.ts'
 import { ids } from './rows/ids.ts'
 import { latency } from './rows/latency.ts'
+import { rest } from './rows/rest.ts'
+import { spread } from './rows/spread.ts'
 import { start } from './rows/start.ts'
+import { takeover } from './rows/takeover.ts'
 import { window } from './rows/window.ts'
 import { Site } from './site.ts'
 import { type RowResult, table } from './table.ts'
@@ -44,10 +48,10 @@ const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'arch
   start,
   ids,
   window,
-  takeover: ids,
-  spread: ids,
-  far: ids,
-  rest: ids,
+  takeover,
+  spread,
+  far,
+  rest,
   flat,
 }
 

@@ -22,6 +22,19 @@ export function memory(pid: number): MemoryFigures {
   return { peakMib: sumMib(each, 'VmHWM'), anonMib: sumMib(each, 'RssAnon') }
 }
 
+/** Resident memory of a process at present (VmRSS). */
+export function residentMib(pid: number): number {
+  return sumMib([readFileSync(`/proc/${pid}/status`, 'utf8')], 'VmRSS')
+}
+
+/** How long the threads of a process have run, in nanoseconds: finer than ticks, without threads that have ended. */
+export function runNs(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
+    const [ns] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')
+    return sum + Number(ns)
+  }, 0)
+}
+
 function sumMib(statuses: readonly string[], name: string): number {
   const kib = statuses.map(status =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1] ?? 0),
