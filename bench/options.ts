@@ -69,7 +69,7 @@ const USAGE = `npm run bench -- [options]
   --starts=N            of each program in the row start; default: 10
   --connections=N       default: 128
   --archive-events=N    events in the queue when an archiver begins; default: 300000, in ids and window 3000000
-  --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000, in ids and window 20000, in far 1000
+  --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000, in ids and window 20000, in spread and far 1000
   --windows=N,…         ids in an archiver's index; default: in window 1000000,10000000,30000000,100000000,
                         in takeover 1000000,30000000
   --minutes=N           how long the row flat runs; default: 10

@@ -2,7 +2,7 @@ import { range } from '../../test/helper.ts'
 import { fillThrough } from '../fill.ts'
 import { Fleet, type FleetFigures } from '../fleet.ts'
 import { openNarrowLink } from '../narrow-link.ts'
-import { ARCHIVE_EVENTS, BATCH_EVENTS } from '../options.ts'
+import { ARCHIVE_EVENTS } from '../options.ts'
 import { progress } from '../progress.ts'
 import type { Site } from '../site.ts'
 import { median, type RowResult } from '../table.ts'
@@ -10,6 +10,8 @@ import { median, type RowResult } from '../table.ts'
 const BUCKET = 'spread'
 const LINK_BYTES_PER_SECOND = 2_000_000
 const ARCHIVERS = 4
+/** An archiver holds some 18 batches: with large ones the first would hold all that there is. */
+const BATCH_EVENTS = 1_000
 
 interface Entrant {
   readonly name: string

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import { type EventCount, eventCount } from '../bodies.ts'
+import { whenLogged } from '../drain.ts'
 import { type ArchivedBatch, Fleet } from '../fleet.ts'
 import { linkedCopy } from '../linked-copy.ts'
 import { sendLoad } from '../load.ts'
@@ -14,6 +15,7 @@ import type { Line, RowResult } from '../table.ts'
 
 const WINDOWS = [1_000_000, 30_000_000]
 const WINDOWS_SMOKE = [50_000]
+const OPEN_MS_MAX = 300_000
 /** 64 connections that wait so long before each event: some thousands a second. */
 const CONNECTIONS = 64
 const PAUSE_MS = 10
@@ -85,7 +87,7 @@ async function killOne(site: Site, window: Window): Promise<Takeover> {
     LOG_LEVEL: 'debug',
   }
   const servers = [1, 2].map(() => site.frequency(['--role=archive'], env))
-  for (const server of servers) await server.listening()
+  await Promise.all(servers.map(server => whenLogged(server, 'The log is open.', OPEN_MS_MAX)))
   const bodies = site.bodies('clients')
   const url = `${await ingest.listening()}${bodies.path}`
   await site.settle(ingest, ...servers)
