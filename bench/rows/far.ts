@@ -1,10 +1,10 @@
-import { startS3Proxy } from '../../test/services/s3-proxy.ts'
 import type { EventCount } from '../bodies.ts'
 import { type Drained, drain, drainLine } from '../drain.ts'
 import { fillThrough } from '../fill.ts'
 import { ARCHIVE_EVENTS } from '../options.ts'
 import { progress } from '../progress.ts'
 import type { Site } from '../site.ts'
+import { openStoreLink } from '../store-link.ts'
 import type { RowResult } from '../table.ts'
 
 const BATCH_EVENTS = 1_000
@@ -15,8 +15,6 @@ const BUCKET = 'far'
 export async function far(site: Site): Promise<RowResult> {
   const { rounds, archiveEvents = ARCHIVE_EVENTS, batchEvents = BATCH_EVENTS } = site.options
   const env = await site.bucketEnv(BUCKET)
-  const proxy = await startS3Proxy(env.AWS_ENDPOINT_URL_S3 as string)
-  const proxied = { ...env, AWS_ENDPOINT_URL_S3: proxy.endpoint }
   const entrants = [
     { name: `frequency, ${DELAY_MS} ms a request`, delayMs: DELAY_MS },
     { name: 'frequency, through the same proxy without delay', delayMs: 0 },
@@ -30,32 +28,29 @@ export async function far(site: Site): Promise<RowResult> {
     for (const { name, delayMs, drains, flaws, requests } of entrants) {
       const filled: EventCount = await fillThrough(site, url, bodies, archiveEvents)
       await site.settle(ingest)
-      proxy.fault(delayMs > 0 ? () => ({ delayMs }) : undefined)
-      const before = proxy.requests.length
+      const link = await openStoreLink(env.AWS_ENDPOINT_URL_S3 as string, { delayMs })
       const archiveUrl = `s3://${BUCKET}/${site.fresh('archive').name}`
       const server = site.frequency(['--role=archive'], {
         ...amqp,
-        ...proxied,
+        ...env,
+        AWS_ENDPOINT_URL_S3: link.endpoint,
         ARCHIVE_URL: archiveUrl,
         BATCH_EVENTS_MAX: String(batchEvents),
         BATCH_AGE_MS_MAX: String(site.options.batchAgeMs),
       })
       const drained = await drain(site, server, filled.least)
       drains.push({ ...drained, filled: filled.least })
-      requests.push(((proxy.requests.length - before) / (drained.events / batchEvents)).toFixed(1))
+      requests.push((link.requests / (drained.events / batchEvents)).toFixed(1))
+      await link.close()
       flaws.push(...(await site.flawsOfArchive(archiveUrl, filled, env)).map(flaw => `round ${n}: ${flaw}`))
       progress(`  ${name}: round ${n} of ${rounds}, ${Math.round(drained.eventsPerSecond)} events a second`)
     }
   }
   await ingest.stop()
-  await proxy.close()
   return {
     title: `Archiving at least ${archiveEvents} events with clients' ids into S3 (radosgw), one archiver, batches of ${batchEvents}`,
     goal: `60,000 events a second at ${DELAY_MS} ms a request`,
     lines: entrants.map(({ name, drains, flaws }) => drainLine(name, drains, flaws)),
-    notes: [
-      'The proxy reads each request and each answer whole, and takes its share of the same cores.',
-      ...entrants.map(({ name, requests }) => `${name}: ${requests.join(', ')} requests a batch`),
-    ],
+    notes: [...entrants.map(({ name, requests }) => `${name}: ${requests.join(', ')} requests a batch`)],
   }
 }

@@ -1,15 +1,18 @@
 import { range } from '../../test/helper.ts'
+import { batchesOfEvents } from '../bodies.ts'
 import { fillThrough } from '../fill.ts'
 import { Fleet, type FleetFigures } from '../fleet.ts'
-import { openNarrowLink } from '../narrow-link.ts'
 import { ARCHIVE_EVENTS } from '../options.ts'
 import { progress } from '../progress.ts'
 import type { Site } from '../site.ts'
+import { openStoreLink } from '../store-link.ts'
 import { median, type RowResult } from '../table.ts'
 
 const BUCKET = 'spread'
 const LINK_BYTES_PER_SECOND = 2_000_000
 const ARCHIVERS = 4
+const EVENTS_PER_REQUEST = 100
+const FILL_CONNECTIONS = 16
 /** An archiver holds some 18 batches: with large ones the first would hold all that there is. */
 const BATCH_EVENTS = 1_000
 
@@ -28,12 +31,12 @@ export async function spread(site: Site): Promise<RowResult[]> {
   const env = await site.bucketEnv(BUCKET)
   const amqp = { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: site.queue().name }
   const ingest = site.frequency(['--role=ingest'], amqp)
-  const bodies = site.bodies('clients')
+  const bodies = batchesOfEvents('clients', EVENTS_PER_REQUEST, site.file)
   const url = `${await ingest.listening()}${bodies.path}`
   const { rounds, archiveEvents = ARCHIVE_EVENTS } = site.options
   for (let n = 1; n <= rounds; n++) {
     for (const entrant of [...throttled, ...free]) {
-      const filled = await fillThrough(site, url, bodies, archiveEvents)
+      const filled = await fillThrough(site, url, bodies, archiveEvents, FILL_CONNECTIONS)
       await site.settle(ingest)
       const archiveUrl = `s3://${BUCKET}/${site.fresh('archive').name}`
       const figures = await runFleet(
@@ -73,13 +76,13 @@ async function runFleet(
   env: Readonly<Record<string, string>>,
   expected: number,
 ): Promise<FleetFigures> {
-  const port = Number(new URL(env.AWS_ENDPOINT_URL_S3 as string).port)
-  const links = await Promise.all(range(archivers).map(() => openNarrowLink(port, bytesPerSecond)))
+  const endpoint = env.AWS_ENDPOINT_URL_S3 as string
+  const links = await Promise.all(range(archivers).map(() => openStoreLink(endpoint, { bytesPerSecond })))
   const { batchEvents = BATCH_EVENTS, batchAgeMs } = site.options
   const servers = links.map(link =>
     site.frequency(['--role=archive'], {
       ...env,
-      AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${link.port}`,
+      AWS_ENDPOINT_URL_S3: link.endpoint,
       BATCH_EVENTS_MAX: String(batchEvents),
       BATCH_AGE_MS_MAX: String(batchAgeMs),
     }),
