@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
+import { until } from '../../test/services/wait.ts'
 import { type EventCount, eventCount } from '../bodies.ts'
 import { whenLogged } from '../drain.ts'
 import { type ArchivedBatch, Fleet } from '../fleet.ts'
@@ -16,6 +17,7 @@ import type { Line, RowResult } from '../table.ts'
 const WINDOWS = [1_000_000, 30_000_000]
 const WINDOWS_SMOKE = [50_000]
 const OPEN_MS_MAX = 300_000
+const FIRST_MS_MAX = 60_000
 /** 64 connections that wait so long before each event: some thousands a second. */
 const CONNECTIONS = 64
 const PAUSE_MS = 10
@@ -94,6 +96,8 @@ async function killOne(site: Site, window: Window): Promise<Takeover> {
   const fleet = new Fleet(servers)
   const loading = sendLoad({ url, bodies: bodies.file, connections: CONNECTIONS, seconds, pauseMs: PAUSE_MS })
   await sleep((seconds * 1_000) / 2)
+  // Before that it is not known which of them is at work.
+  await until('one archiver has archived', FIRST_MS_MAX, () => fleet.events > 0)
   const active = eventsOf(fleet, 0) >= eventsOf(fleet, 1) ? 0 : 1
   const killedAt = Date.now()
   await servers[active]?.kill()
