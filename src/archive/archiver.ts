@@ -151,7 +151,13 @@ export class Archiver {
     })
     this.#sessionParts = {
       queue,
-      objects: { store, keys, format: config.archiveFormat, compression: config.archiveCompression },
+      objects: {
+        store,
+        keys,
+        format: config.archiveFormat,
+        compression: config.archiveCompression,
+        isShared: () => this.#committer.isShared,
+      },
       committer: this.#committer,
       settlement: this.#settlement,
       live,

@@ -27,7 +27,7 @@ const RECORD_BATCHES_MAX = 64
 const RECORD_BODY_BYTES_MAX = 16 * 1024 * 1024
 
 export interface CommitterParts {
-  readonly commitLog: Pick<CommitLog, 'append' | 'roundTripMs'>
+  readonly commitLog: Pick<CommitLog, 'append' | 'follow'>
   readonly settlement: Settlement
   readonly live: LiveIds<Batch>
   readonly store: ObjectStore
@@ -64,6 +64,11 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   /** Batches that are sealed and not archived. */
   get size(): number {
     return this.#unfinished.size
+  }
+
+  /** Other archivers have committed of late. */
+  get isShared(): boolean {
+    return this.#turns.areOthersAtWork(performance.now())
   }
 
   get oldest(): Batch | undefined {
@@ -131,11 +136,11 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     const backOff = new BackOff(RETRY_LIMITS)
     // Not in a `finally` of the caller: what is added in between would wait for the next batch.
     while (this.#sealed.size > 0) {
-      await sleepUnlessZero(this.#turns.waitMs(performance.now()), stopping)
       let taken: Batch[] = []
       try {
+        await this.#ownTurn()
         const record = await commitLog.append(async () => {
-          taken = await this.#readyBatches()
+          taken = this.#isOwnTurn ? await this.#readyBatches() : []
           return taken.length === 0 ? undefined : this.#draftOf(taken)
         })
         if (record !== undefined) this.#committed(taken, record)
@@ -149,6 +154,18 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
       }
     }
     this.#committing = undefined
+  }
+
+  get #isOwnTurn(): boolean {
+    return this.#turns.waitMs(performance.now()) === 0
+  }
+
+  async #ownTurn(): Promise<void> {
+    const { commitLog, stopping } = this.#parts
+    while (!this.#isOwnTurn && !stopping.aborted) {
+      await sleep(this.#turns.waitMs(performance.now()), stopping)
+      await commitLog.follow()
+    }
   }
 
   /** Those that go into the next record, without what others have archived. */
@@ -280,8 +297,4 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     this.#awaited.delete(batch)
     this.#parts.live.remove(batch)
   }
-}
-
-async function sleepUnlessZero(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms > 0) await sleep(ms, signal)
 }

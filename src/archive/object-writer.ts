@@ -21,6 +21,11 @@ export interface ObjectParts {
   readonly keys: Pick<LogKeys, 'stagedObject'>
   readonly format: ArchiveFormat
   readonly compression: ArchiveCompression
+  /**
+   * Others commit too: bytes in a record would hold them up, and be sent for nothing where another has its number.
+   * So what is small is staged, too.
+   */
+  isShared(): boolean
 }
 
 /** The bytes of an object, as it will be stored: here, or staged. */
@@ -125,33 +130,33 @@ export class ObjectWriter {
 async function collect(
   compressed: Transform,
   nonce: string,
-  { store, keys }: ObjectParts,
+  { store, keys, isShared }: ObjectParts,
 ): Promise<ObjectContent> {
   const digest = createHash('sha256')
   const chunks: Buffer[] = []
   let length = 0
   const source = compressed[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-  for (;;) {
+  while (length <= store.inlineBytesMax) {
     const { done, value } = await source.next()
+    if (done && !isShared())
+      return {
+        nonce,
+        sha256: digest.digest('hex'),
+        storedBytes: length,
+        body: Buffer.concat(chunks),
+        staged: undefined,
+      }
     if (done) break
     digest.update(value)
     chunks.push(value)
     length += value.length
-    if (length <= store.inlineBytesMax) continue
-    const staged = keys.stagedObject(nonce)
-    const storedBytes = await store.put(
-      staged,
-      Readable.from(all(chunks, source, digest), { objectMode: false }),
-    )
-    return { nonce, sha256: digest.digest('hex'), storedBytes, body: undefined, staged }
   }
-  return {
-    nonce,
-    sha256: digest.digest('hex'),
-    storedBytes: length,
-    body: Buffer.concat(chunks),
-    staged: undefined,
-  }
+  const staged = keys.stagedObject(nonce)
+  const storedBytes = await store.put(
+    staged,
+    Readable.from(all(chunks, source, digest), { objectMode: false }),
+  )
+  return { nonce, sha256: digest.digest('hex'), storedBytes, body: undefined, staged }
 }
 
 /** What was read, then the rest as it comes. */
