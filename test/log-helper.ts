@@ -105,6 +105,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
         settlement.applied(record)
       },
       resumed: record => settlement.applied(record),
+      resumedVoids: voids => settlement.appliedVoids(voids),
       conflicted: () => {},
       otherWaits: writer => calls.waiting.push(writer),
       settledThrough: number => settlement.settledThrough(number),
@@ -118,7 +119,10 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
     log: silent,
     writer: name,
     stopping: stopping.signal,
-    isFolded: number => number <= watermark.number,
+    isFolded: async number => {
+      await watermark.look()
+      return number <= watermark.number
+    },
     voidBatch: async (number, batch, isVoid) => {
       await commitLog.append(async () =>
         isVoid() || number <= watermark.number

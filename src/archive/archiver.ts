@@ -109,6 +109,7 @@ export class Archiver {
       {
         applied: (record, isOwn) => this.#applied(record, isOwn),
         resumed: record => this.#resumed(record),
+        resumedVoids: voids => this.#settlement.appliedVoids(voids),
         conflicted: () => this.#totals.conflicted(),
         otherWaits: (writer, roundTripMs) => this.#committer.otherWaits(writer, roundTripMs),
         settledThrough: number => this.#settlement.settledThrough(number),
@@ -122,7 +123,10 @@ export class Archiver {
       log,
       writer,
       stopping,
-      isFolded: number => number <= watermark.number,
+      isFolded: async number => {
+        await watermark.look()
+        return number <= watermark.number
+      },
       voidBatch: (number, batch, isVoid) =>
         this.#voidBatch(number, batch, () => isVoid() || number <= watermark.number),
       troubled: error => this.#troubled('settle', error),

@@ -140,7 +140,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
       try {
         await this.#ownTurn()
         const record = await commitLog.append(async () => {
-          taken = this.#isOwnTurn ? await this.#readyBatches() : []
+          taken = this.#isOwnTurn || stopping.aborted ? await this.#readyBatches() : []
           return taken.length === 0 ? undefined : this.#draftOf(taken)
         })
         if (record !== undefined) this.#committed(taken, record)

@@ -237,12 +237,17 @@ export class LogBuilder {
       const { events = 0 } = described.batch ?? {}
       if (events <= OBJECT_EVENTS_MAX) return described
       return {
+        ...described,
         batch: undefined,
         problems: [`has ${events} events: no record takes more than ${OBJECT_EVENTS_MAX}`],
       }
     } catch (error) {
       if (!(error instanceof ObjectNotFound)) throw error
-      return { batch: undefined, problems: ['is gone: it was listed, and is not there any more'] }
+      return {
+        batch: undefined,
+        problems: ['is gone: it was listed, and is not there any more'],
+        isEmpty: false,
+      }
     }
   }
 

@@ -14,7 +14,7 @@ import { LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
 import { DIGEST_VERSION } from '../message-id.ts'
 import { BackOff } from '../sleep.ts'
 import type { StoreDate } from '../store/store.ts'
-import type { LogPosition } from './id-index.ts'
+import type { LogPosition, VoidBatch } from './id-index.ts'
 import { recordNumber } from './log-keys.ts'
 import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord } from './log-record.ts'
 import { forgetOtherPast, type LogParts, rootOf, rootRecord, synchronise } from './log-sync.ts'
@@ -46,6 +46,8 @@ export interface LogListener {
   applied(record: LogRecord, isOwn: boolean): void
   /** A record was applied in an earlier life of this process, and may not be settled. */
   resumed(record: LogRecord): void
+  /** These were applied in an earlier life as well. */
+  resumedVoids(voids: readonly VoidBatch[]): void
   /** Up to which record all are settled, of those up to `number`. */
   settledThrough(number: number): number
   /** A record was sent, and it is not known what became of it: it is tried again. */
@@ -78,7 +80,7 @@ export class CommitLog {
   #roundTripMs = 0
   /** The last record that this process was told of in this life, or that its index had. */
   #appliedThrough = 0
-  /** The record of whose voids the index was made anew. */
+  /** Up to this record, voids whose ids are not to be had are no matter: the index was made anew since. */
   #madeAnewFor = 0
   /** Since when each number was another's. */
   #lostSince: number | undefined
@@ -200,8 +202,9 @@ export class CommitLog {
     const { number: last = 0, settled = 0 } = this.position ?? {}
     for (let number = Math.max(settled, watermark.number) + 1; number <= last; number++) {
       const { record } = await reader.record(number)
-      if (record !== undefined) this.#listener.resumed(record)
+      if (record !== undefined) this.#listener.resumed({ ...record, voids: [] })
     }
+    this.#listener.resumedVoids(this.position?.voids ?? [])
   }
 
   async #synchronise(root = this.#root): Promise<void> {
@@ -249,30 +252,50 @@ export class CommitLog {
   }
 
   async #apply(record: LogRecord, storedAt: number, isOwn: boolean): Promise<void> {
-    const { index, reader } = this.#parts
-    const { number, hash, log, previous, batches, voids } = record
+    const { index, watermark } = this.#parts
+    const { number, hash, log, previous, batches } = record
     if (log !== this.position?.log) throw new LogDamaged(number, 'it is of another log')
     if (previous !== this.position.hash) throw new LogDamaged(number, 'it names another predecessor')
+    const voids = await this.#unlearn(record)
+    const ids =
+      batches.length === 1 ? (batches[0] as BatchDraft).ids : Buffer.concat(batches.map(each => each.ids))
+    const settled = this.#listener.settledThrough(number - 1)
+    const before = (this.position.voids ?? []).filter(each => each.number > watermark.number)
+    const allVoids = [...before, ...voids]
+    index.add(
+      ids,
+      { from: number, through: number, storedAt },
+      { log, number, hash, settled, voids: allVoids },
+    )
+    this.#appliedThrough = number
+    this.#listener.applied({ ...record, voids }, isOwn)
+  }
+
+  /**
+   * Has the index forget the ids of batches that a record makes void.
+   *
+   * @returns those voids that mean batches as they are now
+   * @throws StoreUnavailable where the ids are not to be had: the index is made anew from what the log says now
+   */
+  async #unlearn({ number, voids }: LogRecord): Promise<VoidBatch[]> {
+    const { index, reader } = this.#parts
+    const meant: VoidBatch[] = []
     for (const each of voids) {
-      const voided = (await reader.record(each.number)).record?.batches[each.batch]
-      // It is folded and deleted: the runs are without its ids, and the index may not be.
-      if (voided === undefined && this.#madeAnewFor === number) continue
-      if (voided === undefined) {
+      const batch = (await reader.record(each.number)).record?.batches[each.batch]
+      // The record was repaired since: it names other batches, which are objects.
+      const isOther = batch?.isStored === true
+      if (!isOther) meant.push(each)
+      if (batch !== undefined && !isOther) await index.remove(batch.ids)
+      else if (number > this.#madeAnewFor) {
         await index.reset(0)
         this.#root = undefined
         this.#madeAnewFor = number
         throw new StoreUnavailable(
-          `The log record ${each.number}, part of which is void, is gone: the index is made anew.`,
+          `What was void of log record ${each.number} is not in it any more: the index is made anew.`,
         )
       }
-      await index.remove(voided.ids)
     }
-    const ids =
-      batches.length === 1 ? (batches[0] as BatchDraft).ids : Buffer.concat(batches.map(each => each.ids))
-    const settled = this.#listener.settledThrough(number - 1)
-    index.add(ids, { from: number, through: number, storedAt }, { log, number, hash, settled })
-    this.#appliedThrough = number
-    this.#listener.applied(record, isOwn)
+    return meant
   }
 
   #encode(draft: Draft): EncodedRecord {

@@ -40,7 +40,8 @@ export function foldRecords(
     voids.some(each => each.number === number && each.batch === batch)
   const kept = records.map(({ record }) => ({
     record,
-    batches: record.batches.filter((_, n) => !isVoid(record.number, n)),
+    // What a repair has named is there, whatever was void of the record before.
+    batches: record.batches.filter(({ isStored }, n) => isStored === true || !isVoid(record.number, n)),
   }))
   const batches = kept.flatMap(each => each.batches)
   const spans = joinSpans(

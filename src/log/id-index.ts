@@ -3,6 +3,12 @@
  * read. It holds nothing that the store does not; where it is lost or behind, it is read from there again.
  */
 
+/** A batch that is void, by the number of its record and its place there. */
+export interface VoidBatch {
+  readonly number: number
+  readonly batch: number
+}
+
 /** A place in a log. */
 export interface LogPosition {
   /** The log's id, from record 0. */
@@ -13,6 +19,8 @@ export interface LogPosition {
   readonly hash: string
   /** All records up to this one are known to be settled: their objects are there. */
   readonly settled: number
+  /** Batches that are void, of records that were not folded when it was made. */
+  readonly voids?: readonly VoidBatch[]
 }
 
 /** The ids of a range of records. */

@@ -36,10 +36,16 @@ export interface LogTotalsParts {
 const READS_AT_ONCE = 8
 
 /** Counts the records above the watermark; what is below it is in the newest manifest. */
+interface Counted {
+  readonly events: number
+  /** It was there when the record was made. */
+  readonly isStored: boolean
+}
+
 export class LogTotals {
   readonly #parts: LogTotalsParts
-  /** Of records above the watermark, the events of each batch. */
-  readonly #records = new Map<number, readonly number[]>()
+  /** Of records above the watermark, by number. */
+  readonly #records = new Map<number, readonly Counted[]>()
   /** Batches above the watermark that are void: `number:batch`, with their record's number. */
   readonly #voids = new Map<string, { number: number; batch: number }>()
   #commits = 0
@@ -54,7 +60,7 @@ export class LogTotals {
   applied({ number, batches, voids }: LogRecord, isOwn = false): void {
     this.#records.set(
       number,
-      batches.map(({ events }) => events),
+      batches.map(({ events, isStored }) => ({ events, isStored: isStored === true })),
     )
     for (const each of voids) this.#voids.set(`${each.number}:${each.batch}`, each)
     if (!isOwn) return
@@ -88,12 +94,15 @@ export class LogTotals {
       const batches = this.#records.get(number)
       if (batches === undefined) return undefined
       objects += batches.length
-      for (const each of batches) events += each
+      for (const each of batches) events += each.events
     }
     for (const { number, batch } of this.#voids.values()) {
       if (number <= watermark || number > position) continue
+      const counted = this.#records.get(number)?.[batch]
+      // A repair has named other batches, which are there.
+      if (counted === undefined || counted.isStored) continue
       objects--
-      events -= this.#records.get(number)?.[batch] ?? 0
+      events -= counted.events
     }
     return { events, objects }
   }

@@ -23,6 +23,8 @@ export interface ObjectDigest {
 }
 
 export interface DescribedObject {
+  /** It is whole, and has no event: one stands where a batch became void (settlement.ts). */
+  readonly isEmpty: boolean
   /** Undefined where the object is damaged, or has no event. */
   readonly batch: BatchDraft | undefined
   /** What is wrong with it, in words, to be read after its key. */
@@ -93,12 +95,14 @@ async function describeOnce(store: Pick<StoreReader, 'get'>, key: string): Promi
     damage = `is damaged: ${(error as Error).message}`
   }
   check.end(damage)
-  if (check.isEmpty) return { batch: undefined, problems: ['is empty'] }
+  const { isEmpty } = check
+  if (isEmpty) return { batch: undefined, problems: ['is empty'], isEmpty }
   const { problems } = check
-  if (check.isDamaged) return { batch: undefined, problems }
+  if (check.isDamaged) return { batch: undefined, problems, isEmpty }
   return {
     batch: { key, ...digesting.end(), ...content.end(key), isStored: true, body: undefined },
     problems,
+    isEmpty,
   }
 }
 

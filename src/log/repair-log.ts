@@ -180,7 +180,8 @@ export class LogRepair {
     const damaged: ObjectProblems[] = []
     let events = 0
     for (const key of keys) {
-      const { batch, problems } = await this.#describe(key)
+      const { batch, problems, isEmpty } = await this.#describe(key)
+      if (isEmpty) continue
       if (batch === undefined) damaged.push({ key, problems })
       else batches.push(batch)
       events += batch?.events ?? 0
@@ -197,7 +198,11 @@ export class LogRepair {
       return await describeObject(this.#store, key)
     } catch (error) {
       if (!(error instanceof ObjectNotFound)) throw error
-      return { batch: undefined, problems: ['is gone: it was listed, and is not there any more'] }
+      return {
+        batch: undefined,
+        problems: ['is gone: it was listed, and is not there any more'],
+        isEmpty: false,
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 /** What can still be had of a damaged record: the bytes of its objects, as far as they are what its head says. */
 
 import { hash } from 'node:crypto'
+import { emptyObject } from '../archive/format.ts'
 import { isObjectKey } from '../archive/object-key.ts'
 import { ObjectNotFound } from '../errors.ts'
 import type { ObjectStore } from '../store/store.ts'
@@ -45,8 +46,16 @@ export async function salvage(
 
 /** Brings the bytes to their key. @throws StoreUnavailable */
 export async function settleSalvage(store: ObjectStore, { key, staged, body }: Salvage): Promise<void> {
-  if (body !== undefined) await store.replace(key, body)
+  if (body !== undefined) await storeSalvage(store, key, body)
   else if (staged !== undefined) await store.move(staged, key)
+}
+
+/** Meanwhile the batch may have become void: then an object without events is there, and stays. */
+async function storeSalvage(store: ObjectStore, key: string, body: Buffer): Promise<void> {
+  const { outcome } = await store.create(key, body)
+  if (outcome === 'created') return
+  const { object } = await store.read(key)
+  if (object?.body.equals(emptyObject(key)) !== true) await store.replace(key, body)
 }
 
 /** Undefined where there is no such object. */

@@ -20,6 +20,7 @@ import type { Logger } from '../logger.ts'
 import { BackOff, sleep } from '../sleep.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { Voids } from './fold.ts'
+import type { VoidBatch } from './id-index.ts'
 import type { LogReader } from './log-reader.ts'
 import { inlineBody, isInline, type LogBatch, type LogRecord } from './log-record.ts'
 
@@ -36,8 +37,8 @@ export interface SettlementParts {
   readonly writer: string
   /** Once aborted, nothing is tried again. */
   readonly stopping: AbortSignal
-  /** The record is folded, as far as is known here: its objects were there, and somebody has removed them since. */
-  isFolded(number: number): boolean
+  /** Whether the record is folded: its objects were there, and somebody has removed them since. @throws StoreUnavailable */
+  isFolded(number: number): Promise<boolean>
   /** Appends a record that makes a batch void, unless one did. @param isVoid asked at the end of the log */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
   /** @param error why an object cannot be stored now: it is tried again; undefined once there is none such left */
@@ -99,7 +100,7 @@ export class Settlement {
     return this.#lastOwn
   }
 
-  isVoid({ number, batch }: { readonly number: number; readonly batch: number }): boolean {
+  isVoid({ number, batch }: VoidBatch): boolean {
     return this.#voids.get(number)?.has(batch) === true
   }
 
@@ -110,7 +111,7 @@ export class Settlement {
     return { records: this.#unsettled.size, batches }
   }
 
-  /** Void batches of records that were applied in this life, or not settled in the one before. */
+  /** Void batches of records that are not folded, and of some that are. */
   get voids(): Voids {
     return this.#voids
   }
@@ -120,12 +121,16 @@ export class Settlement {
     if (writer === this.#parts.writer) this.#lastOwn = number
     for (const each of [...this.#unsettled.values()])
       if (each.record.writer === writer && each.record.number <= done) this.#settled(each)
-    for (const { number: of, batch } of voids) {
-      this.#voids.set(of, (this.#voids.get(of) ?? new Set()).add(batch))
-      this.#unsettled.get(of)?.voids.add(batch)
-    }
+    this.appliedVoids(voids)
     if (batches.some(({ isStored }) => isStored !== true))
       this.#unsettled.set(number, new UnsettledRecord(record))
+  }
+
+  appliedVoids(voids: readonly VoidBatch[]): void {
+    for (const { number, batch } of voids) {
+      this.#voids.set(number, (this.#voids.get(number) ?? new Set()).add(batch))
+      this.#unsettled.get(number)?.voids.add(batch)
+    }
   }
 
   /** Undefined where it is known to be settled. */
@@ -251,11 +256,13 @@ export class Settlement {
   async #storeInline(record: LogRecord, batch: LogBatch, own: Buffer | undefined): Promise<boolean> {
     const { store, isFolded } = this.#parts
     const body = own ?? (await this.#bodyIn(record, batch))
-    if (body === undefined && isFolded(record.number)) return this.#isWhole(batch)
+    if (body === undefined && (await isFolded(record.number))) return this.#isWhole(batch)
     const { outcome } = await store.create(batch.key, body ?? emptyObject(batch.key))
     if (outcome === 'created') return body !== undefined
     if (await this.#isWhole(batch)) return true
     if (body === undefined || (await this.#isEmpty(batch.key))) return false
+    // Others can write the same bytes, and do not make the batch void.
+    if (own !== undefined && (await this.#bodyIn(record, batch)) === undefined) return false
     await store.replace(batch.key, body)
     return true
   }
@@ -275,7 +282,8 @@ export class Settlement {
   async #isEmpty(key: string): Promise<boolean> {
     const empty = emptyObject(key)
     const { object } = await this.#parts.store.read(key, { start: 0, length: empty.length + 1 })
-    return object?.body.equals(empty) === true
+    if (object === undefined) throw new StoreUnavailable(`${key} was there, and is gone.`)
+    return object.body.equals(empty)
   }
 
   /** Reads the object to its last byte: that it is listed, or has a head, says nothing. */

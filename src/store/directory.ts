@@ -118,7 +118,7 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** A writer fsyncs the entry of what it has read: another process may not have, and may be about to. */
+  /** Like `get`: a writer fsyncs the entry of what it reads, as another process may be about to. */
   async read(key: string, range?: ByteRange): Promise<ReadAnswer> {
     const path = this.#pathOf(key)
     return this.#reading(key, async () => {
@@ -137,7 +137,15 @@ class DirectoryStore implements ObjectStore {
 
   async get(key: string): Promise<Readable> {
     const path = this.#pathOf(key)
-    const file = await this.#reading(key, () => this.#open(path))
+    const file = await this.#reading(key, async () => {
+      const opened = await this.#open(path)
+      if (opened !== undefined && !this.#isReader)
+        await syncDirectory(dirname(path)).catch(async error => {
+          await opened.close()
+          throw error
+        })
+      return opened
+    })
     if (file === undefined) throw new ObjectNotFound(key)
     return file.createReadStream()
   }

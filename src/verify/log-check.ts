@@ -22,6 +22,8 @@ import { TextList } from './text-list.ts'
 const SETTLED_MS_MAX = 5 * 60_000
 
 const LOOKS_AT_ONCE = 16
+/** In place of the place of a batch that is folded, or named by a repair. */
+const NEVER_VOID = -1
 
 /** `there`: it has become an object since the listing, or none is expected. */
 type Kind = 'there' | 'unsettled' | 'missing'
@@ -109,9 +111,13 @@ export class LogCheck {
   }
 
   /** To be called for an object that was read to its end. */
-  read(place: number, key: string, content: ObjectDigest, events: number): void {
+  read(place: number, key: string, content: ObjectDigest): void {
     this.#match.listedContent(place, key, content)
-    if (events === 0) this.#empty.add(place)
+  }
+
+  /** To be called besides where that object is whole, and has no event. */
+  readEmpty(place: number): void {
+    this.#empty.add(place)
   }
 
   /**
@@ -159,7 +165,7 @@ export class LogCheck {
 
   #takeFolded({ number, batches }: FoldedRecord): void {
     this.#position = number
-    for (const [batch, each] of batches.entries()) this.#name(each, { number, batch, key: each.key })
+    for (const each of batches) this.#name(each, { number, batch: NEVER_VOID, key: each.key })
   }
 
   #takeRecord(record: LogRecord, storedAt: number): void {
@@ -167,8 +173,9 @@ export class LogCheck {
     this.#id ??= log
     this.#position = number
     for (const each of voids) this.#voids.add(`${each.number}:${each.batch}`)
-    for (const [batch, each] of batches.entries()) {
+    for (const [n, each] of batches.entries()) {
       const { key, staged } = each
+      const batch = each.isStored === true ? NEVER_VOID : n
       this.#name(each, { number, batch, key, staged, isInline: isInline(each), storedAt })
     }
   }

@@ -226,6 +226,10 @@ export class Verifier {
     try {
       check.end(await this.#readThrough({ key, place }, check))
       this.#failuresInARow = 0
+      if (check.isEmpty) {
+        this.#logCheck.readEmpty(place)
+        this.#note(this.#empty, { key, problems: ['is empty'] })
+      }
     } catch (error) {
       if (!(error instanceof StoreUnavailable)) throw error
       this.#unfetchedObjects++
@@ -234,8 +238,7 @@ export class Verifier {
     }
     for (const problem of Object.keys(check.counts) as LineProblem[])
       this.#lineProblems[problem] += check.counts[problem]
-    if (check.isEmpty) this.#note(this.#empty, { key, problems: ['is empty'] })
-    else if (check.problems.length > 0) this.#note(this.#unreadable, { key, problems: check.problems })
+    if (check.problems.length > 0) this.#note(this.#unreadable, { key, problems: check.problems })
     this.progress.objects++
   }
 
@@ -254,7 +257,7 @@ export class Verifier {
           check.take(piece)
           this.progress.events += check.events - eventsBefore
         }
-        this.#logCheck.read(place, key, digesting.end(), check.events)
+        this.#logCheck.read(place, key, digesting.end())
         return undefined
       } catch (error) {
         if (error instanceof ObjectNotFound) return 'is gone: it was listed, and is not there any more'

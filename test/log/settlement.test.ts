@@ -2,10 +2,13 @@
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import type { LogRecord } from '../../src/log/log-record.ts'
+import { LogRepair } from '../../src/log/repair-log.ts'
+import type { UnsettledRecord } from '../../src/log/settlement.ts'
 import { idDigest } from '../../src/message-id.ts'
 import {
   archive,
   archivedIds,
+  assembleWriter,
   batchOf,
   EMPTY,
   openServer,
@@ -166,4 +169,54 @@ test('a batch that cannot be read any more and that its writer has just stored i
   t.equal(await a.settlement.settleOwn(record as LogRecord, [batch.body]), true)
   await settled(t, b, 'x')
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+})
+
+test('a void means a batch of the record as it was, and none that a repair has named', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  const batches = [batchOf(['x']), batchOf(['y'])]
+  await a.commitLog.append(async () => ({ ...EMPTY, batches }))
+  await a.store.create(batches[1]?.key as string, batches[1]?.body as Buffer)
+  a.stop()
+  await b.commitLog.follow()
+  await b.store.replace(b.keys.record(1), Buffer.from('FRQ'))
+  b.settlement.whenSettled(b.settlement.find(idDigest('x'), 0) as UnsettledRecord, () => t.fail('it is void'))
+  const isSaid = async () => (await b.store.read(b.keys.record(2))).object !== undefined
+  await until('it is said that it is void', WAIT_MS_MAX, isSaid)
+  await t.rejects(b.commitLog.follow(), { message: /record 1 cannot be used/ })
+
+  const repair = new LogRepair(b.store, PREFIX, 1)
+  const { batches: named } = await repair.run(await repair.plan())
+  t.same(
+    named.map(({ key }) => key),
+    [batches[1]?.key],
+  )
+  await t.rejects(b.commitLog.follow(), { message: /made anew/ })
+  await archive(b, ['x', 'y'])
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
+  const newcomer = await openWriter(t, place)
+  await t.rejects(newcomer.commitLog.follow(), { message: /made anew/ }, 'once')
+  await archive(newcomer, ['x', 'y'])
+  await newcomer.folder.fold()
+  const late = await openWriter(t, place)
+  await archive(late, ['x', 'y', 'z'])
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'and so for those that come later')
+})
+
+test('what is void is known over a restart, as long as it is not folded', async t => {
+  const place = await openServer(t)
+  const a = await openWriter(t, place)
+  const staged = `${PREFIX}/_frequency/staged/1`
+  await a.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(['x'], { staged }), batchOf(['y'])] }))
+  await settled(t, a, 'x')
+  const again = assembleWriter(t, a.store, a.index)
+  await archive(again, ['x', 'z'])
+  t.ok(again.settlement.isVoid({ number: 1, batch: 0 }))
+  t.notOk(again.settlement.isVoid({ number: 1, batch: 1 }))
+  await again.folder.fold()
+  const late = await openWriter(t, place)
+  await archive(late, ['x', 'y', 'z'])
+  t.same((await archivedIds(a.store)).toSorted(), ['x', 'y', 'z'])
+  await archive(again, ['more'])
+  t.same(again.index.position?.voids, [], 'then it is of no interest any more')
 })
