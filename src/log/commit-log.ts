@@ -200,9 +200,11 @@ export class CommitLog {
   async #resume(): Promise<void> {
     const { reader, watermark } = this.#parts
     const { number: last = 0, settled = 0 } = this.position ?? {}
-    for (let number = Math.max(settled, watermark.number) + 1; number <= last; number++) {
-      const { record } = await reader.record(number)
-      if (record !== undefined) this.#listener.resumed({ ...record, voids: [] })
+    for (let from = Math.max(settled, watermark.number) + 1; from <= last; from += READS_AHEAD_MAX) {
+      const ahead = Math.min(READS_AHEAD_MAX, last + 1 - from)
+      const answers = await Promise.all(Array.from({ length: ahead }, (_, n) => reader.record(from + n)))
+      for (const { record } of answers)
+        if (record !== undefined) this.#listener.resumed({ ...record, voids: [] })
     }
     this.#listener.resumedVoids(this.position?.voids ?? [])
   }
