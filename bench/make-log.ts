@@ -31,7 +31,7 @@ class Chain {
 
   constructor(prefix: string) {
     this.#prefix = prefix
-    this.root = rootRecord(this.log, this.writer, DIGEST_VERSION)
+    this.root = rootRecord(this.log, this.writer)
     this.#previous = decodeHead(0, this.root).hash
   }
 

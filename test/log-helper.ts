@@ -116,18 +116,13 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
   const settlement: Settlement = new Settlement({
     store,
     reader,
+    watermark,
     log: silent,
     writer: name,
     stopping: stopping.signal,
-    isFolded: async number => {
-      await watermark.look()
-      return number <= watermark.number
-    },
     voidBatch: async (number, batch, isVoid) => {
       await commitLog.append(async () =>
-        isVoid() || number <= watermark.number
-          ? undefined
-          : { ...EMPTY, voids: [{ number, batch }], done: settlement.ownDone },
+        isVoid() ? undefined : { ...EMPTY, voids: [{ number, batch }], done: settlement.ownDone },
       )
     },
     troubled: error => {

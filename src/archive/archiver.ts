@@ -120,15 +120,11 @@ export class Archiver {
     this.#settlement = new Settlement({
       store,
       reader,
+      watermark,
       log,
       writer,
       stopping,
-      isFolded: async number => {
-        await watermark.look()
-        return number <= watermark.number
-      },
-      voidBatch: (number, batch, isVoid) =>
-        this.#voidBatch(number, batch, () => isVoid() || number <= watermark.number),
+      voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
       troubled: error => this.#troubled('settle', error),
       voided: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
     })

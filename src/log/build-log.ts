@@ -10,8 +10,8 @@
 import { randomUUID } from 'node:crypto'
 import { assertDecompressible } from '../archive/format.ts'
 import { isObjectKey } from '../archive/object-key.ts'
-import { LogRefused, ObjectNotFound } from '../errors.ts'
-import { DIGEST_VERSION, ID_BYTES } from '../message-id.ts'
+import { LogRefused } from '../errors.ts'
+import { ID_BYTES } from '../message-id.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { type Duplicate, describeDuplicates, IdComparison } from '../verify/id-comparison.ts'
 import { ScratchFile } from '../verify/scratch-file.ts'
@@ -20,7 +20,7 @@ import { TextList } from '../verify/text-list.ts'
 import type { ObjectProblems, VerifyProgress } from '../verify/verifier.ts'
 import { type LogKeys, logKeys, recordNumber } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
-import { type BatchDraft, decodeHead, encodeRecord } from './log-record.ts'
+import { type BatchDraft, decodeHead, encodeRecord, OF_NO_ARCHIVER } from './log-record.ts'
 import { rootRecord } from './log-sync.ts'
 import { type DescribedObject, describeObject } from './object-batch.ts'
 
@@ -111,7 +111,7 @@ export class LogBuilder {
     try {
       await this.#refuseWhereLogIs()
       const abandoned = await this.#removeAbandoned()
-      const root = rootRecord(this.#id, this.#writer, DIGEST_VERSION)
+      const root = rootRecord(this.#id, this.#writer)
       this.#hash = decodeHead(0, root).hash
       await this.#appendAll()
       if (this.#objects.length === 0)
@@ -179,12 +179,8 @@ export class LogBuilder {
       previous: this.#hash,
       nonce: randomUUID(),
       writer: this.#writer,
-      done: 0,
-      waiting: false,
-      roundTripMs: 0,
-      digest: DIGEST_VERSION,
+      ...OF_NO_ARCHIVER,
       batches,
-      voids: [],
     })
     const key = this.#keys.record(number)
     const { outcome } = await this.#store.create(key, bytes)
@@ -232,22 +228,13 @@ export class LogBuilder {
   }
 
   async #problemsOrBatch(key: string): Promise<DescribedObject> {
-    try {
-      const described = await describeObject(this.#store, key)
-      const { events = 0 } = described.batch ?? {}
-      if (events <= OBJECT_EVENTS_MAX) return described
-      return {
-        ...described,
-        batch: undefined,
-        problems: [`has ${events} events: no record takes more than ${OBJECT_EVENTS_MAX}`],
-      }
-    } catch (error) {
-      if (!(error instanceof ObjectNotFound)) throw error
-      return {
-        batch: undefined,
-        problems: ['is gone: it was listed, and is not there any more'],
-        isEmpty: false,
-      }
+    const described = await describeObject(this.#store, key)
+    const { events = 0 } = described.batch ?? {}
+    if (events <= OBJECT_EVENTS_MAX) return described
+    return {
+      ...described,
+      batch: undefined,
+      problems: [`has ${events} events: no record takes more than ${OBJECT_EVENTS_MAX}`],
     }
   }
 

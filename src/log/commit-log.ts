@@ -77,6 +77,7 @@ export class CommitLog {
   #root: LogRecord | undefined
   #wasOpen = false
   #busy: Promise<unknown> = Promise.resolve()
+  /** How long a create takes of late. */
   #roundTripMs = 0
   /** The last record that this process was told of in this life, or that its index had. */
   #appliedThrough = 0
@@ -97,11 +98,6 @@ export class CommitLog {
   /** The last record that is applied; undefined until the log was open once. */
   get position(): LogPosition | undefined {
     return this.#parts.index.position
-  }
-
-  /** How long a create takes of late, in milliseconds. */
-  get roundTripMs(): number {
-    return this.#roundTripMs
   }
 
   /**
@@ -167,7 +163,7 @@ export class CommitLog {
   async #open(): Promise<void> {
     if (this.#root !== undefined) return
     const { index, reader, watermark, writer, log } = this.#parts
-    const root = await rootOf(this.#parts, () => rootRecord(randomUUID(), writer, DIGEST_VERSION))
+    const root = await rootOf(this.#parts, () => rootRecord(randomUUID(), writer))
     // Before the end is looked for: what is hinted at afterwards may be newer than that look.
     const hinted = Math.max(await reader.hintedHead(), await this.#lastListed())
     await watermark.look()

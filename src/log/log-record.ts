@@ -14,7 +14,7 @@ import { hash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { LogDamaged } from '../errors.ts'
-import { ID_BYTES } from '../message-id.ts'
+import { DIGEST_VERSION, ID_BYTES } from '../message-id.ts'
 
 const VERSION = 1
 const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`
@@ -92,6 +92,15 @@ export interface LogRecord extends Omit<Head, 'batches'> {
 export interface BatchDraft extends LogBatch {
   readonly body: Buffer | undefined
 }
+
+/** What a record says of its writer where that is no archiver: it settles nothing later, and takes no turns. */
+export const OF_NO_ARCHIVER = {
+  done: 0,
+  waiting: false,
+  roundTripMs: 0,
+  digest: DIGEST_VERSION,
+  voids: [],
+} satisfies Partial<RecordDraft>
 
 export type RecordDraft = Omit<Head, 'batches'> & { readonly batches: readonly BatchDraft[] }
 

@@ -6,7 +6,7 @@ import type { ObjectStore } from '../store/store.ts'
 import type { IdIndex, LogPosition } from './id-index.ts'
 import type { LogKeys } from './log-keys.ts'
 import type { LogReader } from './log-reader.ts'
-import { encodeRecord, type LogRecord } from './log-record.ts'
+import { encodeRecord, type LogRecord, OF_NO_ARCHIVER } from './log-record.ts'
 import type { Manifest } from './manifest.ts'
 import type { Watermark } from './watermark.ts'
 
@@ -51,19 +51,15 @@ export async function rootOf(
 }
 
 /** A log's first record: it holds nothing but the log's id. */
-export function rootRecord(log: string, writer: string, digest: number): Buffer {
+export function rootRecord(log: string, writer: string): Buffer {
   return encodeRecord({
     log,
     number: 0,
     previous: '',
     nonce: log,
     writer,
-    done: 0,
-    waiting: false,
-    roundTripMs: 0,
-    digest,
+    ...OF_NO_ARCHIVER,
     batches: [],
-    voids: [],
   }).bytes
 }
 

@@ -11,6 +11,9 @@ import type { StoreReader } from '../store/store.ts'
 import { ObjectCheck } from '../verify/object-check.ts'
 import type { BatchDraft } from './log-record.ts'
 
+/** To be read after the key of an object that was listed. */
+export const IS_GONE = 'is gone: it was listed, and is not there any more'
+
 const ATTEMPTS_MAX = 4
 const RETRY_MS_MIN = 500
 const IDS_BYTES_MIN = 1024 * ID_BYTES
@@ -25,7 +28,7 @@ export interface ObjectDigest {
 export interface DescribedObject {
   /** It is whole, and has no event: one stands where a batch became void (settlement.ts). */
   readonly isEmpty: boolean
-  /** Undefined where the object is damaged, or has no event. */
+  /** Undefined where the object is damaged or gone, or has no event. */
   readonly batch: BatchDraft | undefined
   /** What is wrong with it, in words, to be read after its key. */
   readonly problems: readonly string[]
@@ -67,13 +70,14 @@ export class DigestingStore {
  * An event without `messageId` has no identity, and is in none of the counts. An object that cannot be unpacked, is
  * cut short, or has lines that are no events, is damaged.
  *
- * @throws ObjectNotFound, StoreUnavailable
+ * @throws StoreUnavailable
  */
 export async function describeObject(store: Pick<StoreReader, 'get'>, key: string): Promise<DescribedObject> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await describeOnce(store, key)
     } catch (error) {
+      if (error instanceof ObjectNotFound) return { batch: undefined, problems: [IS_GONE], isEmpty: false }
       if (!(error instanceof StoreUnavailable) || attempt === ATTEMPTS_MAX) throw error
       await delay(RETRY_MS_MIN * 2 ** (attempt - 1))
     }

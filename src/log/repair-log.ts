@@ -9,8 +9,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { isObjectKey } from '../archive/object-key.ts'
-import { LogRefused, ObjectNotFound } from '../errors.ts'
-import { DIGEST_VERSION } from '../message-id.ts'
+import { LogRefused } from '../errors.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { KeyMatch } from '../verify/key-match.ts'
 import { picked } from '../verify/log-check.ts'
@@ -19,7 +18,7 @@ import { TextList } from '../verify/text-list.ts'
 import type { ObjectProblems } from '../verify/verifier.ts'
 import { type LogKeys, logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
-import { type BatchDraft, encodeRecord } from './log-record.ts'
+import { type BatchDraft, encodeRecord, OF_NO_ARCHIVER } from './log-record.ts'
 import { type LogStep, walkLog } from './log-walk.ts'
 import { describeObject } from './object-batch.ts'
 import { type Salvage, salvage, settleSalvage } from './salvage.ts'
@@ -180,7 +179,7 @@ export class LogRepair {
     const damaged: ObjectProblems[] = []
     let events = 0
     for (const key of keys) {
-      const { batch, problems, isEmpty } = await this.#describe(key)
+      const { batch, problems, isEmpty } = await describeObject(this.#store, key)
       if (isEmpty) continue
       if (batch === undefined) damaged.push({ key, problems })
       else batches.push(batch)
@@ -191,19 +190,6 @@ export class LogRepair {
         )
     }
     return { batches, damaged, events }
-  }
-
-  async #describe(key: string) {
-    try {
-      return await describeObject(this.#store, key)
-    } catch (error) {
-      if (!(error instanceof ObjectNotFound)) throw error
-      return {
-        batch: undefined,
-        problems: ['is gone: it was listed, and is not there any more'],
-        isEmpty: false,
-      }
-    }
   }
 }
 
@@ -241,12 +227,8 @@ function recordOf({ log, number, previous, standsFor, batches }: RepairPlan) {
     previous,
     nonce,
     writer: randomUUID(),
-    done: 0,
-    waiting: false,
-    roundTripMs: 0,
-    digest: DIGEST_VERSION,
+    ...OF_NO_ARCHIVER,
     batches,
-    voids: [],
     ...(standsFor !== undefined && { standsFor }),
   }
 }

@@ -23,6 +23,7 @@ import type { Voids } from './fold.ts'
 import type { VoidBatch } from './id-index.ts'
 import type { LogReader } from './log-reader.ts'
 import { inlineBody, isInline, type LogBatch, type LogRecord } from './log-record.ts'
+import type { Watermark } from './watermark.ts'
 
 const RETRY_LIMITS = { msMin: 100, msMax: 10_000 }
 /** A writer settles its own records within this, unless it is gone or stuck. */
@@ -33,12 +34,11 @@ const LEFT_MS_MIN = 60_000
 export interface SettlementParts {
   readonly store: ObjectStore
   readonly reader: LogReader
+  readonly watermark: Pick<Watermark, 'look' | 'number'>
   readonly log: Logger
   readonly writer: string
   /** Once aborted, nothing is tried again. */
   readonly stopping: AbortSignal
-  /** Whether the record is folded: its objects were there, and somebody has removed them since. @throws StoreUnavailable */
-  isFolded(number: number): Promise<boolean>
   /** Appends a record that makes a batch void, unless one did. @param isVoid asked at the end of the log */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
   /** @param error why an object cannot be stored now: it is tried again; undefined once there is none such left */
@@ -243,20 +243,21 @@ export class Settlement {
       ? await this.#storeInline(record, batch, own)
       : await this.#moveStaged(batch)
     if (isThere) return
-    this.#parts.log.error(
+    const { log, watermark } = this.#parts
+    log.error(
       { record: record.number, key: batch.key },
       'The bytes of a batch are gone, and so is its object: its events are archived again where they are queued.',
     )
-    await this.#parts.voidBatch(record.number, n, () => voids.has(n))
+    await this.#parts.voidBatch(record.number, n, () => voids.has(n) || record.number <= watermark.number)
     // Also where the record is folded by now: whoever waits has to look anew whether its events are known.
     voids.add(n)
   }
 
   /** @returns false where its bytes are gone, or are not what was written, and there is no object, nor will be */
   async #storeInline(record: LogRecord, batch: LogBatch, own: Buffer | undefined): Promise<boolean> {
-    const { store, isFolded } = this.#parts
+    const { store } = this.#parts
     const body = own ?? (await this.#bodyIn(record, batch))
-    if (body === undefined && (await isFolded(record.number))) return this.#isWhole(batch)
+    if (body === undefined && (await this.#isFolded(record.number))) return this.#isWhole(batch)
     const { outcome } = await store.create(batch.key, body ?? emptyObject(batch.key))
     if (outcome === 'created') return body !== undefined
     if (await this.#isWhole(batch)) return true
@@ -265,6 +266,13 @@ export class Settlement {
     if (own !== undefined && (await this.#bodyIn(record, batch)) === undefined) return false
     await store.replace(batch.key, body)
     return true
+  }
+
+  /** Its objects were there: where one is not, somebody has removed it since. */
+  async #isFolded(number: number): Promise<boolean> {
+    const { watermark } = this.#parts
+    await watermark.look()
+    return number <= watermark.number
   }
 
   /** Undefined also where it is not as it was written. */

@@ -55,6 +55,6 @@ export class Turns {
     for (const { seenAt, roundTripMs, place } of this.#others.values())
       if (place < this.#ownPlace && now - seenAt <= AT_WORK_MS)
         until += Math.min(TURN_MS_MAX, ROUND_TRIPS * roundTripMs)
-    return until === this.#lastAt ? 0 : Math.max(0, until - now)
+    return Math.max(0, until - now)
   }
 }

@@ -16,7 +16,7 @@ import { dayPrefixes, isObjectKey } from '../archive/object-key.ts'
 import { isDamage, readPieces } from '../archive/object-reader.ts'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import { logKeys } from '../log/log-keys.ts'
-import { DigestingStore } from '../log/object-batch.ts'
+import { DigestingStore, IS_GONE } from '../log/object-batch.ts'
 import { identityOf } from '../message-id.ts'
 import type { StoreReader } from '../store/store.ts'
 import { AskedIds } from './asked-ids.ts'
@@ -260,7 +260,7 @@ export class Verifier {
         this.#logCheck.read(place, key, digesting.end())
         return undefined
       } catch (error) {
-        if (error instanceof ObjectNotFound) return 'is gone: it was listed, and is not there any more'
+        if (error instanceof ObjectNotFound) return IS_GONE
         if (isDamage(error)) return `is damaged: ${(error as Error).message}`
         if (!(error instanceof StoreUnavailable) || attempt === ATTEMPTS_MAX) throw error
         check.restart()

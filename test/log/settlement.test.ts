@@ -144,29 +144,30 @@ test('bytes in a record that are not what was written are no object, and their e
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })
 
-test('a writer that has slept through that does not store its batch any more', async t => {
+/** A batch whose bytes are damaged in its record; its writer `a` has them still, and `b` knows the record. */
+async function garbledBatch(t: Test) {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   const batch = batchOf(['x', 'y'])
   const record = await a.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
   await garble(a, 1)
   await b.commitLog.follow()
+  return { a, b, settleOwn: () => a.settlement.settleOwn(record as LogRecord, [batch.body]) }
+}
+
+test('a writer that has slept through that does not store its batch any more', async t => {
+  const { a, b, settleOwn } = await garbledBatch(t)
   await settled(t, b, 'x')
   await archive(b, ['x', 'y'])
-  t.equal(await a.settlement.settleOwn(record as LogRecord, [batch.body]), false)
+  t.equal(await settleOwn(), false)
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
   await a.commitLog.follow()
   t.ok(a.index.has(idDigest('x')), 'it knows them from the record that counts')
 })
 
 test('a batch that cannot be read any more and that its writer has just stored is not void', async t => {
-  const place = await openServer(t)
-  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
-  const batch = batchOf(['x', 'y'])
-  const record = await a.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
-  await garble(a, 1)
-  await b.commitLog.follow()
-  t.equal(await a.settlement.settleOwn(record as LogRecord, [batch.body]), true)
+  const { b, settleOwn } = await garbledBatch(t)
+  t.equal(await settleOwn(), true)
   await settled(t, b, 'x')
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })

@@ -5,12 +5,12 @@ import { type Test, test } from 'tap'
 import { emptyObject } from '../../src/archive/format.ts'
 import { objectKey } from '../../src/archive/object-key.ts'
 import { foldRecords, type NumberedRecord } from '../../src/log/fold.ts'
-import { type BatchDraft, encodeRecord, type LogRecord } from '../../src/log/log-record.ts'
+import { type BatchDraft, encodeRecord, type LogRecord, OF_NO_ARCHIVER } from '../../src/log/log-record.ts'
 import { LogViewer } from '../../src/log/log-view.ts'
 import { encodeManifest, encodeObjects } from '../../src/log/manifest.ts'
 import { LogRepair } from '../../src/log/repair-log.ts'
 import { Watermark } from '../../src/log/watermark.ts'
-import { DIGEST_VERSION, identityOf } from '../../src/message-id.ts'
+import { identityOf } from '../../src/message-id.ts'
 import { inWords, resultOf } from '../../src/verify/report.ts'
 import type { VerifyFindings } from '../../src/verify/verifier.ts'
 import {
@@ -89,12 +89,8 @@ async function append(
     previous: before.hash,
     nonce: randomUUID(),
     writer: randomUUID(),
-    done: 0,
-    waiting: false,
-    roundTripMs: 0,
-    digest: DIGEST_VERSION,
+    ...OF_NO_ARCHIVER,
     batches,
-    voids: [],
     ...own,
   })
   await store.create(keys.record(number), bytes)
