@@ -66,7 +66,7 @@ async function addBatch(index: IdIndex, buffer: Buffer, number: number): Promise
   index.add(
     buffer,
     { from: number, through: number, storedAt },
-    { log: 'bench', number, hash: '0'.repeat(64), settled: number },
+    { log: 'bench', number, hash: '0'.repeat(64), unsettled: [] },
   )
   await index.ready()
   return known

@@ -108,7 +108,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
       resumedVoids: voids => settlement.appliedVoids(voids),
       conflicted: () => {},
       otherWaits: writer => calls.waiting.push(writer),
-      settledThrough: number => settlement.settledThrough(number),
+      unsettled: () => settlement.unsettledNumbers,
       troubled: error => calls.troubles.push(error),
       synchronised: () => calls.synchronised++,
     },

@@ -112,7 +112,7 @@ export class Archiver {
         resumedVoids: voids => this.#settlement.appliedVoids(voids),
         conflicted: () => this.#totals.conflicted(),
         otherWaits: (writer, roundTripMs) => this.#committer.otherWaits(writer, roundTripMs),
-        settledThrough: number => this.#settlement.settledThrough(number),
+        unsettled: () => this.#settlement.unsettledNumbers,
         troubled: error => this.#troubled('commit', error),
         synchronised: isComplete => this.#committer.synchronised(isComplete),
       },

@@ -16,7 +16,7 @@ import { BackOff } from '../sleep.ts'
 import type { StoreDate } from '../store/store.ts'
 import type { LogPosition, VoidBatch } from './id-index.ts'
 import { recordNumber } from './log-keys.ts'
-import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord } from './log-record.ts'
+import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasStored } from './log-record.ts'
 import { forgetOtherPast, type LogParts, rootOf, rootRecord, synchronise } from './log-sync.ts'
 
 /** How often a create whose outcome is not known is tried again. */
@@ -48,8 +48,8 @@ export interface LogListener {
   resumed(record: LogRecord): void
   /** These were applied in an earlier life as well. */
   resumedVoids(voids: readonly VoidBatch[]): void
-  /** Up to which record all are settled, of those up to `number`. */
-  settledThrough(number: number): number
+  /** Numbers of the records that were applied and are not known to be settled, ascending. */
+  unsettled(): readonly number[]
   /** A record was sent, and it is not known what became of it: it is tried again. */
   troubled(error: Error): void
   /** Another has the number that was tried for. */
@@ -195,14 +195,15 @@ export class CommitLog {
   /** What an earlier life has applied and did not know to be settled. */
   async #resume(): Promise<void> {
     const { reader, watermark } = this.#parts
-    const { number: last = 0, settled = 0 } = this.position ?? {}
-    for (let from = Math.max(settled, watermark.number) + 1; from <= last; from += READS_AHEAD_MAX) {
-      const ahead = Math.min(READS_AHEAD_MAX, last + 1 - from)
-      const answers = await Promise.all(Array.from({ length: ahead }, (_, n) => reader.record(from + n)))
+    const { unsettled = [], voids = [] } = this.position ?? {}
+    const numbers = unsettled.filter(number => number > watermark.number)
+    for (let at = 0; at < numbers.length; at += READS_AHEAD_MAX) {
+      const some = numbers.slice(at, at + READS_AHEAD_MAX)
+      const answers = await Promise.all(some.map(number => reader.record(number)))
       for (const { record } of answers)
         if (record !== undefined) this.#listener.resumed({ ...record, voids: [] })
     }
-    this.#listener.resumedVoids(this.position?.voids ?? [])
+    this.#listener.resumedVoids(voids)
   }
 
   async #synchronise(root = this.#root): Promise<void> {
@@ -257,13 +258,13 @@ export class CommitLog {
     const voids = await this.#unlearn(record)
     const ids =
       batches.length === 1 ? (batches[0] as BatchDraft).ids : Buffer.concat(batches.map(each => each.ids))
-    const settled = this.#listener.settledThrough(number - 1)
+    const unsettled = [...this.#listener.unsettled(), ...(wasStored(batches) ? [] : [number])]
     const before = (this.position.voids ?? []).filter(each => each.number > watermark.number)
     const allVoids = [...before, ...voids]
     index.add(
       ids,
       { from: number, through: number, storedAt },
-      { log, number, hash, settled, voids: allVoids },
+      { log, number, hash, unsettled, voids: allVoids },
     )
     this.#appliedThrough = number
     this.#listener.applied({ ...record, voids }, isOwn)

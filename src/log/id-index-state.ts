@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import type { LogPosition } from './id-index.ts'
 
-const VERSION = 1
+const VERSION = 2
 export const STATE_NAME = 'state'
 const TEMPORARY_NAME = 'state~'
 const CHECKSUM_DIGITS = 8

@@ -17,8 +17,8 @@ export interface LogPosition {
   readonly number: number
   /** Of that record's head: SHA-256, 64 hexadecimal digits. */
   readonly hash: string
-  /** All records up to this one are known to be settled: their objects are there. */
-  readonly settled: number
+  /** Numbers of the records that were not known to be settled, ascending; of all others the objects are there. */
+  readonly unsettled: readonly number[]
   /** Batches that are void, of records that were not folded when it was made. */
   readonly voids?: readonly VoidBatch[]
 }

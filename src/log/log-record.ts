@@ -182,6 +182,11 @@ export function inlineBody(record: LogRecord, batch: LogBatch, bytes: Buffer): B
   return bytes.subarray(at, at + batch.storedBytes)
 }
 
+/** Whether all objects of a record with these batches were there before the record. */
+export function wasStored(batches: readonly Pick<LogBatch, 'isStored'>[]): boolean {
+  return batches.every(({ isStored }) => isStored === true)
+}
+
 export function isInline({ staged, isStored }: Pick<LogBatch, 'staged' | 'isStored'>): boolean {
   return staged === undefined && isStored !== true
 }

@@ -173,5 +173,5 @@ function addRange(
   ids: Buffer,
   { from, through, storedAt, hash }: Pick<Manifest, 'from' | 'through' | 'storedAt' | 'hash'>,
 ): void {
-  index.add(ids, { from, through, storedAt }, { log, number: through, hash, settled: through })
+  index.add(ids, { from, through, storedAt }, { log, number: through, hash, unsettled: [] })
 }

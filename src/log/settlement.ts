@@ -22,7 +22,7 @@ import type { ObjectStore } from '../store/store.ts'
 import type { Voids } from './fold.ts'
 import type { VoidBatch } from './id-index.ts'
 import type { LogReader } from './log-reader.ts'
-import { inlineBody, isInline, type LogBatch, type LogRecord } from './log-record.ts'
+import { inlineBody, isInline, type LogBatch, type LogRecord, wasStored } from './log-record.ts'
 import type { Watermark } from './watermark.ts'
 
 const RETRY_LIMITS = { msMin: 100, msMax: 10_000 }
@@ -87,10 +87,9 @@ export class Settlement {
     this.#parts = parts
   }
 
-  /** All records up to this number are settled, of those that were applied. */
-  settledThrough(position: number): number {
-    const [oldest] = this.#unsettled.keys()
-    return oldest === undefined ? position : oldest - 1
+  /** Of the records that were applied and are not known to be settled, ascending. */
+  get unsettledNumbers(): readonly number[] {
+    return [...this.#unsettled.keys()].sort((a, b) => a - b)
   }
 
   /** All own records up to this number are settled. */
@@ -122,8 +121,7 @@ export class Settlement {
     for (const each of [...this.#unsettled.values()])
       if (each.record.writer === writer && each.record.number <= done) this.#settled(each)
     this.appliedVoids(voids)
-    if (batches.some(({ isStored }) => isStored !== true))
-      this.#unsettled.set(number, new UnsettledRecord(record))
+    if (!wasStored(batches)) this.#unsettled.set(number, new UnsettledRecord(record))
   }
 
   appliedVoids(voids: readonly VoidBatch[]): void {

@@ -264,7 +264,7 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'what is void is forgotten with a restart',
     promise: 'A batch that is void is neither folded nor looked up.',
     file: 'src/log/commit-log.ts',
-    text: 'this.#listener.resumedVoids(this.position?.voids ?? [])',
+    text: 'this.#listener.resumedVoids(voids)',
     replacement: '',
     checks: [SETTLEMENT],
   },

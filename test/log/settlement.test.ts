@@ -5,6 +5,7 @@ import type { LogRecord } from '../../src/log/log-record.ts'
 import { LogRepair } from '../../src/log/repair-log.ts'
 import type { UnsettledRecord } from '../../src/log/settlement.ts'
 import { idDigest } from '../../src/message-id.ts'
+import { temporaryDirectory } from '../helper.ts'
 import {
   archive,
   archivedIds,
@@ -114,6 +115,32 @@ for (const { name, open } of PLACES) {
     })
   })
 }
+
+test('a start reads only those records that are not known to be settled', async t => {
+  const place = await openServer(t)
+  const dataDir = temporaryDirectory(t)
+  const [gone, a] = [await openWriter(t, place), await openWriter(t, place)]
+  await appendAndDie(gone, ['x'])
+  const before = await openWriter(t, place, { dataDir })
+  for (let n = 1; n <= 30; n++) await archive(a, [`a${n}`])
+  await before.commitLog.follow()
+  await before.index.close()
+  const { requests } = place.server
+  const from = requests.length
+  const after = await openWriter(t, place, { dataDir })
+  await after.commitLog.follow()
+  const read = requests
+    .slice(from)
+    .filter(({ operation, key }) => operation === 'GetObject' && key.includes('/log/'))
+    .map(({ key }) => Number(key.slice(key.lastIndexOf('/') + 1)))
+  t.strictSame(
+    [...new Set(read)].toSorted((one, other) => one - other),
+    [0, 1, 30, 31, 32],
+    'the first of all, the one that was left, the last two of a writer, and a look for a new one',
+  )
+  await settled(t, after, 'x')
+  t.equal((await archivedIds(after.store)).filter(id => id === 'x').length, 1)
+})
 
 test('an object at the place of another, cut short, is written again', async t => {
   const place = await openServer(t)

@@ -58,7 +58,7 @@ async function open(t: Test, path: string, { idsMax = SMALL, log = silent }: Ope
 }
 
 function positionOf(number: number): LogPosition {
-  return { log: 'a log', number, hash: String(number).padStart(64, '0'), settled: number }
+  return { log: 'a log', number, hash: String(number).padStart(64, '0'), unsettled: [] }
 }
 
 function add(index: IdIndex, number: number, ids: readonly Buffer[], storedAt = number * 1000): void {
