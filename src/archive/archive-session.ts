@@ -32,6 +32,7 @@ import type { LiveIds } from './live-ids.ts'
 import type { ObjectParts } from './object-writer.ts'
 import type { OldEvents } from './old-events.ts'
 import { PendingDelivery } from './pending-delivery.ts'
+import type { RecentLengths } from './recent-lengths.ts'
 
 export type SessionConfig = Pick<
   Config,
@@ -57,6 +58,7 @@ export interface SessionParts {
   readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
   readonly oldEvents: OldEvents
   readonly config: SessionConfig
+  readonly lengths: RecentLengths
   readonly stats: ArchiveStats
   readonly log: Logger
 }
@@ -237,7 +239,7 @@ export class ArchiveSession {
 
   /** Whether the next event is archived, or in a batch; its delivery then waits for what holds it. */
   #leaveOut(incoming: Incoming, pending: PendingDelivery): boolean {
-    const { live, index, settlement, stats } = this.#parts
+    const { live, index, settlement, lengths, stats } = this.#parts
     const { ids } = incoming
     const at = incoming.idAt(0)
     const place = live.find(ids, at)
@@ -250,6 +252,7 @@ export class ArchiveSession {
       }
     } else if (!incoming.isKnown(at)) return false
     stats.duplicates++
+    if (lengths.differs(ids, at, incoming.lengthOf(0))) stats.differingDuplicates++
     incoming.skip(1)
     return true
   }
@@ -282,7 +285,7 @@ export class ArchiveSession {
 
   /** Notes the next event in the batch, and those behind it that go there too; gives how many. */
   #noteRun(batch: Batch, incoming: Incoming): number {
-    const { live } = this.#parts
+    const { live, lengths } = this.#parts
     const { ids } = incoming
     const { batchEventsMax, batchBytesMax } = this.#config
     const { between, after } = framingOf(this.#config.archiveFormat)
@@ -291,12 +294,14 @@ export class ArchiveSession {
     for (let n = 0; n < most; n++) {
       const at = incoming.idAt(n)
       const receivedAt = incoming.receivedAt(n)
-      bytes += between.length + incoming.lengthOf(n)
+      const length = incoming.lengthOf(n)
+      bytes += between.length + length
       if (n > 0) {
         const isFull = bytes + after.length > batchBytesMax
         if (isFull || isApart(batch, receivedAt) || this.#isKnown(incoming, at)) return n
       }
       live.add(ids, at, batch, batch.note(ids, at, receivedAt))
+      lengths.note(ids, at, length)
     }
     return most
   }

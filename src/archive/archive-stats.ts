@@ -49,6 +49,8 @@ export class ArchiveStats {
   dead = 0
   /** Events that were archived already, or were in a batch already, and were left out. */
   duplicates = 0
+  /** Those that were of another length than the event that had their id before, as far as that is remembered. */
+  differingDuplicates = 0
   /** Events, objects and bytes before compression that this process has put into the archive. */
   readonly archived = { events: 0, objects: 0, bytes: 0 }
   readonly closed: Record<CloseReason, number> = {

@@ -8,6 +8,7 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import { setMaxListeners } from 'node:events'
 import type { Config } from '../config.ts'
 import { createDeferred } from '../deferred.ts'
 import { LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
@@ -34,6 +35,7 @@ import { extensionOf } from './format.ts'
 import { LiveIds } from './live-ids.ts'
 import { objectKey } from './object-key.ts'
 import { OldEvents } from './old-events.ts'
+import { RecentLengths } from './recent-lengths.ts'
 
 export type ArchiverConfig = SessionConfig & Pick<Config, 'dedupeWindowMs'>
 
@@ -88,6 +90,8 @@ export class Archiver {
     const { store, index, config, log, queue } = parts
     const writer = randomUUID()
     const stopping = this.#stopping.signal
+    // Each record that waits to be settled listens to it.
+    setMaxListeners(0, stopping)
     const keys = logKeys(config.archive.prefix)
     const reader = new LogReader(store, keys)
     const watermark = new Watermark(reader)
@@ -169,6 +173,7 @@ export class Archiver {
         freed: () => this.#session?.goOn(),
       }),
       config,
+      lengths: new RecentLengths(),
       stats: this.stats,
       log,
     }

@@ -20,7 +20,7 @@ export function slotOf(slots: Uint32Array, words: Uint32Array, ids: Buffer, at: 
   const third = ids.readUInt32LE(at + 8)
   const last = ids.readUInt32LE(at + 12)
   const mask = slots.length - 1
-  let slot = mixed(mixed(mixed(mixed(SEED, first), second), third), last) & mask
+  let slot = hashOfWords(first, second, third, last) & mask
   for (;;) {
     const index = slots[slot] as number
     if (index === 0) return slot
@@ -35,6 +35,16 @@ export function slotOf(slots: Uint32Array, words: Uint32Array, ids: Buffer, at: 
 /** Writes an id as the words of an entry. */
 export function writeWords(words: Uint32Array, entry: number, ids: Buffer, at: number): void {
   for (let word = 0; word < ID_WORDS; word++) words[entry * ID_WORDS + word] = ids.readUInt32LE(at + word * 4)
+}
+
+/** 32 bits of an id. @param at where it begins in `ids` */
+export function hashOf(ids: Buffer, at: number): number {
+  const [first, second] = [ids.readUInt32LE(at), ids.readUInt32LE(at + 4)]
+  return hashOfWords(first, second, ids.readUInt32LE(at + 8), ids.readUInt32LE(at + 12))
+}
+
+function hashOfWords(first: number, second: number, third: number, last: number): number {
+  return mixed(mixed(mixed(mixed(SEED, first), second), third), last)
 }
 
 /** All bytes count, and where they lead is not known outside: clients choose ids, and could choose ones that meet. */

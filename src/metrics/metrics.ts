@@ -245,6 +245,13 @@ function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
     show => show(stats.duplicates),
   )
   exposition.counter(
+    {
+      name: 'frequency_differing_duplicate_events_total',
+      help: 'Those of them that were of another length than the last event with their id: two events, of which one is lost.',
+    },
+    show => show(stats.differingDuplicates),
+  )
+  exposition.counter(
     { name: 'frequency_dead_letters_total', help: 'Messages that went to the dead letters.' },
     show => show(stats.dead),
   )

@@ -47,6 +47,11 @@ test('a process by itself: requests, refusals, batches, copies', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '10', ARCHIVE_COMPRESSION: 'gzip' })
   for (let n = 0; n < 12; n++) t.equal(await post(url, { event: 'a', messageId: `m${n}` }), 200)
   t.equal(await post(url, { event: 'a', messageId: 'm3' }), 200, 'sent again')
+  t.equal(
+    await post(url, { event: 'another', messageId: 'm4' }),
+    200,
+    'another event with an id that is taken',
+  )
   t.equal(await post(url, { event: '' }), 400)
   t.equal(await post(url, [{ event: 'b' }, { event: 7 }, { event: 'c' }]), 200)
   const series = await scrapes(
@@ -54,7 +59,7 @@ test('a process by itself: requests, refusals, batches, copies', async t => {
     'all is counted',
     each =>
       each.get('frequency_batches_total{reason="events"}') === 1 &&
-      each.get('frequency_duplicate_events_total') === 1 &&
+      each.get('frequency_duplicate_events_total') === 2 &&
       // The copy is archived already, so it is gone, though what came before it is not.
       each.get('frequency_spool_events') === 4,
   )
@@ -62,12 +67,13 @@ test('a process by itself: requests, refusals, batches, copies', async t => {
     'frequency_info{role="all"}': 1,
     frequency_ready: 1,
     'frequency_part_well{part="archive"}': 1,
-    'frequency_events_total{outcome="disk"}': 15,
+    'frequency_events_total{outcome="disk"}': 16,
     'frequency_events_total{outcome="broker"}': 0,
     'frequency_refusals_total{code="FRQ_EVENT_INVALID"}': 2,
-    'frequency_request_duration_seconds_count{route="/api/t"}': 14,
-    'frequency_request_duration_seconds_bucket{le="+Inf",route="/api/t"}': 14,
+    'frequency_request_duration_seconds_count{route="/api/t"}': 15,
+    'frequency_request_duration_seconds_bucket{le="+Inf",route="/api/t"}': 15,
     'frequency_request_duration_seconds_count{route="/api/t/batch"}': 1,
+    frequency_differing_duplicate_events_total: 1,
     frequency_archived_events_total: 10,
     frequency_object_size_bytes_count: 1,
     frequency_upload_duration_seconds_count: 1,
