@@ -28,6 +28,8 @@ const DRAIN_IN_FLIGHT_MAX = 500
 const DRAIN_EVENTS_MAX = 4_000
 const DRAIN_BYTES_MAX = 16 * 1024 * 1024
 const DRAIN_POLL_MS = 250
+/** How often it is looked whether there is anything: nothing waits then, and each look wakes the process. */
+const IDLE_POLL_MS = 1_000
 /** After the broker has refused something, as one does whose queue is full. */
 const DRAIN_RETRY_MS = 2_000
 const SPOOLS_MAX = 64
@@ -122,7 +124,7 @@ class SpooledQueue implements Transport {
     while (!ending.aborted) {
       const isPossible = spool.size > 0 && this.#broker.trouble === undefined
       if (isPossible && (await this.#drainWhileItGoes(spool, ending))) continue
-      await delay(isPossible ? DRAIN_RETRY_MS : DRAIN_POLL_MS, undefined, { signal: ending }).catch(() => {})
+      await delay(pauseMs(spool, isPossible), undefined, { signal: ending }).catch(() => {})
     }
   }
 
@@ -250,4 +252,10 @@ async function openUnlessInUse(
     if ((error as Error).cause instanceof DirectoryInUse) return undefined
     throw error
   }
+}
+
+/** @param hasFailed whether its events could be published, and the broker did not take them */
+function pauseMs(spool: EmbeddedQueue, hasFailed: boolean): number {
+  if (hasFailed) return DRAIN_RETRY_MS
+  return spool.size === 0 ? IDLE_POLL_MS : DRAIN_POLL_MS
 }
