@@ -13,7 +13,7 @@ import { DIGEST_VERSION, ID_BYTES } from '../src/message-id.ts'
 import { sampleEvents } from './sample-events.ts'
 
 /** Ids of one fold, as in src/log/folder.ts. */
-const FOLD_IDS_MAX = 4_000_000
+const FOLD_IDS_MAX = 1_000_000
 const IDS_A_RECORD = 20_000
 const HOUR_MS = 3_600_000
 /** How long ago the first record was stored: less than DEDUPE_WINDOW_MS, so that all are remembered. */

@@ -14,9 +14,16 @@ import { createDeferred, type Deferred } from '../deferred.ts'
 import type { DirectoryLock } from '../directory-lock.ts'
 import type { Logger } from '../logger.ts'
 import { ID_BYTES } from '../message-id.ts'
+import { IdBulk } from './id-bulk.ts'
 import type { IdDisk } from './id-disk.ts'
 import type { IdIndex, IdRange, LogPosition } from './id-index.ts'
-import { DRAINED_AT_ONCE, type FilledTable, IdMemory, type IdMemoryOptions } from './id-memory.ts'
+import {
+  DRAINED_AT_ONCE,
+  type FilledTable,
+  IdMemory,
+  type IdMemoryOptions,
+  type IdsInBulk,
+} from './id-memory.ts'
 import { MERGE_SLICE_IDS } from './id-merge.ts'
 import { ID_WORDS, IdBlock } from './id-mixer.ts'
 import type { IdSource } from './id-partition.ts'
@@ -55,6 +62,8 @@ export class DiskIdIndex implements IdIndex {
   readonly #disk: IdDisk
   readonly #memory: IdMemory
   readonly #ahead: IdsAhead
+  /** While there is something for it to do. */
+  #bulk: IdBulk | undefined
   #position: LogPosition | undefined
   /** Work that runs alone. */
   #tasks: (() => Promise<void>)[] = []
@@ -112,6 +121,10 @@ export class DiskIdIndex implements IdIndex {
     const isUrgent = this.#memory.hasPending || this.#memory.full.length > 0
     if (isUrgent && this.#failure === undefined) this.#kick()
     else this.#wakeIn(TAIL_MS)
+  }
+
+  expect(ids: number): void {
+    this.#disk.expect(Math.min(ids, this.#parts.config.dedupeIdsMax))
   }
 
   async remove(ids: Buffer): Promise<void> {
@@ -220,9 +233,12 @@ export class DiskIdIndex implements IdIndex {
     const disk = this.#disk
     const task = this.#tasks.shift()
     if (task !== undefined) return task
+    // The state is saved when all that comes in bulk is on disk.
+    if (this.#memory.full.length === 0 && this.#memory.nextBulk() !== undefined) return this.#stepOfPending()
     if (disk.isDirty) return () => disk.save()
     if (this.#memory.full.length > 0) return () => this.#flush()
-    if (this.#memory.hasPending) return async () => this.#memory.drain(DRAINED_AT_ONCE)
+    if (this.#memory.hasPending) return this.#stepOfPending()
+    this.#bulk = undefined
     if (this.#isTailDue) return () => this.#writeTail()
     if (disk.hasDeletable) return () => disk.deleteRetired()
     if (this.#isClosing) return undefined
@@ -233,6 +249,16 @@ export class DiskIdIndex implements IdIndex {
     if (disk.remakingOwed > 0) return () => disk.remakeFilter()
     if (disk.wantsFilterSaved) return () => disk.saveFilter(() => this.#afterPiece())
     return undefined
+  }
+
+  #stepOfPending(): () => Promise<void> {
+    const memory = this.#memory
+    const bulk = memory.nextBulk()
+    if (bulk === undefined) return async () => memory.drain(DRAINED_AT_ONCE)
+    if (memory.active.table.size === 0) return () => this.#writeBulk(bulk)
+    // What was added before has to be on disk before.
+    memory.closeTable()
+    return () => this.#flush()
   }
 
   /** What cannot wait for a merge. Returns whether that is to go on. */
@@ -247,9 +273,9 @@ export class DiskIdIndex implements IdIndex {
   /** What cannot wait for any long step, and adds to the filter at most. Returns whether that is to go on. */
   async #afterPiece(): Promise<boolean> {
     await nextTurn()
-    if (this.#memory.full.length === 0 && this.#memory.hasPending) this.#memory.drain(DRAINED_AT_ONCE)
+    if (this.#memory.full.length === 0 && this.#memory.hasPending) await this.#stepOfPending()()
     if (this.#memory.full.length > 0) await this.#flush()
-    if (this.#disk.isDirty) await this.#disk.save()
+    if (this.#disk.isDirty && !this.#memory.hasPending) await this.#disk.save()
     this.#settle()
     return !this.#isClosing
   }
@@ -265,12 +291,27 @@ export class DiskIdIndex implements IdIndex {
       return
     }
     this.#memory.release()
-    this.#disk.take(run, sorted, filled.source as IdSource)
+    this.#disk.addToFilter(sorted)
+    this.#disk.take(run, filled.source as IdSource)
     this.#disk.setPosition(filled.position)
     this.#mergingOwed += run.size * MERGED_FOR_EACH
     // Had there been one, it was of this table.
     this.#disk.setTail(undefined)
     this.#tailSize = 0
+    this.#forgetOld()
+  }
+
+  async #writeBulk(bulk: IdsInBulk): Promise<void> {
+    const memory = this.#memory
+    this.#bulk ??= new IdBulk(this.#parts.mixer)
+    const run = await this.#disk.writeSlices(bulk.ids.length / ID_BYTES, this.#bulk.sorted(bulk.ids))
+    if (!memory.isInBulk(bulk)) {
+      await run.delete()
+      return
+    }
+    memory.releaseBulk(bulk)
+    this.#disk.take(run, bulk.source)
+    this.#disk.setPosition(memory.active.position)
     this.#forgetOld()
   }
 

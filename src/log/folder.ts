@@ -21,7 +21,7 @@ import { DELETION_DELAY_MS } from './watermark.ts'
 const FOLD_MS = 60 * 60 * 1000
 const FOLD_RECORDS = 10_000
 /** What one fold takes: its ids are in memory, here and where they are read. */
-const FOLD_IDS_MAX = 4_000_000
+const FOLD_IDS_MAX = 1_000_000
 const READS_AT_ONCE = 8
 /** Whoever finds a fold due does it with this chance each time, so that not all do it at once. */
 const FOLD_CHANCE = 0.25

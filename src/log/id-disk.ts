@@ -7,7 +7,7 @@
 
 import { join } from 'node:path'
 import type { Logger } from '../logger.ts'
-import { IdFilter, RANGES, spanOf } from './id-filter.ts'
+import { IdFilter, RANGES, shapeFor, spanOf } from './id-filter.ts'
 import { readFilter, writeFilter } from './id-filter-file.ts'
 import type { LogPosition } from './id-index.ts'
 import { type IdIndexState, writeState } from './id-index-state.ts'
@@ -18,16 +18,16 @@ import { createRun, type IdRun, RunUnreadable } from './id-run.ts'
 import { IdRunsReader } from './id-runs-reader.ts'
 import type { IdTable } from './id-table.ts'
 
-/** Bits of the filter for an id, when all of it has been made anew. */
-const FILTER_BITS = 13.5
 /** Ids that are added to the filter again for each that is new. */
 const REMADE_FOR_EACH = 4
 /** Full tables whose ids are on disk when the filter is saved: one for fewer is soon made anew. */
 const FILTER_SAVED_TABLES_MIN = 16
 /** Of all ids, those that the filter on disk may lack. */
 const MISSING_SHARE_MAX = 0.5
-/** By how much there are more ids, at most, when all of it has been made anew. */
-const GROWTH_MAX = 1.3
+/** For how many ids it is made, as a multiple of those that there are. */
+const FILTER_GROWTH = 1.2
+/** Of the ids that it is made for, those that it has when it is made anew. */
+const FILTER_SHARE_MAX = 0.9
 const REMADE_AT_ONCE = 65_536
 
 export interface IdDiskOptions {
@@ -57,9 +57,11 @@ export class IdDisk {
   readonly #merger = new RunMerger()
   #filter = new IdFilter()
   #isFilterSaved = true
+  /** Ids that were added to the filter, also those of dropped runs, at most. */
+  #filtered = 0
+  /** Ids that are to come soon, at the least. */
+  #expected = 0
   #owed = 0
-  /** How many ids there were when the last remaking began. */
-  #remadeFrom = 1
   #nextRun = 1
   #isDirty = false
   /** No longer used, and named by the state on disk. */
@@ -129,8 +131,34 @@ export class IdDisk {
     })) as IdRun
   }
 
-  /** From now on its ids are looked up on disk. */
-  take(run: IdRun, sorted: Uint32Array, source: IdSource): void {
+  /**
+   * The same of ids that come in slices, and into the filter as they come: nothing makes that anew before the run is
+   * taken.
+   */
+  async writeSlices(size: number, slices: AsyncIterable<Uint32Array>): Promise<IdRun> {
+    return (await this.#write(size, async writer => {
+      for await (const sorted of slices) {
+        await writer.append(sorted)
+        this.addToFilter(sorted)
+      }
+      return true
+    })) as IdRun
+  }
+
+  /** @param sorted ids in mixed form, in order */
+  addToFilter(sorted: Uint32Array): void {
+    this.#filter.add(sorted)
+    this.#filtered += sorted.length / ID_WORDS
+  }
+
+  /** So many more ids come soon: the filter has room for them when it is made anew, at once where there are none. */
+  expect(ids: number): void {
+    this.#expected = ids
+    if (this.#filtered === 0) this.#filter = new IdFilter(shapeFor(ids * FILTER_GROWTH))
+  }
+
+  /** From now on its ids, which are in the filter, are looked up on disk. */
+  take(run: IdRun, source: IdSource): void {
     const { partitionIds, partitionMs } = this.#options
     const last = this.partitions.at(-1)
     const fits =
@@ -143,8 +171,8 @@ export class IdDisk {
       if (last !== undefined) last.isSealed = true
       this.partitions.push(new IdPartition({ ...source }, [run]))
     }
-    this.#filter.add(sorted)
-    this.#owed = Math.min(this.#owed + run.size * REMADE_FOR_EACH, 2 * this.size)
+    this.#expected = Math.max(0, this.#expected - run.size)
+    if (this.#isFilterFull) this.#owed = Math.min(this.#owed + run.size * REMADE_FOR_EACH, 2 * this.size)
     this.#isDirty = true
   }
 
@@ -184,8 +212,9 @@ export class IdDisk {
     this.setTail(undefined)
     this.setPosition(undefined)
     this.remembersFrom = begin
-    this.#filter = new IdFilter()
+    this.#filtered = 0
     this.#owed = 0
+    this.expect(this.#expected)
   }
 
   async save(): Promise<void> {
@@ -253,7 +282,9 @@ export class IdDisk {
   /** Makes a part of the filter anew: with room for the ids that there are, and without those of dropped runs. */
   async remakeFilter(): Promise<void> {
     if (!this.#filter.isRemaking) this.#beginRemaking()
-    if (await this.#remakeSome()) this.#isFilterSaved = false
+    if (!(await this.#remakeSome())) return
+    this.#owed = 0
+    this.#isFilterSaved = false
   }
 
   get wantsFilterSaved(): boolean {
@@ -270,7 +301,12 @@ export class IdDisk {
     this.#isFilterSaved = true
     const runs = this.partitions.flatMap(({ state }) => state.runs)
     try {
-      await writeFilter(directory, this.#filter, { key: key.toString('hex'), runs }, afterPiece)
+      await writeFilter(
+        directory,
+        this.#filter,
+        { key: key.toString('hex'), runs, ids: this.#filtered },
+        afterPiece,
+      )
     } catch (error) {
       log.debug({ err: error }, 'The filter of archived ids was not written: the next start reads all ids.')
     }
@@ -285,6 +321,11 @@ export class IdDisk {
     for (const run of [...runs, ...this.#deletable]) await run.close()
   }
 
+  /** Whether it is to be made anew, or is being so. */
+  get #isFilterFull(): boolean {
+    return this.#filter.isRemaking || this.#filtered > FILTER_SHARE_MAX * this.#filter.idsMax
+  }
+
   get #isFilterWorthwhile(): boolean {
     return this.size >= FILTER_SAVED_TABLES_MIN * this.#options.runIds
   }
@@ -292,7 +333,6 @@ export class IdDisk {
   /** The ids of runs that the file does not have are read. */
   async #restoreFilter(key: string): Promise<void> {
     const { size } = this
-    this.#remadeFrom = Math.max(1, size)
     const saved = await readFilter(this.#options.directory, key)
     const runs = this.partitions.flatMap(partition => partition.runs)
     const missing = runs.filter(({ number }) => !saved?.runs.has(number))
@@ -304,8 +344,9 @@ export class IdDisk {
       return
     }
     this.#filter = saved.filter
+    this.#filtered = saved.ids
     await this.#forgetting(() => this.#addRuns(missing, missingSize), undefined)
-    if (this.#filter.bits < size * FILTER_BITS * MISSING_SHARE_MAX) this.#owed = 2 * size
+    if (this.#isFilterFull) this.#owed = 2 * size
   }
 
   async #addRuns(runs: readonly IdRun[], size: number): Promise<void> {
@@ -313,7 +354,7 @@ export class IdDisk {
     let low = 0
     for (let slice = 1; slice <= slices; slice++) {
       const high = Math.ceil((2 ** 32 * slice) / slices)
-      for (const part of await this.#reader.read(runs, low, high)) this.#filter.add(part)
+      for (const part of await this.#reader.read(runs, low, high)) this.addToFilter(part)
       low = high
     }
   }
@@ -331,9 +372,8 @@ export class IdDisk {
 
   #beginRemaking(): void {
     const { size } = this
-    const growth = Math.min(GROWTH_MAX, Math.max(1, size / this.#remadeFrom))
-    this.#remadeFrom = Math.max(1, size)
-    this.#filter.beginRemaking(size * growth, FILTER_BITS)
+    this.#filtered = size
+    this.#filter.beginRemaking((size + this.#expected) * FILTER_GROWTH)
   }
 
   /** Returns whether all of the filter has been made anew. */

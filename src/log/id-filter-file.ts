@@ -22,6 +22,8 @@ interface Head {
   readonly shape: IdFilterShape
   /** The numbers of runs that all ids are in the filter of; ids of others may be, too. */
   readonly runs: readonly number[]
+  /** How many ids were added to it. */
+  readonly ids: number
   /** CRC-32 of each piece. */
   readonly checksums: readonly number[]
 }
@@ -33,13 +35,13 @@ interface Head {
 export async function writeFilter(
   directory: string,
   filter: IdFilter,
-  { key, runs }: Pick<Head, 'key' | 'runs'>,
+  { key, runs, ids }: Pick<Head, 'key' | 'runs' | 'ids'>,
   afterPiece: () => Promise<boolean>,
 ): Promise<void> {
   const temporary = join(directory, TEMPORARY_NAME)
   const file = await open(temporary, 'w')
   try {
-    const head: Head = { key, shape: filter.shape, runs, checksums: [] }
+    const head: Head = { key, shape: filter.shape, runs, ids, checksums: [] }
     const checksums: number[] = []
     let position = 0
     for (const piece of filter.pieces) {
@@ -65,7 +67,7 @@ export async function writeFilter(
 export async function readFilter(
   directory: string,
   key: string,
-): Promise<{ filter: IdFilter; runs: ReadonlySet<number> } | undefined> {
+): Promise<{ filter: IdFilter; runs: ReadonlySet<number>; ids: number } | undefined> {
   const file = await open(join(directory, FILTER_NAME)).catch(() => undefined)
   if (file === undefined) return undefined
   try {
@@ -78,7 +80,7 @@ export async function readFilter(
       if (crc32(piece) !== head.checksums[number]) return undefined
       position += piece.length
     }
-    return { filter, runs: new Set(head.runs) }
+    return { filter, runs: new Set(head.runs), ids: head.ids }
   } catch {
     return undefined
   } finally {

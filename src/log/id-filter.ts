@@ -15,8 +15,8 @@ const BLOCK_BITS = BLOCK_WORDS * 32
 export const RANGES = 1024
 const RANGE_BITS = 22
 const RANGE_SPAN = 2 ** RANGE_BITS
-/** Blocks of a range at least: 1 MiB, for half a million ids. */
-const SIZE_MIN = 16
+/** Bits for an id, of as many ids as it is made for. */
+const BITS_AN_ID = 13.5
 const CHUNK_BLOCK_BITS = 16
 const CHUNK_WORDS = 2 ** CHUNK_BLOCK_BITS * BLOCK_WORDS
 const CHUNK_BLOCK_MASK = 2 ** CHUNK_BLOCK_BITS - 1
@@ -50,7 +50,7 @@ export class IdFilter {
   #isGrowing: boolean
   #touched = 0
 
-  constructor(shape: IdFilterShape = { below: SIZE_MIN, above: SIZE_MIN, edge: 0, isGrowing: false }) {
+  constructor(shape: IdFilterShape = shapeFor(0)) {
     this.#below = shape.below
     this.#above = shape.above
     this.#edge = shape.edge
@@ -62,8 +62,9 @@ export class IdFilter {
     return { below: this.#below, above: this.#above, edge: this.#edge, isGrowing: this.#isGrowing }
   }
 
-  get bits(): number {
-    return (this.#below * this.#edge + this.#above * (RANGES - this.#edge)) * BLOCK_BITS
+  /** For how many ids it is made, or being made anew. */
+  get idsMax(): number {
+    return ((this.#isGrowing ? this.#above : this.#below) * RANGES * BLOCK_BITS) / BITS_AN_ID
   }
 
   /** Whether a part has been made anew, and the rest not. */
@@ -125,8 +126,8 @@ export class IdFilter {
   }
 
   /** Begins to make all ranges anew, with room for so many ids. `nextRanges` says which come first. */
-  beginRemaking(ids: number, bitsAnId: number): void {
-    const size = Math.max(SIZE_MIN, Math.ceil((ids * bitsAnId) / BLOCK_BITS / RANGES))
+  beginRemaking(ids: number): void {
+    const size = sizeFor(ids)
     const present = this.#above
     // A larger one is made from its end, and a smaller one from its beginning, so that they do not overlap.
     this.#isGrowing = size > present
@@ -201,6 +202,16 @@ export class IdFilter {
       this.#chunks.push(words.subarray(ALIGNMENT_WORDS, ALIGNMENT_WORDS + CHUNK_WORDS))
     }
   }
+}
+
+/** Of an empty filter for so many ids. */
+export function shapeFor(ids: number): IdFilterShape {
+  return { below: sizeFor(ids), above: sizeFor(ids), edge: 0, isGrowing: false }
+}
+
+/** Blocks of a range. */
+function sizeFor(ids: number): number {
+  return Math.max(1, Math.ceil((ids * BITS_AN_ID) / BLOCK_BITS / RANGES))
 }
 
 function set(words: Uint32Array, at: number, bit: number): void {

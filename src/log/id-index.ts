@@ -52,6 +52,8 @@ export interface IdIndex {
    * @param ids 16 bytes each, in any order; kept, and not to be changed afterwards
    */
   add(ids: Buffer, range: IdRange, position: LogPosition): void
+  /** So many ids will be added soon, about: room is made for all of them at once. */
+  expect(ids: number): void
   /** Takes ids out again. Rare, and may be slow. */
   remove(ids: Buffer): Promise<void>
   /**

@@ -8,6 +8,9 @@ import { IdTable } from './id-table.ts'
 
 /** Ids of one `add` that are put into the table at once; of more the rest is left for `drain`. */
 export const DRAINED_AT_ONCE = 32_768
+/** More than so many full tables, of one addition, need not go into tables; at most so many are a run at once. */
+const BULK_TABLES_MIN = 2
+const BULK_TABLES_MAX = 4
 /** Ids that are mixed at once. */
 const BLOCK_IDS = 64
 /** Empty tables that keep their memory. */
@@ -38,6 +41,12 @@ interface Pending {
   done: number
 }
 
+/** Some of the ids of one addition, of which none is in a table. */
+export interface IdsInBulk {
+  readonly ids: Buffer
+  readonly source: IdSource
+}
+
 export class IdMemory {
   readonly #options: IdMemoryOptions
   readonly #block: IdBlock
@@ -46,6 +55,7 @@ export class IdMemory {
   /** Full, or closed; the oldest first. */
   #full: FilledTable[] = []
   #pending: Pending[] = []
+  #bulk: IdsInBulk | undefined
   #storedThrough = Number.NEGATIVE_INFINITY
 
   constructor(options: IdMemoryOptions, active: FilledTable) {
@@ -101,8 +111,43 @@ export class IdMemory {
     if (ids.length <= DRAINED_AT_ONCE * ID_BYTES) this.drain()
   }
 
+  /**
+   * Pending ids that are so many that they are better written as a run as they are, once the table that is filled is
+   * empty. They may go into tables nonetheless: see `isInBulk`.
+   */
+  nextBulk(): IdsInBulk | undefined {
+    const [next] = this.#pending
+    if (next === undefined) return undefined
+    const left = (next.ids.length - next.done) / ID_BYTES
+    if (left < BULK_TABLES_MIN * this.#options.tableIds) return undefined
+    const count = Math.ceil(left / Math.ceil(left / (BULK_TABLES_MAX * this.#options.tableIds)))
+    const stored = Math.max(this.#storedThrough, next.range.storedAt)
+    this.#bulk = {
+      ids: next.ids.subarray(next.done, next.done + count * ID_BYTES),
+      source: { through: next.range.through, storedFrom: stored, storedThrough: stored },
+    }
+    return this.#bulk
+  }
+
+  /** Whether all of it is still pending. */
+  isInBulk(bulk: IdsInBulk): boolean {
+    return this.#bulk === bulk
+  }
+
+  /** It is on disk. */
+  releaseBulk({ ids, source }: IdsInBulk): void {
+    const next = this.#pending[0] as Pending
+    this.#bulk = undefined
+    this.#storedThrough = source.storedThrough
+    next.done += ids.length
+    if (next.done < next.ids.length) return
+    this.#pending.shift()
+    this.#active.position = next.position
+  }
+
   /** Puts pending ids into tables: at most so many. */
   drain(idsMax = Number.POSITIVE_INFINITY): void {
+    this.#bulk = undefined
     let left = idsMax
     for (let next = this.#pending[0]; next !== undefined && left > 0; next = this.#pending[0]) {
       this.#receive(next)
@@ -141,6 +186,7 @@ export class IdMemory {
 
   reset(): void {
     this.#pending = []
+    this.#bulk = undefined
     this.#full = []
     this.#active = { table: new IdTable(), source: undefined, position: undefined }
     this.#storedThrough = Number.NEGATIVE_INFINITY

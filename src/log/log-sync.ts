@@ -2,6 +2,7 @@
 
 import { LogRefused } from '../errors.ts'
 import type { Logger } from '../logger.ts'
+import { ID_BYTES } from '../message-id.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { IdIndex, LogPosition } from './id-index.ts'
 import type { LogKeys } from './log-keys.ts'
@@ -131,15 +132,31 @@ export async function synchronise(parts: LogParts, root: LogRecord): Promise<voi
     if (manifests.length === 0)
       addRange(index, root, NO_IDS, { from: 0, through: 0, storedAt: 0, hash: root.hash })
   }
-  for (const manifest of manifests) {
-    const ids = await reader.ids(manifest)
+  index.expect(manifests.reduce((sum, { ids }) => sum + ids.bytes / ID_BYTES, 0))
+  for await (const { manifest, ids } of runsOf(reader, manifests)) {
     if (ids === undefined) await index.reset(manifest.through + 1)
     addRange(index, root, ids ?? NO_IDS, manifest)
-    count += (ids?.length ?? 0) / 16
+    count += (ids?.length ?? 0) / ID_BYTES
     await index.ready()
   }
   if (manifests.length > 0)
     log.info({ ids: count, manifests: manifests.length, watermark: watermark.number }, 'Read what is folded.')
+}
+
+/** With the ids of each, which are undefined where they were deleted; the next ones are read meanwhile. */
+async function* runsOf(
+  reader: LogReader,
+  manifests: readonly Manifest[],
+): AsyncGenerator<{ manifest: Manifest; ids: Buffer | undefined }, undefined> {
+  let next = manifests[0] && reader.ids(manifests[0])
+  for (const [n, manifest] of manifests.entries()) {
+    const ids = await next
+    const following = manifests[n + 1]
+    next = following && reader.ids(following)
+    // It is waited for when it is its turn, or never where something fails before.
+    next?.catch(() => {})
+    yield { manifest, ids }
+  }
 }
 
 /** Oldest first: those behind the index, or, where it has nothing, those of the window. */

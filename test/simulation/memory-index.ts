@@ -68,6 +68,8 @@ export class MemoryIndex implements IdIndex {
     this.#forget()
   }
 
+  expect(): void {}
+
   async remove(ids: Buffer): Promise<void> {
     const gone = new Set(idsOf(ids))
     for (const [n, addition] of this.#additions.entries()) {
