@@ -6,7 +6,7 @@ import { ID_WORDS, IdBlock, type IdMixer } from './id-mixer.ts'
 import type { IdSource } from './id-partition.ts'
 import { IdTable } from './id-table.ts'
 
-/** Ids of one `add` that are put into the table at once; of more the rest is left for `drain`. */
+/** Ids of one `add` that are put into the table at once; more are left for `drain`. */
 export const DRAINED_AT_ONCE = 32_768
 /** More than so many full tables, of one addition, need not go into tables; at most so many are a run at once. */
 const BULK_TABLES_MIN = 2
@@ -108,7 +108,8 @@ export class IdMemory {
 
   add(ids: Buffer, range: IdRange, position: LogPosition): void {
     this.#pending.push({ ids, range, position, done: 0 })
-    if (ids.length <= DRAINED_AT_ONCE * ID_BYTES) this.drain()
+    const isFew = ids.length <= DRAINED_AT_ONCE * ID_BYTES && ids.length < this.#bulkMin * ID_BYTES
+    if (isFew) this.drain()
   }
 
   /**
@@ -119,7 +120,7 @@ export class IdMemory {
     const [next] = this.#pending
     if (next === undefined) return undefined
     const left = (next.ids.length - next.done) / ID_BYTES
-    if (left < BULK_TABLES_MIN * this.#options.tableIds) return undefined
+    if (left < this.#bulkMin) return undefined
     const count = Math.ceil(left / Math.ceil(left / (BULK_TABLES_MAX * this.#options.tableIds)))
     const stored = Math.max(this.#storedThrough, next.range.storedAt)
     this.#bulk = {
@@ -190,6 +191,10 @@ export class IdMemory {
     this.#full = []
     this.#active = { table: new IdTable(), source: undefined, position: undefined }
     this.#storedThrough = Number.NEGATIVE_INFINITY
+  }
+
+  get #bulkMin(): number {
+    return BULK_TABLES_MIN * this.#options.tableIds
   }
 
   /** Notes where the ids are from that the table gets. */
