@@ -5,15 +5,16 @@ import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { objectKey } from '../src/archive/object-key.ts'
 import { foldRecords, type NumberedRecord } from '../src/log/fold.ts'
-import { logKeys } from '../src/log/log-keys.ts'
+import { type LogKeys, logKeys } from '../src/log/log-keys.ts'
 import { type BatchDraft, decodeHead, type EncodedRecord, encodeRecord } from '../src/log/log-record.ts'
 import { rootRecord } from '../src/log/log-sync.ts'
 import { encodeManifest, encodeObjects, type Manifest, type Run } from '../src/log/manifest.ts'
 import { DIGEST_VERSION, ID_BYTES } from '../src/message-id.ts'
 import { sampleEvents } from './sample-events.ts'
 
-/** Ids of one fold, as in src/log/folder.ts. */
+/** Ids of one fold at most, and records after which there is one, as in src/log/folder.ts. */
 const FOLD_IDS_MAX = 1_000_000
+const FOLD_RECORDS = 500
 const IDS_A_RECORD = 20_000
 const HOUR_MS = 3_600_000
 /** How long ago the first record was stored: less than DEDUPE_WINDOW_MS, so that all are remembered. */
@@ -88,11 +89,11 @@ function randomIds(count: number): Buffer {
  * @param directory of the archive
  * @param ids random ones, that were stored in the last 20 hours
  */
-export function makeFoldedLog(directory: string, ids: number): void {
+export async function makeFoldedLog(directory: string, ids: number): Promise<void> {
   const keys = logKeys('frequency')
-  const write = (key: string, bytes: Buffer) => writeFileSync(fileOf(directory, key), bytes)
+  const write = async (key: string, bytes: Buffer) => writeFileSync(fileOf(directory, key), bytes)
   const chain = new Chain('frequency')
-  write(keys.record(0), chain.root)
+  await write(keys.record(0), chain.root)
   const beganAt = Date.now() - SPAN_MS
   let manifest: Manifest | undefined
   for (let made = 0; made < ids; ) {
@@ -103,21 +104,29 @@ export function makeFoldedLog(directory: string, ids: number): void {
       const storedAt = Math.floor(beganAt + SPAN_MS * (made / ids))
       records.push({ record: chain.append(count, storedAt).record, storedAt })
     }
-    const folded = foldRecords(records, manifest, new Map())
-    const { from, through } = folded.manifest
-    const writeRun = (extension: string, bytes: Buffer): Run => {
-      const key = `${keys.runs}${from}-${through}.${extension}`
-      write(key, bytes)
-      return { key, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
-    }
-    const runs = {
-      ids: writeRun('ids', folded.ids),
-      objects: writeRun('objects', encodeObjects(folded.records)),
-    }
-    manifest = { version: 1, ...folded.manifest, ...runs }
-    write(keys.manifest(manifest.generation), encodeManifest({ ...folded.manifest, ...runs }))
-    write(keys.head, Buffer.from(String(through)))
+    manifest = await writeFold(write, keys, records, manifest)
+    await write(keys.head, Buffer.from(String(manifest.through)))
   }
+}
+
+async function writeFold(
+  write: (key: string, bytes: Buffer) => Promise<unknown>,
+  keys: LogKeys,
+  records: readonly NumberedRecord[],
+  before: Manifest | undefined,
+): Promise<Manifest> {
+  const folded = foldRecords(records, before, new Map())
+  const { from, through } = folded.manifest
+  const writeRun = async (extension: string, bytes: Buffer): Promise<Run> => {
+    const key = `${keys.runs}${from}-${through}.${extension}`
+    await write(key, bytes)
+    return { key, bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') }
+  }
+  const ids = await writeRun('ids', folded.ids)
+  const objects = await writeRun('objects', encodeObjects(folded.records))
+  const manifest = { ...folded.manifest, ids, objects }
+  await write(keys.manifest(manifest.generation), encodeManifest(manifest))
+  return { version: 1, ...manifest }
 }
 
 /** The store that records are written to. */
@@ -125,11 +134,16 @@ export interface RecordStore {
   create(key: string, bytes: Buffer): Promise<unknown>
 }
 
-/** Writes records with an object each in them, of which none is folded. */
+/**
+ * Writes records with an object each in them, and folds them whenever there are so many that one is due: no folded
+ * record is deleted yet.
+ *
+ * @param isFolded false where nobody has folded
+ */
 export async function makeRecords(
   store: RecordStore,
   prefix: string,
-  { records, idsPerRecord }: { records: number; idsPerRecord: number },
+  { records, idsPerRecord, isFolded = true }: { records: number; idsPerRecord: number; isFolded?: boolean },
 ): Promise<void> {
   const keys = logKeys(prefix)
   const chain = new Chain(prefix)
@@ -144,6 +158,12 @@ export async function makeRecords(
   for (let at = 0; at < encoded.length; at += 16) {
     const some = encoded.slice(at, at + 16)
     await Promise.all(some.map(({ bytes, record }) => store.create(keys.record(record.number), bytes)))
+  }
+  const write = (key: string, bytes: Buffer) => store.create(key, bytes)
+  let manifest: Manifest | undefined
+  for (let at = 0; isFolded && at + FOLD_RECORDS <= encoded.length; at += FOLD_RECORDS) {
+    const some = encoded.slice(at, at + FOLD_RECORDS).map(({ record }) => ({ record, storedAt: Date.now() }))
+    manifest = await writeFold(write, keys, some, manifest)
   }
   await store.create(keys.head, Buffer.from(String(records)))
 }

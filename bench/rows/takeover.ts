@@ -41,11 +41,12 @@ interface Takeover {
 export async function takeover(site: Site): Promise<RowResult> {
   const { rounds, isSmoke, batchAgeMs, seconds } = site.options
   const sizes = site.options.windows ?? (isSmoke ? WINDOWS_SMOKE : WINDOWS)
-  const windows = sizes.map((ids): Window => {
+  const windows: Window[] = []
+  for (const ids of sizes) {
     const { path } = site.fresh('archive')
-    makeFoldedLog(path, ids)
-    return { ids, archive: path, takeovers: [], flaws: [] }
-  })
+    await makeFoldedLog(path, ids)
+    windows.push({ ids, archive: path, takeovers: [], flaws: [] })
+  }
   for (let n = 1; n <= rounds; n++) {
     for (const each of windows) {
       const done = await killOne(site, each)

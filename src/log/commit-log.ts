@@ -18,6 +18,7 @@ import type { LogPosition, VoidBatch } from './id-index.ts'
 import { recordNumber } from './log-keys.ts'
 import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasStored } from './log-record.ts'
 import { forgetOtherPast, type LogParts, rootOf, rootRecord, synchronise } from './log-sync.ts'
+import { READS_AHEAD_MAX, RecordsAhead } from './records-ahead.ts'
 
 /** How often a create whose outcome is not known is tried again. */
 const PLACE_LIMITS = { msMin: 50, msMax: 5_000 }
@@ -28,8 +29,6 @@ const HINT_MS = 60 * 60 * 1000
 const WAITING_MS = 2_000
 /** For so long it counts, by the store's clock. */
 const WAITING_FRESH_MS = 10_000
-/** Records that are read at once. */
-const READS_AHEAD_MAX = 16
 /** Weight of the newest create in the measured time of a round trip. */
 const ROUND_TRIP_WEIGHT = 0.2
 
@@ -215,25 +214,24 @@ export class CommitLog {
     this.#listener.synchronised(index.remembersFrom <= applied + 1)
   }
 
-  /** Reads ahead, and further the more there is: one that is slow would never come to an end that moves. */
   async #followToEnd(root = this.#root): Promise<number> {
     const { index, watermark } = this.#parts
-    let applied = 0
-    for (let ahead = 1; ; ahead = Math.min(READS_AHEAD_MAX, ahead * 2)) {
-      const from = (this.position?.number ?? 0) + 1
-      const answers = await Promise.allSettled(Array.from({ length: ahead }, (_, n) => this.#read(from + n)))
-      for (const [n, answer] of answers.entries()) {
-        if (answer.status === 'rejected') throw answer.reason
-        const { record, storedAt, date } = answer.value
-        if (!(await watermark.counts(from + n, date))) {
+    const ahead = new RecordsAhead(number => this.#read(number))
+    try {
+      for (let applied = 0; ; ) {
+        const number = (this.position?.number ?? 0) + 1
+        const { record, storedAt, date } = await ahead.answer(number)
+        if (!(await watermark.counts(number, date))) {
           await this.#synchronise(root)
-          break
+          continue
         }
         if (record === undefined) return applied
         await index.ready()
         await this.#apply(record, storedAt, false)
         applied++
       }
+    } finally {
+      await ahead.settled()
     }
   }
 

@@ -19,13 +19,13 @@ import { DELETION_DELAY_MS } from './watermark.ts'
 
 /** The log is folded when it has been so long, or has so many records more. */
 const FOLD_MS = 60 * 60 * 1000
-const FOLD_RECORDS = 10_000
+const FOLD_RECORDS = 500
 /** What one fold takes: its ids are in memory, here and where they are read. */
 const FOLD_IDS_MAX = 1_000_000
 const READS_AT_ONCE = 8
 /** Whoever finds a fold due does it with this chance each time, so that not all do it at once. */
 const FOLD_CHANCE = 0.25
-/** Runs of ids stay for so many windows, and are then deleted, the newest so many at each fold. */
+/** Runs of ids stay for so many windows, and are then deleted, at most so many at each fold. */
 const IDS_WINDOWS = 2
 const IDS_DELETED_AT_ONCE = 64
 /** How often it is looked whether folded records may be deleted. */
@@ -42,9 +42,13 @@ export class Folder {
   readonly #parts: FolderParts
   /** All records of manifests up to this one are deleted. */
   #deletedThrough = 0
+  /** All ids of manifests up to this one are deleted, but for what was left by others long before; undefined at first. */
+  #idsDeletedThrough: number | undefined
   #deletionCheckedAt = Number.NEGATIVE_INFINITY
   /** When the oldest record that is not folded was first seen, by the clock of this process. */
   #unfoldedSince: number | undefined
+  /** One fold did not take all. */
+  #hasRest = false
 
   constructor(parts: FolderParts) {
     this.#parts = parts
@@ -57,10 +61,12 @@ export class Folder {
     const unfolded = (commitLog.position?.number ?? 0) - watermark.number
     if (unfolded <= 0) {
       this.#unfoldedSince = undefined
+      this.#hasRest = false
       return
     }
     this.#unfoldedSince ??= performance.now()
-    const isDue = unfolded >= FOLD_RECORDS || performance.now() - this.#unfoldedSince >= FOLD_MS
+    const isLong = performance.now() - this.#unfoldedSince >= FOLD_MS
+    const isDue = isLong || unfolded >= FOLD_RECORDS || this.#hasRest
     if (isDue && Math.random() < FOLD_CHANCE) await this.fold()
   }
 
@@ -84,8 +90,8 @@ export class Folder {
     const { ids, objects } = await this.#writeRuns(folded)
     await store.remove(folded.staged)
     const manifest = await this.#create({ ...folded.manifest, ids, objects })
-    // The rest of it is due as well.
-    if (watermark.number >= through) this.#unfoldedSince = undefined
+    this.#hasRest = watermark.number < through
+    if (!this.#hasRest) this.#unfoldedSince = undefined
     if (manifest === undefined) await store.remove([ids.key, objects.key])
     else log.info({ from, through: manifest.through, watermark: watermark.number }, 'The log is folded.')
     await this.#deleteOldIds()
@@ -140,34 +146,42 @@ export class Folder {
   }
 
   /**
-   * Deletes the records of the oldest manifest that has them, where it has been visible for long enough, by the
-   * store's clock.
+   * Deletes the records of manifests that have been visible for long enough, by the store's clock, the oldest first.
    *
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
   async deleteFolded(): Promise<void> {
     this.#deletionCheckedAt = performance.now()
-    const { reader, watermark, store, keys, log } = this.#parts
+    const { watermark, stopping } = this.#parts
     const newest = watermark.manifest?.generation ?? 0
-    if (this.#deletedThrough >= newest) return
-    const generation = await this.#firstUndeleted(newest)
+    if (this.#deletedThrough === 0) this.#deletedThrough = (await this.#firstUndeleted(newest)) - 1
+    while (this.#deletedThrough < newest && !stopping.aborted) {
+      if (!(await this.#deleteRecordsOf(this.#deletedThrough + 1))) return
+      this.#deletedThrough++
+    }
+  }
+
+  /** Returns whether they are deleted. */
+  async #deleteRecordsOf(generation: number): Promise<boolean> {
+    const { reader, store, keys, log } = this.#parts
     const { manifest, storedAt, date } = await reader.manifest(generation)
-    if (manifest === undefined || (date ?? Date.now()) < storedAt + DELETION_DELAY_MS) return
+    if (manifest === undefined || (date ?? Date.now()) < storedAt + DELETION_DELAY_MS) return false
     const { from, through } = manifest
+    if (!(await reader.exists(from))) return true
     await store.remove(Array.from({ length: through - from + 1 }, (_, n) => keys.record(through - n)))
-    this.#deletedThrough = generation
     log.debug({ from, through }, 'Folded records are deleted.')
+    return true
   }
 
   /** Records are deleted from the last of a range to its first: the first one tells whether all are. */
   async #firstUndeleted(newest: number): Promise<number> {
     const { reader } = this.#parts
     let generation = newest
-    for (; generation > this.#deletedThrough + 1; generation--) {
+    for (; generation > 1; generation--) {
       const { manifest } = await reader.manifest(generation - 1)
       if (manifest === undefined || !(await reader.exists(manifest.from))) break
     }
-    return generation
+    return Math.max(1, generation)
   }
 
   async #deleteOldIds(): Promise<void> {
@@ -175,12 +189,28 @@ export class Folder {
     const newest = watermark.manifest
     if (newest === undefined) return
     const cutoff = newest.storedAt - IDS_WINDOWS * dedupeWindowMs
+    const done = this.#idsDeletedThrough ?? (await this.#firstIdsToDelete(cutoff, newest.generation))
     const keys: string[] = []
-    for (let generation = newest.generation - 1; generation > 0; generation--) {
+    for (let generation = done + 1; generation < newest.generation; generation++) {
+      if (keys.length === IDS_DELETED_AT_ONCE) break
       const { manifest } = await reader.manifest(generation)
-      if (manifest === undefined || keys.length === IDS_DELETED_AT_ONCE) break
-      if (manifest.storedAt < cutoff) keys.push(manifest.ids.key)
+      if (manifest === undefined || manifest.storedAt >= cutoff) break
+      keys.push(manifest.ids.key)
     }
     await store.remove(keys)
+    this.#idsDeletedThrough = done + keys.length
+  }
+
+  /** Some before the last one that is old enough: an earlier life may not have come so far. */
+  async #firstIdsToDelete(cutoff: number, newest: number): Promise<number> {
+    let low = 0
+    let high = newest
+    while (high - low > 1) {
+      const middle = Math.floor((low + high) / 2)
+      const { manifest } = await this.#parts.reader.manifest(middle)
+      if (manifest !== undefined && manifest.storedAt < cutoff) low = middle
+      else high = middle
+    }
+    return Math.max(0, low - IDS_DELETED_AT_ONCE)
   }
 }

@@ -5,8 +5,15 @@ import type { LogKeys } from './log-keys.ts'
 import { decodeHead, headLength, type LogRecord } from './log-record.ts'
 import { decodeManifest, decodeObjects, type FoldedRecord, type Manifest, type Run } from './manifest.ts'
 
-/** Enough for the head of a record with some thousand events, and for most of the inline objects not to come along. */
-const HEAD_READ_BYTES = 64 * 1024
+/**
+ * What is read of a record at first: somewhat more than the longest head of late, so that most are read at once, and
+ * most of the inline objects do not come along.
+ */
+const HEAD_READ_BYTES_MIN = 8 * 1024
+const HEAD_READ_BYTES_MAX = 1024 * 1024
+const HEAD_READ_SHARE = 1.1
+/** How much a head of one that was read counts less with each that is read after it. */
+const HEAD_READ_DECAY = 0.98
 
 export interface RecordAnswer {
   readonly record: LogRecord | undefined
@@ -19,6 +26,7 @@ export interface RecordAnswer {
 export class LogReader {
   readonly #store: Pick<StoreReader, 'read'>
   readonly #keys: LogKeys
+  #headBytes = 64 * 1024
 
   constructor(store: Pick<StoreReader, 'read'>, keys: LogKeys) {
     this.#store = store
@@ -28,10 +36,11 @@ export class LogReader {
   /** @throws LogDamaged, StoreUnavailable */
   async record(number: number): Promise<RecordAnswer> {
     const key = this.#keys.record(number)
-    const { object, date } = await this.#store.read(key, { start: 0, length: HEAD_READ_BYTES })
+    const { object, date } = await this.#store.read(key, { start: 0, length: this.#firstReadBytes })
     if (object === undefined) return { record: undefined, storedAt: Number.NaN, date }
     let { body } = object
     const length = headLength(number, body) ?? body.length
+    this.#headBytes = Math.max(length, this.#headBytes * HEAD_READ_DECAY)
     if (length > body.length && object.size >= length) {
       const start = body.length
       const rest = await this.#store.read(key, { start, length: length - start })
@@ -88,6 +97,11 @@ export class LogReader {
     if (object === undefined || (date ?? Date.now()) - object.modifiedAt > freshMs) return undefined
     const { writer, roundTripMs } = JSON.parse(object.body.toString())
     return { writer: String(writer), roundTripMs: Number(roundTripMs) }
+  }
+
+  get #firstReadBytes(): number {
+    const bytes = Math.ceil(this.#headBytes * HEAD_READ_SHARE)
+    return Math.max(HEAD_READ_BYTES_MIN, Math.min(HEAD_READ_BYTES_MAX, bytes))
   }
 
   async #run({ key, bytes, sha256 }: Run): Promise<Buffer | undefined> {

@@ -23,6 +23,10 @@ export interface LogParts {
   readonly log: Logger
 }
 
+const MANIFESTS_AT_ONCE = 16
+/** Runs of ids that are read while others are added: at most so many, of which all but one have fewer bytes. */
+const RUNS_AHEAD_MAX = 8
+const BYTES_AHEAD = 8 * 1024 * 1024
 const NO_IDS = Buffer.alloc(0)
 
 /**
@@ -148,14 +152,24 @@ async function* runsOf(
   reader: LogReader,
   manifests: readonly Manifest[],
 ): AsyncGenerator<{ manifest: Manifest; ids: Buffer | undefined }, undefined> {
-  let next = manifests[0] && reader.ids(manifests[0])
-  for (const [n, manifest] of manifests.entries()) {
-    const ids = await next
-    const following = manifests[n + 1]
-    next = following && reader.ids(following)
-    // It is waited for when it is its turn, or never where something fails before.
-    next?.catch(() => {})
-    yield { manifest, ids }
+  const reads: { manifest: Manifest; ids: Promise<Buffer | undefined> }[] = []
+  const left = [...manifests]
+  const readAhead = () => {
+    let bytes = reads.reduce((sum, { manifest }) => sum + manifest.ids.bytes, 0)
+    while (left.length > 0 && bytes < BYTES_AHEAD && reads.length < RUNS_AHEAD_MAX) {
+      const manifest = left.shift() as Manifest
+      const ids = reader.ids(manifest)
+      // It is waited for when it is its turn, or never where something fails before.
+      ids.catch(() => {})
+      reads.push({ manifest, ids })
+      bytes += manifest.ids.bytes
+    }
+  }
+  readAhead()
+  for (let next = reads.shift(); next !== undefined; next = reads.shift()) {
+    const ids = await next.ids
+    readAhead()
+    yield { manifest: next.manifest, ids }
   }
 }
 
@@ -165,16 +179,28 @@ async function manifestsToRead({ index, reader, watermark, dedupeWindowMs }: Log
   const manifests: Manifest[] = []
   if (newest === undefined) return manifests
   const { position } = index
-  for (let generation = newest.generation; generation > 0; generation--) {
-    const manifest = generation === newest.generation ? newest : await knownManifest(reader, generation)
+  for await (const manifest of manifestsBackFrom(reader, newest)) {
     const isWanted =
       position === undefined
         ? manifest.storedAt > newest.storedAt - dedupeWindowMs
         : manifest.through > position.number
     if (!isWanted && (position !== undefined || manifests.length > 0)) break
-    manifests.unshift(manifest)
+    manifests.push(manifest)
   }
-  return manifests
+  return manifests.reverse()
+}
+
+/** This one, and those before it, of which the more are read at once the further back it goes. */
+async function* manifestsBackFrom(reader: LogReader, newest: Manifest): AsyncGenerator<Manifest, undefined> {
+  yield newest
+  let last = newest.generation - 1
+  for (let count = 1; last > 0; count = Math.min(MANIFESTS_AT_ONCE, count * 2)) {
+    const reads = Array.from({ length: Math.min(count, last) }, (_, n) => knownManifest(reader, last - n))
+    // That one is gone is no matter where it is not asked for.
+    for (const read of reads) read.catch(() => {})
+    for (const read of reads) yield await read
+    last -= reads.length
+  }
 }
 
 async function knownManifest(reader: LogReader, generation: number): Promise<Manifest> {

@@ -170,6 +170,51 @@ test('records are deleted an hour after they were folded, by the store’s clock
   await eachOnce(t, b, numbered(11))
 })
 
+test('records of all manifests that are old enough are deleted, and no others', async t => {
+  const place = await openServer(t)
+  const a = await openWriter(t, place)
+  for (const n of range(5)) {
+    await archiveEach(a, numbered(3, n * 3))
+    await a.folder.fold()
+    passTime(place.server, 25 * 60 * 1000)
+  }
+  // They are 125, 100, 75, 50 and 25 minutes old.
+  await a.folder.deleteFolded()
+  t.equal(await recordsLeft(a), 1 + 2 * 3)
+  const b = await openWriter(t, place)
+  await b.commitLog.follow()
+  passTime(place.server, 15 * 60 * 1000)
+  await b.folder.deleteFolded()
+  t.equal(await recordsLeft(a), 1 + 3, 'another goes on from there')
+  passTime(place.server, HOUR_MS)
+  await a.folder.deleteFolded()
+  t.equal(await recordsLeft(a), 1)
+})
+
+test('a fold is due after 500 records', async t => {
+  const place = await openServer(t)
+  const a = await openWriter(t, place)
+  const append = async (count: number, events: number, from: number) => {
+    for (const n of range(count)) {
+      const ids = range(events).map(i => `many-${from + n}-${i}`)
+      await a.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(ids)] }))
+    }
+  }
+  // One in four looks folds what is due.
+  const look = async () => {
+    for (const _ of range(100)) await a.folder.foldIfDue()
+  }
+  await append(499, 1, 0)
+  await look()
+  t.equal(a.watermark.number, 0)
+  await append(1, 1, 499)
+  await look()
+  t.match(a.watermark.manifest, { generation: 1, through: 500 })
+  await append(499, 1, 500)
+  await look()
+  t.equal(a.watermark.number, 500)
+})
+
 test('who slept while its number was folded and deleted does not take it for free', async t => {
   const place = await openServer(t)
   const [a, sleeper] = [await openWriter(t, place), await openWriter(t, place)]
