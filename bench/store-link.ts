@@ -9,7 +9,10 @@ import { Transform, type TransformCallback } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const SLICE_BYTES = 32 * 1024
-const REQUEST_LINE = /^(?:GET|PUT|POST|DELETE|HEAD) \//
+/** A line, of which a chunk has at least so much. */
+const REQUEST_CHARS_MAX = 2_000
+const REQUEST_LINE = /^(GET|PUT|POST|DELETE|HEAD) (\/\S*)/
+const COPY_HEADER = /\r\nx-amz-copy-source:/i
 
 export interface StoreLinkOptions {
   /** @default no limit */
@@ -18,11 +21,20 @@ export interface StoreLinkOptions {
   readonly delayMs?: number
 }
 
+/** What requests of one kind have cost, with their headers. */
+export interface Traffic {
+  requests: number
+  bytesUp: number
+  bytesDown: number
+}
+
 export interface StoreLink {
   /** Of the form http://127.0.0.1:PORT */
   readonly endpoint: string
   /** Requests that have passed. */
   readonly requests: number
+  /** The same by their kind, like `PUT record`. */
+  readonly traffic: ReadonlyMap<string, Traffic>
   close(): Promise<void>
 }
 
@@ -31,12 +43,26 @@ export async function openStoreLink(endpoint: string, options: StoreLinkOptions 
   const { bytesPerSecond = Number.POSITIVE_INFINITY, delayMs = 0 } = options
   const port = Number(new URL(endpoint).port)
   const sockets = new Set<Socket>()
+  const traffic = new Map<string, Traffic>()
   const [up, down] = [new Lane(bytesPerSecond, 0), new Lane(bytesPerSecond, delayMs)]
   const server = createServer({ allowHalfOpen: true, noDelay: true }, client => {
+    let current: Traffic = { requests: 0, bytesUp: 0, bytesDown: 0 }
+    const countUp = (chunk: Buffer): void => {
+      const kind = kindOf(chunk.toString('latin1', 0, REQUEST_CHARS_MAX))
+      if (kind !== undefined) {
+        current = traffic.get(kind) ?? { requests: 0, bytesUp: 0, bytesDown: 0 }
+        traffic.set(kind, current)
+        current.requests++
+      }
+      current.bytesUp += chunk.length
+    }
+    const countDown = (chunk: Buffer): void => {
+      current.bytesDown += chunk.length
+    }
     const far = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true })
-    for (const [from, to, lane] of [
-      [client, far, up],
-      [far, client, down],
+    for (const [from, to, lane, count] of [
+      [client, far, up, countUp],
+      [far, client, down, countDown],
     ] as const) {
       sockets.add(from)
       from.on('error', () => to.destroy())
@@ -44,15 +70,16 @@ export async function openStoreLink(endpoint: string, options: StoreLinkOptions 
         sockets.delete(from)
         if (!from.readableEnded) to.destroy()
       })
-      from.pipe(lane.passage()).pipe(to)
+      from.pipe(lane.passage(count)).pipe(to)
     }
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    traffic,
     get requests() {
-      return up.requests
+      return [...traffic.values()].reduce((sum, { requests }) => sum + requests, 0)
     },
     async close() {
       const closed = once(server, 'close')
@@ -63,10 +90,17 @@ export async function openStoreLink(endpoint: string, options: StoreLinkOptions 
   }
 }
 
+/** Of the request that a chunk begins with; undefined where it begins with none. */
+function kindOf(head: string): string | undefined {
+  const [, method, path = ''] = REQUEST_LINE.exec(head) ?? []
+  if (method === undefined) return undefined
+  const [, kind] = /\/_frequency\/(\w+)/.exec(path) ?? []
+  const what = kind ?? (path.includes('/dt=') ? 'object' : 'bucket')
+  return COPY_HEADER.test(head) ? `COPY to ${what}` : `${method} ${what}`
+}
+
 /** One direction: what passes is due one after the other. */
 class Lane {
-  /** Chunks that begin as a request does. */
-  requests = 0
   readonly #bytesPerSecond: number
   readonly #delayMs: number
   #freeAt = 0
@@ -76,10 +110,11 @@ class Lane {
     this.#delayMs = delayMs
   }
 
-  passage(): Transform {
+  /** @param count is told of each chunk that comes */
+  passage(count: (chunk: Buffer) => void): Transform {
     const passage = new Transform({
       transform: (chunk: Buffer, _: BufferEncoding, done: TransformCallback) => {
-        if (REQUEST_LINE.test(chunk.toString('latin1', 0, 8))) this.requests++
+        count(chunk)
         this.#pass(chunk, passage).then(() => done(), done)
       },
       // Behind all that is still delayed: timers of one duration fire in their order.

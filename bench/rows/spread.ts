@@ -5,7 +5,7 @@ import { Fleet, type FleetFigures } from '../fleet.ts'
 import { ARCHIVE_EVENTS } from '../options.ts'
 import { progress } from '../progress.ts'
 import type { Site } from '../site.ts'
-import { openStoreLink } from '../store-link.ts'
+import { openStoreLink, type StoreLink, type Traffic } from '../store-link.ts'
 import { median, type RowResult } from '../table.ts'
 
 const BUCKET = 'spread'
@@ -91,6 +91,7 @@ async function runFleet(
   await fleet.whenArchived(expected, batchAgeMs)
   const figures = await fleet.end()
   for (const link of links) await link.close()
+  progress(`    ${trafficLine(links)}`)
   return figures
 }
 
@@ -115,4 +116,23 @@ function resultOf({ options }: Site, entrants: readonly Entrant[], goal: string)
       return `${name}: ${of(each => each.commits)} commits, ${of(each => each.commitsPerSecond).toFixed(1)} a second, ${of(each => each.conflicts)} conflicts; events of each in the last round: ${runs.at(-1)?.shares.join(', ')}`
     }),
   }
+}
+
+/** What has passed on the links, a batch. */
+function trafficLine(links: readonly StoreLink[]): string {
+  const sums = new Map<string, Traffic>()
+  for (const { traffic } of links)
+    for (const [kind, { requests, bytesUp, bytesDown }] of traffic) {
+      const sum = sums.get(kind) ?? { requests: 0, bytesUp: 0, bytesDown: 0 }
+      sums.set(kind, {
+        requests: sum.requests + requests,
+        bytesUp: sum.bytesUp + bytesUp,
+        bytesDown: sum.bytesDown + bytesDown,
+      })
+    }
+  const kib = (bytes: number) => Math.round(bytes / 1024)
+  return [...sums]
+    .sort(([, a], [, b]) => b.bytesUp + b.bytesDown - a.bytesUp - a.bytesDown)
+    .map(([kind, sum]) => `${kind}: ${sum.requests} (${kib(sum.bytesUp)} up, ${kib(sum.bytesDown)} down KiB)`)
+    .join('; ')
 }

@@ -24,7 +24,7 @@ import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
-import { type CloseReason, fullBy, overflows } from './batch-policy.ts'
+import { type CloseReason, fullBy, hasRoom, overflows } from './batch-policy.ts'
 import type { Committer } from './committer.ts'
 import { framingOf } from './format.ts'
 import { Incoming } from './incoming.ts'
@@ -39,10 +39,6 @@ export type SessionConfig = Pick<
   'archive' | 'archiveFormat' | 'archiveCompression' | 'batchEventsMax' | 'batchBytesMax' | 'batchAgeMsMax'
 >
 
-/** Batches that are sealed and not archived. With the open one they bound memory. */
-const SEALED_MAX = 8
-/** Of these, batches that are staged: each holds parts of an upload in memory. */
-const STAGED_MAX = 2
 /** Bytes of deliveries that wait for a batch before the queue is asked to pause. */
 const INBOX_BYTES_MAX = 4 * 1024 * 1024
 /** What is in a batch was received at most so long before or after its first event, whose time names the partition. */
@@ -185,8 +181,14 @@ export class ArchiveSession {
 
   #canTake(): boolean {
     if (this.#open !== undefined) return !this.#open.isBlocked
-    const completing = this.#completing.size
-    return completing < STAGED_MAX && completing + this.#parts.committer.size < SEALED_MAX
+    const { committer, objects } = this.#parts
+    let { bytes } = committer
+    let streaming = 0
+    for (const batch of this.#completing) {
+      bytes += batch.bytes
+      if (batch.bytes > objects.store.inlineBytesMax) streaming++
+    }
+    return hasRoom({ batches: this.#completing.size + committer.size, bytes, streaming })
   }
 
   /** False where not all of its events can be taken now. */

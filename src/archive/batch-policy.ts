@@ -13,6 +13,23 @@ export interface BatchSize {
   readonly bytes: number
 }
 
+/** Batches that are sealed and not archived. */
+export interface SealedAmount {
+  readonly batches: number
+  /** Before compression: their deliveries are held as long. */
+  readonly bytes: number
+  /** Of the batches, those whose objects are on their way into the store, and too large to be held in memory. */
+  readonly streaming: number
+}
+
+/** So many batches of any size may be sealed and not archived. */
+const SEALED_MIN = 8
+/** And more that are small, as many as go into one record: where the store is far, each takes long. */
+const SEALED_MAX = 64
+const SEALED_BYTES_MAX = 16 * 1024 * 1024
+/** Each holds parts of an upload in memory. */
+const STREAMING_MAX = 2
+
 export type CloseReason = 'events' | 'bytes' | 'age' | 'time' | 'shutdown'
 
 /**
@@ -28,4 +45,10 @@ export function fullBy(size: BatchSize, limits: BatchLimits): 'events' | 'bytes'
   if (size.events >= limits.batchEventsMax) return 'events'
   if (size.bytes >= limits.batchBytesMax) return 'bytes'
   return undefined
+}
+
+/** Whether another batch may be opened. What is sealed, and the open batch, bound memory. */
+export function hasRoom({ batches, bytes, streaming }: SealedAmount): boolean {
+  if (streaming >= STREAMING_MAX) return false
+  return batches < SEALED_MIN || (batches < SEALED_MAX && bytes < SEALED_BYTES_MAX)
 }

@@ -53,6 +53,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   readonly #settling = new Set<Promise<void>>()
   /** All that were added and are not archived, oldest first. */
   readonly #unfinished = new Set<Batch>()
+  #bytes = 0
   /** Where the events are that a batch has lost to others. */
   readonly #awaited = new Map<Batch, KnownIn[]>()
   #committing: Promise<void> | undefined
@@ -64,6 +65,11 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   /** Batches that are sealed and not archived. */
   get size(): number {
     return this.#unfinished.size
+  }
+
+  /** Of these, before compression. */
+  get bytes(): number {
+    return this.#bytes
   }
 
   /** Other archivers have committed of late. */
@@ -80,6 +86,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   add(batch: Batch): void {
     this.#sealed.add(batch)
     this.#unfinished.add(batch)
+    this.#bytes += batch.bytes
     this.#committing ??= this.#commitAll()
   }
 
@@ -293,7 +300,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   }
 
   #forget(batch: Batch): void {
-    this.#unfinished.delete(batch)
+    if (this.#unfinished.delete(batch)) this.#bytes -= batch.bytes
     this.#awaited.delete(batch)
     this.#parts.live.remove(batch)
   }

@@ -1,5 +1,8 @@
-/** A consumer that has measured nothing yet begins with a few messages: to raise a prefetch takes one round trip. */
-const EVENTS_A_MESSAGE_AT_FIRST = 64
+/**
+ * A consumer that has measured nothing yet begins with a few messages. To raise a prefetch takes one round trip, and
+ * one that is too high takes what other consumers could have.
+ */
+const EVENTS_A_MESSAGE_AT_FIRST = 500
 /** So many messages keep a connection busy, however many events they have. */
 const MESSAGES_MIN = 64
 /** Of the moving average, a message. */

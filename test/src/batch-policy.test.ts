@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { fullBy, overflows } from '../../src/archive/batch-policy.ts'
+import { fullBy, hasRoom, overflows } from '../../src/archive/batch-policy.ts'
 
 const LIMITS = { batchEventsMax: 3, batchBytesMax: 100, batchAgeMsMax: 1000 }
 
@@ -26,4 +26,18 @@ test('an empty batch takes any event', async t => {
 
 test('an empty batch is not full', async t => {
   t.equal(fullBy({ events: 0, bytes: 0 }, LIMITS), undefined)
+})
+
+test('eight batches of any size wait to be archived, and small ones as far as memory goes', async t => {
+  const MIB = 1024 * 1024
+  t.equal(hasRoom({ batches: 7, bytes: 700 * MIB, streaming: 0 }), true)
+  t.equal(hasRoom({ batches: 8, bytes: 16 * MIB, streaming: 0 }), false)
+  t.equal(hasRoom({ batches: 8, bytes: 16 * MIB - 1, streaming: 0 }), true)
+  t.equal(hasRoom({ batches: 63, bytes: MIB, streaming: 0 }), true)
+  t.equal(hasRoom({ batches: 64, bytes: MIB, streaming: 0 }), false)
+})
+
+test('two batches at the most are on their way into the store that are too large for memory', async t => {
+  t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 1 }), true)
+  t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 2 }), false)
 })

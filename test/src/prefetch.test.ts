@@ -23,6 +23,18 @@ test('the prefetch holds about the wanted number of events', t => {
   t.end()
 })
 
+test('what was not measured takes little from other consumers, and is raised once that is used up', t => {
+  for (const eventsAMessage of [1, 10, 100, 400]) {
+    const prefetch = new Prefetch({ events: 50_000, messagesMax: MESSAGES_MAX })
+    const { messages } = prefetch
+    t.ok(messages * eventsAMessage <= 50_000)
+    if (prefetch.raiseIfShort({ messages, events: messages * eventsAMessage }))
+      t.equal(prefetch.messages, 50_000 / eventsAMessage)
+    else t.ok(messages * eventsAMessage > 25_000)
+  }
+  t.end()
+})
+
 test('what was not measured changes nothing, and neither does a small difference', t => {
   const prefetch = new Prefetch({ events: EVENTS, messagesMax: MESSAGES_MAX })
   t.notOk(prefetch.follow())
