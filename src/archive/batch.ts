@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import type { EventTrace } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
 import { BatchTrace } from '../tracing.ts'
@@ -127,6 +128,16 @@ export class Batch implements BatchSize, OpenBatch {
     this.reason = reason
     this.sealedAt = performance.now()
     this.content = await this.#writer.end()
+  }
+
+  /** Puts what is in memory where a large object would be. To be called again where it throws. @throws StoreUnavailable */
+  async stage(): Promise<void> {
+    const { content } = this
+    if (content?.body === undefined) return
+    const { store, keys } = this.#parts
+    const staged = keys.stagedObject(content.nonce)
+    await store.put(staged, Readable.from([content.body]))
+    this.content = { ...content, body: undefined, staged }
   }
 
   /**

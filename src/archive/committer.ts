@@ -25,6 +25,8 @@ const RETRY_LIMITS = { msMin: 250, msMax: 10_000 }
 /** What one record takes. */
 const RECORD_BATCHES_MAX = 64
 const RECORD_BODY_BYTES_MAX = 16 * 1024 * 1024
+/** What was sealed before others were at work is staged by so many at once. */
+const STAGED_AT_ONCE = 16
 
 export interface CommitterParts {
   readonly commitLog: Pick<CommitLog, 'append' | 'follow'>
@@ -57,6 +59,8 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   /** Where the events are that a batch has lost to others. */
   readonly #awaited = new Map<Batch, KnownIn[]>()
   #committing: Promise<void> | undefined
+  /** While our turn is waited for: aborted when another's record is seen. */
+  #waiting = new AbortController()
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
@@ -104,6 +108,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     settlement.applied(record)
     if (isOwn) return
     this.#turns.otherSeen(record.writer, record.roundTripMs, performance.now())
+    this.#waiting.abort()
     for (const batch of live.owners) batch.unmark(known => known !== undefined && settlement.isVoid(known))
     for (const [n, { ids }] of record.batches.entries()) {
       for (let at = 0; at < ids.length; at += ID_BYTES) {
@@ -145,6 +150,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     while (this.#sealed.size > 0) {
       let taken: Batch[] = []
       try {
+        await this.#stageSmall()
         await this.#ownTurn()
         const record = await commitLog.append(async () => {
           taken = this.#isOwnTurn || stopping.aborted ? await this.#readyBatches() : []
@@ -167,11 +173,36 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     return this.#turns.waitMs(performance.now()) === 0
   }
 
+  /** Whether bytes in a record would hold others up, and be sent for nothing where one of them has its number. */
+  get #isStagedFirst(): boolean {
+    return this.isShared && !this.#parts.stopping.aborted
+  }
+
+  /** Stages what was sealed when nobody else was at work. */
+  async #stageSmall(): Promise<void> {
+    const { store, log } = this.#parts
+    if (!this.#isStagedFirst) return
+    const inMemory = [...this.#sealed].filter(({ content }) => content?.body !== undefined)
+    const stage = async (batch: Batch): Promise<void> => {
+      await batch.stage()
+      const staged = batch.content?.staged
+      if (staged === undefined || this.#sealed.has(batch)) return
+      store.remove([staged]).catch(error => log.debug({ err: error }, 'A staged object was left.'))
+    }
+    const results = await Promise.allSettled(inMemory.slice(0, STAGED_AT_ONCE).map(stage))
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  /** Waits for our turn, and knows then what others have committed: a create at a number that is taken costs more. */
   async #ownTurn(): Promise<void> {
     const { commitLog, stopping } = this.#parts
-    while (!this.#isOwnTurn && !stopping.aborted) {
-      await sleep(this.#turns.waitMs(performance.now()), stopping)
-      await commitLog.follow()
+    while (this.#isStagedFirst) {
+      this.#waiting = new AbortController()
+      const { signal } = this.#waiting
+      const ms = this.#turns.waitMs(performance.now())
+      if (ms > 0) await sleep(ms, AbortSignal.any([stopping, signal]))
+      if (!signal.aborted) await commitLog.follow()
+      if (this.#isOwnTurn) return
     }
   }
 
@@ -182,7 +213,8 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     for (const batch of [...this.#sealed]) {
       if (batch.hasKnown && !(await this.#dropKnown(batch).catch(error => this.#lose(batch, error)))) continue
       const { content } = batch
-      if (content === undefined) continue
+      const isToBeStaged = content?.body !== undefined && this.#isStagedFirst
+      if (content === undefined || isToBeStaged) continue
       bytes += content.body?.length ?? 0
       if (ready.length > 0 && (ready.length === RECORD_BATCHES_MAX || bytes > RECORD_BODY_BYTES_MAX)) break
       ready.push(batch)

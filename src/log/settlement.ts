@@ -223,8 +223,11 @@ export class Settlement {
 
   async #settleAll(unsettled: UnsettledRecord, bodies: readonly (Buffer | undefined)[]): Promise<void> {
     const { record } = unsettled
+    const moved = this.#moveStaged(unsettled)
+    // Each of its batches hears of it, unless all have become void meanwhile.
+    moved.catch(() => {})
     const results = await Promise.allSettled(
-      record.batches.map((batch, n) => this.#settleBatch(unsettled, batch, n, bodies[n])),
+      record.batches.map((batch, n) => this.#settleBatch(unsettled, batch, n, bodies[n], moved)),
     )
     for (const result of results) if (result.status === 'rejected') throw result.reason
     this.#settled(unsettled)
@@ -235,11 +238,12 @@ export class Settlement {
     batch: LogBatch,
     n: number,
     own: Buffer | undefined,
+    moved: Promise<ReadonlySet<LogBatch>>,
   ): Promise<void> {
     if (batch.isStored || voids.has(n)) return
     const isThere = isInline(batch)
       ? await this.#storeInline(record, batch, own)
-      : await this.#moveStaged(batch)
+      : (await moved).has(batch) || (await this.#isWhole(batch))
     if (isThere) return
     const { log, watermark } = this.#parts
     log.error(
@@ -280,9 +284,15 @@ export class Settlement {
     return body !== undefined && hash('sha256', body, 'hex') === batch.sha256 ? body : undefined
   }
 
-  async #moveStaged(batch: LogBatch): Promise<boolean> {
-    const outcome = await this.#parts.store.move(batch.staged as string, batch.key)
-    return outcome === 'moved' || (await this.#isWhole(batch))
+  /** @returns those of its batches that are moved now; others were before, or are gone */
+  async #moveStaged({ record, voids }: UnsettledRecord): Promise<ReadonlySet<LogBatch>> {
+    const staged = record.batches.filter(
+      (batch, n) => !batch.isStored && !voids.has(n) && batch.staged !== undefined,
+    )
+    if (staged.length === 0) return new Set()
+    const moves = staged.map(batch => ({ from: batch.staged as string, to: batch.key }))
+    const outcomes = await this.#parts.store.moveAll(moves)
+    return new Set(staged.filter((_, n) => outcomes[n] === 'moved'))
   }
 
   async #isEmpty(key: string): Promise<boolean> {

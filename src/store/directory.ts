@@ -103,6 +103,10 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  moveAll(moves: readonly { readonly from: string; readonly to: string }[]): Promise<('moved' | 'gone')[]> {
+    return Promise.all(moves.map(({ from, to }) => this.move(from, to)))
+  }
+
   async remove(keys: readonly string[]): Promise<void> {
     const paths = keys.map(key => this.#pathOf(key))
     try {

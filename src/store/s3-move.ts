@@ -27,6 +27,8 @@ export interface Move {
   readonly bucket: string
   readonly from: string
   readonly to: string
+  /** Removes `from`, once it is copied. @default by a request of its own */
+  remove?(key: string): Promise<void>
 }
 
 /** @throws what S3 answered: the object may have been copied, and not removed. */
@@ -41,7 +43,8 @@ export async function moveObject(
     if (isNoSuchKey(error)) return 'gone'
     throw error
   }
-  await client.send(new DeleteObjectCommand({ Bucket: move.bucket, Key: move.from }))
+  if (move.remove !== undefined) await move.remove(move.from)
+  else await client.send(new DeleteObjectCommand({ Bucket: move.bucket, Key: move.from }))
   return 'moved'
 }
 

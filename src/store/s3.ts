@@ -27,7 +27,7 @@ import {
   statusOf,
   watchDate,
 } from './s3-client.ts'
-import { moveObject } from './s3-move.ts'
+import { type Move, moveObject } from './s3-move.ts'
 import { abortAbandoned, uploadStream } from './s3-upload.ts'
 import type {
   ByteRange,
@@ -121,12 +121,24 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  async move(from: string, to: string): Promise<'moved' | 'gone'> {
-    try {
-      return await moveObject(this.#client, { bucket: this.#bucket, from, to })
-    } catch (cause) {
-      throw new StoreUnavailable(`${from} was not moved to ${to}: ${readMessageOf(cause)}`, { cause })
+  move(from: string, to: string): Promise<'moved' | 'gone'> {
+    return this.#move({ bucket: this.#bucket, from, to })
+  }
+
+  async moveAll(moves: readonly Pick<Move, 'from' | 'to'>[]): Promise<('moved' | 'gone')[]> {
+    const copied: string[] = []
+    const remove = async (key: string): Promise<void> => {
+      copied.push(key)
     }
+    const results = await Promise.allSettled(
+      moves.map(({ from, to }) => this.#move({ bucket: this.#bucket, from, to, remove })),
+    )
+    const outcomes = results.map(result => {
+      if (result.status === 'rejected') throw result.reason
+      return result.value
+    })
+    await this.remove(copied)
+    return outcomes
   }
 
   async remove(keys: readonly string[]): Promise<void> {
@@ -172,6 +184,16 @@ export class S3Store implements ObjectStore {
   async close(): Promise<void> {
     this.#closed.abort()
     this.#client.destroy()
+  }
+
+  async #move(move: Move): Promise<'moved' | 'gone'> {
+    try {
+      return await moveObject(this.#client, move)
+    } catch (cause) {
+      throw new StoreUnavailable(`${move.from} was not moved to ${move.to}: ${readMessageOf(cause)}`, {
+        cause,
+      })
+    }
   }
 
   async #read(key: string, range: ByteRange | undefined): Promise<ReadAnswer> {

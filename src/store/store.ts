@@ -77,6 +77,12 @@ export interface ObjectStore {
    * @throws StoreUnavailable; it may have been moved, or copied and not removed.
    */
   move(from: string, to: string): Promise<'moved' | 'gone'>
+  /**
+   * The same of several, by fewer requests.
+   *
+   * @throws StoreUnavailable where one was not moved; each of them may have been moved, or copied and not removed.
+   */
+  moveAll(moves: readonly { readonly from: string; readonly to: string }[]): Promise<('moved' | 'gone')[]>
   /** Removes the objects that are there. @throws StoreUnavailable */
   remove(keys: readonly string[]): Promise<void>
   /** @throws ObjectNotFound, StoreUnavailable */

@@ -166,9 +166,9 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'a staged object is removed before it is moved',
     promise: 'Staged bytes stay until their object is there.',
     file: 'src/log/settlement.ts',
-    text: 'const outcome = await this.#parts.store.move(batch.staged as string, batch.key)',
+    text: 'const outcomes = await this.#parts.store.moveAll(moves)',
     replacement:
-      'await this.#parts.store.remove([batch.staged as string])\n    const outcome = await this.#parts.store.move(batch.staged as string, batch.key)',
+      'await this.#parts.store.remove(moves.map(({ from }) => from))\n    const outcomes = await this.#parts.store.moveAll(moves)',
     checks: [SETTLEMENT, SIMULATION],
   },
   {

@@ -144,6 +144,18 @@ for (const { name, open, isHere = false } of KINDS) {
       else t.ok(times.every(isNow), `${times}`)
     })
 
+    t.test('several are moved at once, but for those that are not there', async t => {
+      const { store } = await open(t)
+      for (const n of [1, 3]) await putText(store, `p/_frequency/staged/${n}`, `object ${n}`)
+      const moves = [1, 2, 3].map(n => ({
+        from: `p/_frequency/staged/${n}`,
+        to: `p/dt=1/hour=2/batch_${n}.gz`,
+      }))
+      t.same(await store.moveAll(moves), ['moved', 'gone', 'moved'])
+      t.same(await keysOf(store), ['p/dt=1/hour=2/batch_1.gz', 'p/dt=1/hour=2/batch_3.gz'])
+      t.same(await store.moveAll([]), [])
+    })
+
     t.test('a move takes an object to its key, once', async t => {
       const { store, leftovers } = await open(t)
       for (const bytes of [0, 1_000, 12 * MIB]) {

@@ -29,6 +29,17 @@ test('each operation takes as many requests as it must', async t => {
     [() => store.move('p/3', 'p/4'), ['CopyObject', 'DeleteObject']],
     [() => store.move('p/3', 'p/4'), ['CopyObject']],
     [() => store.remove(['p/4']), ['DeleteObject']],
+    [() => store.put('p/5', bodyOf(1)), ['PutObject']],
+    [() => store.put('p/6', bodyOf(1)), ['PutObject']],
+    [
+      () =>
+        store.moveAll([
+          { from: 'p/5', to: 'p/1' },
+          { from: 'p/none', to: 'p/3' },
+          { from: 'p/6', to: 'p/2' },
+        ]),
+      ['CopyObject', 'CopyObject', 'CopyObject', 'DeleteObjects'],
+    ],
     [() => store.remove(['p/1', 'p/2']), ['DeleteObjects']],
     [() => store.remove([]), []],
     [() => store.check(), ['HeadBucket']],
