@@ -23,7 +23,7 @@ export interface ObjectParts {
   readonly compression: ArchiveCompression
   /**
    * Others commit too: bytes in a record would hold them up, and be sent for nothing where another has its number.
-   * So what is small is staged, too.
+   * So what is small is staged, too; what was complete before, by the committer.
    */
   isShared(): boolean
 }

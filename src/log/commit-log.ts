@@ -133,7 +133,8 @@ export class CommitLog {
         await this.#apply(placed.record, placed.storedAt, placed.record.nonce === own.record.nonce)
         if (placed.record.nonce === own.record.nonce) {
           this.#lostSince = undefined
-          await this.#lookForWaiting()
+          // Not waited for: it is a hint, and its batches are to become objects.
+          void this.#lookForWaiting()
           return placed.record
         }
         this.#listener.conflicted()

@@ -8,8 +8,8 @@
 
 /** Who has committed within this time is at work. */
 const AT_WORK_MS = 5_000
-/** To see that it is its turn, and to take it, a writer has so many round trips. */
-const ROUND_TRIPS = 2
+/** To read the record before it, to see that it was the last, and to send its own, a writer has so many round trips. */
+const ROUND_TRIPS = 3
 const TURN_MS_MAX = 1_000
 
 interface OtherWriter {

@@ -244,6 +244,33 @@ test('archivers with other formats, compressions and sizes share an archive', as
   for (const { running, delivery } of given) await isAcked(running, [delivery])
 })
 
+test('what was sealed before others were at work is staged once its record has lost its number', async t => {
+  const { server } = await openServer(t)
+  const isRecord = ({ operation, key }: S3RequestInfo) =>
+    operation === 'PutObject' && key.endsWith(`/log/${'1'.padStart(16, '0')}`)
+  // Both send record 1 before either knows of the other.
+  let records = 0
+  server.fault(request => (isRecord(request) && records++ === 0 ? { delayMs: 500 } : undefined))
+  const [a, b] = [await start(t, { BATCH_EVENTS_MAX: '10' }), await start(t, { BATCH_EVENTS_MAX: '10' })]
+  const deliveries = [a.channel.give(numberedEvents(10)), b.channel.give(numberedEvents(10, 10))] as const
+  await holdsOnce(t, a, 20)
+  await isAcked(a, [deliveries[0]])
+  await isAcked(b, [deliveries[1]])
+  t.equal(records, 2, 'one has lost')
+  const bytes = [1, 2].map(number => {
+    const record = server
+      .objects(BUCKET)
+      .get(`p/_frequency/log/${String(number).padStart(16, '0')}`) as Buffer
+    return record.length - decodeHead(number, record).headBytes
+  })
+  t.ok((bytes[0] as number) > 0, 'who is alone sends the bytes along')
+  t.equal(bytes[1], 0, 'who is not, does not')
+  t.same(
+    [...server.objects(BUCKET).keys()].filter(key => key.includes('/staged/')),
+    [],
+  )
+})
+
 test('a standby that takes over reads nothing of what was archived before', async t => {
   const { server } = await openServer(t)
   const [a, b] = [await start(t, { BATCH_EVENTS_MAX: '50' }), await start(t, { BATCH_EVENTS_MAX: '50' })]
