@@ -4,7 +4,7 @@ import { decodeHead, inlineBody, isInline, type LogRecord } from '../../src/log/
 import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
-import type { Judge } from './judge.ts'
+import type { Judge, Span } from './judge.ts'
 import type { Operators } from './operators.ts'
 import type { WriterPlan } from './plan.ts'
 import type { Processes } from './processes.ts'
@@ -29,6 +29,13 @@ interface Armed<Act extends DamageAct = DamageAct> {
   readonly fault: Act
 }
 
+interface DamagedRecord {
+  /** Another is there once it is repaired. */
+  readonly damaged: StoredObject
+  /** The keys of its objects, without those that were lost after its repair. */
+  readonly named: Set<string>
+}
+
 const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
 const OBJECT_KEY = /\/dt=/
 const STAGED_KEY = /\/_frequency\/staged\//
@@ -47,7 +54,9 @@ export class Damage {
   /** Keys that stay empty, also where a request that is under way stores there once more. */
   readonly #lost = new Set<string>()
   readonly #records = new Set<string>()
-  #hasDamagedRecord = false
+  /** What the log has said of each object. */
+  readonly #spans = new Map<string, Span>()
+  readonly #damagedRecords = new Map<string, DamagedRecord>()
   /** Which record has the bytes of an object. */
   readonly #inline = new Map<string, string>()
   /** Of a process that rebuilds a batch, how many requests fail that stage it. */
@@ -83,7 +92,11 @@ export class Damage {
     if (keys.length === 0) return
     const key = director.random.pick(keys)
     if (!this.#happens(name, fault, key)) return
-    for (const judge of judges) judge.harmed(key)
+    const span = this.#spans.get(key)
+    if (span === undefined) throw new Error(`No record has named ${key}.`)
+    for (const judge of judges) judge.harmed(key, span)
+    for (const [record, { damaged, named }] of this.#damagedRecords)
+      if (objects.get(record) !== damaged) named.delete(key)
     const object = objects.get(key) as StoredObject
     objects.delete(key)
     if (fault.isCut) objects.set(key, changedObject(object, object.body.subarray(0, object.body.length - 3)))
@@ -109,11 +122,13 @@ export class Damage {
     const [, prefix = ''] = RECORD_KEY.exec(key) ?? []
     if (!this.#happens(name, fault, key)) return
     const object = objects.get(key) as StoredObject
+    const record = this.#recordAt(key) as LogRecord
     const body = Buffer.from(object.body)
-    const at = director.random.between(0, (this.#recordAt(key)?.headBytes ?? 1) - 1)
+    const at = director.random.between(0, record.headBytes - 1)
     body[at] = (body[at] as number) ^ 0x11
-    objects.set(key, changedObject(object, fault.isCut ? body.subarray(0, at) : body))
-    this.#hasDamagedRecord = true
+    const damaged = changedObject(object, fault.isCut ? body.subarray(0, at) : body)
+    objects.set(key, damaged)
+    this.#damagedRecords.set(key, { damaged, named: new Set(record.batches.map(batch => batch.key)) })
     const like = processes.all[0]?.plan as WriterPlan
     operators.repair(Number(key.slice(-16)), prefix, like, fault.operators)
   }
@@ -125,7 +140,13 @@ export class Damage {
 
   /** Archivers may say in words that they do not go on. */
   get hasDamagedRecord(): boolean {
-    return this.#hasDamagedRecord
+    return this.#damagedRecords.size > 0
+  }
+
+  /** What a repaired record need not name: it was named by the damaged one, and was lost or cut short before the repair. */
+  mayBeUnnamed(key: string): boolean {
+    const wasNamed = [...this.#damagedRecords.values()].some(({ named }) => named.has(key))
+    return wasNamed && this.#parts.judges.some(judge => judge.isHarmed(key))
   }
 
   #staged(key: string, by: string): void {
@@ -139,6 +160,7 @@ export class Damage {
     const armed = staged.length > 0 && this.#next('lose staged', ({ when }) => when === 'named')
     if (armed) this.#lose(staged, by, armed)
     for (const batch of record?.batches ?? []) {
+      this.#spans.set(batch.key, [batch.firstReceivedAt, batch.lastReceivedAt])
       if (!isInline(batch)) continue
       this.#inline.set(batch.key, key)
       const garbling = this.#next('garble body', ({ when }) => when === 'recorded')

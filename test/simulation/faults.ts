@@ -56,7 +56,8 @@ export class Faults {
   /** Has the log read once more, where somebody has mended it. @param damaged called for what is wrong with it */
   audit(prefix: string, damaged: (message: string) => void): void {
     const [first] = this.#parts.processes.all
-    if (first !== undefined) this.#operators.audit(prefix, first.plan, damaged)
+    const mayBeUnnamed = (key: string) => this.#damage.mayBeUnnamed(key)
+    if (first !== undefined) this.#operators.audit(prefix, first.plan, mayBeUnnamed, damaged)
   }
 
   /** What this life of a process has archived is not there any more. */

@@ -18,6 +18,17 @@ export interface Finding {
   readonly text: string
 }
 
+/** When the events of an object were received as the log has it, in milliseconds since 1970. */
+export type Span = readonly [first: number, last: number]
+
+/** An object that the store has lost or cut short, until it is whole again. */
+interface HarmedObject {
+  readonly text: string
+  readonly span: Span
+  /** Events that were in it, and are in no other object since. */
+  readonly ids: Set<string>
+}
+
 interface JudgedEvent {
   readonly id: string
   /** Milliseconds since 1970; NaN where it has no stamp. */
@@ -29,26 +40,31 @@ export class Judge {
   readonly findings: Finding[] = []
   readonly #prefix: string
   readonly #read: (key: string) => Buffer | undefined
+  readonly #saw: (what: string) => void
   /** Of each event, the bytes that were sent under its identity. */
   readonly #sent = new Map<string, Set<string>>()
   readonly #messages = new Map<string, readonly JudgedEvent[]>()
   readonly #objects = new Map<string, { readonly text: string; readonly ids: readonly string[] }>()
   readonly #archived = new Map<string, string[]>()
   readonly #acknowledged = new Set<string>()
-  /** Objects that the store has lost or garbled, and what they were. */
-  readonly #harmed = new Map<string, string>()
-  /** When the events of these were received. */
-  readonly #harmedSpans: (readonly [first: number, last: number])[] = []
-  /** Events that were in them: the store's fault is not the product's. */
-  readonly #harmedIds = new Set<string>()
+  /** By key. What was in them is not asked for: the store's fault is not the product's. */
+  readonly #harmed = new Map<string, HarmedObject>()
   /** Events of messages that are in the dead letters, as the product says. */
   readonly #dead = new Set<string>()
   #isUntouched = true
 
-  /** @param read what a GET of a key has */
-  constructor(prefix: string, read: (key: string) => Buffer | undefined) {
+  /**
+   * @param read what a GET of a key has
+   * @param saw counts what was excused
+   */
+  constructor(
+    prefix: string,
+    read: (key: string) => Buffer | undefined,
+    saw: (what: string) => void = () => {},
+  ) {
     this.#prefix = prefix
     this.#read = read
+    this.#saw = saw
   }
 
   /** Events that readers see. */
@@ -76,32 +92,35 @@ export class Judge {
   acknowledged({ name }: QueueMessage, by: string): void {
     for (const { id } of this.#messages.get(name) ?? []) {
       this.#acknowledged.add(id)
-      if (!this.#archived.has(id) && !this.#harmedIds.has(id))
+      if (!this.#archived.has(id) && !this.#wasHarmed(id))
         this.#find('unreadable', `${name} was acknowledged by ${by}, and ${id} is in no object`)
     }
   }
 
   /**
-   * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost: nobody can
-   * tell whether it is archived. It is delivered there.
+   * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost, by the span
+   * that the log has for it: nobody can tell whether it is archived. It is delivered there.
    */
   buried({ name }: QueueMessage, by: string): void {
     const events = this.#messages.get(name) ?? []
-    const isUntold = events.some(({ receivedAt }) =>
-      this.#harmedSpans.some(([first, last]) => first <= receivedAt && receivedAt <= last),
+    const isUntold = [...this.#harmed.values()].some(({ span: [first, last] }) =>
+      events.some(({ receivedAt }) => first <= receivedAt && receivedAt <= last),
     )
-    if (events.length > 0 && !isUntold) this.#find('dead', `${name} went to the dead letters by ${by}`)
+    if (isUntold) this.#saw('excused: a dead letter, whose events may be in an object that was harmed')
+    else if (events.length > 0) this.#find('dead', `${name} went to the dead letters by ${by}`)
     for (const { id } of events) this.#dead.add(id)
   }
 
-  /** The store is about to lose or to garble this object. Readers see it no more, unless it is stored anew as it was. */
-  harmed(key: string): void {
+  /** The store is about to lose this object, or to cut it short. Readers see it again if it is stored anew as it was. */
+  harmed(key: string, span: Span): void {
     const object = this.#objects.get(key)
     if (object === undefined) return
-    this.#harmed.set(key, object.text)
-    for (const id of object.ids) this.#harmedIds.add(id)
-    const times = linesOf(object.text).map(receivedAtOf)
-    this.#harmedSpans.push([Math.min(...times), Math.max(...times)])
+    this.#harmed.set(key, { text: object.text, span, ids: new Set(object.ids) })
+  }
+
+  /** The store has lost this object, or cut it short, and it is not whole again. */
+  isHarmed(key: string): boolean {
+    return this.#harmed.has(key)
   }
 
   /** An object was stored, overwritten or removed. */
@@ -109,7 +128,9 @@ export class Judge {
     if (!key.startsWith(`${this.#prefix}/dt=`)) return
     const before = this.#objects.get(key)
     const read = this.#read(key)?.toString()
-    const text = this.#harmed.has(key) && read !== this.#harmed.get(key) ? undefined : read
+    const harmed = this.#harmed.get(key)
+    const text = harmed === undefined || read === harmed.text ? read : undefined
+    if (read === harmed?.text) this.#harmed.delete(key)
     if (before?.text === text) return
     if (before !== undefined) this.#forget(key, before.ids)
     if (text !== undefined) this.#take(key, text)
@@ -130,9 +151,14 @@ export class Judge {
     if (unsettled.length > 0) this.#find('stuck', `${unsettled} are on the queue still`)
     if (!this.#isUntouched) return
     const missing = [...this.#sent.keys()].filter(
-      id => !this.#archived.has(id) && !this.#harmedIds.has(id) && !this.#dead.has(id),
+      id => !this.#archived.has(id) && !this.#dead.has(id) && !this.#wasHarmed(id),
     )
     if (missing.length > 0) this.#find('lost', `${missing} are in no object`)
+  }
+
+  /** The event was in an object that the store has harmed, and has been in no other since. */
+  #wasHarmed(id: string): boolean {
+    return [...this.#harmed.values()].some(({ ids }) => ids.has(id))
   }
 
   #take(key: string, text: string): void {
@@ -144,6 +170,7 @@ export class Judge {
         continue
       }
       ids.push(id)
+      for (const harmed of this.#harmed.values()) harmed.ids.delete(id)
       const keys = this.#archived.get(id) ?? []
       keys.push(key)
       this.#archived.set(id, keys)
@@ -158,7 +185,7 @@ export class Judge {
       const keys = (this.#archived.get(id) ?? []).filter(each => each !== key)
       if (keys.length > 0) this.#archived.set(id, keys)
       else this.#archived.delete(id)
-      if (keys.length === 0 && this.#acknowledged.has(id) && !this.#harmedIds.has(id))
+      if (keys.length === 0 && this.#acknowledged.has(id) && !this.#wasHarmed(id))
         this.#find(
           'unreadable',
           `${id} was acknowledged, and ${key}, in which it was, cannot be read any more`,

@@ -134,7 +134,11 @@ export class World {
   }
 
   #addLog(n: number): void {
-    const judge = new Judge(prefixOf(n), key => this.#s3.readable(key))
+    const judge = new Judge(
+      prefixOf(n),
+      key => this.#s3.readable(key),
+      what => this.#saw(what),
+    )
     this.#judges.push(judge)
     this.#queues.push(
       new SimulatedQueue(`queue ${n}`, this.#sim, this.#plan.queue, {
