@@ -53,7 +53,8 @@ export class Damage {
   readonly #armed = new Set<Armed>()
   /** Keys that stay empty, also where a request that is under way stores there once more. */
   readonly #lost = new Set<string>()
-  readonly #records = new Set<string>()
+  /** Records that were seen, by key. A restored bucket gets other ones at the same keys. */
+  readonly #records = new Map<string, StoredObject>()
   /** What the log has said of each object. */
   readonly #spans = new Map<string, Span>()
   readonly #damagedRecords = new Map<string, DamagedRecord>()
@@ -76,11 +77,12 @@ export class Damage {
   changed(key: string, by: string): void {
     const { s3 } = this.#parts
     if (this.#lost.has(key)) s3.bucket.objects.delete(key)
-    if (!s3.bucket.objects.has(key)) return
+    const object = s3.bucket.objects.get(key)
+    if (object === undefined) return
     if (STAGED_KEY.test(key)) this.#staged(key, by)
     else if (OBJECT_KEY.test(key)) this.#stored(key, by)
-    else if (RECORD_KEY.test(key) && !this.#records.has(key)) {
-      this.#records.add(key)
+    else if (RECORD_KEY.test(key) && this.#records.get(key) !== object) {
+      this.#records.set(key, object)
       this.#recorded(key, by)
     }
   }
@@ -127,10 +129,16 @@ export class Damage {
     const at = director.random.between(0, record.headBytes - 1)
     body[at] = (body[at] as number) ^ 0x11
     const damaged = changedObject(object, fault.isCut ? body.subarray(0, at) : body)
-    objects.set(key, damaged)
+    this.#overwrite(key, damaged)
     this.#damagedRecords.set(key, { damaged, named: new Set(record.batches.map(batch => batch.key)) })
     const like = processes.all[0]?.plan as WriterPlan
     operators.repair(Number(key.slice(-16)), prefix, like, fault.operators)
+  }
+
+  /** Changes a record. */
+  #overwrite(key: string, damaged: StoredObject): void {
+    this.#parts.s3.bucket.objects.set(key, damaged)
+    this.#records.set(key, damaged)
   }
 
   #isSettled(key: string): boolean {
@@ -189,7 +197,7 @@ export class Damage {
     const body = Buffer.from(object.body)
     const at = inlineBody(record, batch, body)
     at[at.length >> 1] = (at[at.length >> 1] as number) ^ 0x11
-    objects.set(key, changedObject(object, body))
+    this.#overwrite(key, changedObject(object, body))
     if (fault.backMs !== undefined) this.#kill(by, fault.backMs)
   }
 
