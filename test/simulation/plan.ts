@@ -2,6 +2,7 @@
 
 import { Random } from '../fault/random.ts'
 import { type DamageAct, damageOf, echoesOf, shortWindowOf } from './damage-plan.ts'
+import { overtakenNightOf } from './overtaken-plan.ts'
 import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
 
@@ -83,31 +84,46 @@ export function planOf(seed: string): Plan {
   const random = new Random(`plan ${seed}`)
   const isQuiet = random.chance(0.1)
   const logs = random.chance(0.1) ? 2 : 1
-  const night = !isQuiet && random.chance(0.15) ? nightOf(random) : undefined
+  const drawnNight = !isQuiet && random.chance(0.15) ? nightOf(random) : undefined
   const calmMs = random.between(4_000, 15_000)
   const writers = writersOf(random, logs)
+  const overtaken = drawnNight && overtakenNightOf(seed, writers, drawnNight.fromMs)
+  const night: Night | undefined = overtaken ?? drawnNight
   const messages = messagesOf(random, logs, calmMs, night)
   const faults = isQuiet ? [] : faultsOf(random, writers, calmMs)
   if (!isQuiet && random.chance(0.05)) faults.push(restoreOf(random, calmMs))
   const damage = isQuiet ? undefined : damageOf(seed, calmMs)
-  const short = night && shortWindowOf(seed, messages, [night.fromMs, night.fromMs + night.ms])
+  const short =
+    night === undefined || overtaken !== undefined
+      ? undefined
+      : shortWindowOf(seed, messages, [night.fromMs, night.fromMs + night.ms])
   return {
     seed,
     logs,
     store: storeOf(random, isQuiet),
     queue: { latencyMsMax: random.pick([2, 40, 400]), isOrdered: random.chance(0.5) },
-    writers: withSecond(writers, damage?.echoes ?? 0).map(each => ({ ...each, ...damage?.change })),
-    messages: [...messages, ...echoesOf(seed, messages, damage?.echoes ?? 0), ...(short?.messages ?? [])],
+    writers: withSecond(writers, damage?.echoes ?? 0).map(each => ({
+      ...each,
+      ...damage?.change,
+      ...overtaken?.changes.get(each.name),
+    })),
+    messages: [
+      ...messages,
+      ...echoesOf(seed, messages, damage?.echoes ?? 0),
+      ...(short?.messages ?? overtaken?.messages ?? []),
+    ],
     faults: [
       ...[...faults, ...(damage?.faults ?? [])].map(each => ({
         ...each,
         atMs: afterNight(each.atMs, night),
       })),
-      ...(night === undefined ? [] : nightFaultsOf(random, writers, night)),
-      ...(short?.faults ?? []),
+      ...(night === undefined ? [] : nightFaultsOf(random, writers, night)).filter(
+        each => overtaken?.changes.has(each.writer) !== true,
+      ),
+      ...(short?.faults ?? overtaken?.faults ?? []),
     ],
     dedupeWindowMs: short?.dedupeWindowMs ?? DAY_MS,
-    calmMs: short?.calmMs ?? afterNight(calmMs, night),
+    calmMs: short?.calmMs ?? overtaken?.calmMs ?? afterNight(calmMs, night),
     isQuiet,
   }
 }
