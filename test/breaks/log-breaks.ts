@@ -112,7 +112,6 @@ export const LOG_BREAKS: readonly Break[] = [
     text: 'if (ids === undefined) await index.reset(manifest.through + 1)',
     replacement: '',
     checks: [FOLDER],
-    survives: 'An index forgets after one window what is deleted after two, and says so by itself.',
   },
   {
     name: 'records are folded before they are settled',
@@ -275,7 +274,6 @@ export const LOG_BREAKS: readonly Break[] = [
     text: 'if (place < this.#ownPlace && now - seenAt <= AT_WORK_MS)',
     replacement: 'if (place < this.#ownPlace)',
     checks: [TURNS],
-    survives: 'A commit forgets such writers as well: what is left is a wait of less than a second.',
   },
   {
     name: 'spans that are nearest lose their end when they become one',

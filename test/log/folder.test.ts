@@ -332,6 +332,13 @@ test('a run of ids that is out of the window twice is deleted, and what it held 
   t.notOk(b.index.has(idDigest('id-0')))
   t.ok(b.index.remembersFrom > 3, `${b.index.remembersFrom}`)
   t.ok(b.index.has(idDigest('later-3')))
+  const longer = await openWriter(t, place, { dedupeWindowMs: DAY_MS })
+  await longer.commitLog.follow()
+  t.notOk(longer.index.has(idDigest('id-0')))
+  t.ok(
+    longer.index.remembersFrom > 3,
+    'whose window is longer does not say that it knows what others deleted',
+  )
   await sleeper.commitLog.follow()
   t.notOk(sleeper.index.has(idDigest('later-0')))
   t.ok(sleeper.index.remembersFrom > 4, 'who slept does not say that it knows what it could not read')

@@ -36,6 +36,15 @@ test('of several, who has committed least of late goes first, and the others in 
   t.equal(turns.waitMs(35), 90)
 })
 
+test('who has not committed for five seconds has no turn, however many of them there are', async t => {
+  const turns = new Turns()
+  for (let n = 0; n < 10; n++) turns.otherSeen(`writer ${n}`, 500, n)
+  turns.committed(10)
+  t.equal(turns.waitMs(10), 10_000)
+  t.equal(turns.waitMs(5_000), 5_010)
+  t.equal(turns.waitMs(5_010), 0)
+})
+
 test('writers that see the same log never have their turn at once', async t => {
   const names = ['a', 'b', 'c', 'd']
   const writers = names.map(() => new Turns())

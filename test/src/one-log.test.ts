@@ -130,6 +130,22 @@ test('a consumer that is deactivated and activated again without a word archives
   await isAcked(a, deliveries)
 })
 
+test('a delivery of a connection that is gone is neither acknowledged nor counted, and its events are archived once', async t => {
+  await openServer(t)
+  const running = await start(t, { BATCH_AGE_MS_MAX: '500' })
+  const { channel, archiver } = running
+  const events = numberedEvents(3)
+  channel.give(events)
+  channel.handler?.lost()
+  t.same(archiver.stats.held, { deliveries: 0, events: 0 })
+  const again = channel.give(events)
+  await isAcked(running, [again])
+  t.same([...channel.acked], [again])
+  t.same(archiver.stats.held, { deliveries: 0, events: 0 })
+  t.same(archiver.stats.settled, { deliveries: 1, events: 3 })
+  await holdsOnce(t, running, 3)
+})
+
 for (const condition of ['both', 'PutObject'] as const) {
   test(`a writer that stalls, and a successor with a backlog: the condition is honoured at ${condition}`, async t => {
     const { server } = await openServer(t)
