@@ -11,8 +11,8 @@ import { openStoreOf } from './product.ts'
 import { Actor, type Simulation } from './simulation.ts'
 
 const AGAIN_MS = 2_000
-/** Of what another operator has done already. */
-const IS_DONE = /can be read: there is nothing to repair|is folded/
+/** Of what another operator has done already, and of a bucket that was restored to before there was such a record. */
+const IS_REPAIRED = /can be read: there is nothing to repair|is folded|nothing is missing there|has no log/
 
 export interface OperatorPlan {
   /** After the damage. */
@@ -110,7 +110,7 @@ export class Operators {
       } catch (error) {
         const { message } = error as Error
         sim.note(`** ${actor.name}: ${message}`)
-        if (IS_DONE.test(message)) return
+        if (IS_REPAIRED.test(message)) return
         await delay(AGAIN_MS)
       }
     }
