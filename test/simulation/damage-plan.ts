@@ -34,7 +34,7 @@ const WINDOW_CHANCE = 0.6
 const LATE_MS_MAX = 15_000
 const ECHO_MS_MAX = 600
 const MINUTE_MS = 60_000
-const NONE: DamagePlan = { faults: [], change: {}, echoes: 0 }
+export const NO_DAMAGE: DamagePlan = { faults: [], change: {}, echoes: 0 }
 const ACTS: ReadonlySet<string> = new Set<DamageAct['act']>([
   'lose staged',
   'lose object',
@@ -50,7 +50,7 @@ export function isDamage(fault: FaultPlan['fault']): fault is DamageAct {
 /** @param calmMs when faults stop */
 export function damageOf(seed: string, calmMs: number): DamagePlan {
   const random = new Random(`damage ${seed}`)
-  if (!random.chance(CHANCE)) return NONE
+  if (!random.chance(CHANCE)) return NO_DAMAGE
   const draw = random.pick([stagedLosses, stagingFailures, garbledBodies, damagedRecord])
   return draw(random, calmMs)
 }

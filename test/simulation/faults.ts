@@ -1,9 +1,11 @@
 /** Does what goes wrong, at the times of the plan. */
 
+import { buildLog } from './builders.ts'
 import type { Chaos } from './chaos.ts'
 import { Damage } from './damage.ts'
 import { isDamage } from './damage-plan.ts'
-import type { Judge } from './judge.ts'
+import type { Finding, Judge } from './judge.ts'
+import type { BuilderPlan } from './lost-log-plan.ts'
 import { Operators } from './operators.ts'
 import type { FaultAct, FaultPlan } from './plan.ts'
 import type { Processes, Writer } from './processes.ts'
@@ -17,6 +19,9 @@ export interface FaultsParts {
   readonly judges: readonly Judge[]
   readonly processes: Processes
   readonly director: Actor
+  /** Of the first log. */
+  readonly prefix: string
+  found(kind: Finding['kind'], text: string): void
   /** Counts what has struck. */
   saw(what: string): void
 }
@@ -29,6 +34,7 @@ export class Faults {
   /** Lives that ended when the bucket was restored: what they archived is not there any more. */
   readonly #undone = new Set<string>()
 
+  #hasLostLog = false
   readonly #damage: Damage
   readonly #operators: Operators
 
@@ -56,6 +62,7 @@ export class Faults {
   /** Has the log read once more, where somebody has mended it. @param damaged called for what is wrong with it */
   audit(prefix: string, damaged: (message: string) => void): void {
     const [first] = this.#parts.processes.all
+    if (!this.#hasLostLog && !this.#damage.hasDamagedRecord) return
     const mayBeUnnamed = (key: string) => this.#damage.mayBeUnnamed(key)
     if (first !== undefined) this.#operators.audit(prefix, first.plan, mayBeUnnamed, damaged)
   }
@@ -97,6 +104,10 @@ export class Faults {
       this.#restore(fault.backMs)
       return
     }
+    if (fault.act === 'lose log') {
+      this.#loseLog(fault.builders)
+      return
+    }
     const writer = processes.named(name)
     if (writer === undefined) return
     sim.note(`** ${name}${writer.lives}: ${JSON.stringify(fault)}`)
@@ -132,6 +143,29 @@ export class Faults {
         sim.after(fault.ms, director, 'activate', () => queue.activate(each))
       }
     }
+  }
+
+  /** There is one log. Whoever builds it waits until all that is on its way has failed. */
+  #loseLog(builders: readonly BuilderPlan[]): void {
+    const { sim, chaos, s3, prefix, processes, director, saw, found } = this.#parts
+    const [like] = processes.all
+    if (like === undefined) return
+    sim.note('** the log is lost')
+    saw('** lose log')
+    this.#hasLostLog = true
+    processes.hold()
+    const left = [...s3.snapshot()].filter(([key]) => !key.startsWith(`${prefix}/_frequency/`))
+    s3.restore(new Map(left))
+    buildLog(builders, {
+      sim,
+      chaos,
+      director,
+      prefix,
+      like: like.plan,
+      saw,
+      found: text => found('refused', text),
+      built: () => processes.release(),
+    })
   }
 
   /** As an operator does it: all archivers are stopped meanwhile. */

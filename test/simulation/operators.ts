@@ -77,7 +77,6 @@ export class Operators {
     damaged: (message: string) => void,
   ): void {
     const { sim } = this.#parts
-    if (this.#actors.length === 0) return
     const actor = new Actor('auditor', sim.seed)
     const keys = logKeys(prefix)
     const read = async () => {

@@ -1,7 +1,8 @@
 /** What a schedule is made of, drawn from its seed. */
 
 import { Random } from '../fault/random.ts'
-import { type DamageAct, damageOf, echoesOf, shortWindowOf } from './damage-plan.ts'
+import { type DamageAct, damageOf, echoesOf, NO_DAMAGE, shortWindowOf } from './damage-plan.ts'
+import { type BuilderPlan, lostLogOf } from './lost-log-plan.ts'
 import { overtakenNightOf } from './overtaken-plan.ts'
 import type { S3Traits } from './request-fate.ts'
 import type { QueueTraits } from './simulated-queue.ts'
@@ -51,6 +52,8 @@ export type FaultAct =
   | { readonly act: 'requeue'; readonly isAll: boolean }
   | { readonly act: 'fold' }
   | { readonly act: 'restore'; readonly fromMs: number; readonly backMs: number }
+  /** All archivers are killed, all below `_frequency/` is gone, and operators build the log before they are back. */
+  | { readonly act: 'lose log'; readonly builders: readonly BuilderPlan[] }
 
 export interface FaultPlan {
   readonly name: string
@@ -97,6 +100,8 @@ export function planOf(seed: string): Plan {
     night === undefined || overtaken !== undefined
       ? undefined
       : shortWindowOf(seed, messages, [night.fromMs, night.fromMs + night.ms])
+  const isApart = isQuiet || logs > 1 || night !== undefined || faults.some(isRestore) || damage !== NO_DAMAGE
+  const lost = isApart ? undefined : lostLogOf(seed, messages, calmMs)
   return {
     seed,
     logs,
@@ -110,7 +115,7 @@ export function planOf(seed: string): Plan {
     messages: [
       ...messages,
       ...echoesOf(seed, messages, damage?.echoes ?? 0),
-      ...(short?.messages ?? overtaken?.messages ?? []),
+      ...((short ?? overtaken ?? lost)?.messages ?? []),
     ],
     faults: [
       ...[...faults, ...(damage?.faults ?? [])].map(each => ({
@@ -120,12 +125,16 @@ export function planOf(seed: string): Plan {
       ...(night === undefined ? [] : nightFaultsOf(random, writers, night)).filter(
         each => overtaken?.changes.has(each.writer) !== true,
       ),
-      ...(short?.faults ?? overtaken?.faults ?? []),
+      ...((short ?? overtaken ?? lost)?.faults ?? []),
     ],
     dedupeWindowMs: short?.dedupeWindowMs ?? DAY_MS,
-    calmMs: short?.calmMs ?? overtaken?.calmMs ?? afterNight(calmMs, night),
+    calmMs: (short ?? overtaken ?? lost)?.calmMs ?? afterNight(calmMs, night),
     isQuiet,
   }
+}
+
+function isRestore({ fault }: FaultPlan): boolean {
+  return fault.act === 'restore'
 }
 
 /** For events that come twice there are two writers. */

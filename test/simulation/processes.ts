@@ -55,6 +55,8 @@ export class Processes {
   readonly #parts: ProcessesParts
   /** Whoever has stopped stays away. */
   #isEnding = false
+  /** Nobody is started: an operator is at work. */
+  #areHeld = false
 
   constructor(parts: ProcessesParts) {
     const { plan, chaos } = parts
@@ -81,7 +83,7 @@ export class Processes {
   }
 
   start(writer: Writer): void {
-    if (writer.actor !== undefined || this.#isEnding) return
+    if (writer.actor !== undefined || this.#isEnding || this.#areHeld) return
     const { sim, found } = this.#parts
     const { plan } = writer
     const name = `${plan.name}${++writer.lives}`
@@ -118,6 +120,17 @@ export class Processes {
     writer.stale = index?.disk() ?? EMPTY_DISK
     for (const each of consumers)
       sim.after(director.random.between(0, NOTICED_MS_MAX), director, 'noticed', () => queue.remove(each))
+  }
+
+  /** Kills all of them, and has none started until `release`. */
+  hold(): void {
+    this.#areHeld = true
+    for (const writer of this.all) this.kill(writer, 0)
+  }
+
+  release(): void {
+    this.#areHeld = false
+    for (const writer of this.all) this.restartIn(writer, this.#parts.director.random.between(0, BACK_MS_MAX))
   }
 
   restartIn(writer: Writer, ms: number): void {

@@ -80,6 +80,8 @@ export class World {
       judges: this.#judges,
       processes: this.#processes,
       director: this.#director,
+      prefix: prefixOf(0),
+      found: (kind, text) => this.#find(kind, text),
       saw: what => this.#saw(what),
     })
     this.#s3.onChange = (key, by) => {
