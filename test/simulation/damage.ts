@@ -57,6 +57,10 @@ export class Damage {
   readonly #records = new Map<string, StoredObject>()
   /** What the log has said of each object. */
   readonly #spans = new Map<string, Span>()
+  /** Of each record that had one, by its key and the batch's place, the key of the object. */
+  readonly #objectKeys = new Map<string, string>()
+  /** Keys of batches that were made void. */
+  readonly #void = new Set<string>()
   readonly #damagedRecords = new Map<string, DamagedRecord>()
   /** Which record has the bytes of an object. */
   readonly #inline = new Map<string, string>()
@@ -96,7 +100,8 @@ export class Damage {
     if (!this.#happens(name, fault, key)) return
     const span = this.#spans.get(key)
     if (span === undefined) throw new Error(`No record has named ${key}.`)
-    for (const judge of judges) judge.harmed(key, span)
+    const isNamed = () => !this.#void.has(key) && !this.mayBeUnnamed(key)
+    for (const judge of judges) judge.harmed(key, { span, isNamed })
     for (const [record, { damaged, named }] of this.#damagedRecords)
       if (objects.get(record) !== damaged) named.delete(key)
     const object = objects.get(key) as StoredObject
@@ -167,7 +172,10 @@ export class Damage {
     const staged = record?.batches.flatMap(batch => batch.staged ?? []) ?? []
     const armed = staged.length > 0 && this.#next('lose staged', ({ when }) => when === 'named')
     if (armed) this.#lose(staged, by, armed)
-    for (const batch of record?.batches ?? []) {
+    for (const each of record?.voids ?? [])
+      this.#void.add(this.#objectKeys.get(`${recordKey(key, each.number)} ${each.batch}`) ?? '')
+    for (const [n, batch] of (record?.batches ?? []).entries()) {
+      this.#objectKeys.set(`${key} ${n}`, batch.key)
       this.#spans.set(batch.key, [batch.firstReceivedAt, batch.lastReceivedAt])
       if (!isInline(batch)) continue
       this.#inline.set(batch.key, key)
@@ -274,5 +282,10 @@ function changedObject(object: StoredObject, body: Buffer): StoredObject {
 }
 
 function nextKey(key: string): string {
-  return key.slice(0, -16) + String(Number(key.slice(-16)) + 1).padStart(16, '0')
+  return recordKey(key, Number(key.slice(-16)) + 1)
+}
+
+/** @param key of any record of the log */
+function recordKey(key: string, number: number): string {
+  return key.slice(0, -16) + String(number).padStart(16, '0')
 }

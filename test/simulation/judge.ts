@@ -21,10 +21,16 @@ export interface Finding {
 /** When the events of an object were received as the log has it, in milliseconds since 1970. */
 export type Span = readonly [first: number, last: number]
 
-/** An object that the store has lost or cut short, until it is whole again. */
-interface HarmedObject {
-  readonly text: string
+/** What the log says of an object that the store has lost or cut short. */
+export interface LogEntry {
   readonly span: Span
+  /** It says that the object is there, and so that its events are archived. */
+  isNamed(): boolean
+}
+
+/** An object that the store has lost or cut short, until it is whole again. */
+interface HarmedObject extends LogEntry {
+  readonly text: string
   /** Events that were in it, and are in no other object since. */
   readonly ids: Set<string>
 }
@@ -112,10 +118,10 @@ export class Judge {
   }
 
   /** The store is about to lose this object, or to cut it short. Readers see it again if it is stored anew as it was. */
-  harmed(key: string, span: Span): void {
+  harmed(key: string, entry: LogEntry): void {
     const object = this.#objects.get(key)
     if (object === undefined) return
-    this.#harmed.set(key, { text: object.text, span, ids: new Set(object.ids) })
+    this.#harmed.set(key, { ...entry, text: object.text, ids: new Set(object.ids) })
   }
 
   /** The store has lost this object, or cut it short, and it is not whole again. */
@@ -170,7 +176,9 @@ export class Judge {
         continue
       }
       ids.push(id)
-      for (const harmed of this.#harmed.values()) harmed.ids.delete(id)
+      for (const [lost, harmed] of this.#harmed)
+        if (harmed.ids.delete(id) && harmed.isNamed())
+          this.#find('doubled', `${id} is in ${key} and, as the log says, in ${lost}`)
       const keys = this.#archived.get(id) ?? []
       keys.push(key)
       this.#archived.set(id, keys)
