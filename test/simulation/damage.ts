@@ -59,6 +59,8 @@ export class Damage {
   readonly #spans = new Map<string, Span>()
   /** Of each record that had one, by its key and the batch's place, the key of the object. */
   readonly #objectKeys = new Map<string, string>()
+  /** Keys of batches whose bytes are garbled in their record: garbled twice, they would be whole again. */
+  readonly #garbled = new Set<string>()
   /** Keys of batches that were made void. */
   readonly #void = new Set<string>()
   readonly #damagedRecords = new Map<string, DamagedRecord>()
@@ -200,8 +202,9 @@ export class Damage {
     const object = objects.get(key)
     const record = this.#recordAt(key)
     const batch = record?.batches.find(each => each.key === of)
-    if (object === undefined || record === undefined || batch === undefined) return
+    if (object === undefined || record === undefined || batch === undefined || this.#garbled.has(of)) return
     if (!this.#happens(name, fault, `${key} for ${of} by ${by}`)) return
+    this.#garbled.add(of)
     const body = Buffer.from(object.body)
     const at = inlineBody(record, batch, body)
     at[at.length >> 1] = (at[at.length >> 1] as number) ^ 0x11
