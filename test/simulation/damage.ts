@@ -5,7 +5,7 @@ import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
 import type { Judge, Span } from './judge.ts'
-import type { Operators } from './operators.ts'
+import type { OperatorPlan, Operators } from './operators.ts'
 import type { WriterPlan } from './plan.ts'
 import type { Processes } from './processes.ts'
 import type { FaultKind, Operation } from './request-fate.ts'
@@ -37,6 +37,8 @@ interface DamagedRecord {
 }
 
 const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
+/** After a restore. */
+const REPAIR_MS = 2_000
 const OBJECT_KEY = /\/dt=/
 const STAGED_KEY = /\/_frequency\/staged\//
 
@@ -117,7 +119,7 @@ export class Damage {
    * applied the last record go on from the hash that it had, which nobody can tell any more where its head is lost.
    */
   #damageRecord(name: string, fault: DamageAct & { act: 'damage record' }): void {
-    const { s3, director, operators, processes } = this.#parts
+    const { s3, director } = this.#parts
     const { objects } = s3.bucket
     const keys = [...objects.keys()].filter(
       key =>
@@ -128,7 +130,6 @@ export class Damage {
     )
     if (keys.length === 0) return
     const key = director.random.pick(keys.sort())
-    const [, prefix = ''] = RECORD_KEY.exec(key) ?? []
     if (!this.#happens(name, fault, key)) return
     const object = objects.get(key) as StoredObject
     const record = this.#recordAt(key) as LogRecord
@@ -138,8 +139,20 @@ export class Damage {
     const damaged = changedObject(object, fault.isCut ? body.subarray(0, at) : body)
     this.#overwrite(key, damaged)
     this.#damagedRecords.set(key, { damaged, named: new Set(record.batches.map(batch => batch.key)) })
-    const like = processes.all[0]?.plan as WriterPlan
-    operators.repair(Number(key.slice(-16)), prefix, like, fault.operators)
+    this.#repair(key, fault.operators)
+  }
+
+  #repair(key: string, plans: readonly OperatorPlan[]): void {
+    const { operators, processes } = this.#parts
+    const [, prefix = ''] = RECORD_KEY.exec(key) ?? []
+    operators.repair(Number(key.slice(-16)), prefix, processes.all[0]?.plan as WriterPlan, plans)
+  }
+
+  /** To be called when the bucket has become what it was: a record that was damaged then has to be repaired again. */
+  restored(): void {
+    for (const [key, { damaged }] of this.#damagedRecords)
+      if (this.#parts.s3.bucket.objects.get(key) === damaged)
+        this.#repair(key, [{ startMs: REPAIR_MS, sleepMs: 0 }])
   }
 
   /** Changes a record. */

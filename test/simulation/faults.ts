@@ -182,6 +182,7 @@ export class Faults {
     }
     const before = [...s3.bucket.objects.keys()]
     s3.restore(this.#snapshot)
+    this.#damage.restored()
     for (const judge of judges) judge.restored([...before, ...this.#snapshot.keys()])
   }
 }
