@@ -59,11 +59,12 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   /** Where the events are that a batch has lost to others. */
   readonly #awaited = new Map<Batch, KnownIn[]>()
   #committing: Promise<void> | undefined
-  /** While our turn is waited for: aborted when another's record is seen. */
+  /** While our turn is waited for: aborted when another's record is seen, or once stopping. */
   #waiting = new AbortController()
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
+    parts.stopping.addEventListener('abort', () => this.#waiting.abort())
   }
 
   /** Batches that are sealed and not archived. */
@@ -195,12 +196,12 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
 
   /** Waits for our turn, and knows then what others have committed: a create at a number that is taken costs more. */
   async #ownTurn(): Promise<void> {
-    const { commitLog, stopping } = this.#parts
+    const { commitLog } = this.#parts
     while (this.#isStagedFirst) {
       this.#waiting = new AbortController()
       const { signal } = this.#waiting
       const ms = this.#turns.waitMs(performance.now())
-      if (ms > 0) await sleep(ms, AbortSignal.any([stopping, signal]))
+      if (ms > 0) await sleep(ms, signal)
       if (!signal.aborted) await commitLog.follow()
       if (this.#isOwnTurn) return
     }
