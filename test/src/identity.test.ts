@@ -53,6 +53,22 @@ test('an identity has the form that its version says', async t => {
   t.equal(hexOf(undefined, '\u0000a'), hashOf('\u0000["\\u0000a"]'))
 })
 
+test('a text that differs from a UUID in one character is no UUID', async t => {
+  const replacements = ['A', 'F', 'g', '/', ':', '@', '`', '-', ' ', '\u007f', '\u00e1', '\u0430', '\uff10']
+  const falselyTaken: string[] = []
+  for (let at = 0; at < UUID.length; at++) {
+    for (const character of replacements) {
+      const text = UUID.slice(0, at) + character + UUID.slice(at + 1)
+      if (text !== UUID && hexOf(undefined, text) !== hashOf(text)) falselyTaken.push(text)
+    }
+    const digitForDash = `${UUID.slice(0, at)}a${UUID.slice(at + 1)}`
+    if (UUID[at] === '-' && hexOf(undefined, digitForDash) !== hashOf(digitForDash))
+      falselyTaken.push(digitForDash)
+  }
+  t.strictSame(falselyTaken, [])
+  t.equal(hexOf(undefined, asUuid('f'.repeat(32))), hashOf(asUuid('f'.repeat(32))), 'the Max UUID')
+})
+
 test('a source that is no string is none, and an event without an id has no identity', async t => {
   for (const source of [undefined, null, 7, true, ['backend'], { name: 'backend' }])
     t.equal(hexOf(source, 'order-1001'), hexOf(undefined, 'order-1001'), JSON.stringify(source))
