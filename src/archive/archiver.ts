@@ -168,6 +168,7 @@ export class Archiver {
       index,
       oldEvents: new OldEvents({
         forgotten: this.#forgotten,
+        index,
         store,
         log,
         freed: () => this.#session?.goOn(),

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import type { EventTrace } from '../event-trace.ts'
 import { ID_BYTES } from '../message-id.ts'
+import { receivedAtOf } from '../received-at.ts'
 import { BatchTrace } from '../tracing.ts'
 import type { OpenBatch } from './archive-stats.ts'
 import type { BatchSize, CloseReason } from './batch-policy.ts'
@@ -153,12 +154,27 @@ export class Batch implements BatchSize, OpenBatch {
       this.content = undefined
       this.#events = 0
     } else {
-      this.content = await rebuild(this.#parts, this.content as ObjectContent, this.#events, this.#known)
+      await this.#rebuild(this.content as ObjectContent)
       this.#ids = idsWithout(this.ids, this.#known)
       this.#events -= dropped.length
     }
     this.#known.clear()
     return { dropped, staged }
+  }
+
+  /** Its span becomes that of the events that are left: those of this time are looked up in it for as long as it is there. */
+  async #rebuild(content: ObjectContent): Promise<void> {
+    let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+    let areDated = true
+    this.content = await rebuild(this.#parts, content, this.#events, this.#known, event => {
+      const receivedAt = receivedAtOf(event)
+      areDated &&= !Number.isNaN(receivedAt)
+      first = Math.min(first, receivedAt)
+      last = Math.max(last, receivedAt)
+    })
+    if (!areDated) return
+    this.#firstReceivedAt = first
+    this.#lastReceivedAt = last
   }
 
   archived(key: string): void {

@@ -6,6 +6,7 @@
 
 import { ObjectNotFound } from '../errors.ts'
 import type { Forgotten } from '../log/forgotten.ts'
+import type { IdIndex } from '../log/id-index.ts'
 import type { FoldedBatch } from '../log/manifest.ts'
 import type { Logger } from '../logger.ts'
 import { identityOf } from '../message-id.ts'
@@ -21,13 +22,14 @@ const DAY_MS = 24 * 60 * 60 * 1000
 
 export interface OldEventsParts {
   readonly forgotten: Forgotten
+  readonly index: Pick<IdIndex, 'has'>
   readonly store: Pick<StoreReader, 'get'>
   readonly log: Logger
   /** There is room again. */
   freed(): void
 }
 
-/** `gone`: an object that may hold one of its events is not there any more, or cannot be read. */
+/** `gone`: an object that may hold one of its events, which is in no other, is not there any more, or cannot be read. */
 export type LookUp = 'told' | 'gone'
 
 interface Waiting {
@@ -132,9 +134,21 @@ export class OldEvents {
     )
     for (const each of waiting) {
       each.incoming.lookedUp(known, each.through)
-      const isGone = gone.some(batch => hasTimeIn(each.times, batch.firstReceivedAt, batch.lastReceivedAt))
+      const times = gone.length === 0 ? [] : this.#untoldTimes(each.incoming)
+      const isGone = gone.some(batch => hasTimeIn(times, batch.firstReceivedAt, batch.lastReceivedAt))
       each.resolve(isGone ? 'gone' : 'told')
     }
+  }
+
+  /** When those of its events were received that are in no object that could be read, in order. */
+  #untoldTimes(incoming: Incoming): number[] {
+    const times: number[] = []
+    for (let ahead = 0; ahead < incoming.left; ahead++) {
+      const at = incoming.idAt(ahead)
+      if (!incoming.isKnown(at) && !this.#parts.index.has(incoming.ids, at))
+        times.push(incoming.receivedAt(ahead))
+    }
+    return times.sort((a, b) => a - b)
   }
 
   /** Adds those of the wanted ids to `known` that are in the object. @returns whether it could be read */

@@ -11,6 +11,7 @@ const COMMA = 0x2c
  *
  * @param count of its events
  * @param events to leave out, by their place; at least one is left
+ * @param kept called with the JSON of each event that is left
  * @throws StoreUnavailable; ObjectNotFound, or an error that `isDamage`, where what was staged is lost
  */
 export async function rebuild(
@@ -18,6 +19,7 @@ export async function rebuild(
   content: ObjectContent,
   count: number,
   events: ReadonlyMap<number, unknown>,
+  kept: (event: Buffer) => void,
 ): Promise<ObjectContent> {
   const { before, after } = framingOf(parts.format)
   const writer = new ObjectWriter(parts, () => {})
@@ -30,8 +32,11 @@ export async function rebuild(
       for (let start = 0; start < piece.length; line++) {
         const end = piece.indexOf(LINE_FEED, start)
         if (end === -1) throw new SyntaxError('the staged object is cut short')
-        if (line >= 0 && !events.has(line) && !isEnd(piece, start, after))
-          writer.add(eventIn(piece, start, end))
+        if (line >= 0 && !events.has(line) && !isEnd(piece, start, after)) {
+          const event = eventIn(piece, start, end)
+          writer.add(event)
+          kept(event)
+        }
         start = end + 1
       }
       await writer.unblocked()

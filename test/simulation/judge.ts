@@ -105,12 +105,14 @@ export class Judge {
 
   /**
    * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost, by the span
-   * that the log has for it: nobody can tell whether it is archived. It is delivered there.
+   * that the log has for it, and is in no other: nobody can tell whether it is archived. It is delivered there.
    */
   buried({ name }: QueueMessage, by: string): void {
     const events = this.#messages.get(name) ?? []
     const isUntold = [...this.#harmed.values()].some(({ span: [first, last] }) =>
-      events.some(({ receivedAt }) => first <= receivedAt && receivedAt <= last),
+      events.some(
+        ({ id, receivedAt }) => first <= receivedAt && receivedAt <= last && !this.#archived.has(id),
+      ),
     )
     if (isUntold) this.#saw('excused: a dead letter, whose events may be in an object that was harmed')
     else if (events.length > 0) this.#find('dead', `${name} went to the dead letters by ${by}`)

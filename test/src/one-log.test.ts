@@ -325,8 +325,9 @@ test('a standby that takes over reads nothing of what was archived before', asyn
 async function archiveAndForget(
   t: Test,
   server: S3Server,
+  settings: Record<string, string> = {},
 ): Promise<{ spooled: Event[]; store: ObjectStore }> {
-  const archive = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
+  const archive = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS), ...settings })
   const receivedAt = new Date(Date.now() - 30 * DAY_MS)
   const spooled = range(4).map(n =>
     stampEvent(Buffer.from(JSON.stringify({ event: 'e', n })), {}, receivedAt),
@@ -368,6 +369,18 @@ test('what is too old to tell goes to the dead letters, and holds up nobody', as
   await isAcked(again, [delivery])
   await until('it is buried', WAIT_MS_MAX, () => again.channel.buried.has(old))
   t.notOk(again.channel.acked.has(old))
+})
+
+test('what is found in an object is told, whatever else of its time is gone', async t => {
+  const { server } = await openServer(t)
+  const { spooled, store } = await archiveAndForget(t, server, { BATCH_EVENTS_MAX: '2' })
+  for (const [key, bytes] of server.objects(BUCKET))
+    if (isObjectKey(key) && bytes.includes('"n":0,')) await store.remove([key])
+  const again = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
+  const [gone, found] = [again.channel.give(spooled.slice(0, 2)), again.channel.give(spooled.slice(2))]
+  await isAcked(again, [found])
+  await until('what nobody can tell is buried', WAIT_MS_MAX, () => again.channel.buried.has(gone))
+  t.strictSame([...again.channel.acked], [found])
 })
 
 function today(): string {
