@@ -14,7 +14,7 @@ import { type IdIndexState, writeState } from './id-index-state.ts'
 import { RunMerger } from './id-merge.ts'
 import { ID_WORDS } from './id-mixer.ts'
 import { IdPartition, type IdSource } from './id-partition.ts'
-import { createRun, type IdRun, RunUnreadable } from './id-run.ts'
+import { createRun, type IdRun, RunUnreadable, type RunWriter, runName } from './id-run.ts'
 import { IdRunsReader } from './id-runs-reader.ts'
 import type { IdTable } from './id-table.ts'
 
@@ -391,24 +391,9 @@ export class IdDisk {
     return isDone
   }
 
-  /** @param fill resolves to whether the run is whole */
-  async #write(
-    idsMax: number,
-    fill: (writer: Awaited<ReturnType<typeof createRun>>) => Promise<boolean>,
-  ): Promise<IdRun | undefined> {
+  /** As createRun() has it. */
+  #write(idsMax: number, fill: (writer: RunWriter) => Promise<boolean>): Promise<IdRun | undefined> {
     const number = this.#nextRun++
-    const writer = await createRun(number, join(this.#options.directory, runName(number)), idsMax)
-    try {
-      if (await fill(writer)) return await writer.finish()
-    } catch (error) {
-      await writer.abandon()
-      throw error
-    }
-    await writer.abandon()
-    return undefined
+    return createRun(number, join(this.#options.directory, runName(number)), idsMax, fill)
   }
-}
-
-export function runName(number: number): string {
-  return `run-${number}`
 }

@@ -231,11 +231,32 @@ export class RunWriter {
 }
 
 /**
+ * Writes a run. Where that fails, or `fill` resolves to false, no file is left.
+ *
  * @param idsMax how many ids it will have, or a few more
+ * @param fill resolves to whether the run is whole
  * @throws Error of the disk
  */
-export async function createRun(number: number, path: string, idsMax: number): Promise<RunWriter> {
-  return new RunWriter(number, path, await open(path, 'w+'), idsMax)
+export async function createRun(
+  number: number,
+  path: string,
+  idsMax: number,
+  fill: (writer: RunWriter) => Promise<boolean>,
+): Promise<IdRun | undefined> {
+  const writer = new RunWriter(number, path, await open(path, 'w+'), idsMax)
+  try {
+    if (await fill(writer)) return await writer.finish()
+  } catch (error) {
+    await writer.abandon()
+    throw error
+  }
+  await writer.abandon()
+  return undefined
+}
+
+/** The name of its file. */
+export function runName(number: number): string {
+  return `run-${number}`
 }
 
 /** @throws Error where there is none, or it is damaged. */
