@@ -1,8 +1,8 @@
 /**
- * A consumer that has measured nothing yet begins with a few messages. To raise a prefetch takes one round trip, and
- * one that is too high takes what other consumers could have.
+ * A consumer that has measured nothing yet takes messages to be as large as ours are by default at the most. To raise a
+ * prefetch takes one round trip, and one that is too high takes what other consumers could have.
  */
-const EVENTS_A_MESSAGE_AT_FIRST = 500
+const EVENTS_A_MESSAGE_AT_FIRST = 256
 /** So many messages keep a connection busy, however many events they have. */
 const MESSAGES_MIN = 64
 /** Of the moving average, a message. */
