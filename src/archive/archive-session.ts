@@ -24,7 +24,7 @@ import type { Logger } from '../logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
-import { type CloseReason, fullBy, hasRoom, overflows } from './batch-policy.ts'
+import { type CloseReason, fullBy, hasRoom, isApart, overflows } from './batch-policy.ts'
 import type { Committer } from './committer.ts'
 import { framingOf } from './format.ts'
 import { Incoming } from './incoming.ts'
@@ -41,8 +41,6 @@ export type SessionConfig = Pick<
 
 /** Bytes of deliveries that wait for a batch before the queue is asked to pause. */
 const INBOX_BYTES_MAX = 4 * 1024 * 1024
-/** What is in a batch was received at most so long before or after its first event, whose time names the partition. */
-const RECEIVED_APART_MS_MAX = 60 * 60 * 1000
 const NOTHING: Amount = { deliveries: 0, events: 0 }
 
 export interface SessionParts {
@@ -388,10 +386,6 @@ export class ArchiveSession {
     this.#inboxBytes = 0
     stats.dropHeld()
   }
-}
-
-function isApart(batch: Batch, receivedAt: number): boolean {
-  return Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX
 }
 
 /** A look-up met a part of the index that cannot be read: what it said of these events may be wrong. */

@@ -30,6 +30,9 @@ const SEALED_BYTES_MAX = 16 * 1024 * 1024
 /** Each holds parts of an upload in memory. */
 const STREAMING_MAX = 2
 
+/** What is in a batch was received at most so long before or after its first event, whose time names the partition. */
+const RECEIVED_APART_MS_MAX = 60 * 60 * 1000
+
 export type CloseReason = 'events' | 'bytes' | 'age' | 'time' | 'shutdown'
 
 /**
@@ -51,4 +54,9 @@ export function fullBy(size: BatchSize, limits: BatchLimits): 'events' | 'bytes'
 export function hasRoom({ batches, bytes, streaming }: SealedAmount): boolean {
   if (streaming >= STREAMING_MAX) return false
   return batches < SEALED_MIN || (batches < SEALED_MAX && bytes < SEALED_BYTES_MAX)
+}
+
+/** Whether an event belongs into another batch. @param receivedAt milliseconds since 1970 */
+export function isApart(batch: { readonly receivedAt: number }, receivedAt: number): boolean {
+  return Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX
 }

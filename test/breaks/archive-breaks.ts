@@ -82,7 +82,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'an object holds events of any time',
     promise: 'An object holds events of at most an hour before and after its first one.',
-    file: 'src/archive/archive-session.ts',
+    file: 'src/archive/batch-policy.ts',
     text: 'Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX',
     replacement: 'Math.abs(batch.receivedAt - receivedAt) === Number.POSITIVE_INFINITY',
     checks: [ONE_LOG],
