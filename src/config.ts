@@ -15,7 +15,7 @@ const GIB = 1024 * MIB
 const PREFETCH_MAX = 65_535
 /** The open batch, and sealed ones on their way to the store. */
 const BATCHES_HELD = 9
-const PREFETCH_EVENTS_MIN = 48_000
+const PREFETCH_EVENTS_MIN = 32_000
 /** A short string of AMQP has 255 bytes (section 4.2.5.3), and `.dead` takes five of them. */
 const QUEUE_NAME_BYTES_MAX = 250
 /** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */

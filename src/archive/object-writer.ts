@@ -15,6 +15,7 @@ import {
 const CHUNK_BYTES = 256 * 1024
 /** What is larger is written as it is: for this the copy, and the memory it takes, costs more than the call. */
 const COPIED_BYTES_MAX = 16 * 1024
+const NOTHING = Buffer.alloc(0)
 
 export interface ObjectParts {
   readonly store: Pick<ObjectStore, 'put' | 'get' | 'inlineBytesMax'>
@@ -98,6 +99,8 @@ export class ObjectWriter {
   end(): Promise<ObjectContent> {
     this.#append(this.#framing.after)
     this.#flush()
+    // A batch that waits to be archived holds this writer.
+    this.#chunk = NOTHING
     this.#compressor.end()
     return this.content
   }

@@ -301,7 +301,7 @@ test('a limit for keys needs keys', async t => {
 })
 
 test('a consumer holds the events of nine batches, twice, as far as the prefetch lets it', async t => {
-  t.equal(configOf().prefetchEvents, 48_000)
+  t.equal(configOf().prefetchEvents, 32_000)
   t.equal(configOf({ BATCH_EVENTS_MAX: '10000' }).prefetchEvents, 180_000)
   t.equal(configOf({ BATCH_EVENTS_MAX: '1000000' }).amqpPrefetch, 18_000_000)
   t.equal(configOf(BROKER).amqpPrefetch, 65_535)
