@@ -56,6 +56,8 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   /** All that were added and are not archived, oldest first. */
   readonly #unfinished = new Set<Batch>()
   #bytes = 0
+  /** Of these, batches that a record names which was sent, and of which it was not seen whose number it is. */
+  readonly #undecided = new Set<Batch>()
   /** Where the events are that a batch has lost to others. */
   readonly #awaited = new Map<Batch, KnownIn[]>()
   #committing: Promise<void> | undefined
@@ -161,6 +163,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
         backOff.reset()
         troubled(undefined)
       } catch (error) {
+        for (const batch of taken) this.#undecided.add(batch)
         log.warn({ err: error }, 'Batches cannot be committed now; trying again.')
         troubled(error as Error)
         if (stopping.aborted) break
@@ -232,8 +235,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     live.remove(batch)
     const { ids } = batch
     for (let at = 0; at < ids.length; at += ID_BYTES) live.add(ids, at, batch, at / ID_BYTES)
-    // Its record, if it was in one, has lost its number to another: nobody names it.
-    if (staged !== undefined)
+    if (staged !== undefined && !this.#undecided.has(batch))
       store.remove([staged]).catch(error => log.debug({ err: error }, 'A staged object was left.'))
     if (batch.content !== undefined) return true
     this.#sealed.delete(batch)
@@ -334,6 +336,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
 
   #forget(batch: Batch): void {
     if (this.#unfinished.delete(batch)) this.#bytes -= batch.bytes
+    this.#undecided.delete(batch)
     this.#awaited.delete(batch)
     this.#parts.live.remove(batch)
   }

@@ -257,9 +257,10 @@ export class CommitLog {
     const voids = await this.#unlearn(record)
     const ids =
       batches.length === 1 ? (batches[0] as BatchDraft).ids : Buffer.concat(batches.map(each => each.ids))
-    const unsettled = [...this.#listener.unsettled(), ...(wasStored(batches) ? [] : [number])]
-    const before = (this.position.voids ?? []).filter(each => each.number > watermark.number)
-    const allVoids = [...before, ...voids]
+    const before = this.#listener.unsettled().filter(each => each < number)
+    const unsettled = wasStored(batches) ? before : [...before, number]
+    const earlierVoids = (this.position.voids ?? []).filter(each => each.number > watermark.number)
+    const allVoids = [...earlierVoids, ...voids]
     index.add(
       ids,
       { from: number, through: number, storedAt },

@@ -47,8 +47,8 @@ export class Folder {
   #deletionCheckedAt = Number.NEGATIVE_INFINITY
   /** When the oldest record that is not folded was first seen, by the clock of this process. */
   #unfoldedSince: number | undefined
-  /** One fold did not take all. */
-  #hasRest = false
+  /** Up to this record all is due: one fold did not take it all. */
+  #dueThrough = 0
 
   constructor(parts: FolderParts) {
     this.#parts = parts
@@ -57,17 +57,22 @@ export class Folder {
   /** @throws StoreUnavailable, LogDamaged, LogRefused */
   async foldIfDue(): Promise<void> {
     if (performance.now() - this.#deletionCheckedAt >= DELETION_CHECK_MS) await this.deleteFolded()
+    if (!this.#isDue() || Math.random() >= FOLD_CHANCE) return
+    // Another may have folded since the last look.
+    await this.#parts.watermark.look()
+    if (this.#isDue()) await this.fold()
+  }
+
+  #isDue(): boolean {
     const { commitLog, watermark } = this.#parts
     const unfolded = (commitLog.position?.number ?? 0) - watermark.number
     if (unfolded <= 0) {
       this.#unfoldedSince = undefined
-      this.#hasRest = false
-      return
+      return false
     }
     this.#unfoldedSince ??= performance.now()
     const isLong = performance.now() - this.#unfoldedSince >= FOLD_MS
-    const isDue = isLong || unfolded >= FOLD_RECORDS || this.#hasRest
-    if (isDue && Math.random() < FOLD_CHANCE) await this.fold()
+    return isLong || unfolded >= FOLD_RECORDS || watermark.number < this.#dueThrough
   }
 
   /**
@@ -90,8 +95,8 @@ export class Folder {
     const { ids, objects } = await this.#writeRuns(folded)
     await store.remove(folded.staged)
     const manifest = await this.#create({ ...folded.manifest, ids, objects })
-    this.#hasRest = watermark.number < through
-    if (!this.#hasRest) this.#unfoldedSince = undefined
+    if (manifest !== undefined) this.#dueThrough = through
+    if (watermark.number >= through) this.#unfoldedSince = undefined
     if (manifest === undefined) await store.remove([ids.key, objects.key])
     else log.info({ from, through: manifest.through, watermark: watermark.number }, 'The log is folded.')
     await this.#deleteOldIds()
@@ -168,12 +173,13 @@ export class Folder {
     if (manifest === undefined || (date ?? Date.now()) < storedAt + DELETION_DELAY_MS) return false
     const { from, through } = manifest
     if (!(await reader.exists(from))) return true
-    await store.remove(Array.from({ length: through - from + 1 }, (_, n) => keys.record(through - n)))
+    await store.remove(Array.from({ length: through - from }, (_, n) => keys.record(through - n)))
+    await store.remove([keys.record(from)])
     log.debug({ from, through }, 'Folded records are deleted.')
     return true
   }
 
-  /** Records are deleted from the last of a range to its first: the first one tells whether all are. */
+  /** The first record of a range is deleted when all others are: it tells whether all are. */
   async #firstUndeleted(newest: number): Promise<number> {
     const { reader } = this.#parts
     let generation = newest

@@ -57,6 +57,8 @@ export class IdDisk {
   readonly #merger = new RunMerger()
   #filter = new IdFilter()
   #isFilterSaved = true
+  /** Runs that the filter on disk has the ids of. */
+  #savedRuns: ReadonlySet<number> = new Set()
   /** Ids that were added to the filter, also those of dropped runs, at most. */
   #filtered = 0
   /** Ids that are to come soon, at the least. */
@@ -288,7 +290,8 @@ export class IdDisk {
   }
 
   get wantsFilterSaved(): boolean {
-    return !this.#isFilterSaved && this.#isFilterWorthwhile
+    if (!this.#isFilterWorthwhile || this.#filter.isRemaking) return false
+    return !this.#isFilterSaved || this.#lacksTooMuch(this.#savedRuns)
   }
 
   /**
@@ -300,6 +303,7 @@ export class IdDisk {
     const { directory, key, log } = this.#options
     this.#isFilterSaved = true
     const runs = this.partitions.flatMap(({ state }) => state.runs)
+    this.#savedRuns = new Set(runs)
     try {
       await writeFilter(
         directory,
@@ -330,19 +334,27 @@ export class IdDisk {
     return this.size >= FILTER_SAVED_TABLES_MIN * this.#options.runIds
   }
 
+  /** @param saved runs that a filter on disk has the ids of */
+  #lacksTooMuch(saved: ReadonlySet<number>): boolean {
+    const missing = this.partitions.flatMap(({ runs }) => runs.filter(({ number }) => !saved.has(number)))
+    return sizeOf(missing) > this.size * MISSING_SHARE_MAX
+  }
+
   /** The ids of runs that the file does not have are read. */
   async #restoreFilter(key: string): Promise<void> {
     const { size } = this
     const saved = await readFilter(this.#options.directory, key)
     const runs = this.partitions.flatMap(partition => partition.runs)
-    const missing = runs.filter(({ number }) => !saved?.runs.has(number))
-    const missingSize = missing.reduce((sum, run) => sum + run.size, 0)
-    if (saved === undefined || missingSize > size * MISSING_SHARE_MAX) {
+    if (saved === undefined || this.#lacksTooMuch(saved.runs)) {
       this.#beginRemaking()
       let isDone = false
       while (!isDone) isDone = await this.#forgetting(() => this.#remakeSome(), false)
+      this.#owed = 0
       return
     }
+    const missing = runs.filter(({ number }) => !saved.runs.has(number))
+    const missingSize = sizeOf(missing)
+    this.#savedRuns = saved.runs
     this.#filter = saved.filter
     this.#filtered = saved.ids
     await this.#forgetting(() => this.#addRuns(missing, missingSize), undefined)
@@ -396,4 +408,8 @@ export class IdDisk {
     const number = this.#nextRun++
     return createRun(number, join(this.#options.directory, runName(number)), idsMax, fill)
   }
+}
+
+function sizeOf(runs: readonly IdRun[]): number {
+  return runs.reduce((sum, run) => sum + run.size, 0)
 }

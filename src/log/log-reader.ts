@@ -40,7 +40,7 @@ export class LogReader {
     if (object === undefined) return { record: undefined, storedAt: Number.NaN, date }
     let { body } = object
     const length = headLength(number, body) ?? body.length
-    this.#headBytes = Math.max(length, this.#headBytes * HEAD_READ_DECAY)
+    this.#headBytes = Math.max(Math.min(length, HEAD_READ_BYTES_MAX), this.#headBytes * HEAD_READ_DECAY)
     if (length > body.length && object.size >= length) {
       const start = body.length
       const rest = await this.#store.read(key, { start, length: length - start })
@@ -48,6 +48,8 @@ export class LogReader {
       if (rest.object === undefined) return { record: undefined, storedAt: Number.NaN, date: rest.date }
       body = Buffer.concat([body, rest.object.body])
     }
+    // Its ids are kept, and what was read with them is not.
+    if (body.length > 2 * length) body = Buffer.from(body.subarray(0, length))
     return { record: decodeHead(number, body), storedAt: object.modifiedAt, date }
   }
 

@@ -116,12 +116,14 @@ export class Settlement {
   }
 
   applied(record: LogRecord): void {
-    const { number, writer, done, batches, voids } = record
+    const { number, hash, writer, done, batches, voids } = record
     if (writer === this.#parts.writer) this.#lastOwn = number
     for (const each of [...this.#unsettled.values()])
       if (each.record.writer === writer && each.record.number <= done) this.#settled(each)
     this.appliedVoids(voids)
-    if (!wasStored(batches)) this.#unsettled.set(number, new UnsettledRecord(record))
+    // One that is applied again, since the index was made anew, has deliveries that wait for it.
+    const isKnown = this.#unsettled.get(number)?.record.hash === hash
+    if (!wasStored(batches) && !isKnown) this.#unsettled.set(number, new UnsettledRecord(record))
   }
 
   appliedVoids(voids: readonly VoidBatch[]): void {

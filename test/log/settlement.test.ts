@@ -116,6 +116,29 @@ for (const { name, open } of PLACES) {
   })
 }
 
+test('who waits for a record is called, also where it is applied once more', async t => {
+  const place = await openServer(t)
+  const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
+  await appendAndDie(a, ['x'])
+  await b.commitLog.follow()
+  const called: number[] = []
+  const wait = (n: number) =>
+    b.settlement.whenSettled(b.settlement.find(idDigest('x'), 0) as UnsettledRecord, () => called.push(n))
+  wait(1)
+  // As where the ids of a void batch are not to be had.
+  await b.index.reset(0)
+  await t.rejects(
+    b.commitLog.append(async () => {
+      throw new Error('anew')
+    }),
+  )
+  await b.commitLog.follow()
+  t.equal(b.index.position?.number, 1)
+  wait(2)
+  await until('both are called', WAIT_MS_MAX, () => called.length === 2)
+  t.same(called, [1, 2])
+})
+
 test('a start reads only those records that are not known to be settled', async t => {
   const place = await openServer(t)
   const dataDir = temporaryDirectory(t)
