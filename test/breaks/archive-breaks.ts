@@ -59,7 +59,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
     name: 'what a batch had staged is left when it is rebuilt',
     promise: 'A staged object that nobody names is removed.',
     file: 'src/archive/committer.ts',
-    text: 'if (staged !== undefined)\n',
+    text: 'if (staged !== undefined && !this.#undecided.has(batch))\n',
     replacement: 'if (staged === undefined)\n',
     checks: [ONE_LOG],
   },

@@ -7,11 +7,14 @@ import { type Test, test } from 'tap'
 import { Archiver } from '../../src/archive/archiver.ts'
 import { isObjectKey } from '../../src/archive/object-key.ts'
 import { readEvents } from '../../src/archive/object-reader.ts'
+import { createDeferred } from '../../src/deferred.ts'
+import { StoreUnavailable } from '../../src/errors.ts'
 import { type Event, foreignEvent, stampEvent } from '../../src/event.ts'
 import { GroupBuilder } from '../../src/event-group.ts'
 import { decodeHead } from '../../src/log/log-record.ts'
 import { openIdIndex } from '../../src/log/open-id-index.ts'
 import type { Consumer, Delivery, DeliveryHandler } from '../../src/queue/queue.ts'
+import { sleep } from '../../src/sleep.ts'
 import { type ObjectStore, openStore } from '../../src/store/store.ts'
 import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
 import { BUCKET, DAY_MS, openServer } from '../log-helper.ts'
@@ -61,7 +64,12 @@ interface Running {
   readonly store: ObjectStore
 }
 
-async function start(t: Test, settings: Record<string, string>): Promise<Running> {
+/** @param changed what the archiver's store does otherwise */
+async function start(
+  t: Test,
+  settings: Record<string, string>,
+  changed: (store: ObjectStore) => Partial<ObjectStore> = () => ({}),
+): Promise<Running> {
   const config = configOf({
     S3_FORCE_PATH_STYLE: 'true',
     S3_IDLE_MS_MAX: '2000',
@@ -81,11 +89,26 @@ async function start(t: Test, settings: Record<string, string>): Promise<Running
   const store = await openStore(config)
   const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
   t.teardown(() => index.close())
-  const archiver = new Archiver({ queue, store, index, config, log: silent })
+  const archiver = new Archiver({
+    queue,
+    store: withChanges(store, changed(store)),
+    index,
+    config,
+    log: silent,
+  })
   t.teardown(() => archiver.stop())
   await archiver.start()
   await until('it consumes', WAIT_MS_MAX, () => channel.handler !== undefined)
   return { channel, archiver, store }
+}
+
+function withChanges(store: ObjectStore, changes: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(changes, name) ?? Reflect.get(target, name)
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
 }
 
 async function archived(store: ObjectStore): Promise<number[]> {
@@ -283,6 +306,49 @@ test('what was sealed before others were at work is staged once its record has l
   t.equal(bytes[1], 0, 'who is not, does not')
   t.same(
     [...server.objects(BUCKET).keys()].filter(key => key.includes('/staged/')),
+    [],
+  )
+})
+
+test('what a record may name stays staged, also where another record is sent after it', async t => {
+  const { server } = await openServer(t)
+  const [answered, staged] = [createDeferred<void>(), createDeferred<void>()]
+  let isRecordSent = false
+  const slow = (store: ObjectStore): Partial<ObjectStore> => ({
+    create: async (key, body) => {
+      const outcome = await store.create(key, body)
+      if (isRecordSent || !key.endsWith('/log/0000000000000002')) return outcome
+      isRecordSent = true
+      await answered.promise
+      throw new StoreUnavailable('the answer is lost')
+    },
+    put: async (key, body) => {
+      if (isRecordSent) await staged.promise
+      return store.put(key, body)
+    },
+    moveAll: async moves => {
+      await sleep(300)
+      return store.moveAll(moves)
+    },
+  })
+  const other = await start(t, { BATCH_EVENTS_MAX: '10' })
+  const stopped = await start(t, { BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '60000' }, slow)
+  await isAcked(other, [other.channel.give(numberedEvents(10))])
+  await until('it has seen another', WAIT_MS_MAX, () => stopped.archiver.logStatus?.position === 1)
+  const events = numberedEvents(15, 10)
+  stopped.channel.give(events.slice(0, 10))
+  await until('its record is sent', WAIT_MS_MAX, () => isRecordSent)
+  stopped.channel.give(events.slice(10))
+  const stops = stopped.archiver.stop()
+  answered.resolve()
+  await until('its record is given up', WAIT_MS_MAX, () => stopped.archiver.trouble === 'the answer is lost')
+  staged.resolve()
+  await stops
+  await isAcked(other, [other.channel.give(events)])
+  await holdsOnce(t, other, 25)
+  const records = [...server.objects(BUCKET)].filter(([key]) => /\/log\/\d+$/.test(key))
+  t.same(
+    records.flatMap(([, bytes], number) => decodeHead(number, bytes).voids),
     [],
   )
 })
