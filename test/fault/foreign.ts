@@ -2,12 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'rabbitmq-client'
 import { eventOf } from './body.ts'
+import { Missed } from './fault.ts'
 import type { Ledger } from './ledger.ts'
 import type { Random } from './random.ts'
 
 const MESSAGES = [5, 15] as const
 const PAUSE_MS = [50, 500] as const
 const LINES_MAX = 6
+const CONFIRM_MS_MAX = 30_000
+const CLOSE_MS_MAX = 1_000
 const SIZES = { bytesMin: 20, bytesMax: 400 }
 const RECEIVED_MS = [Date.UTC(2020, 0, 1), Date.UTC(2022, 11, 31)] as const
 
@@ -16,6 +19,12 @@ interface Message {
   /** Whether it may come twice. */
   readonly isRepeatable: boolean
   acknowledge(): void
+}
+
+/** A broker whose nodes are cut off from one another may never confirm. */
+async function unconfirmed(): Promise<never> {
+  await sleep(CONFIRM_MS_MAX, undefined, { ref: false })
+  throw new Missed('a message of another program was not confirmed')
 }
 
 export class ForeignPublisher {
@@ -39,7 +48,10 @@ export class ForeignPublisher {
     publisher.on('basic.return', () => returned++)
     const send = async ({ body, acknowledge }: Message) => {
       const before = returned
-      await publisher.send({ routingKey: this.#queue, durable: true, mandatory: true }, Buffer.from(body))
+      await Promise.race([
+        publisher.send({ routingKey: this.#queue, durable: true, mandatory: true }, Buffer.from(body)),
+        unconfirmed(),
+      ])
       if (returned > before) return
       acknowledge()
       confirmed++
@@ -54,7 +66,8 @@ export class ForeignPublisher {
       }
       for (const message of again) await send(message)
     } finally {
-      await publisher.close()
+      // It waits for what is not confirmed.
+      await Promise.race([publisher.close(), sleep(CLOSE_MS_MAX, undefined, { ref: false })])
     }
     return confirmed
   }
