@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../src/message-id.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
+import { storeWith } from '../archive-by-hand.ts'
 import { range, temporaryDirectory } from '../helper.ts'
 import {
   archive,
@@ -231,15 +232,14 @@ test('a writer that is slow says that it waits, and is heard by those who commit
 
 /** The same store, a long way off. */
 function delayed(store: ObjectStore, ms: number): ObjectStore {
-  return new Proxy(store, {
-    get: (target, name: keyof ObjectStore) => {
-      const value = target[name]
-      if (name !== 'create' && name !== 'read')
-        return typeof value === 'function' ? value.bind(target) : value
-      return async (...args: unknown[]) => {
-        await sleep(ms)
-        return (value as (...all: unknown[]) => unknown).apply(target, args)
-      }
+  return storeWith(store, {
+    create: async (key, body) => {
+      await sleep(ms)
+      return store.create(key, body)
+    },
+    read: async (key, range) => {
+      await sleep(ms)
+      return store.read(key, range)
     },
   })
 }

@@ -16,6 +16,7 @@ import { openIdIndex } from '../../src/log/open-id-index.ts'
 import type { Consumer, Delivery, DeliveryHandler } from '../../src/queue/queue.ts'
 import { sleep } from '../../src/sleep.ts'
 import { type ObjectStore, openStore } from '../../src/store/store.ts'
+import { storeWith } from '../archive-by-hand.ts'
 import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
 import { BUCKET, DAY_MS, openServer } from '../log-helper.ts'
 import type { S3RequestInfo, S3Server } from '../services/s3-server.ts'
@@ -91,7 +92,7 @@ async function start(
   t.teardown(() => index.close())
   const archiver = new Archiver({
     queue,
-    store: withChanges(store, changed(store)),
+    store: storeWith(store, changed(store)),
     index,
     config,
     log: silent,
@@ -100,15 +101,6 @@ async function start(
   await archiver.start()
   await until('it consumes', WAIT_MS_MAX, () => channel.handler !== undefined)
   return { channel, archiver, store }
-}
-
-function withChanges(store: ObjectStore, changes: Partial<ObjectStore>): ObjectStore {
-  return new Proxy(store, {
-    get(target, name) {
-      const value: unknown = Reflect.get(changes, name) ?? Reflect.get(target, name)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  })
 }
 
 async function archived(store: ObjectStore): Promise<number[]> {
