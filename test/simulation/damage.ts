@@ -1,6 +1,8 @@
 /** What the store does to what it holds: at the moment at which it hurts, and not at a time of the plan. */
 
+import { logKeys } from '../../src/log/log-keys.ts'
 import { decodeHead, inlineBody, isInline, type LogRecord } from '../../src/log/log-record.ts'
+import { decodeManifest } from '../../src/log/manifest.ts'
 import type { StoredObject } from '../services/s3-storage.ts'
 import type { Chaos } from './chaos.ts'
 import type { DamageAct } from './damage-plan.ts'
@@ -61,6 +63,10 @@ export class Damage {
   readonly #spans = new Map<string, Span>()
   /** Of each record that had one, by its key and the batch's place, the key of the object. */
   readonly #objectKeys = new Map<string, string>()
+  /** Which record has named each object, by the keys of both. */
+  readonly #recordOf = new Map<string, string>()
+  /** Keys of objects that a restored bucket's log does not name: it is of a time before their records. */
+  readonly #notNamedYet = new Set<string>()
   /** Keys of batches whose bytes are garbled in their record: garbled twice, they would be whole again. */
   readonly #garbled = new Set<string>()
   /** Keys of batches that were made void. */
@@ -104,7 +110,7 @@ export class Damage {
     if (!this.#happens(name, fault, key)) return
     const span = this.#spans.get(key)
     if (span === undefined) throw new Error(`No record has named ${key}.`)
-    const isNamed = () => !this.#void.has(key) && !this.mayBeUnnamed(key)
+    const isNamed = () => !this.#void.has(key) && !this.#notNamedYet.has(key) && !this.mayBeUnnamed(key)
     for (const judge of judges) judge.harmed(key, { span, isNamed })
     for (const [record, { damaged, named }] of this.#damagedRecords)
       if (objects.get(record) !== damaged) named.delete(key)
@@ -150,9 +156,26 @@ export class Damage {
 
   /** To be called when the bucket has become what it was: a record that was damaged then has to be repaired again. */
   restored(): void {
+    for (const key of this.#recordOf.keys()) if (!this.#isInLog(key)) this.#notNamedYet.add(key)
     for (const [key, { damaged }] of this.#damagedRecords)
       if (this.#parts.s3.bucket.objects.get(key) === damaged)
         this.#repair(key, [{ startMs: REPAIR_MS, sleepMs: 0 }])
+  }
+
+  /** Its record is there, or folded. */
+  #isInLog(key: string): boolean {
+    const { objects } = this.#parts.s3.bucket
+    const record = this.#recordOf.get(key) as string
+    const object = objects.get(record)
+    if (object !== undefined && object === this.#damagedRecords.get(record)?.damaged) return true
+    if (this.#recordAt(record)?.batches.some(batch => batch.key === key)) return true
+    const [, prefix = ''] = RECORD_KEY.exec(record) ?? []
+    const { manifests } = logKeys(prefix)
+    const folded = [...objects].filter(([each]) => each.startsWith(manifests))
+    return folded.some(
+      ([each, { body }]) =>
+        decodeManifest(Number(each.slice(manifests.length)), body).through >= Number(record.slice(-16)),
+    )
   }
 
   /** Changes a record. */
@@ -191,6 +214,7 @@ export class Damage {
       this.#void.add(this.#objectKeys.get(`${recordKey(key, each.number)} ${each.batch}`) ?? '')
     for (const [n, batch] of (record?.batches ?? []).entries()) {
       this.#objectKeys.set(`${key} ${n}`, batch.key)
+      this.#recordOf.set(batch.key, key)
       this.#spans.set(batch.key, [batch.firstReceivedAt, batch.lastReceivedAt])
       if (!isInline(batch)) continue
       this.#inline.set(batch.key, key)
