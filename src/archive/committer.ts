@@ -27,6 +27,8 @@ const RECORD_BATCHES_MAX = 64
 const RECORD_BODY_BYTES_MAX = 16 * 1024 * 1024
 /** What was sealed before others were at work is staged by so many at once. */
 const STAGED_AT_ONCE = 16
+/** Between looks for the record of the one before us: what passes unseen is lost to all. */
+const LOOK_MS = 25
 
 export interface CommitterParts {
   readonly commitLog: Pick<CommitLog, 'append' | 'follow'>
@@ -204,7 +206,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
       this.#waiting = new AbortController()
       const { signal } = this.#waiting
       const ms = this.#turns.waitMs(performance.now())
-      if (ms > 0) await sleep(ms, signal)
+      if (ms > 0) await sleep(Math.min(ms, LOOK_MS), signal)
       if (!signal.aborted) await commitLog.follow()
       if (this.#isOwnTurn) return
     }
