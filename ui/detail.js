@@ -2,7 +2,7 @@
 import { part, say } from './gauges.js'
 import { showJson, showJsonLines } from './json-view.js'
 import { ask } from './server.js'
-import { some } from './wording.js'
+import { eventName, printable, some } from './wording.js'
 
 const COPIED_MS = 1_500
 
@@ -49,9 +49,9 @@ export class Detail {
 
   /** @param {{ ack: string, json: string }} event */
   showEvent({ ack, json }) {
-    const { event, receivedAt } = JSON.parse(json)
+    const fields = JSON.parse(json)
     const where = ack === 'broker' ? 'confirmed by the broker' : 'on the disk of this machine'
-    this.#open(String(event), `received ${receivedAt}, ${where}`)
+    this.#open(printable(eventName(fields)), `received ${fields.receivedAt}, ${where}`)
     this.#text = json
     showJson(this.#body, json)
   }

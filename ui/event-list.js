@@ -3,7 +3,7 @@
  * is paused, while the pointer is on it, and while the keyboard is in it. What comes meanwhile waits, the
  * oldest of it given up.
  */
-import { clock, count } from './wording.js'
+import { clock, count, eventName, printable } from './wording.js'
 
 const ROWS_MAX = 100
 /** More than these at once, or so soon after each other, are a stream, and none of them stands out. */
@@ -11,7 +11,7 @@ const NEW_MAX = 3
 const NEW_EVERY_MS_MIN = 700
 const SUMMARY_CHARS_MAX = 240
 /** Said by the row itself, or of no use in one line. */
-const NOT_IN_SUMMARY = new Set(['event', 'messageId', 'receivedAt', 'type'])
+const NOT_IN_SUMMARY = new Set(['event', 'messageId', 'receivedAt'])
 
 /** @typedef {{ ack: string, json: string }} ShownEvent */
 
@@ -121,7 +121,7 @@ export class EventList {
     button.type = 'button'
     button.append(
       cell('when', clock(Date.parse(fields.receivedAt))),
-      cell('name', String(fields.event)),
+      cell('name', eventName(fields)),
       cell('what', summaryOf(fields)),
     )
     this.#shown.set(button, event)
@@ -161,11 +161,11 @@ function more(waiting) {
 function cell(className, text) {
   const element = document.createElement('span')
   element.className = className
-  element.textContent = text
+  element.textContent = printable(text)
   return element
 }
 
-/** `plan: pro · user_id: 42`. @param {Record<string, unknown>} fields */
+/** `type: track · user_id: 42 · plan: pro`. @param {Record<string, unknown>} fields */
 function summaryOf(fields) {
   const { properties, context, ...rest } = fields
   const own = typeof properties === 'object' ? Object.entries(properties ?? {}) : []

@@ -2,6 +2,8 @@
  * Lays JSON out for reading, without parsing it: numbers keep their digits, and members their order.
  */
 
+import { printable } from './wording.js'
+
 const TOKENS = /"(?:\\.|[^"\\])*"|[{}[\],:]|[^\s{}[\],:"]+/g
 const INDENT = '  '
 
@@ -55,6 +57,6 @@ export function showJsonLines(target, lines) {
 function marked(token, isName) {
   const element = document.createElement('span')
   element.className = isName ? 'name' : token.startsWith('"') ? 'text' : 'value'
-  element.textContent = token
+  element.textContent = printable(token)
   return element
 }

@@ -69,3 +69,28 @@ export function clock(at) {
 export function some(n, noun) {
   return `${count(n)} ${n === 1 ? noun : `${noun}s`}`
 }
+
+/**
+ * What an event is called: its `event`; else its `type`, with its `name` if it has one. src/live/event-name.ts has
+ * the same for filters and for the terminal.
+ *
+ * @param {Record<string, unknown>} fields
+ */
+export function eventName({ event, type, name }) {
+  if (isText(event)) return String(event)
+  if (!isText(type)) return '(no name)'
+  return isText(name) ? `${type} ${name}` : String(type)
+}
+
+/** @param {unknown} value */
+function isText(value) {
+  return (typeof value === 'string' && value !== '') || typeof value === 'number'
+}
+
+/** What would make text read otherwise than it is, as an escape: control and bidirectional characters. @param {string} text */
+export function printable(text) {
+  return text.replace(
+    /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,
+    each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}

@@ -3,6 +3,7 @@ import type { Writable } from 'node:stream'
 import { ConfigInvalid, FilterInvalid, ServerUnreachable } from '../errors.ts'
 import { withoutMembers } from '../json-members.ts'
 import { parseFilter } from '../live/event-filter.ts'
+import { eventName } from '../live/event-name.ts'
 import { readStream } from '../live/stream-reader.ts'
 import { EVENTS_PER_SECOND_MAX } from '../live/viewer.ts'
 import { defaultUrl } from './status.ts'
@@ -11,8 +12,8 @@ const EXIT_ERROR = 1
 const NOTE_EVERY_MS = 1_000
 /** Said by the line itself, or of no use to a reader. */
 const NOT_IN_LINE = new Set(['event', 'messageId', 'receivedAt'])
-/** What a terminal may take for a command. */
-const CONTROLS = /[\p{Cc}]/gu
+/** What a terminal may take for a command, and what makes text read otherwise than it is (Unicode UTS #55). */
+const NOT_PRINTED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
 export interface TailFlags {
   readonly url?: string
@@ -86,14 +87,14 @@ async function write(stream: Writable, text: string, stopping: AbortSignal): Pro
 
 function lineOf(json: string, { json: isRaw }: TailFlags): string {
   if (isRaw) return `${json}\n`
-  const { event, receivedAt } = JSON.parse(json)
-  const time = new Date(receivedAt).toTimeString().slice(0, 'hh:mm:ss'.length)
+  const fields = JSON.parse(json)
+  const time = new Date(fields.receivedAt).toTimeString().slice(0, 'hh:mm:ss'.length)
   const rest = withoutMembers(Buffer.from(json), NOT_IN_LINE).toString()
-  return `${printable(`${time}  ${event}  ${rest}`)}\n`
+  return `${printable(`${time}  ${eventName(fields)}  ${rest}`)}\n`
 }
 
 function printable(text: string): string {
-  return text.replace(CONTROLS, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(NOT_PRINTED, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** Says how many events were left out, once a second at the most. */

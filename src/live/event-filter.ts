@@ -1,4 +1,5 @@
 import { FilterInvalid } from '../errors.ts'
+import { eventName } from './event-name.ts'
 
 /** Which events somebody wants to see. */
 export interface EventFilter {
@@ -12,7 +13,7 @@ const FILTER_LENGTH_MAX = 500
 const NEVER_ESCAPED = /^[\w .:@-]+$/
 
 /**
- * `signed_up` is part of an event's name, whatever its case; `user_id=42` is a field that is exactly that,
+ * `signed_up` is part of an event's name as it is shown, whatever its case; `user_id=42` is a field that is exactly that,
  * and `properties.plan=pro` one further in. Undefined for an empty text.
  *
  * @throws FilterInvalid which says what a filter looks like.
@@ -32,7 +33,7 @@ function nameFilter(part: string): EventFilter {
   const lowerCase = part.toLowerCase()
   return {
     needle: undefined,
-    matches: ({ event }) => typeof event === 'string' && event.toLowerCase().includes(lowerCase),
+    matches: fields => eventName(fields).toLowerCase().includes(lowerCase),
   }
 }
 
