@@ -87,7 +87,7 @@ function greeting(app: FastifyInstance, { role, workers, ui, writeKeys, writeKey
   const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
-    if (ui === 'on') lines.push(`  live     ${localUrlOf(app)}/`)
+    if (ui === 'on') lines.push(`  live     ${adminUrlOf(app)}/`)
     const key = (writeKeys ?? writeKeysFile) === undefined ? '' : " -H 'x-write-key: A_KEY'"
     const body = `'{"event":"signed_up","user_id":"42"}'`
     lines.push(
@@ -99,20 +99,36 @@ function greeting(app: FastifyInstance, { role, workers, ui, writeKeys, writeKey
 }
 
 function urlOf(app: FastifyInstance): string {
-  const { address, family, port } = app.server.address() as AddressInfo
+  return urlOfAddress(app.server.address() as AddressInfo)
+}
+
+function urlOfAddress({ address, family, port }: AddressInfo): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 /** As a program on this machine can ask for it. */
 function localUrlOf(app: FastifyInstance): string {
-  return urlOf(app).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+  return local(urlOf(app))
 }
 
-function asConfigInvalid(error: unknown, { host, port }: Config): unknown {
-  const { code } = error as NodeJS.ErrnoException
-  if (code === 'EADDRINUSE') return new ConfigInvalid(`PORT: ${host}:${port} is in use by another program.`)
+function adminUrlOf({ adminAddress, server }: FastifyInstance): string {
+  return local(urlOfAddress(adminAddress ?? (server.address() as AddressInfo)))
+}
+
+function local(url: string): string {
+  return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+}
+
+function asConfigInvalid(error: unknown, config: Config): unknown {
+  const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
+  const isAdmin = port === config.adminPort && port !== config.port
+  const host = isAdmin ? config.adminHost : config.host
+  const prefix = isAdmin ? 'ADMIN_' : ''
+  if (code === 'EADDRINUSE')
+    return new ConfigInvalid(`${prefix}PORT: ${host}:${port} is in use by another program.`)
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-    return new ConfigInvalid(`HOST: ${host} is no address of this machine.`)
-  if (code === 'EACCES') return new ConfigInvalid(`PORT: this user may not listen on ${host}:${port}.`)
+    return new ConfigInvalid(`${prefix}HOST: ${host} is no address of this machine.`)
+  if (code === 'EACCES')
+    return new ConfigInvalid(`${prefix}PORT: this user may not listen on ${host}:${port}.`)
   return error
 }

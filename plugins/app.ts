@@ -1,12 +1,14 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { parseProxies } from '../src/client-settings.ts'
 import type { Config } from '../src/config.ts'
+import admin from './admin.ts'
 import body from './body.ts'
 import cors from './cors.ts'
 import documentation from './documentation.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
+import hook from './hook.ts'
 import ledger from './ledger.ts'
 import metrics from './metrics.ts'
 import pixel from './pixel.ts'
@@ -46,12 +48,14 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     clientErrorHandler: answerClientError,
     schemaController: { compilersFactory },
     http: {
+      maxHeaderSize: config.headerBytesMax,
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
       // Node would answer a missing one with a 400 that says nothing.
       requireHostHeader: false,
     },
   })
+  app.server.maxConnections = config.connectionsMax
   try {
     await registerPlugins(app, config)
   } catch (error) {
@@ -67,6 +71,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
 
   await app.register(requests)
   await app.register(errors)
+  await app.register(admin, config)
   await app.register(drain, config)
   await app.register(siblings)
   await app.register(ledger, config)
@@ -77,12 +82,13 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(queue, config)
   if (isArchiving) await app.register(store, config)
   if (isArchiving) await app.register(import('./archiver.ts'), config)
-  if (isIngesting) await app.register(body)
+  if (isIngesting) await app.register(body, config)
   if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)
   if (isIngesting) await app.register(segment, config)
-  if (isIngesting) await app.register(segmentSettings)
+  if (isIngesting) await app.register(segmentSettings, config)
   if (isIngesting) await app.register(pixel, config)
+  if (isIngesting) await app.register(hook, config)
   await app.register(health, config)
   await app.register(metrics, config)
   if (isIngesting) await app.register(ui, config)

@@ -1,8 +1,11 @@
+import { PassThrough } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import type { FastifyInstance, FastifyReply, FastifyRequest, RequestPayload } from 'fastify'
+import type { FastifyInstance, FastifyReply, RequestPayload } from 'fastify'
 import fp from 'fastify-plugin'
 import { type JsonBody, readForm, readJson } from '../src/body.ts'
+import type { Config } from '../src/config.ts'
 import { EncodingUnsupported } from '../src/errors.ts'
+import { HeldBodies } from '../src/held-bodies.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -17,14 +20,22 @@ const GZIP = new Set(['gzip', 'x-gzip'])
  * What bodies the routes take: JSON, also as plain text, and forms, plain or gzipped. A route's `bodyLimit` holds for what
  * comes over the wire and for what it unpacks to, and unpacking ends there.
  */
-async function body(app: FastifyInstance): Promise<void> {
+async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<void> {
+  const held = new HeldBodies(bodiesBytesMax)
   app.decorateRequest('bodyJson', undefined)
   app.removeAllContentTypeParsers()
   addParser('application/json', readJson)
   // A page may send this one without a preflight: it is what sendBeacon gives a text.
   addParser('text/plain', readJson)
   addParser('application/x-www-form-urlencoded', readForm)
-  app.addHook('preParsing', unpack)
+  app.addHook('preParsing', (request, reply, payload, done) => {
+    const { 'content-encoding': encoding } = request.headers
+    const codings = encoding === undefined ? [] : codingsOf(encoding)
+    if (request.method === 'GET' || request.method === 'HEAD') done(null, payload)
+    else if (codings.length > 1 || !codings.every(coding => GZIP.has(coding))) done(new EncodingUnsupported())
+    else if (codings.length === 0 && held.isSmall(request.headers)) done(null, payload)
+    else done(null, received(payload, codings.length > 0, reply))
+  })
 
   function addParser(contentType: string, read: (body: Buffer) => JsonBody): void {
     app.addContentTypeParser<Buffer>(contentType, { parseAs: 'buffer' }, (request, bytes, done) => {
@@ -37,42 +48,38 @@ async function body(app: FastifyInstance): Promise<void> {
       }
     })
   }
+
+  /** The body as it was before it was encoded, which is counted. */
+  function received(payload: RequestPayload, isGzip: boolean, { raw }: FastifyReply): RequestPayload {
+    const body: RequestPayload = isGzip ? createGunzip() : new PassThrough()
+    // Fastify holds the limit against both lengths, and the content-length against this one.
+    body.receivedEncodedLength = 0
+    payload.on('data', (chunk: Buffer) => {
+      body.receivedEncodedLength = (body.receivedEncodedLength ?? 0) + chunk.length
+    })
+    payload.once('error', error => body.destroy(error))
+    // Not a pipeline: that would destroy the request, and with it the connection, before it is answered.
+    payload.pipe(body as PassThrough)
+    // A route that reads no body, or refuses it before, listens for nothing.
+    body.on('error', () => {})
+    held.hold(body, raw)
+    raw.once('close', () => {
+      payload.unpipe(body as PassThrough)
+      body.destroy()
+      // The next request on the connection stands behind what is left of this one.
+      payload.resume()
+    })
+    return body
+  }
 }
 
-function unpack(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  payload: RequestPayload,
-  done: (error: Error | null, payload?: RequestPayload) => void,
-): void {
-  const encoding = request.headers['content-encoding']
-  if (encoding === undefined || encoding === 'identity') {
-    done(null, payload)
-    return
-  }
-  if (!GZIP.has(encoding.toLowerCase())) {
-    done(new EncodingUnsupported())
-    return
-  }
-  const gunzip = createGunzip()
-  const unpacked: RequestPayload = gunzip
-  // Fastify holds the limit against both lengths, and the content-length against this one.
-  unpacked.receivedEncodedLength = 0
-  payload.on('data', (chunk: Buffer) => {
-    unpacked.receivedEncodedLength = (unpacked.receivedEncodedLength ?? 0) + chunk.length
-  })
-  payload.once('error', error => gunzip.destroy(error))
-  // Not a pipeline: that would destroy the request, and with it the connection, before it is answered.
-  payload.pipe(gunzip)
-  // A route that reads no body, or refuses it before, listens for nothing.
-  gunzip.on('error', () => {})
-  reply.raw.once('close', () => {
-    payload.unpipe(gunzip)
-    gunzip.destroy()
-    // The next request on the connection stands behind what is left of this one.
-    payload.resume()
-  })
-  done(null, unpacked)
+/** What it was encoded with, in lower case (RFC 9110, section 8.4.1); an empty list element is none. */
+function codingsOf(encoding: string): string[] {
+  return encoding
+    .toLowerCase()
+    .split(',')
+    .map(coding => coding.trim())
+    .filter(coding => coding !== '' && coding !== 'identity')
 }
 
 export default fp(body, { name: 'body' })

@@ -17,7 +17,7 @@ const PREFLIGHT_AGE_S_MAX = 86_400
 
 const CLOSED: FastifyCorsOptions = { origin: false }
 const OPEN: FastifyCorsOptions = {
-  methods: ['GET', 'HEAD', 'POST'],
+  methods: ['GET', 'HEAD', 'POST', 'PUT'],
   exposedHeaders: [
     'frequency-ack',
     'retry-after',

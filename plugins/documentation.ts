@@ -87,8 +87,8 @@ async function documentation(app: FastifyInstance, config: Config): Promise<void
     pages.routing(request.raw, reply.raw)
     return reply
   }
-  app.get(PATH, show)
-  app.get(`${PATH}/*`, show)
+  app.get(PATH, { config: { forOperators: true } }, show)
+  app.get(`${PATH}/*`, { config: { forOperators: true } }, show)
   app.addHook('onClose', async () => (await opening?.catch(() => undefined))?.close())
 }
 

@@ -107,7 +107,8 @@ export function answerClientError(error: NodeJS.ErrnoException, socket: Socket):
 
 /** Requests before it may still be answered, and their client would take this answer for theirs. */
 function answerInTurn(error: NodeJS.ErrnoException, socket: Socket): void {
-  const isReset = error.code === 'ECONNRESET'
+  // Where nothing was asked, as on the connections that browsers open ahead, there is nothing to answer.
+  const isReset = error.code === 'ECONNRESET' || socket.bytesRead === 0
   const pending = isReset ? undefined : pendingOn(socket)
   if (pending !== undefined) {
     pending.once('close', () => answerInTurn(error, socket))
@@ -129,8 +130,9 @@ function responseOf(error: NodeJS.ErrnoException): string {
   const { statusCode = 400, code, message } = clientError(error)
   const label = STATUS_CODES[statusCode]
   const body = JSON.stringify({ statusCode, code, error: label, message })
+  const retry = statusCode === 503 ? `retry-after: ${RETRY_AFTER_S}\r\n` : ''
   return (
-    `HTTP/1.1 ${statusCode} ${label}\r\nconnection: close\r\ncontent-type: application/json; charset=utf-8\r\n` +
+    `HTTP/1.1 ${statusCode} ${label}\r\nconnection: close\r\n${retry}content-type: application/json; charset=utf-8\r\n` +
     `content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
   )
 }

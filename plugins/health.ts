@@ -62,15 +62,22 @@ async function health(app: FastifyInstance, config: Config): Promise<void> {
   app.addHook('preClose', async () => readiness.end())
   app.addHook('onClose', async () => clearInterval(looking))
 
-  app.get('/healthz', { schema: { response: { 200: healthSchema } } }, async () => {
-    const troubles = [app.queue.trouble, app.hasDecorator('archiver') ? app.archiver.trouble : undefined]
-    const waitingFor = troubles.filter(trouble => trouble !== undefined)
-    return { status: waitingFor.length === 0 ? 'ok' : 'waiting', role, waitingFor }
-  })
+  app.get(
+    '/healthz',
+    { config: { forOperators: true }, schema: { response: { 200: healthSchema } } },
+    async () => {
+      const troubles = [app.queue.trouble, app.hasDecorator('archiver') ? app.archiver.trouble : undefined]
+      const waitingFor = troubles.filter(trouble => trouble !== undefined)
+      return { status: waitingFor.length === 0 ? 'ok' : 'waiting', role, waitingFor }
+    },
+  )
 
   app.get(
     '/readyz',
-    { schema: { response: { 200: readinessSchema, 503: readinessSchema } } },
+    {
+      config: { forOperators: true },
+      schema: { response: { 200: readinessSchema, 503: readinessSchema } },
+    },
     async (_, reply) => {
       const report = readiness.look()
       return reply.code(report.ready ? 200 : 503).send({ role, ...report })

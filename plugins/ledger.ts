@@ -43,8 +43,10 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
     assert(opened !== undefined, 'The app is not ready.')
     return processStatusOf(opened.sources)
   })
-  app.get('/status', { schema: { response: { 200: processStatusSchema } } }, async () =>
-    together((await app.siblings.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
+  app.get(
+    '/status',
+    { config: { forOperators: true }, schema: { response: { 200: processStatusSchema } } },
+    async () => together((await app.siblings.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
   )
 }
 

@@ -31,7 +31,7 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
 
   app.siblings.answer('metrics', async () => (await load()).exposition.json())
 
-  app.get('/metrics', async (_, reply) => {
+  app.get('/metrics', { config: { forOperators: true } }, async (_, reply) => {
     const { exposition, aggregate, CONTENT_TYPE } = await load()
     const all = (await app.siblings.ask('metrics')) as object[][]
     return reply.type(CONTENT_TYPE).send(all.length === 1 ? await exposition.text() : await aggregate(all))

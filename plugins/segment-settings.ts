@@ -1,8 +1,15 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Config } from '../src/config.ts'
 
 const AGE_S_MAX = 300
+
+/** Libraries whose host has `/v1/projects` behind it ask at the second one. */
+const SETTINGS_PATHS = [
+  '/v1/projects/:writeKey/settings',
+  '/v1/projects/projects/:writeKey/settings',
+] as const
 
 const paramsSchema = Type.Object({ writeKey: Type.String() })
 
@@ -10,7 +17,9 @@ const settingsSchema = Type.Object({
   integrations: Type.Object({
     'Segment.io': Type.Object({
       apiKey: Type.String({ description: 'The write key that was asked for.' }),
-      apiHost: Type.String({ description: 'Where events are to be sent: the host that was asked, and /v1.' }),
+      apiHost: Type.String({
+        description: 'Where events are to be sent: PUBLIC_URL, else the host that was asked, and /v1.',
+      }),
       protocol: Type.String(),
       retryQueue: Type.Boolean(),
       addBundledMetadata: Type.Boolean(),
@@ -32,6 +41,8 @@ const description = {
 
 const sourceQuerySchema = Type.Object({ writeKey: Type.Optional(Type.String()) })
 
+const switchSchema = Type.Object({ enabled: Type.Boolean() })
+
 const sourceSchema = Type.Object({
   source: Type.Object({
     id: Type.String(),
@@ -39,9 +50,15 @@ const sourceSchema = Type.Object({
     writeKey: Type.String({ description: 'The write key that was asked with.' }),
     enabled: Type.Boolean(),
     workspaceId: Type.String(),
-    config: Type.Object({}, { description: 'No statistics of their own.' }),
+    config: Type.Object({
+      statsCollection: Type.Object(
+        { errors: switchSchema, metrics: switchSchema },
+        { description: 'No statistics of their own.' },
+      ),
+    }),
     destinations: Type.Array(Type.Unknown()),
     connections: Type.Array(Type.Unknown()),
+    updatedAt: Type.String(),
   }),
   updatedAt: Type.String(),
 })
@@ -55,34 +72,25 @@ const UPDATED_AT = '2026-01-01T00:00:00.000Z'
  * RudderStack `GET /sourceConfig`. They name no integrations but this server, so that nothing is loaded
  * from elsewhere.
  */
-async function segmentSettings(app: FastifyInstance): Promise<void> {
-  app.get<{ Params: { writeKey: string } }>(
-    '/v1/projects/:writeKey/settings',
-    {
-      config: { forPages: true },
-      schema: { ...description, params: paramsSchema, response: { 200: settingsSchema } },
-    },
-    async (request, reply) => {
-      void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
-      return {
-        integrations: {
-          'Segment.io': {
-            apiKey: request.params.writeKey,
-            apiHost: `${request.host}/v1`,
-            protocol: protocolOf(request),
-            retryQueue: true,
-            addBundledMetadata: true,
-            unbundledIntegrations: [],
-            maybeBundledConfigIds: {},
-          },
+async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Promise<void> {
+  for (const url of SETTINGS_PATHS) {
+    app.get<{ Params: { writeKey: string } }>(
+      url,
+      {
+        config: { forPages: true },
+        schema: {
+          ...description,
+          hide: url !== SETTINGS_PATHS[0],
+          params: paramsSchema,
+          response: { 200: settingsSchema },
         },
-        plan: {},
-        metrics: { sampleRate: 0 },
-        legacyVideoPluginsEnabled: false,
-        remotePlugins: [],
-      }
-    },
-  )
+      },
+      async (request, reply) => {
+        void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+        return settingsOf(request.params.writeKey, publicUrl ?? `${protocolOf(request)}://${request.host}`)
+      },
+    )
+  }
 
   app.get<{ Querystring: { writeKey?: string } }>(
     '/sourceConfig',
@@ -105,14 +113,37 @@ async function segmentSettings(app: FastifyInstance): Promise<void> {
           writeKey: query.writeKey ?? '',
           enabled: true,
           workspaceId: NAME,
-          config: {},
+          config: { statsCollection: { errors: { enabled: false }, metrics: { enabled: false } } },
           destinations: [],
           connections: [],
+          updatedAt: UPDATED_AT,
         },
         updatedAt: UPDATED_AT,
       }
     },
   )
+}
+
+/** @param url where clients reach this server */
+function settingsOf(writeKey: string, url: string) {
+  const [protocol, host = ''] = url.replace(/\/+$/, '').split('://')
+  return {
+    integrations: {
+      'Segment.io': {
+        apiKey: writeKey,
+        apiHost: `${host}/v1`,
+        protocol,
+        retryQueue: true,
+        addBundledMetadata: true,
+        unbundledIntegrations: [],
+        maybeBundledConfigIds: {},
+      },
+    },
+    plan: {},
+    metrics: { sampleRate: 0 },
+    legacyVideoPluginsEnabled: false,
+    remotePlugins: [],
+  }
 }
 
 /** Only the client itself is told of it, so a proxy's word for it needs no trust. */

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { readForm, readJson, textOf } from '../src/body.ts'
@@ -6,6 +6,7 @@ import type { Config } from '../src/config.ts'
 import { BatchRefused } from '../src/errors.ts'
 import { readWhole } from '../src/event-batch.ts'
 import {
+  anyCallSchema,
   assertBatch,
   assertCall,
   type BatchFields,
@@ -14,6 +15,7 @@ import {
   type CallType,
   callSchemas,
   callTypes,
+  typeOf,
 } from '../src/segment/call.ts'
 import { stampCallBatch } from '../src/segment/call-batch.ts'
 import { CallStamper } from '../src/segment/call-event.ts'
@@ -28,13 +30,28 @@ declare module 'fastify' {
 }
 
 /** The names of the specification, the short ones of browser libraries, and those of other vendors. */
-const BATCH_PATHS = ['/v1/batch', '/v1/import', '/v1/b', '/beacon/v1/batch']
-const callPaths = (type: CallType) => [
-  `/v1/${type}`,
-  `/v1/${type.charAt(0)}`,
-  `/api/s/${type}`,
-  `/api/s/s2s/${type}`,
+const BATCH_PATHS = [
+  '/v1/batch',
+  '/v1/import',
+  '/v1/b',
+  '/v1/batch/b',
+  '/beacon/v1/batch',
+  '/api/s/s2s/batch',
 ]
+/** What takes a call of any type, which it says itself. */
+const ANY_CALL = 'call'
+/** `/v1/m` is where analytics.js sends its own metrics. */
+const HAS_NO_SHORT_PATH: ReadonlySet<string> = new Set([ANY_CALL, 'merge'])
+
+function callPaths(type: string): string[] {
+  const short = HAS_NO_SHORT_PATH.has(type) ? [] : [`/v1/${type.charAt(0)}`]
+  return [`/v1/${type}`, ...short, `/api/s/${type}`, `/api/s/s2s/${type}`]
+}
+
+/** Some clients put (analytics for Unity). */
+function waysTo(paths: readonly string[]) {
+  return (['POST', 'PUT'] as const).flatMap(method => paths.map(path => [method, path] as const))
+}
 
 const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/
 const FORM = 'application/x-www-form-urlencoded'
@@ -72,7 +89,8 @@ async function segment(app: FastifyInstance, config: Config): Promise<void> {
   app.decorateRequest('isBodyPoisoned', false)
   await app.register(async scope => {
     addParser(scope, parseCall)
-    for (const type of callTypes) addCall(scope, type, config)
+    for (const type of callTypes) addCalls(scope, type, callSchemas[type], () => type, config)
+    addCalls(scope, ANY_CALL, anyCallSchema, typeOf, config)
   })
   await app.register(async scope => {
     addParser(scope, parseBatch)
@@ -103,9 +121,7 @@ function addParser(
 }
 
 function parseCall({ headers }: FastifyRequest, bytes: Buffer) {
-  const isForm =
-    headers['content-type']?.toLowerCase().startsWith(FORM) && !/^\s*\{/.test(bytes.toString('latin1', 0, 64))
-  return isForm ? readForm(bytes) : readJson(bytes)
+  return headers['content-type']?.toLowerCase().startsWith(FORM) ? readForm(bytes) : readJson(bytes)
 }
 
 function parseBatch(request: FastifyRequest, bytes: Buffer) {
@@ -114,27 +130,33 @@ function parseBatch(request: FastifyRequest, bytes: Buffer) {
   return whole
 }
 
-function addCall(scope: FastifyInstance, type: CallType, config: Config): void {
+/** @param typeOf the type of a call, by its body; what it throws is the answer */
+function addCalls(
+  scope: FastifyInstance,
+  name: string,
+  schema: TSchema,
+  typeOf: (body: unknown) => CallType,
+  config: Config,
+): void {
   const { segmentEventBytesMax, ipPolicy: policy } = config
-  const assert: (value: unknown) => asserts value is CallFields = value => assertCall(type, value)
+  const assert: (value: unknown) => asserts value is CallFields = value => assertCall(typeOf(value), value)
   const validate = validatorOf(assert)
-  for (const path of callPaths(type)) {
-    scope.post<{ Body: CallFields }>(
-      path,
-      {
-        bodyLimit: segmentEventBytesMax,
-        config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_EVENT_BYTES_MAX' },
-        schema: { ...describeCall(type, path), body: callSchemas[type], response: { 200: successSchema } },
-        validatorCompiler: () => validate,
-      },
-      async (request, reply) => {
+  for (const [method, url] of waysTo(callPaths(name))) {
+    scope.route<{ Body: CallFields }>({
+      method,
+      url,
+      bodyLimit: segmentEventBytesMax,
+      config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_EVENT_BYTES_MAX' },
+      schema: { ...describeCall(name, method, url), body: schema, response: { 200: successSchema } },
+      validatorCompiler: () => validate,
+      handler: async (request, reply) => {
         const { bodyJson, body, source, ip: address } = request
         const stamper = new CallStamper({ receivedAt: new Date(), sender: { policy, source, address } })
-        const event = stamper.event(type, bodyJson as Buffer, body)
+        const event = stamper.event(typeOf(body), bodyJson as Buffer, body)
         void reply.header('frequency-ack', await publishTraced(scope.queue, event, request.headers))
         return { success: true as const }
       },
-    )
+    })
   }
 }
 
@@ -145,47 +167,52 @@ function addBatch(scope: FastifyInstance, config: Config): void {
     ipPolicy: policy,
   } = config
   const validate = validatorOf(assertBatch)
-  for (const path of BATCH_PATHS) {
-    scope.post<{ Body: BatchFields }>(
-      path,
-      {
-        bodyLimit: batchBytesMax,
-        config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_BATCH_BYTES_MAX' },
-        schema: {
-          ...describeBatch(path),
-          body: batchSchema,
-          response: { 200: batchSuccessSchema, 400: batchRefusalSchema },
-        },
-        validatorCompiler: () => validate,
+  for (const [method, url] of waysTo(BATCH_PATHS)) {
+    scope.route<{ Body: BatchFields }>({
+      method,
+      url,
+      bodyLimit: batchBytesMax,
+      config: { takesEvents: true, bodyLimitSetting: 'SEGMENT_BATCH_BYTES_MAX' },
+      schema: {
+        ...describeBatch(method, url),
+        body: batchSchema,
+        response: { 200: batchSuccessSchema, 400: batchRefusalSchema },
       },
-      async ({ bodyJson, body, isBodyPoisoned, headers, source, ip: address }, reply) => {
+      validatorCompiler: () => validate,
+      handler: async ({ bodyJson, body, isBodyPoisoned, headers, source, ip: address }, reply) => {
         const batch = { json: bodyJson as Buffer, value: body, isPoisoned: isBodyPoisoned }
         const sender = { policy, source, address }
         const limits = { eventBytesMax, batchBytesMax }
         const { events, refused } = stampCallBatch(batch, limits, { receivedAt: new Date(), sender })
         for (const { code, message } of refused) scope.requests.refuse(code, message)
-        if (events.length === 0 && refused.length > 0) {
-          const { statusCode = 400, code, message } = new BatchRefused()
+        const [first] = refused
+        if (events.length === 0 && first !== undefined) {
+          const {
+            statusCode = 400,
+            code,
+            message,
+          } = new BatchRefused(body.batch.length, first.index, first.message)
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
         }
         if (events.length > 0)
           void reply.header('frequency-ack', await publishAllTraced(scope.queue, events, headers))
         return { success: true as const, ...(refused.length > 0 && { refused }) }
       },
-    )
+    })
   }
 }
 
 const TAG = { tags: ['segment'], consumes: ['application/json'] }
 
 /** The reference has the names of the specification. */
-function describeCall(type: CallType, path: string) {
-  if (path !== `/v1/${type}`) return { hide: true }
-  return { ...TAG, summary: `Take one ${type} call`, operationId: `segment-${type}` }
+function describeCall(name: string, method: string, url: string) {
+  if (method !== 'POST' || url !== `/v1/${name}`) return { hide: true }
+  const summary = name === ANY_CALL ? 'Take one call, by its own type' : `Take one ${name} call`
+  return { ...TAG, summary, operationId: `segment-${name}` }
 }
 
-function describeBatch(path: string) {
-  if (path !== BATCH_PATHS[0]) return { hide: true }
+function describeBatch(method: string, url: string) {
+  if (method !== 'POST' || url !== BATCH_PATHS[0]) return { hide: true }
   const description =
     'Up to 2,500 calls. Answers once all that can be taken are durable; the others are named. It is 400 where that is all of them.'
   return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }

@@ -1,21 +1,24 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { textOf } from '../src/body.ts'
 import { withClientIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
-import { BatchRefused, BodyInvalid } from '../src/errors.ts'
+import { BatchRefused, BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
 import { eventSchema, stampEvent } from '../src/event.ts'
-import {
-  BATCH_EVENTS_PER_REQUEST_MAX,
-  checkBatch,
-  readBatch,
-  readLines,
-  type UncheckedBatch,
-} from '../src/event-batch.ts'
+import { checkBatch, readBatch, readLines, type UncheckedBatch } from '../src/event-batch.ts'
 import { publishAllTraced } from '../src/tracing.ts'
 
-const NDJSON = ['application/x-ndjson', 'application/ndjson', 'application/jsonl']
+const NDJSON = [
+  'application/x-ndjson',
+  'application/ndjson',
+  'application/x-jsonlines',
+  'application/jsonlines',
+  'application/x-jsonl',
+  'application/jsonl',
+]
+const WANTED = 'the events with content-type application/json or application/x-ndjson'
+const JSON_START = /^\s*[[{]/
+const SPACES_MAX = 64
 
 const refusedSchema = Type.Array(
   Type.Object({
@@ -23,6 +26,7 @@ const refusedSchema = Type.Array(
     code: Type.String(),
     message: Type.String({ description: 'What to mend.' }),
   }),
+  { description: 'The events that cannot be taken, of which nothing is kept; the first 1,000 of them.' },
 )
 
 const answerSchema = Type.Object({
@@ -39,7 +43,7 @@ const refusalSchema = Type.Object({
 })
 
 /** Only described here: each event is checked by itself, so that one does not spoil the others. */
-const eventsSchema = Type.Array(eventSchema, { maxItems: BATCH_EVENTS_PER_REQUEST_MAX })
+const eventsSchema = Type.Array(eventSchema)
 const batchSchema = Type.Union([
   Type.Object({ batch: eventsSchema, writeKey: Type.Optional(Type.String()) }),
   eventsSchema,
@@ -53,9 +57,9 @@ const bodySchema = {
 }
 
 const description = {
-  summary: 'Take up to 1,000 events',
+  summary: 'Take several events',
   description:
-    'An array of events, an object with an array `batch`, or one event on each line (NDJSON). Answers once all that are valid are durable; the others are named.',
+    'An array of events, an object with an array `batch`, or one event on each line (NDJSON): up to REQUEST_EVENTS_MAX. Answers once all that are valid are durable; the others are named.',
   operationId: 'trackBatch',
   tags: ['events'],
 }
@@ -65,10 +69,11 @@ const description = {
  * events that are valid are durable; those that are not are named, and nothing of them is kept.
  */
 async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
-  const { batchBodyBytesMax: bodyLimit, bodyBytesMax, ipPolicy: policy } = config
+  const { batchBodyBytesMax: bodyLimit, bodyBytesMax, requestEventsMax, ipPolicy: policy } = config
   await app.register(async scope => {
     scope.removeAllContentTypeParsers()
     addParser(scope, ['application/json', 'text/plain'], readBatch)
+    addParser(scope, ['application/x-www-form-urlencoded'], readMislabelled)
     addParser(scope, NDJSON, readLines)
 
     scope.post<{ Body: UncheckedBatch }>(
@@ -77,7 +82,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
         bodyLimit,
         config: {
           bodyLimitSetting: 'BATCH_BODY_BYTES_MAX',
-          bodyWanted: 'the events with content-type application/json or application/x-ndjson',
+          bodyWanted: WANTED,
           takesEvents: true,
         },
         validatorCompiler: () => () => true,
@@ -88,12 +93,17 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
         // Without a content type nobody has parsed it.
         if (body == null) throw new BodyInvalid('The body is empty: send the events in it.')
         const receivedAt = new Date()
-        const { events, refused } = checkBatch(body, bodyBytesMax, (json, fields) =>
+        const { events, refused, refusedCount } = checkBatch(body, bodyBytesMax, (json, fields) =>
           stampEvent(withClientIp(json, fields, policy, source), fields, receivedAt, source),
         )
         for (const { code, message } of refused) app.requests.refuse(code, message)
-        if (events.length === 0 && refused.length > 0) {
-          const { statusCode = 400, code, message } = new BatchRefused()
+        const [first] = refused
+        if (events.length === 0 && first !== undefined) {
+          const {
+            statusCode = 400,
+            code,
+            message,
+          } = new BatchRefused(refusedCount, first.index, first.message)
           return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
         }
         if (events.length > 0)
@@ -106,12 +116,18 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   function addParser(scope: FastifyInstance, contentTypes: string[], read: typeof readBatch): void {
     scope.addContentTypeParser<Buffer>(contentTypes, { parseAs: 'buffer' }, (_, bytes, done) => {
       try {
-        done(null, read(textOf(bytes)))
+        done(null, read(bytes, requestEventsMax))
       } catch (error) {
         done(error as Error)
       }
     })
   }
+}
+
+/** Some clients call everything a form that they are not told to call otherwise. */
+function readMislabelled(body: Buffer, eventsMax: number): UncheckedBatch {
+  if (!JSON_START.test(body.toString('latin1', 0, SPACES_MAX))) throw new MediaTypeUnsupported(WANTED)
+  return readBatch(body, eventsMax)
 }
 
 export default fp(trackBatch, {

@@ -8,7 +8,7 @@ import fp from 'fastify-plugin'
 import { readEvents } from '../src/archive/object-reader.ts'
 import type { Config } from '../src/config.ts'
 import { ObjectNotListed, ViewersTooMany } from '../src/errors.ts'
-import { Doorkeeper } from '../src/live/doorkeeper.ts'
+import { Doorkeeper, isLoopbackName } from '../src/live/doorkeeper.ts'
 import { parseFilter } from '../src/live/event-filter.ts'
 import { LiveFeed } from '../src/live/live-feed.ts'
 import { EVENTS_PER_SECOND_DEFAULT, EVENTS_PER_SECOND_MAX, Viewer } from '../src/live/viewer.ts'
@@ -93,7 +93,10 @@ async function ui(app: FastifyInstance, config: Config): Promise<void> {
   app.addHook('preClose', async () => feed.stop())
 
   await app.register(async scope => {
-    const doorkeeper = new Doorkeeper(config.uiToken)
+    const doorkeeper = new Doorkeeper(config.uiToken, mayBeReachedByOthers(config))
+    scope.addHook('onRoute', route => {
+      route.config = { ...route.config, forOperators: true }
+    })
     scope.setErrorHandler(answerError)
     scope.addHook('onRequest', async (request, reply) => {
       void reply.headers(HEADERS)
@@ -102,6 +105,19 @@ async function ui(app: FastifyInstance, config: Config): Promise<void> {
     servePage(scope)
     serveData(scope, feed, doorkeeper)
   })
+}
+
+/** A proxy on this machine may pass on what looks as if it came from here. */
+function mayBeReachedByOthers({
+  host,
+  adminHost,
+  adminPort,
+  writeKeys,
+  writeKeysFile,
+  trustProxy,
+}: Config): boolean {
+  if (adminPort !== undefined) return !isLoopbackName(adminHost)
+  return (writeKeys ?? writeKeysFile ?? trustProxy) !== undefined || !isLoopbackName(host)
 }
 
 function servePage(scope: FastifyInstance): void {

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config.ts'
 import { WriteKeyInvalid } from '../src/errors.ts'
+import { isLoopbackName } from '../src/live/doorkeeper.ts'
 import { openWriteKeys, type Source, type WriteKeys } from '../src/write-keys.ts'
 
 declare module 'fastify' {
@@ -19,25 +20,23 @@ declare module 'fastify' {
   }
 }
 
-const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|::1)$/
-
 /**
- * Lets only those who have a write key send events, where keys are set. A key in a header or in the query
- * is looked at before the body is read; one in the body after it was parsed, and before it is validated.
+ * Lets only those who have a write key send events, where keys are set. A key in a header, in the query or
+ * in the path is looked at before the body is read; one in the body after it was parsed, and before it is validated.
  */
 async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
   const keys = await openWriteKeys(config, app.log)
   app.decorate('writeKeys', keys)
   app.decorateRequest('source', undefined)
   if (keys === undefined) {
-    if (!LOOPBACK.test(config.host))
+    if (!isLoopbackName(config.host))
       app.log.warn({ host: config.host }, 'Anybody who reaches this server may send events: set WRITE_KEYS.')
     return
   }
   app.addHook('onClose', () => keys.close())
 
   async function authenticateHead(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const key = keyInHeaders(request) ?? memberOf(request.query)
+    const key = keyInHeaders(request) ?? memberOf(request.query) ?? memberOf(request.params)
     if (key !== undefined) request.source = sourceOf(key, reply)
   }
 

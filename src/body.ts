@@ -4,6 +4,10 @@ import { BodyInvalid } from './errors.ts'
 import { parseForm } from './form.ts'
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
+const UTF_16_BYTE_ORDER_MARKS = new Set([0xfeff, 0xfffe])
+const JSON_OBJECT = /^\s*\{/
+/** What stands before the first byte of JSON that matters: at most so many spaces are looked at. */
+const SPACES_MAX = 64
 
 /** A body as JSON, and what it says. */
 export interface JsonBody {
@@ -22,16 +26,39 @@ export function readJson(body: Buffer): JsonBody {
   }
 }
 
-/** @throws BodyInvalid where it is not UTF-8, or what `parseForm` refuses. */
+/**
+ * A form, or JSON that says that it is one: curl, Java's HttpURLConnection, Ruby, Python's urllib and PowerShell say so
+ * of every body where they are not told otherwise.
+ *
+ * @throws BodyInvalid where it is not UTF-8, or what `readJson` or `parseForm` refuses.
+ */
 export function readForm(body: Buffer): JsonBody {
-  const value = parseForm(textOf(body).toString())
+  const text = textOf(body)
+  if (JSON_OBJECT.test(text.toString('latin1', 0, SPACES_MAX))) return readJson(text)
+  return formAsJson(text.toString())
+}
+
+/** @throws BodyInvalid as `parseForm` does */
+export function formAsJson(text: string, options: { allowDots?: boolean } = {}): JsonBody {
+  const value = parseForm(text, options)
   return { json: Buffer.from(JSON.stringify(value)), value }
 }
 
 /** The text without its byte order mark. @throws BodyInvalid where it is not UTF-8. */
 export function textOf(body: Buffer): Buffer {
+  if (isUtf16(body)) throw new BodyInvalid('The body is UTF-16: send it in UTF-8.')
   if (!isUtf8(body)) throw new BodyInvalid('The body is not UTF-8: send it in UTF-8.')
+  return withoutByteOrderMark(body)
+}
+
+export function withoutByteOrderMark(body: Buffer): Buffer {
   return body[0] === BYTE_ORDER_MARK[0] && body.subarray(0, 3).equals(BYTE_ORDER_MARK)
     ? body.subarray(3)
     : body
+}
+
+/** By its byte order mark, or because a half of its first character is 0, as in no JSON or form in UTF-8. */
+function isUtf16(body: Buffer): boolean {
+  if (body.length < 2) return false
+  return body[0] === 0 || body[1] === 0 || UTF_16_BYTE_ORDER_MARKS.has(body.readUInt16BE(0))
 }

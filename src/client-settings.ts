@@ -35,6 +35,11 @@ export const clientSettings = {
     description:
       'Proxies whose X-Forwarded-For is believed: addresses, networks (10.0.0.0/8), loopback or uniquelocal, with commas between.',
   }),
+  publicUrl: optional({
+    fallback: 'none: the host that was asked',
+    description:
+      'Where clients reach this server, as https://events.example.com: what Segment libraries are told to send to.',
+  }),
   rateKeyMax: requests({
     description: 'Requests that take events, for each write key in RATE_WINDOW_MS; past it 429.',
   }),
@@ -62,6 +67,7 @@ export function checkClientSettings({
   writeKeysFile,
   corsOrigins,
   trustProxy,
+  publicUrl,
   rateKeyMax,
 }: ClientSettings): void {
   if (writeKeys !== undefined && writeKeysFile !== undefined) {
@@ -75,6 +81,17 @@ export function checkClientSettings({
   if (writeKeys !== undefined) parseWriteKeys(writeKeys, 'WRITE_KEYS')
   if (corsOrigins !== undefined) parseOrigins(corsOrigins)
   if (trustProxy !== undefined) parseProxies(trustProxy)
+  if (publicUrl !== undefined) checkPublicUrl(publicUrl)
+}
+
+/** @throws ConfigInvalid */
+function checkPublicUrl(text: string): void {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const isPlain = url !== undefined && /^https?:$/.test(url.protocol) && `${url.search}${url.hash}` === ''
+  if (isPlain && url.username === '') return
+  throw new ConfigInvalid(
+    `PUBLIC_URL must be like https://events.example.com, and may have a path; not ${JSON.stringify(text.slice(0, 100))}.`,
+  )
 }
 
 function listOf(text: string): string[] {

@@ -49,6 +49,20 @@ export const settingsSchema = Type.Object({
     default: 4000,
     description: 'Port to listen on; 0 picks a free one.',
   }),
+  adminHost: Type.String({
+    minLength: 1,
+    default: '127.0.0.1',
+    description: 'Address to listen on for ADMIN_PORT.',
+  }),
+  adminPort: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 65_535,
+      fallback: 'none: they are on PORT',
+      description:
+        'Port of the live page, /status, /metrics, health and documentation, which are then not on PORT; 0 picks a free one.',
+    }),
+  ),
   workers: Type.Integer({
     minimum: 1,
     maximum: 256,
@@ -72,7 +86,8 @@ export const settingsSchema = Type.Object({
       pattern: '^[!-~]+$',
       secret: true,
       fallback: 'none: the page is for this machine only',
-      description: 'Opens the live page to whoever has this token, from any machine.',
+      description:
+        'Opens the live page to whoever has this token, from any machine. The page needs it where others may reach the server: with WRITE_KEYS, TRUST_PROXY, or a HOST other than loopback.',
       wanted: '16 to 200 characters, letters and digits and signs without spaces',
     }),
   ),
@@ -173,10 +188,33 @@ export const settingsSchema = Type.Object({
   }),
   bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
   batchBodyBytesMax: bytes({
-    default: 8 * MIB,
+    default: 16 * MIB,
     minimum: 64,
     maximum: 64 * MIB,
     description: 'Largest request body with a batch of events.',
+  }),
+  requestEventsMax: Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000,
+    default: 100_000,
+    description: 'Events that one request with a batch may have.',
+  }),
+  bodiesBytesMax: bytes({
+    default: 256 * MIB,
+    minimum: MIB,
+    description: 'Request bodies, of 8 KiB and more each, that are held at once; past it clients get 503.',
+  }),
+  connectionsMax: Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000,
+    default: 10_000,
+    description: 'Connections that are open at once; more are closed at once.',
+  }),
+  headerBytesMax: bytes({
+    default: 32 * KIB,
+    minimum: KIB,
+    maximum: MIB,
+    description: 'Largest head of a request, with its cookies.',
   }),
   segmentEventBytesMax: bytes({
     default: 32 * KIB,

@@ -40,16 +40,28 @@ export const BatchTooLong = createError(
   413,
 )
 
-/** None of the events of a batch was taken. `refused` says why, one by one. */
-export const BatchRefused = createError('FRQ_BATCH_REFUSED', 'No event of the batch can be taken.', 400)
+/** None of the events of a batch was taken. `refused` says why, one by one; libraries show the message alone. */
+export const BatchRefused = createError(
+  'FRQ_BATCH_REFUSED',
+  'No event of the batch can be taken; %d refused, the first (index %d) because: %s',
+  400,
+)
 
 /** What came on a connection is no HTTP request that can be read. */
 export const RequestInvalid = createError('FRQ_REQUEST_INVALID', 'This is no valid HTTP request.', 400)
 
+/** Not a 408: clients of this kind send again what got a 503, and drop what got a 408. */
 export const RequestTooSlow = createError(
   'FRQ_REQUEST_TOO_SLOW',
-  'The request was not complete in time (REQUEST_MS_MAX): send it faster.',
-  408,
+  'The request was not complete in time (REQUEST_MS_MAX): send it again, faster or with less in it.',
+  503,
+)
+
+/** The bodies of all requests together take more memory than they may. */
+export const BodiesTooMany = createError(
+  'FRQ_BODIES_TOO_MANY',
+  'The server holds as many request bodies as it may (BODIES_BYTES_MAX): send it again later.',
+  503,
 )
 
 export const HeadersTooLarge = createError(

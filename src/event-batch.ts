@@ -1,10 +1,11 @@
-import { type JsonBody, readJson } from './body.ts'
+import { isUtf8 } from 'node:buffer'
+import { type JsonBody, readJson, textOf, withoutByteOrderMark } from './body.ts'
 import { BatchTooLong, BodyInvalid, isRefusal } from './errors.ts'
 import { assertEventFields, type Event, type EventFields } from './event.ts'
 import { elementBounds, valueStart } from './json-members.ts'
 
-/** Events that one request may carry. */
-export const BATCH_EVENTS_PER_REQUEST_MAX = 1000
+/** How many events an answer names that cannot be taken. */
+const REFUSED_EVENTS_MAX = 1000
 
 /** An event of a batch that cannot be taken, and why. */
 export interface RefusedEvent {
@@ -16,7 +17,9 @@ export interface RefusedEvent {
 
 export interface EventBatch {
   readonly events: readonly Event[]
+  /** The first 1,000 of them. */
   readonly refused: readonly RefusedEvent[]
+  readonly refusedCount: number
 }
 
 /** What came in one request, not looked at yet. */
@@ -29,21 +32,41 @@ export interface UncheckedBatch {
 }
 
 const LINE_FEED = 0x0a
+const OPEN_BRACE = 0x7b
 const OPEN_BRACKET = 0x5b
+const OBJECT_LINE = /^\s*\{.*\}\s*$/s
 
 /**
- * The events of an array, or of an object with an array `batch`.
+ * The events of a body that says that it is JSON: an array, an object with an array `batch`, or one event. Log shippers
+ * call NDJSON by this name as well, so it is that where each line stands for itself.
  *
- * @throws BodyInvalid where it is neither, BatchTooLong
+ * @param eventsMax events that it may have
+ * @throws BodyInvalid where it is none of these, or not UTF-8; BatchTooLong
  */
-export function readBatch(text: Buffer): UncheckedBatch {
-  const { json, value, isPoisoned } = readWhole(text)
+export function readBatch(body: Buffer, eventsMax: number): UncheckedBatch {
+  if (!isUtf8(body) && isNdjson(body)) return readLines(body, eventsMax)
+  const text = textOf(body)
+  let whole: ReturnType<typeof readWhole>
+  try {
+    whole = readWhole(text)
+  } catch (error) {
+    if (isNdjson(text)) return readLines(text, eventsMax)
+    throw error
+  }
+  if (!isOneEvent(whole.value)) return elementsOf(whole, eventsMax)
+  return { ...linesBatch([text]), writeKey: (whole.value as { writeKey?: unknown }).writeKey }
+}
+
+function elementsOf(
+  { json, value, isPoisoned }: ReturnType<typeof readWhole>,
+  eventsMax: number,
+): UncheckedBatch {
   const isArray = Array.isArray(value)
   const values = isArray ? value : (value as { batch?: unknown } | null)?.batch
   if (!Array.isArray(values)) {
     throw new BodyInvalid('The body must be an array of events, an object with an array "batch", or NDJSON.')
   }
-  assertLength(values.length)
+  assertLength(values.length, eventsMax)
   const bounds = elementBounds(json, isArray ? json.indexOf(OPEN_BRACKET) : valueStart(json, 'batch'))
   const elementAt = (index: number): JsonBody => {
     const element = json.subarray(bounds[2 * index], bounds[2 * index + 1])
@@ -51,6 +74,34 @@ export function readBatch(text: Buffer): UncheckedBatch {
   }
   const writeKey = isArray ? undefined : (value as { writeKey?: unknown }).writeKey
   return { length: values.length, writeKey, elementAt }
+}
+
+function isOneEvent(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('batch' in value)
+}
+
+/**
+ * Whether its first line looks like an object, and some line is one by itself. In an array that breaks off the last
+ * line may be one, too.
+ */
+function isNdjson(text: Buffer): boolean {
+  let isFirst = true
+  for (const line of linesOf(withoutByteOrderMark(text))) {
+    if (isFirst && !OBJECT_LINE.test(line.toString('latin1'))) return false
+    isFirst = false
+    if (isJsonObject(line)) return true
+  }
+  return false
+}
+
+function isJsonObject(line: Buffer): boolean {
+  if (line[firstByteOf(line)] !== OPEN_BRACE || !isUtf8(line)) return false
+  try {
+    JSON.parse(line.toString())
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**
@@ -71,24 +122,37 @@ export function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boole
 }
 
 /**
- * The events of a text with one a line; empty lines do not count.
+ * The events of a body with one a line; empty lines do not count. A line that is not UTF-8 spoils no other.
  *
+ * @param eventsMax events that it may have
  * @throws BatchTooLong
  */
-export function readLines(text: Buffer): UncheckedBatch {
+export function readLines(body: Buffer, eventsMax: number): UncheckedBatch {
   const lines: Buffer[] = []
-  for (let start = 0; start < text.length; ) {
-    const found = text.indexOf(LINE_FEED, start)
-    const end = found === -1 ? text.length : found
-    if (!isBlank(text, start, end)) lines.push(text.subarray(start, end))
+  for (const line of linesOf(withoutByteOrderMark(body))) {
+    lines.push(line)
     // While they are counted: millions of lines fit into a body, and each would take more memory than its bytes.
-    assertLength(lines.length)
-    start = end + 1
+    assertLength(lines.length, eventsMax)
   }
+  return linesBatch(lines)
+}
+
+function linesBatch(lines: readonly Buffer[]): UncheckedBatch {
   return {
     length: lines.length,
     writeKey: undefined,
     elementAt: index => readJson(lines[index] as Buffer),
+  }
+}
+
+/** Those that are not empty. */
+function* linesOf(text: Buffer): Generator<Buffer> {
+  for (let start = 0; start < text.length; ) {
+    const found = text.indexOf(LINE_FEED, start)
+    const end = found === -1 ? text.length : found
+    const line = text.subarray(start, end)
+    if (firstByteOf(line) < line.length) yield line
+    start = end + 1
   }
 }
 
@@ -104,6 +168,7 @@ export function checkBatch(
 ): EventBatch {
   const events: Event[] = []
   const refused: RefusedEvent[] = []
+  let refusedCount = 0
   for (let index = 0; index < length; index++) {
     try {
       const { json, value } = elementAt(index)
@@ -113,17 +178,21 @@ export function checkBatch(
       events.push(stamp(json, value))
     } catch (error) {
       if (!isRefusal(error)) throw error
-      refused.push({ index, code: error.code, message: error.message })
+      refusedCount++
+      if (refused.length < REFUSED_EVENTS_MAX)
+        refused.push({ index, code: error.code, message: error.message })
     }
   }
-  return { events, refused }
+  return { events, refused, refusedCount }
 }
 
-function assertLength(length: number): void {
-  if (length > BATCH_EVENTS_PER_REQUEST_MAX) throw new BatchTooLong(BATCH_EVENTS_PER_REQUEST_MAX)
+function assertLength(length: number, eventsMax: number): void {
+  if (length > eventsMax) throw new BatchTooLong(eventsMax)
 }
 
-function isBlank(text: Buffer, start: number, end: number): boolean {
-  for (let at = start; at < end; at++) if ((text[at] as number) > 0x20) return false
-  return true
+/** The index of what is no space; the length where there is nothing. */
+function firstByteOf(line: Buffer): number {
+  let at = 0
+  while (at < line.length && (line[at] as number) <= 0x20) at++
+  return at
 }

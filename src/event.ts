@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { FormatRegistry, type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { EventInvalid } from './errors.ts'
-import { withMembers, withoutMembers } from './json-members.ts'
+import { memberValue, withMembers, withoutMembers } from './json-members.ts'
 import { LONE_SURROGATE, mintMessageId } from './message-id.ts'
 
 /** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
@@ -12,7 +12,13 @@ export const MESSAGE_ID_BYTES_MAX = 255
 const ISO_8601 =
   /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
-FormatRegistry.Set('iso-8601', value => ISO_8601.test(value) && isCalendarDate(value))
+/** Seconds or milliseconds, which a form can only send as text. */
+const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
+
+FormatRegistry.Set(
+  'event-time',
+  value => (ISO_8601.test(value) && isCalendarDate(value)) || EPOCH.test(value),
+)
 FormatRegistry.Set(
   'message-id',
   value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX && !LONE_SURROGATE.test(value),
@@ -42,10 +48,19 @@ function twoDigits(value: string, at: number): number {
   return 10 * (value.charCodeAt(at) - ZERO) + value.charCodeAt(at + 1) - ZERO
 }
 
+/** SDKs send null for what they do not know, and those in PHP an empty array for an object that is empty. */
+const objectOf = (description: string) =>
+  Type.Optional(
+    Type.Union(
+      [Type.Record(Type.String(), Type.Unknown()), Type.Array(Type.Unknown(), { maxItems: 0 }), Type.Null()],
+      { mend: 'an object', description },
+    ),
+  )
+
 const userId = Type.Optional(
-  Type.Union([Type.String(), Type.Null()], {
-    description: 'Who did it. SDKs send null for nobody known.',
-    mend: 'a string',
+  Type.Union([Type.String(), Type.Number(), Type.Null()], {
+    description: 'Who did it.',
+    mend: 'a string or a number',
   }),
 )
 
@@ -62,23 +77,20 @@ export const eventSchema = Type.Object(
     userId,
     anonymousId: userId,
     messageId: Type.Optional(
-      Type.String({
-        minLength: 1,
-        format: 'message-id',
+      Type.Union([Type.String({ minLength: 1, format: 'message-id' }), Type.Number(), Type.Null()], {
         mend: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes of UTF-8`,
         description:
-          'The identity of the event among those of its source: a retry sends the same. Ours is a UUIDv7 where there is none.',
+          'The identity of the event among those of its source: a retry sends the same. A number becomes its digits. Ours is a UUIDv7 where there is none.',
       }),
     ),
     timestamp: Type.Optional(
-      Type.String({
-        format: 'iso-8601',
-        mend: 'a date and time in ISO 8601',
-        description: 'When it happened.',
+      Type.Union([Type.String({ format: 'event-time' }), Type.Number(), Type.Null()], {
+        mend: 'a date and time in ISO 8601, or seconds or milliseconds since 1970',
+        description: 'When it happened. It is archived as it came.',
       }),
     ),
-    properties: Type.Optional(Type.Record(Type.String(), Type.Unknown(), { mend: 'an object' })),
-    context: Type.Optional(Type.Record(Type.String(), Type.Unknown(), { mend: 'an object' })),
+    properties: objectOf('What is known of the event.'),
+    context: objectOf('Where and with what it happened.'),
   },
   { additionalProperties: true, mend: 'a JSON object' },
 )
@@ -123,7 +135,7 @@ export interface EventChanges {
 const UNCHANGED: EventChanges = {}
 
 /**
- * The event with our two fields: `messageId` (the client's own, else a UUIDv7) and `receivedAt` (ISO
+ * The event with our two fields: `messageId` (the client's own, as a string, else a UUIDv7) and `receivedAt` (ISO
  * 8601, UTC, milliseconds; one that came with the event is replaced). `receivedAt` is the last member.
  * All else is copied, not serialised again.
  *
@@ -135,13 +147,21 @@ export function stampEvent(
   receivedAt: Date,
   { without, members, name }: EventChanges = UNCHANGED,
 ): Event {
-  const own = typeof fields.messageId === 'string' && fields.messageId !== '' ? fields.messageId : undefined
+  const own = ownIdOf(json, fields)
   const messageId = own ?? mintMessageId(receivedAt.getTime())
-  const kept = withoutMembers(json, replacedIn(fields, own === undefined, without))
-  const idMember = own === undefined ? `"messageId":"${messageId}",` : ''
+  const isAsItCame = messageId === fields.messageId
+  const kept = withoutMembers(json, replacedIn(fields, !isAsItCame, without))
+  const idMember = isAsItCame ? '' : `"messageId":"${messageId}",`
   const added = members === undefined ? '' : `${members},`
   const body = withMembers(kept, `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`)
   return { messageId, source: name ?? sourceIn(fields, without), body }
+}
+
+/** Of a number its digits. */
+function ownIdOf(json: Buffer, { messageId }: { messageId?: unknown }): string | undefined {
+  if (typeof messageId === 'string' && messageId !== '') return messageId
+  const digits = typeof messageId === 'number' ? String(memberValue(json, 'messageId')) : ''
+  return digits !== '' && digits.length <= MESSAGE_ID_BYTES_MAX ? digits : undefined
 }
 
 function sourceIn({ source }: { source?: unknown }, without?: ReadonlySet<string>): string | undefined {
@@ -212,7 +232,7 @@ export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined
   const given = typeof fields.receivedAt === 'string' ? new Date(fields.receivedAt) : undefined
   const receivedAt = given !== undefined && !Number.isNaN(given.getTime()) ? given : now
   const event = stampEvent(bytes, fields, receivedAt)
-  return { ...event, isComplete: receivedAt === given && event.messageId === fields.messageId }
+  return { ...event, isComplete: receivedAt === given && ownIdOf(bytes, fields) !== undefined }
 }
 
 /** Undefined where it is no JSON object in UTF-8. */

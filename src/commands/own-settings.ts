@@ -4,7 +4,7 @@ import { type Setting, settings } from '../config.ts'
 export const verifySettings = named('archiveUrl', 'dataDir', 's3ForcePathStyle')
 export const deadSettings = named('amqpUrl', 'amqpQueue', 'dataDir', 'publishMsMax')
 /** Where a process of this machine listens. */
-export const statusSettings = named('host', 'port')
+export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 
 function named(...names: Setting['name'][]): readonly Setting[] {
   return settings.filter(({ name }) => names.includes(name))

@@ -15,6 +15,8 @@ const EXIT_ERROR = 2
 export interface StatusFlags {
   readonly host?: string
   readonly port?: string
+  readonly adminHost?: string
+  readonly adminPort?: string
   readonly url?: readonly string[]
   readonly json?: boolean
 }
@@ -49,14 +51,21 @@ export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promis
 }
 
 /** Where the process listens that these settings are for. */
-export function defaultUrl({ host, port }: StatusFlags, env: NodeJS.ProcessEnv): string {
-  const given = { ...(host !== undefined && { host }), ...(port !== undefined && { port }) }
-  const config = readConfig(
+export function defaultUrl(flags: StatusFlags, env: NodeJS.ProcessEnv): string {
+  const given = Object.fromEntries(
+    Object.entries(flags).filter(([name, value]) => isSetting(name) && value !== undefined),
+  )
+  const { host, port, adminHost, adminPort } = readConfig(
     given,
     Object.fromEntries(statusSettings.map(({ variable }) => [variable, env[variable]])),
   )
-  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[config.host] ?? config.host
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${config.port}`
+  const own = adminPort === undefined ? host : adminHost
+  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[own] ?? own
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${adminPort ?? port}`
+}
+
+function isSetting(name: string): boolean {
+  return statusSettings.some(setting => setting.name === name)
 }
 
 function askAll(urls: readonly string[]): Promise<Answer[]> {

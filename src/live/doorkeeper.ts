@@ -5,7 +5,8 @@
  * nothing else has to be checked; the page itself, without its data, is open, for it is where the token
  * is asked for.
  *
- * Without one: this machine alone. A browser on this machine can be made to ask by any site that it has
+ * Without one: this machine alone, and nobody where others may reach the server, for a proxy with its defaults makes
+ * a request look as if it came from this machine. A browser on this machine can be made to ask by any site that it has
  * open, so where it is asked from counts too. The Host must be a name of this machine, which a site with
  * a name that was made to point here (DNS rebinding) cannot pretend. The Origin must be our own, and so
  * must what the browser says of the page that asks (Fetch Metadata). And what a proxy has passed on is
@@ -14,7 +15,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import { BlockList, isIPv6 } from 'node:net'
+import { BlockList, isIP } from 'node:net'
 import { UiForbidden, UiTokenWrong } from '../errors.ts'
 
 const LOOPBACK = new BlockList()
@@ -27,16 +28,27 @@ const BEARER = /^Bearer +(\S+)$/i
 
 export class Doorkeeper {
   readonly #digest: Buffer | undefined
+  readonly #isShut: boolean
 
-  /** @param token undefined where only this machine is let in */
-  constructor(token: string | undefined) {
+  /**
+   * @param token undefined where only this machine is let in
+   * @param isExposed whether others may reach the server, so that nobody is let in without a token
+   */
+  constructor(token: string | undefined, isExposed = false) {
     this.#digest = token === undefined ? undefined : digestOf(token)
+    this.#isShut = isExposed
   }
 
   /** @throws UiForbidden for who may not even see the page without its data. */
-  admit({ headers, socket }: IncomingMessage): void {
+  admit({ headers, httpVersion, socket }: IncomingMessage): void {
     if (this.#digest !== undefined) return
-    const isProxied = PROXY_HEADERS.some(name => headers[name] !== undefined)
+    if (this.#isShut) {
+      throw new UiForbidden(
+        'The live page needs UI_TOKEN here: with WRITE_KEYS, TRUST_PROXY or an address that others reach it is for those who have the token.',
+      )
+    }
+    // nginx passes requests on as HTTP/1.0, where it is not told otherwise, and no browser sends that.
+    const isProxied = httpVersion === '1.0' || PROXY_HEADERS.some(name => headers[name] !== undefined)
     if (isProxied || !isLoopback(socket.remoteAddress)) {
       throw new UiForbidden('The live page is for this machine only: set UI_TOKEN to open it to others.')
     }
@@ -63,8 +75,14 @@ export class Doorkeeper {
   }
 }
 
+/** Of a setting for an address to listen on. */
+export function isLoopbackName(host: string): boolean {
+  return host === 'localhost' || isLoopback(host)
+}
+
 function isLoopback(address = ''): boolean {
-  return address !== '' && LOOPBACK.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+  const family = isIP(address)
+  return family !== 0 && LOOPBACK.check(address, family === 6 ? 'ipv6' : 'ipv4')
 }
 
 function digestOf(token: string): Buffer {

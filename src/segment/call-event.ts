@@ -1,7 +1,7 @@
 import { withClientIp } from '../client-ip.ts'
 import type { Config } from '../config.ts'
 import { type Event, stampEvent } from '../event.ts'
-import { joinedMembers, memberValue, withMembers, withoutMembers } from '../json-members.ts'
+import { joinedMembers, memberValue, onOneLine, withMembers, withoutMembers } from '../json-members.ts'
 import type { Source } from '../write-keys.ts'
 import type { CallFields, CallType } from './call.ts'
 import { callTime } from './time.ts'
@@ -37,6 +37,8 @@ const EMPTY = Buffer.from('{}')
 /** Members that only we set, and those that we set anew. */
 const REPLACED = ['type', 'timestamp', 'originalTimestamp', 'timestampSuspect', 'writeKey']
 const ALWAYS: ReadonlySet<string> = new Set(REPLACED)
+/** Members that are objects, or should be. */
+const OBJECTS = ['context', 'integrations', 'properties', 'traits'] as const
 
 /** Makes events of the calls of one request. */
 export class CallStamper {
@@ -61,17 +63,20 @@ export class CallStamper {
   /**
    * The event that a call becomes: with its `type`, its `timestamp` corrected, and the client's own as
    * `originalTimestamp`; with `timestampSuspect` where that cannot be right; with what its batch says for
-   * all, and what is known of its sender; without its write key. All else stays byte for byte.
+   * all, and what is known of its sender; without its write key. A `context` that is no object becomes
+   * `originalContext`, and so with other objects. All else stays byte for byte.
    *
-   * @param json UTF-8 bytes, of which `call` is the parsed form.
+   * @param whole UTF-8 bytes, of which `given` is the parsed form.
    */
-  event(type: CallType, json: Buffer, call: CallFields): Event {
+  event(type: CallType, whole: Buffer, given: CallFields): Event {
     const { sentAt } = this.#common
     const { source } = this.#sender
+    const { json, call } = withObjectsOnly(whole, given)
     const time = callTime(call, sentAt === undefined ? call.sentAt : sentAt.value, this.#receivedAt)
     let members = `"type":"${type}"`
-    if (time.original !== undefined) members += `,"originalTimestamp":${JSON.stringify(time.original)}`
-    members += `,"timestamp":${JSON.stringify(time.timestamp)}`
+    if (time.original !== undefined)
+      members += `,"originalTimestamp":${jsonOf(json, time.original, call[time.original])}`
+    members += `,"timestamp":"${time.timestamp}"`
     if (time.isSuspect) members += ',"timestampSuspect":true'
     return stampEvent(this.#withContext(json, call), call, this.#receivedAt, {
       without: this.#without,
@@ -82,10 +87,36 @@ export class CallStamper {
 
   #withContext(json: Buffer, call: CallFields): Buffer {
     const { context } = this.#common
-    const fields = context === undefined ? call : { context: { ...context.value, ...call.context } }
+    const own = call.context as Record<string, unknown> | null | undefined
+    const fields = context === undefined ? call : { context: { ...context.value, ...own } }
     const { policy, source, address } = this.#sender
     return withClientIp(withCommon(json, call, this.#common), fields, policy, source, address)
   }
+}
+
+/** JSON of the member of this name, of which `value` is the parsed form. Numbers keep their digits. */
+function jsonOf(json: Buffer, name: string, value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  return onOneLine(String(memberValue(json, name)))
+}
+
+/** What is to be an object, and is not, gets another name: `originalContext`. */
+function withObjectsOnly(json: Buffer, call: CallFields): { json: Buffer; call: CallFields } {
+  const fields = call as Record<string, unknown>
+  const others = OBJECTS.filter(name => !isObjectOrNone(fields[name]))
+  if (others.length === 0) return { json, call }
+  const kept: Record<string, unknown> = { ...fields }
+  for (const name of others) delete kept[name]
+  const renamed = others.map(
+    name => `"original${name.charAt(0).toUpperCase()}${name.slice(1)}":${jsonOf(json, name, fields[name])}`,
+  )
+  return { json: withMembers(withoutMembers(json, new Set(others)), renamed.join(',')), call: kept }
+}
+
+/** PHP writes an empty object as an empty array. */
+function isObjectOrNone(value: unknown): boolean {
+  if (value === undefined || value === null) return true
+  return typeof value === 'object' && (!Array.isArray(value) || value.length === 0)
 }
 
 function withoutOf(bySource: Iterable<string> = [], { sentAt }: BatchCommon): ReadonlySet<string> {
@@ -99,7 +130,7 @@ function withCommon(json: Buffer, call: CallFields, common: BatchCommon): Buffer
   for (const name of ['context', 'integrations'] as const) {
     const base = common[name]
     if (base === undefined) continue
-    const ownNames = Object.keys(call[name] ?? {})
+    const ownNames = Object.keys((call[name] as object | null | undefined) ?? {})
     const own = ownNames.length === 0 ? EMPTY : (memberValue(json, name) ?? EMPTY)
     objects.push(`"${name}":{${joinedMembers(own, ownNames, base.json)}}`)
     names.add(name)

@@ -1,17 +1,18 @@
-import { FormatRegistry, type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { EventInvalid } from '../errors.ts'
 import { MESSAGE_ID_BYTES_MAX } from '../event.ts'
-import { timeOf } from './time.ts'
 
 /**
  * The calls of the Segment HTTP Tracking API, by its public specification
  * (https://segment.com/docs/connections/spec/common/). Members that are not named here are kept as they
  * came. Libraries of other vendors send ids as numbers, and null for what they do not know; those in PHP
  * send `[]` for an object that is empty.
+ *
+ * Segment answers 200 whatever is in a call, and its libraries tell nobody of a call that was refused. So one is refused
+ * only where it does not say what happened, or to whom: what else is not as it should be is archived as it came, beside
+ * the event (`originalTimestamp`, `originalContext`).
  */
-
-FormatRegistry.Set('call-time', value => timeOf(value) !== undefined)
 
 const objectOf = (description: string) =>
   Type.Optional(
@@ -20,15 +21,8 @@ const objectOf = (description: string) =>
       { mend: 'an object', description },
     ),
   )
-const textOf = (description: string) =>
-  Type.Optional(Type.Union([Type.String(), Type.Null()], { mend: 'a string', description }))
-const timeText = (description: string) =>
-  Type.Optional(
-    Type.Union([Type.String({ format: 'call-time' }), Type.Null()], {
-      mend: 'a date and time in ISO 8601',
-      description,
-    }),
-  )
+/** Kept as it came, or beside the event where it is not what it should be. */
+const anything = (description: string) => Type.Optional(Type.Unknown({ description }))
 const idOf = (description: string) =>
   Type.Optional(
     Type.Union([Type.String(), Type.Number(), Type.Null()], { mend: 'a string or a number', description }),
@@ -45,23 +39,19 @@ const common = {
   userId: idOf('Who did it, in your database. A call has this, or anonymousId, or both.'),
   anonymousId: idOf('Who did it, while you do not know them.'),
   messageId: Type.Optional(
-    Type.Union([Type.String({ format: 'message-id' }), Type.Null()], {
+    Type.Union([Type.String({ format: 'message-id' }), Type.Number(), Type.Null()], {
       mend: `a string of at most ${MESSAGE_ID_BYTES_MAX} bytes`,
       description:
         'The identity of the call among those of its source: a retry sends the same. Ours is a UUIDv7 where there is none.',
     }),
   ),
-  timestamp: timeText("When it happened, by the client's clock."),
-  originalTimestamp: timeText('The same, from libraries that call it so.'),
-  context: objectOf('Where and with what it happened.'),
-  integrations: objectOf('Where the call is to be forwarded to; archived, and otherwise ignored.'),
+  timestamp: anything("When it happened, by the client's clock."),
+  originalTimestamp: anything('The same, from libraries that call it so.'),
+  context: anything('Where and with what it happened.'),
+  integrations: anything('Where the call is to be forwarded to; archived, and otherwise ignored.'),
 }
-const sentAt = Type.Optional(
-  Type.Unknown({
-    description: "When the client sent it, by its clock: what its clock's error is told from.",
-  }),
-)
-const writeKey = Type.Optional(Type.Unknown({ description: 'The key of the source. It is never archived.' }))
+const sentAt = anything("When the client sent it, by its clock: what its clock's error is told from.")
+const writeKey = anything('The key of the source. It is never archived.')
 
 const callOf = <const T extends Record<string, TSchema>>(own: T) =>
   Type.Object({ ...own, ...common, sentAt, writeKey }, { additionalProperties: true, mend: 'a JSON object' })
@@ -70,24 +60,30 @@ const callOf = <const T extends Record<string, TSchema>>(own: T) =>
 export const callSchemas = {
   track: callOf({
     event: neededText('What happened.'),
-    properties: objectOf('What is known of the event.'),
+    properties: anything('What is known of the event.'),
   }),
-  identify: callOf({ traits: objectOf('What is known of the user.') }),
+  identify: callOf({ traits: anything('What is known of the user.') }),
   page: callOf({
-    name: textOf('The name of the page.'),
-    category: textOf('The category of the page.'),
-    properties: objectOf('What is known of the page.'),
+    name: anything('The name of the page.'),
+    category: anything('The category of the page.'),
+    properties: anything('What is known of the page.'),
   }),
   screen: callOf({
-    name: textOf('The name of the screen.'),
-    category: textOf('The category of the screen.'),
-    properties: objectOf('What is known of the screen.'),
+    name: anything('The name of the screen.'),
+    category: anything('The category of the screen.'),
+    properties: anything('What is known of the screen.'),
   }),
   group: callOf({
     groupId: neededId('The group that the user is in.'),
-    traits: objectOf('What is known of the group.'),
+    traits: anything('What is known of the group.'),
   }),
   alias: callOf({ previousId: neededId('The id that the user had before.') }),
+  merge: callOf({
+    mergeProperties: Type.Array(Type.Unknown(), {
+      mend: 'an array of ids, each with its type and value',
+      description: 'Ids of one user, as RudderStack has them.',
+    }),
+  }),
 }
 
 export type CallType = keyof typeof callSchemas
@@ -95,12 +91,18 @@ export type CallFields = Static<ReturnType<typeof callOf<Record<never, TSchema>>
 
 export const callTypes = Object.keys(callSchemas) as CallType[]
 
+/** One that says its type itself, as those of a batch do. */
+export const anyCallSchema = Type.Object(
+  { type: Type.String({ description: `One of ${callTypes.join(', ')}.` }), ...common, sentAt, writeKey },
+  { additionalProperties: true },
+)
+
 /** Several calls, of which each says its type itself. */
 export const batchSchema = Type.Object(
   {
     batch: Type.Array(Type.Unknown(), {
       mend: 'an array of calls, each with its type',
-      description: 'The calls, each with its type: track, identify, page, screen, group or alias.',
+      description: 'The calls, each with its type: track, identify, page, screen, group, alias or merge.',
     }),
     context: objectOf('Joined with the context of each call; where both name a thing, the call is right.'),
     integrations: objectOf('Joined in the same way.'),
@@ -130,6 +132,7 @@ export function assertCall(type: CallType, value: unknown): asserts value is Cal
   const check = checkOf(type)
   if (!check.Check(value)) throw invalid(check.Errors(value).First(), callSchemas[type].properties)
   const { userId, anonymousId } = value as CallFields
+  if (type === 'merge') return
   if (!isId(userId) && !isId(anonymousId)) {
     throw new EventInvalid('userId or anonymousId is required: a string or a number that says who it was.')
   }
@@ -141,7 +144,7 @@ export function assertBatch(value: unknown): asserts value is BatchFields {
   if (!batchCheck.Check(value)) throw invalid(batchCheck.Errors(value).First(), batchSchema.properties)
 }
 
-/** The type that a call in a batch gives itself. @throws EventInvalid where it is none of the six. */
+/** The type that a call gives itself. @throws EventInvalid where it is none of these. */
 export function typeOf(value: unknown): CallType {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new EventInvalid('The call must be a JSON object.')

@@ -31,7 +31,7 @@ const GOOD_PAUSE_MS = 5
 const GROWTH_BYTES_MAX = 64 * 1024 * 1024
 const MEMORY_BYTES_MAX = 400 * 1024 * 1024
 const KEY = /^frequency\/dt=\d{4}-\d\d-\d\d\/hour=\d\d\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.ndjson\.gz$/
-const DOCUMENTED = new Set([400, 404, 405, 408, 413, 415, 431, 503])
+const DOCUMENTED = new Set([400, 404, 405, 413, 415, 431, 503])
 
 /** What is wrong with an answer, or undefined. */
 function flawOf({ status, headers, body }: Answer): string | undefined {

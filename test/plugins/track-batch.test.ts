@@ -5,6 +5,7 @@ import { serveApp } from './served-app.ts'
 
 const JSON_TYPE = 'application/json'
 const NDJSON_TYPE = 'application/x-ndjson'
+const FORM_TYPE = 'application/x-www-form-urlencoded'
 const KIB = 1024
 
 function post(url: string, body: string | Buffer, type = JSON_TYPE, headers: Record<string, string> = {}) {
@@ -24,6 +25,11 @@ t.test('takes an array, an object with a batch, and NDJSON, and archives each ev
     [events.join('\n'), NDJSON_TYPE],
     [`\n${events.join('\r\n\n')}\n`, NDJSON_TYPE],
     [events.join('\n'), 'application/jsonl'],
+    [events.join('\n'), 'application/x-jsonlines'],
+    [events.join('\n'), JSON_TYPE],
+    [`${events.join('\r\n')}\r\n`, 'text/plain'],
+    [`[${events}]`, FORM_TYPE],
+    [events.join('\n'), FORM_TYPE],
   ] as const
   for (const [body, type] of bodies) {
     const response = await post(served.url, body, type)
@@ -87,6 +93,7 @@ t.test('a batch of which nothing can be taken is a bad request', async t => {
     statusCode: 400,
     code: 'FRQ_BATCH_REFUSED',
     error: 'Bad Request',
+    message: /2 refused, the first \(index 0\) because: event is required/,
     refused: [{ index: 0 }, { index: 1 }],
   })
   const empty = await post(url, '[]')
@@ -95,13 +102,19 @@ t.test('a batch of which nothing can be taken is a bad request', async t => {
 })
 
 t.test('says what to mend where the body is no batch', async t => {
-  const { url } = await serveApp(t, { BATCH_BODY_BYTES_MAX: String(64 * KIB) })
+  const { url } = await serveApp(t, {
+    BATCH_BODY_BYTES_MAX: String(64 * KIB),
+    REQUEST_EVENTS_MAX: '1000',
+  })
   const refusals: [string | Buffer, string, number, string, RegExp][] = [
-    ['{"event":"e"}', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /array/],
+    ['{"batch":{"event":"e"}}', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /array/],
+    ['[{"event":"a"},\n{"event":"b"}\n', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /JSON/],
+    ['{\n"batch": [\n{"event":"a"}', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /JSON/],
+    [Buffer.from('[{"event":"e"}]', 'utf16le'), JSON_TYPE, 400, 'FRQ_BODY_INVALID', /UTF-16/],
     ['7', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /array/],
     ['[{"event":"e"}', JSON_TYPE, 400, 'FRQ_BODY_INVALID', /JSON/],
     [Buffer.from([0x5b, 0xff, 0x5d]), JSON_TYPE, 400, 'FRQ_BODY_INVALID', /UTF-8/],
-    ['event=e', 'application/x-www-form-urlencoded', 415, 'FRQ_MEDIA_TYPE_UNSUPPORTED', /x-ndjson/],
+    ['event=e', FORM_TYPE, 415, 'FRQ_MEDIA_TYPE_UNSUPPORTED', /x-ndjson/],
     [`[${numbered(1001).map(() => '{"event":"e"}')}]`, JSON_TYPE, 413, 'FRQ_BATCH_TOO_LONG', /1000/],
     [`[${'x'.repeat(65 * KIB)}]`, JSON_TYPE, 413, 'FRQ_BODY_TOO_LARGE', /BATCH_BODY_BYTES_MAX/],
   ]
@@ -149,4 +162,42 @@ t.test('a gzipped body is unpacked, within the limit of the route', async t => {
   )
   for (const refusal of refusals) t.match(await refusal.json(), { code: /^FRQ_/, message: /\.$/ })
   t.equal((await served.archivedLines()).length, 501)
+})
+
+t.test('what log shippers flush when there is little: one event, under any name', async t => {
+  const served = await serveApp(t)
+  const bodies = [
+    ['{"event":"one","n":1}', JSON_TYPE],
+    ['{"event":"one","n":2}\n', JSON_TYPE],
+    ['{\n  "event": "one",\n  "n": 3\n}\n', JSON_TYPE],
+    ['{"event":"one","n":4}', NDJSON_TYPE],
+    ['\ufeff{"event":"one","n":5}', 'text/plain'],
+  ] as const
+  for (const [body, type] of bodies)
+    t.same(await (await post(served.url, body, type)).json(), { accepted: 1, refused: [] }, body)
+  const lines = await served.archivedLines()
+  t.same(
+    lines.map(line => JSON.parse(line).n),
+    [1, 2, 3, 4, 5],
+  )
+})
+
+t.test('a line that is not UTF-8 spoils no other, under any name', async t => {
+  const served = await serveApp(t)
+  const bad = Buffer.from('{"event":"n1"}\n{"event":"n2","at":"caf\xe9"}\n{"event":"n3"}\n', 'latin1')
+  for (const type of [NDJSON_TYPE, JSON_TYPE, 'text/plain']) {
+    const answer = await (await post(served.url, bad, type)).json()
+    t.match(
+      answer,
+      { accepted: 2, refused: [{ index: 1, code: 'FRQ_BODY_INVALID', message: /UTF-8/ }] },
+      type,
+    )
+  }
+  t.equal((await served.archivedLines()).length, 6)
+})
+
+t.test('of many that are refused the first thousand are named', async t => {
+  const { url } = await serveApp(t)
+  const answer = await (await post(url, `[${range(5000).map(() => '7')},{"event":"good"}]`)).json()
+  t.match(answer, { accepted: 1, refused: { length: 1000 } })
 })

@@ -105,7 +105,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
     t.match(await announced.responses(1), [{ status: 413 }], 'refused before it is sent')
 
     const headers = new RawClient(t, served.port)
-    headers.send(postOf(EVENT, `${json}\r\nx-large: ${'x'.repeat(20_000)}`))
+    headers.send(postOf(EVENT, `${json}\r\nx-large: ${'x'.repeat(40_000)}`))
     const [answer] = await headers.responsesUntilClosed()
     t.match(answer, { status: 431, body: /FRQ_HEADERS_TOO_LARGE/ })
   })
@@ -197,7 +197,8 @@ t.test('cuts clients that are too slow, and serves the others meanwhile', async 
     const answers = await client.responsesUntilClosed()
     const ms = performance.now() - startedAt
     t.ok(ms < CUT_MS_MAX, `${name}: cut after ${Math.round(ms)} ms`)
-    t.match(answers, [{ status: 408, body: /FRQ_REQUEST_TOO_SLOW/ }], name)
+    const answer = { status: 503, headers: /retry-after: \d+/, body: /FRQ_REQUEST_TOO_SLOW/ }
+    t.match(answers, name === 'nothing at all' ? [] : [answer], name)
   })
   const allCut = Promise.all(cuts).then(() => {
     areAllCut = true

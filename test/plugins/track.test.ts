@@ -1,4 +1,7 @@
+import { connect } from 'node:net'
+import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { until } from '../services/wait.ts'
 import { type ServedApp, serveApp } from './served-app.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -121,20 +124,19 @@ const FIELDS: [field: string, wrong: unknown][] = [
   ['event', 7],
   ['event', null],
   ['event', ['signed_up']],
-  ['user_id', 42],
+  ['user_id', [42]],
   ['userId', { id: 1 }],
   ['anonymousId', false],
-  ['messageId', 1],
+  ['messageId', true],
   ['messageId', ''],
   ['messageId', 'm'.repeat(256)],
   ['messageId', 'ü'.repeat(128)],
-  ['timestamp', 1764000000],
+  ['timestamp', { seconds: 1764000000 }],
   ['timestamp', 'yesterday'],
   ['timestamp', '2026-02-30T00:00:00Z'],
   ['timestamp', '2026-11-24T25:00:00Z'],
   ['properties', 'plan=pro'],
   ['properties', ['plan']],
-  ['properties', null],
   ['context', 1],
 ]
 
@@ -330,4 +332,74 @@ t.test('answers 503 with Retry-After while the queue takes nothing, and keeps wh
   t.ok(accepted >= 8, `${accepted} were accepted`)
   const numbers = (await archivedEvents(served)).map(event => event.number)
   t.strictSame(numbers, [...Array(accepted).keys()])
+})
+
+t.test('null is as absent, and ids and times may be numbers; all stays as it came', async t => {
+  const served = await serveApp(t)
+  const bodies = [
+    '{"event":"nulls","user_id":null,"properties":null,"context":null,"timestamp":null,"messageId":null}',
+    '{"event":"numbers","user_id":42,"userId":12345678901234567890,"timestamp":1337197600,"messageId":98765432109876543210}',
+    '{"event":"php","properties":[],"context":[]}',
+  ]
+  for (const body of bodies) await isAccepted(t, await post(served.url, body))
+  const lines = await served.archivedLines()
+  const [nulls, numbers, php] = lines as [string, string, string]
+  t.match(nulls, /"properties":null,"context":null,"timestamp":null/)
+  t.match(JSON.parse(nulls), { messageId: /^[0-9a-f-]{36}$/ })
+  t.match(numbers, '"user_id":42,"userId":12345678901234567890,"timestamp":1337197600')
+  t.match(numbers, '"messageId":"98765432109876543210"', 'an id of digits is a string')
+  t.match(php, '"properties":[],"context":[]')
+})
+
+t.test('JSON that says it is a form, as curl says of everything', async t => {
+  const served = await serveApp(t)
+  for (const body of ['{"event":"j","n":1.10}', '\n {"event":"j","n":1.10}', '\ufeff{"event":"j","n":1.10}'])
+    await isAccepted(t, await post(served.url, body, FORM_TYPE))
+  const lines = await served.archivedLines()
+  t.equal(lines.filter(line => line.includes('"n":1.10')).length, 3)
+})
+
+t.test('a content coding, whatever its case, and one that is none', async t => {
+  const { url } = await serveApp(t)
+  const plain = Buffer.from('{"event":"e"}')
+  const send = (coding: string, body: Buffer) => post(url, body, { ...JSON_TYPE, 'content-encoding': coding })
+  for (const coding of ['Identity', '', ' ', 'identity, identity', ','])
+    await isAccepted(t, await send(coding, plain))
+  for (const coding of ['gzip', 'GZIP', 'x-gzip', 'identity, Gzip'])
+    await isAccepted(t, await send(coding, gzipSync(plain)))
+  for (const coding of ['br', 'gzip, gzip', 'deflate'])
+    t.equal((await send(coding, gzipSync(plain))).status, 415, coding)
+})
+
+t.test('UTF-16 is told in words', async t => {
+  const { url } = await serveApp(t)
+  const little = Buffer.from('{"event":"a"}', 'utf16le')
+  const big = Buffer.from(little).swap16()
+  for (const body of [little, big, Buffer.concat([Buffer.from([0xff, 0xfe]), little])])
+    await isRefused(t, await post(url, body), { ...NO_BODY, message: /UTF-16: send it in UTF-8/ })
+})
+
+t.test('cookies of 20 KiB are no matter, and what HEADER_BYTES_MAX forbids is told', async t => {
+  const { url } = await serveApp(t)
+  const send = (bytes: number) =>
+    post(url, '{"event":"e"}', { ...JSON_TYPE, cookie: `c=${'x'.repeat(bytes)}` })
+  await isAccepted(t, await send(20 * 1024))
+  t.equal((await send(40 * 1024)).status, 431)
+})
+
+t.test('bodies of all requests together are bounded', async t => {
+  const { url } = await serveApp(t, { BODIES_BYTES_MAX: '1MiB', BODY_BYTES_MAX: '1MiB' })
+  const { hostname, port } = new URL(url)
+  const head = `POST /api/t HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${600 * 1024}\r\n\r\n`
+  const held = connect(Number(port), hostname)
+  held.write(`${head}{"event":"held","pad":"${'x'.repeat(500 * 1024)}`)
+  const pad = 'x'.repeat(700 * 1024)
+  const body = JSON.stringify({ event: 'e', pad })
+  await until('another finds no room', 10_000, async () => (await post(url, body)).status === 503)
+  const refused = await post(url, body)
+  t.match(refused.headers.get('retry-after'), /^[1-9]\d*$/)
+  await isRefused(t, refused, { status: 503, code: 'FRQ_BODIES_TOO_MANY', message: /BODIES_BYTES_MAX/ })
+  await isAccepted(t, await post(url, '{"event":"small"}'))
+  held.destroy()
+  await until('there is room again', 10_000, async () => (await post(url, body)).status === 200)
 })

@@ -93,8 +93,36 @@ test('an index beyond what may come is refused, and makes no sparse array', asyn
   t.throws(() => parseForm('a[4294967294]=x'), { code: 'FRQ_BODY_INVALID' })
 })
 
-test('a broken escape does not lose the value', async t => {
-  t.same(parseForm('event=100%&b=%zz&c=%e9'), { event: '100%', b: '%zz', c: '%e9' })
+test('a percent sign that encodes nothing stays, and what stands beside it is decoded', async t => {
+  t.same(parseForm('event=100%&b=%zz&note=100%+of+it%21&%=%41%4'), {
+    event: '100%',
+    b: '%zz',
+    note: '100% of it!',
+    '%': 'A%4',
+  })
+})
+
+test('what is encoded and not UTF-8 is refused', async t => {
+  for (const form of ['c=%e9', 'city=caf%E9+au%20lait', 'event=e&%ff=1', 'a=%ed%a0%80'])
+    t.throws(() => parseForm(form), { code: 'FRQ_BODY_INVALID', message: /UTF-8/ }, form)
+})
+
+test('a field without a name is kept', async t => {
+  t.same(parseForm('event=e&=kept'), { event: 'e', '': 'kept' })
+  t.same(parseForm('=a&=b&&'), { '': ['a', 'b'] })
+})
+
+test('a name ends at the first equals sign, whatever stands in the value', async t => {
+  t.same(parseForm('event=e&note=[1]=2&a[b]=c=d&x=%5By%5D=z'), {
+    event: 'e',
+    note: '[1]=2',
+    a: { b: 'c=d' },
+    x: '[y]=z',
+  })
+})
+
+test('an empty time or id is as none', async t => {
+  t.same(parseForm('event=e&timestamp=&messageId=&sentAt=&user_id='), { event: 'e', user_id: '' })
 })
 
 test('what a browser encodes comes out as it went in', async t => {

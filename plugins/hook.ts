@@ -1,0 +1,84 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { withClientIp } from '../src/client-ip.ts'
+import type { Config } from '../src/config.ts'
+import { assertEventFields, stampEvent } from '../src/event.ts'
+import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/hook.ts'
+import { publishTraced } from '../src/tracing.ts'
+
+/** The second is for senders that take a URL without a query. */
+const PATHS = ['/api/hook/:name', '/api/hook/:name/:writeKey'] as const
+
+const paramsSchema = Type.Object({
+  name: Type.String({ description: 'What the event is called.' }),
+  writeKey: Type.Optional(Type.String()),
+})
+
+const answerSchema = Type.Object({ success: Type.Literal(true) })
+
+const description = {
+  summary: "Take another service's webhook",
+  description:
+    'Any JSON, or a form, becomes the properties of an event; what is no object stands in its member `body`. The id of the delivery, where its sender has one, becomes the messageId, so that a delivery that comes twice is archived once.',
+  operationId: 'hook',
+  tags: ['events'],
+  body: {},
+}
+
+interface Params {
+  readonly name: string
+  readonly writeKey?: string
+}
+
+/** `POST /api/hook/:name`: webhooks of services that know nothing of us, like those of Stripe or GitHub. */
+async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPolicy }: Config): Promise<void> {
+  await app.register(async scope => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser<Buffer>('*', { parseAs: 'buffer' }, (request, bytes, done) => {
+      try {
+        request.bodyJson = readHookBody(bytes, request.headers['content-type'])
+        done(null, undefined)
+      } catch (error) {
+        done(error as Error)
+      }
+    })
+    for (const url of PATHS) addHook(scope, url)
+  })
+
+  function addHook(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
+    scope.post<{ Params: Params }>(
+      url,
+      {
+        bodyLimit,
+        config: { takesEvents: true, bodyLimitSetting: 'BATCH_BODY_BYTES_MAX' },
+        schema: {
+          ...description,
+          hide: url !== PATHS[0],
+          params: paramsSchema,
+          response: { 200: answerSchema },
+        },
+        validatorCompiler: () => value => ({ value }),
+      },
+      async (request, reply) => {
+        const { bodyJson, headers, params, source } = request
+        confirmation(request)
+        const { json, fields } = hookEvent(params.name, deliveryIdOf(headers), bodyJson)
+        assertEventFields(fields)
+        const event = stampEvent(withClientIp(json, fields, ipPolicy, source), fields, new Date(), source)
+        void reply.header('frequency-ack', await publishTraced(scope.queue, event, headers))
+        return { success: true as const }
+      },
+    )
+  }
+
+  /** Opening it is for a person to decide: whoever can send here could have us open any address. */
+  function confirmation({ bodyJson, headers, log, params }: FastifyRequest): void {
+    const url = snsConfirmationUrl(headers, bodyJson)
+    if (url === undefined) return
+    const { name } = params as Params
+    log.warn({ name, url }, 'A topic of SNS wants to be confirmed: open this URL if it is yours.')
+  }
+}
+
+export default fp(hook, { name: 'hook', dependencies: ['body', 'queue', 'write-keys'] })

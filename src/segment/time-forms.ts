@@ -1,0 +1,106 @@
+/**
+ * The forms in which clients write a moment, as far as each means one moment only: ISO 8601 (extended, basic, and as
+ * Ruby, Go, Python and Java's ZonedDateTime vary it), RFC 2822, what JavaScript, Java and C make of a date, and seconds
+ * or milliseconds since 1970. Where none is named the offset is that of UTC.
+ */
+
+const TEXT_CHARS_MAX = 100
+const SECOND_MS = 1_000
+const MINUTE_MS = 60 * SECOND_MS
+const HOUR_MS = 60 * MINUTE_MS
+/** What is less is seconds (until the year 5138), and else it is milliseconds (from 1973 on). */
+const EPOCH_SECONDS_MAX = 1e11
+const WRITABLE_MIN_MS = Date.parse('0000-01-01T00:00:00.000Z')
+const WRITABLE_MAX_MS = Date.parse('9999-12-31T23:59:59.999Z')
+
+const MONTHS = ['jan', 'feb', 'mar', 'apr', 'may', 'jun', 'jul', 'aug', 'sep', 'oct', 'nov', 'dec']
+const DAY = '(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)'
+const MONTH = `(?<month>${MONTHS.join('|')})`
+const CLOCK = String.raw`(?<hour>\d{2}):(?<minute>\d{2})(?::(?<second>\d{2})(?:[.,](?<fraction>\d+))?)?`
+const OFFSET = String.raw`[Zz]|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?`
+
+const FORMS = [
+  // 2023-11-14T22:13:20.123+01:00[Europe/Paris], 2023-11-14 22:13:20 UTC, 2023-11-14 22:13:20 +0000 UTC m=+0.1
+  String.raw`(?<year>\d{4}|[+-]\d{6})-(?<monthNumber>\d{2})-(?<day>\d{2})(?:[Tt ]${CLOCK}(?: ?(?<zone>${OFFSET})(?:\[[^\]]*\]| [A-Z]{3,5})?| (?:UTC|GMT))?(?: m=[+-][\d.]+)?)?`,
+  // 20231114T221320Z
+  String.raw`(?<year>\d{4})(?<monthNumber>\d{2})(?<day>\d{2})(?:[Tt](?<hour>\d{2})(?<minute>\d{2})(?:(?<second>\d{2})(?:[.,](?<fraction>\d+))?)?(?<zone>${OFFSET})?)?`,
+  // Tue, 14 Nov 2023 22:13:20 +0100 (CET)
+  String.raw`(?:${DAY}, *)?(?<day>\d{1,2}) +${MONTH} +(?<year>\d{4}) +${CLOCK} +(?<zone>[+-]\d{4}|[A-Z]{1,3})(?: *\([^)]*\))?`,
+  // Tue Nov 14 2023 22:13:20 GMT+0100 (Central European Standard Time)
+  String.raw`${DAY} ${MONTH} (?<day>\d{2}) (?<year>\d{4}) ${CLOCK} (?:GMT|UTC)(?<zone>[+-]\d{4})?(?: \(.*\))?`,
+  // Tue Nov 14 22:13:20 UTC 2023, and without a zone
+  String.raw`${DAY} ${MONTH} +(?<day>\d{1,2}) ${CLOCK}(?: (?<zone>UTC|GMT|[+-]\d{4}))? (?<year>\d{4})`,
+].map(form => new RegExp(`^${form}$`, 'i'))
+
+const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
+
+/** Zones of RFC 2822, section 4.3, by their hours from UTC. */
+const ZONE_HOURS: Readonly<Record<string, number>> = {
+  Z: 0,
+  UT: 0,
+  UTC: 0,
+  GMT: 0,
+  EDT: -4,
+  EST: -5,
+  CDT: -5,
+  CST: -6,
+  MDT: -6,
+  MST: -7,
+  PDT: -7,
+  PST: -8,
+}
+
+/**
+ * @param value a text, or a number of seconds or milliseconds since 1970
+ * @returns milliseconds since 1970; undefined where it means no moment, more than one, or one outside the years 0 to 9999
+ */
+export function timeOf(value: unknown): number | undefined {
+  const ms = typeof value === 'string' ? timeOfText(value.trim()) : timeOfNumber(value)
+  return ms !== undefined && isWritable(ms) ? ms : undefined
+}
+
+/** Whether it has four digits for the year, in milliseconds since 1970. */
+export function isWritable(ms: number): boolean {
+  return ms >= WRITABLE_MIN_MS && ms <= WRITABLE_MAX_MS
+}
+
+function timeOfNumber(value: unknown): number | undefined {
+  if (typeof value !== 'number') return undefined
+  return Math.abs(value) < EPOCH_SECONDS_MAX ? value * SECOND_MS : value
+}
+
+function timeOfText(text: string): number | undefined {
+  if (text.length > TEXT_CHARS_MAX) return undefined
+  for (const form of FORMS) {
+    const match = form.exec(text)
+    if (match !== null) return momentOf(match.groups as Record<string, string | undefined>)
+  }
+  return EPOCH.test(text) ? timeOfNumber(Number(text)) : undefined
+}
+
+function momentOf(parts: Readonly<Record<string, string | undefined>>): number | undefined {
+  const { year, month, monthNumber, day, hour = '0', minute = '0', second = '0', fraction = '' } = parts
+  const monthIndex = month === undefined ? Number(monthNumber) - 1 : MONTHS.indexOf(month.toLowerCase())
+  const date = new Date(0)
+  date.setUTCFullYear(Number(year), monthIndex, Number(day))
+  if (date.getUTCMonth() !== monthIndex) return undefined
+  if (Number(minute) > 59 || Number(second) > 60) return undefined
+  const isMidnight = Number(minute) === 0 && Number(second) === 0 && Number(fraction) === 0
+  if (Number(hour) > (isMidnight ? 24 : 23)) return undefined
+  const ms = Number(fraction.padEnd(3, '0').slice(0, 3))
+  date.setUTCHours(Number(hour), Number(minute), Number(second), ms)
+  const offsetMs = offsetMsOf(parts.zone)
+  return offsetMs === undefined ? undefined : date.getTime() - offsetMs
+}
+
+/** Undefined where the zone is not known, or the offset is none of a day. */
+function offsetMsOf(zone = 'Z'): number | undefined {
+  const [, sign, hours = 0, minutes = 0, seconds = 0] = /^([+-])(\d\d):?(\d\d)?:?(\d\d)?$/.exec(zone) ?? []
+  if (sign === undefined) {
+    const zoneHours = ZONE_HOURS[zone.toUpperCase()]
+    return zoneHours === undefined ? undefined : zoneHours * HOUR_MS
+  }
+  if (Number(hours) > 23 || Number(minutes) > 59 || Number(seconds) > 59) return undefined
+  const ms = Number(hours) * HOUR_MS + Number(minutes) * MINUTE_MS + Number(seconds) * SECOND_MS
+  return sign === '-' ? -ms : ms
+}
