@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { withClientIp } from '../src/client-ip.ts'
+import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { assertEventFields, stampEvent } from '../src/event.ts'
 import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/hook.ts'
@@ -65,7 +65,7 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
         confirmation(request)
         const { json, fields } = hookEvent(params.name, deliveryIdOf(headers), bodyJson)
         assertEventFields(fields)
-        const event = stampEvent(withClientIp(json, fields, ipPolicy, source), fields, new Date(), source)
+        const event = stampEvent(json, fields, new Date(), source, contextIp(fields, ipPolicy, source))
         void reply.header('frequency-ack', await publishTraced(scope.queue, event, headers))
         return { success: true as const }
       },

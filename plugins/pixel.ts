@@ -2,9 +2,10 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
 import type { JsonBody } from '../src/body.ts'
-import { withClientIp } from '../src/client-ip.ts'
+import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { assertEventFields, type Event, type EventChanges, stampEvent } from '../src/event.ts'
+import { NameSet } from '../src/name-set.ts'
 import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
 import { CallStamper, type Sender } from '../src/segment/call-event.ts'
 import { readPixelQuery, readQuery } from '../src/segment/pixel.ts'
@@ -22,7 +23,7 @@ const GIF_HEADERS = {
   'cross-origin-resource-policy': 'cross-origin',
 }
 
-const WITHOUT_KEY: EventChanges = { without: new Set(['writeKey']) }
+const WITHOUT_KEY: EventChanges = { without: new NameSet(['writeKey']) }
 
 const querySchema = Type.Object(
   {
@@ -111,8 +112,8 @@ const eventPixel: Pixel = {
   read: readQuery,
   eventOf(json, value, { policy, source, address }) {
     assertEventFields(value)
-    const whole = withClientIp(json, value, policy, source, address)
-    return stampEvent(whole, value, new Date(), source ?? WITHOUT_KEY)
+    const ip = contextIp(value, policy, source, address)
+    return stampEvent(json, value, new Date(), source ?? WITHOUT_KEY, ip)
   },
 }
 

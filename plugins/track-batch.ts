@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { withClientIp } from '../src/client-ip.ts'
+import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { BatchRefused, BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
 import { eventSchema, stampEvent } from '../src/event.ts'
@@ -94,7 +94,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
         if (body == null) throw new BodyInvalid('The body is empty: send the events in it.')
         const receivedAt = new Date()
         const { events, refused, refusedCount } = checkBatch(body, bodyBytesMax, (json, fields) =>
-          stampEvent(withClientIp(json, fields, policy, source), fields, receivedAt, source),
+          stampEvent(json, fields, receivedAt, source, contextIp(fields, policy, source)),
         )
         for (const { code, message } of refused) app.requests.refuse(code, message)
         const [first] = refused

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { withClientIp } from '../src/client-ip.ts'
+import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
 import type { Durability } from '../src/queue/queue.ts'
@@ -41,8 +41,8 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
     // Not async: that would be two promises more an event.
     (request, reply) => {
       const { bodyJson, body, source } = request
-      const json = withClientIp(bodyJson as Buffer, body, ipPolicy, source)
-      const event = stampEvent(json, body, new Date(), source)
+      const ip = contextIp(body, ipPolicy, source)
+      const event = stampEvent(bodyJson as Buffer, body, new Date(), source, ip)
       publishTraced(app.queue, event, request.headers).then(
         durability => reply.headers(ANSWER_HEADERS[durability]).send('200'),
         error => reply.send(error),

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import type { Config } from './config.ts'
-import { withNestedMember } from './json-members.ts'
+import type { NestedMember } from './json-members.ts'
+import { NameSet } from './name-set.ts'
 import type { Source } from './write-keys.ts'
 
 type IpPolicy = Config['ipPolicy']
@@ -8,34 +9,48 @@ type IpPolicy = Config['ipPolicy']
 /** By these a client says that its address is not to be known; they stay as they are. */
 const HIDDEN: ReadonlySet<unknown> = new Set(['0.0.0.0', '::', null])
 
+const CONTEXT = new NameSet(['context'])
+const IP = new NameSet(['ip'])
+
 /**
- * The event with the `context.ip` that is to be archived; all else is byte for byte as it came.
+ * The change to the `context.ip` of an event that is to be archived; undefined where it stays as it came.
  *
  * An event's own `context.ip` stays where anybody but a browser's key sent it; else it is `address`, but
  * not where the event came with a server's key, whose address says nothing about who did it. Of what
  * that gives the policy leaves all, the network, or nothing. What is no address is dropped by `truncate`.
  *
- * @param fields the parsed form of `json`
  * @param address of the client, as `request.ip` has it; undefined adds none to what has none.
  */
-export function withClientIp(
-  json: Buffer,
+export function contextIp(
   fields: { context?: unknown },
   policy: IpPolicy,
   source: Source | undefined,
   address?: string,
-): Buffer {
+): NestedMember | undefined {
   const isFromBrowser = source?.kind === 'browser'
-  if (policy === 'keep' && address === undefined && !isFromBrowser) return json
+  if (policy === 'keep' && address === undefined && !isFromBrowser) return undefined
 
   const own = contextIpOf(fields)
   const said = isFromBrowser && !HIDDEN.has(own) ? undefined : own
-  const seen = address === undefined || source?.kind === 'server' ? undefined : canonicalAddress(address)
+  const seen = address === undefined || source?.kind === 'server' ? undefined : canonicalOf(address)
   const kept = underPolicy(said === undefined ? seen : said, policy)
-  if (kept === undefined && !('context' in fields)) return json
+  if (kept === undefined && !('context' in fields)) return undefined
   // Under the other policies also a `context` that stands twice must hold no address.
-  if (kept === own && policy === 'keep' && !isFromBrowser) return json
-  return withNestedMember(json, 'context', 'ip', kept === undefined ? undefined : JSON.stringify(kept))
+  if (kept === own && policy === 'keep' && !isFromBrowser) return undefined
+  const member = kept === undefined ? undefined : `"ip":${JSON.stringify(kept)}`
+  return { parent: CONTEXT, parentName: 'context', name: IP, member }
+}
+
+let lastAddress = ''
+let lastCanonical: string | undefined
+
+/** All events of a request come from one. */
+function canonicalOf(address: string): string | undefined {
+  if (address !== lastAddress) {
+    lastCanonical = canonicalAddress(address)
+    lastAddress = address
+  }
+  return lastCanonical
 }
 
 function contextIpOf({ context }: { context?: unknown }): unknown {

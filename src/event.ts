@@ -2,8 +2,9 @@ import { isUtf8 } from 'node:buffer'
 import { FormatRegistry, type Static, Type } from '@sinclair/typebox'
 import { TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { EventInvalid } from './errors.ts'
-import { memberValue, withMembers, withoutMembers } from './json-members.ts'
+import { edited, memberValue, type NestedMember, withMembers } from './json-members.ts'
 import { LONE_SURROGATE, mintMessageId } from './message-id.ts'
+import { NameSet } from './name-set.ts'
 
 /** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
 export const MESSAGE_ID_BYTES_MAX = 255
@@ -125,7 +126,7 @@ function describe({ path, schema, value }: ValueError): string {
 /** What a route says of an event beyond its two stamps. */
 export interface EventChanges {
   /** Top-level members that are left out. One that is also in `members` is replaced. */
-  readonly without?: ReadonlySet<string>
+  readonly without?: NameSet
   /** The JSON of members that are added: `"type":"track","source":"web"`. */
   readonly members?: string
   /** The `source` in `members`, if there is one. */
@@ -140,20 +141,26 @@ const UNCHANGED: EventChanges = {}
  * All else is copied, not serialised again.
  *
  * @param json UTF-8 bytes, of which `fields` is the parsed form.
+ * @param nested a change within a member, as `contextIp` gives it
  */
 export function stampEvent(
   json: Buffer,
   fields: { messageId?: unknown; receivedAt?: unknown; source?: unknown },
   receivedAt: Date,
   { without, members, name }: EventChanges = UNCHANGED,
+  nested?: NestedMember,
 ): Event {
   const own = ownIdOf(json, fields)
   const messageId = own ?? mintMessageId(receivedAt.getTime())
   const isAsItCame = messageId === fields.messageId
-  const kept = withoutMembers(json, replacedIn(fields, !isAsItCame, without))
+  const replaced = replacedIn(fields, !isAsItCame, without)
   const idMember = isAsItCame ? '' : `"messageId":"${messageId}",`
   const added = members === undefined ? '' : `${members},`
-  const body = withMembers(kept, `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`)
+  const stamps = `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`
+  const body =
+    replaced === undefined && nested === undefined
+      ? withMembers(json, stamps)
+      : edited(json, { ...(replaced && { without: replaced }), nested, members: stamps })
   return { messageId, source: name ?? sourceIn(fields, without), body }
 }
 
@@ -164,30 +171,18 @@ function ownIdOf(json: Buffer, { messageId }: { messageId?: unknown }): string |
   return digits !== '' && digits.length <= MESSAGE_ID_BYTES_MAX ? digits : undefined
 }
 
-function sourceIn({ source }: { source?: unknown }, without?: ReadonlySet<string>): string | undefined {
-  return typeof source === 'string' && !without?.has('source') ? source : undefined
+function sourceIn({ source }: { source?: unknown }, without?: NameSet): string | undefined {
+  return typeof source === 'string' && !without?.includes('source') ? source : undefined
 }
 
-const NONE: ReadonlySet<string> = new Set()
+const NONE = new NameSet([])
 
-/** The members to leave out, of which most events have none. */
-function replacedIn(
-  fields: object,
-  isIdOurs: boolean,
-  without: ReadonlySet<string> = NONE,
-): ReadonlySet<string> {
+/** The members to leave out; undefined where the event has none of them, as most. */
+function replacedIn(fields: object, isIdOurs: boolean, without = NONE): NameSet | undefined {
   const isForged = 'receivedAt' in fields
   const isIdReplaced = isIdOurs && 'messageId' in fields
-  if (!isForged && !isIdReplaced) return without.size > 0 && hasAny(fields, without) ? without : NONE
-  const replaced = new Set(without)
-  if (isForged) replaced.add('receivedAt')
-  if (isIdReplaced) replaced.add('messageId')
-  return replaced
-}
-
-function hasAny(fields: object, names: ReadonlySet<string>): boolean {
-  for (const name of names) if (name in fields) return true
-  return false
+  if (!isForged && !isIdReplaced) return without.isIn(fields) ? without : undefined
+  return without.and(...(isForged ? ['receivedAt'] : []), ...(isIdReplaced ? ['messageId'] : []))
 }
 
 let isoMs = Number.NaN

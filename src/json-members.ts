@@ -6,6 +6,8 @@
  * checks the syntax again.
  */
 
+import { NameSet } from './name-set.ts'
+
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 const COMMA = 0x2c
@@ -63,13 +65,22 @@ function memberValueStart(json: Buffer, memberStart: number): number {
 
 /** The bytes of the value of the top-level member of this name (the last one, as in JSON.parse). */
 export function memberValue(json: Buffer, name: string): Buffer | undefined {
-  const start = valueStart(json, name)
-  return start === -1 ? undefined : json.subarray(start, memberEnd(json, start))
+  return memberValues(json, [name])[0]
+}
+
+/** The same for several names. */
+export function memberValues(json: Buffer, names: readonly string[]): (Buffer | undefined)[] {
+  const values: (Buffer | undefined)[] = names.map(() => undefined)
+  for (const [start, end] of membersOf(json)) {
+    const index = names.indexOf(nameOf(json, start))
+    if (index !== -1) values[index] = json.subarray(memberValueStart(json, start), end)
+  }
+  return values
 }
 
 /** The inside of an object with the members of `own`, and those of `base` whose names are not in `ownNames`. */
 export function joinedMembers(own: Buffer, ownNames: readonly string[], base: Buffer): string {
-  const lacking = ownNames.length === 0 ? base : withoutMembers(base, new Set(ownNames))
+  const lacking = ownNames.length === 0 ? base : withoutMembers(base, ownNames)
   const parts = [insideOf(own), insideOf(lacking)].filter(part => part !== '')
   return parts.join(',')
 }
@@ -110,21 +121,127 @@ export function elementBounds(json: Buffer, start: number): number[] {
   }
 }
 
-/** Without the top-level members of these names, however their names are escaped and however often they stand. */
-export function withoutMembers(json: Buffer, names: ReadonlySet<string>): Buffer {
-  if (names.size === 0) return json
-  const kept: Buffer[] = []
-  let start = json.indexOf(OPEN_BRACE) + 1
-  while (json[start - 1] !== CLOSE_BRACE) {
-    const end = memberEnd(json, start)
-    const isEmpty = json.indexOf(QUOTE, start) === -1 || json.indexOf(QUOTE, start) > end
-    if (!isEmpty && !names.has(nameOf(json, start))) {
-      if (kept.length > 0) kept.push(Buffer.from(','))
-      kept.push(json.subarray(start, end))
+/** What becomes of the top level of an object. */
+export interface ObjectEdit {
+  /** Members that are left out, however their names are escaped and however often they stand. */
+  readonly without?: NameSet
+  readonly nested?: NestedMember | undefined
+  /** The inside of an object, on one line, that is added at the end: `"a":1,"b":2`. */
+  readonly members?: string
+}
+
+/** The one member `name` of the object that is the top-level member `parent`. */
+export interface NestedMember {
+  /** One name. A parent that is missing is added, and one that is no object stays as it is. */
+  readonly parent: NameSet
+  readonly parentName: string
+  readonly name: NameSet
+  /** `"name":value`; undefined where the member is left out. */
+  readonly member: string | undefined
+}
+
+const NOTHING = new NameSet([])
+
+/** The object after an edit, on one line. */
+export function edited(json: Buffer, { without = NOTHING, nested, members = '' }: ObjectEdit): Buffer {
+  const writer = new ObjectWriter(json, Buffer.byteLength(members))
+  let isParentThere = false
+  for (let memberStart = json.indexOf(OPEN_BRACE) + 1; ; ) {
+    let start = memberStart
+    while (isSpace(json[start] as number)) start++
+    if (json[start] === CLOSE_BRACE) break
+    const nameEnd = stringEnd(json, start)
+    const end = memberEnd(json, nameEnd)
+    const isParent = nested?.parent.has(json, start + 1, nameEnd - 1) === true
+    isParentThere ||= isParent
+    if (!without.has(json, start + 1, nameEnd - 1)) {
+      const valueAt = isParent ? memberValueStart(json, start) : end
+      if (nested === undefined || json[valueAt] !== OPEN_BRACE) writer.keep(memberStart, end)
+      else writer.replaceEnd(memberStart, valueAt, end, withInner(json.subarray(valueAt, end), nested))
     }
-    start = end + 1
+    if (json[end] === CLOSE_BRACE) break
+    memberStart = end + 1
   }
-  return Buffer.concat([Buffer.from('{'), ...kept, Buffer.from('}')])
+  const isAdded = nested?.member !== undefined && !isParentThere
+  const added = isAdded ? `"${nested.parentName}":{${nested.member}}` : ''
+  return writer.end(added !== '' && members !== '' ? `${added},${members}` : added + members)
+}
+
+function withInner(object: Buffer, { name, member }: NestedMember): Buffer {
+  return edited(object, { without: name, ...(member !== undefined && { members: member }) })
+}
+
+/** Writes an object of the members of another. Those that follow each other are copied at once. */
+class ObjectWriter {
+  readonly #json: Buffer
+  #out: Buffer
+  #length = 1
+  /** What is still to be copied: from the start of a member to the end of one. */
+  #from = 0
+  #to = 0
+
+  constructor(json: Buffer, added: number) {
+    this.#json = json
+    this.#out = Buffer.allocUnsafe(json.length + added + 2)
+    this.#out[0] = OPEN_BRACE
+  }
+
+  keep(start: number, end: number): void {
+    if (this.#to > 0 && this.#isNext(start)) this.#to = end
+    else {
+      this.#flush()
+      this.#from = start
+      this.#to = end
+    }
+  }
+
+  /** Keeps a member, of which what stands from `valueAt` to `end` is replaced. */
+  replaceEnd(start: number, valueAt: number, end: number, value: Buffer): void {
+    this.keep(start, valueAt)
+    this.#flush()
+    this.#reserve(value.length + this.#json.length - end)
+    this.#length += value.copy(this.#out, this.#length)
+  }
+
+  /** @returns the object, with these members behind those that were kept */
+  end(members: string): Buffer {
+    this.#flush()
+    const out = this.#out
+    while (isSpace(out[this.#length - 1] as number)) this.#length--
+    const tail = `${this.#length === 1 || members === '' ? '' : ','}${members}}`
+    this.#reserve(Buffer.byteLength(tail))
+    const copied = this.#length
+    const length = copied + this.#out.write(tail, copied)
+    return putOnOneLine(this.#out, copied).subarray(0, length)
+  }
+
+  /** Only a comma, and spaces, are between the last member and this one. */
+  #isNext(start: number): boolean {
+    for (let at = this.#to; at < start; at++) {
+      const byte = this.#json[at] as number
+      if (byte !== COMMA && !isSpace(byte)) return false
+    }
+    return true
+  }
+
+  #flush(): void {
+    if (this.#to === 0) return
+    if (this.#length > 1) this.#out[this.#length++] = COMMA
+    this.#length += this.#json.copy(this.#out, this.#length, this.#from, this.#to)
+    this.#to = 0
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes + 2 <= this.#out.length) return
+    const larger = Buffer.allocUnsafe(2 * (this.#length + bytes + 2))
+    this.#out.copy(larger, 0, 0, this.#length)
+    this.#out = larger
+  }
+}
+
+/** Without the top-level members of these names. */
+export function withoutMembers(json: Buffer, names: Iterable<string>): Buffer {
+  return edited(json, { without: new NameSet(names) })
 }
 
 /**
@@ -155,36 +272,6 @@ function putOnOneLine(json: Buffer, length: number): Buffer {
     }
   }
   return json
-}
-
-/**
- * With the JSON text `value` as the one member `name` of the object that is the top-level member
- * `parent`, or without that member where `value` is undefined. A parent that is missing is added, and one
- * that is no object stays as it is.
- */
-export function withNestedMember(
-  json: Buffer,
-  parent: string,
-  name: string,
-  value: string | undefined,
-): Buffer {
-  const parts: Buffer[] = []
-  let copied = 0
-  let isThere = false
-  for (const [start, end] of membersOf(json)) {
-    if (nameOf(json, start) !== parent) continue
-    isThere = true
-    const at = memberValueStart(json, start)
-    if (json[at] !== OPEN_BRACE) continue
-    const rest = withoutMembers(json.subarray(at, end), new Set([name]))
-    parts.push(
-      json.subarray(copied, at),
-      value === undefined ? rest : withMembers(rest, `"${name}":${value}`),
-    )
-    copied = end
-  }
-  if (!isThere) return value === undefined ? json : withMembers(json, `"${parent}":{"${name}":${value}}`)
-  return Buffer.concat([...parts, json.subarray(copied)])
 }
 
 /** Where each top-level member begins (with the space before its name) and ends. */

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { ConfigInvalid } from './errors.ts'
 import type { Logger } from './logger.ts'
+import { NameSet } from './name-set.ts'
 
 /** How often the file of the keys is looked at. Polled, because a file that is replaced by a link is not watched reliably. */
 const FILE_CHECK_MS = 1_000
@@ -21,7 +22,7 @@ export interface Source {
   readonly name: string
   readonly kind: 'browser' | 'server'
   /** Top-level members that are not archived as they came: the key, and what `members` says. */
-  readonly without: ReadonlySet<string>
+  readonly without: NameSet
   /** JSON text of the members of ours: `"source":"web","channel":"browser"`. */
   readonly members: string
 }
@@ -63,7 +64,7 @@ function createSource(name: string, kind: Source['kind']): Source {
   return {
     name,
     kind,
-    without: new Set(['writeKey', ...Object.keys(ours)]),
+    without: new NameSet(['writeKey', ...Object.keys(ours)]),
     members: JSON.stringify(ours).slice(1, -1),
   }
 }

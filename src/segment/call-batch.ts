@@ -1,12 +1,13 @@
 import { readJson } from '../body.ts'
 import { BatchTooLong, BodyInvalid, EventTooLarge, isRefusal } from '../errors.ts'
 import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
-import { elementBounds, memberValue, onOneLine, valueStart } from '../json-members.ts'
+import { elementBounds, memberValues, onOneLine } from '../json-members.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
 import { type BatchCommon, type CallContext, CallStamper, type CommonObject } from './call-event.ts'
 
 /** Calls that a batch may have, by the specification. */
 const BATCH_CALLS_MAX = 2500
+const EMPTY = Buffer.from('[]')
 /**
  * What a batch says for all of its calls is archived with each of them. More of that than this many times
  * the largest batch would be a way to fill memory with little.
@@ -59,14 +60,15 @@ export function stampCallBatch(
 ): CallBatch {
   const { json, value, isPoisoned } = body
   if (value.batch.length > BATCH_CALLS_MAX) throw new BatchTooLong(BATCH_CALLS_MAX)
-  const common = commonOf(body)
+  const [calls = EMPTY, ...rest] = memberValues(json, ['batch', 'sentAt', 'context', 'integrations'])
+  const common = commonOf(body, rest)
   assertJoinable(common, value.batch.length, JOINED_BATCHES_MAX * batchBytesMax)
   const stamper = new CallStamper({ ...context, common })
-  const bounds = elementBounds(json, valueStart(json, 'batch'))
+  const bounds = elementBounds(calls, 0)
   const events: Event[] = []
   const refused: RefusedCall[] = []
   for (const [index, given] of value.batch.entries()) {
-    const element = json.subarray(bounds[2 * index], bounds[2 * index + 1])
+    const element = calls.subarray(bounds[2 * index], bounds[2 * index + 1])
     try {
       if (element.length > eventBytesMax) throw new EventTooLarge(eventBytesMax, 'SEGMENT_EVENT_BYTES_MAX')
       const call = isPoisoned ? readJson(element).value : given
@@ -81,20 +83,23 @@ export function stampCallBatch(
   return { events, refused }
 }
 
-function commonOf({ json, value, isPoisoned }: BatchBody): BatchCommon {
-  const sentAt = value.sentAt === null ? undefined : memberValue(json, 'sentAt')
-  const context = membersOf('context')
-  const integrations = membersOf('integrations')
+/** @param bytes of the values of `sentAt`, `context` and `integrations` */
+function commonOf(
+  { value, isPoisoned }: BatchBody,
+  [sentAt, ...objects]: readonly (Buffer | undefined)[],
+): BatchCommon {
+  const context = membersOf('context', objects[0])
+  const integrations = membersOf('integrations', objects[1])
   return {
-    ...(sentAt && { sentAt: { value: value.sentAt, json: onOneLine(sentAt.toString()) } }),
+    ...(sentAt &&
+      value.sentAt !== null && { sentAt: { value: value.sentAt, json: onOneLine(sentAt.toString()) } }),
     ...(context && { context }),
     ...(integrations && { integrations }),
   }
 
-  function membersOf(name: 'context' | 'integrations'): CommonObject | undefined {
+  function membersOf(name: 'context' | 'integrations', bytes?: Buffer): CommonObject | undefined {
     const members = { ...value[name] }
-    const bytes = Object.keys(members).length === 0 ? undefined : memberValue(json, name)
-    if (bytes === undefined) return undefined
+    if (bytes === undefined || Object.keys(members).length === 0) return undefined
     if (isPoisoned) readJson(bytes)
     return { json: bytes, value: members }
   }

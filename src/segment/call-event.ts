@@ -1,10 +1,12 @@
-import { withClientIp } from '../client-ip.ts'
+import { contextIp } from '../client-ip.ts'
 import type { Config } from '../config.ts'
 import { type Event, stampEvent } from '../event.ts'
-import { joinedMembers, memberValue, onOneLine, withMembers, withoutMembers } from '../json-members.ts'
+import { edited, joinedMembers, memberValue, onOneLine } from '../json-members.ts'
+import { NameSet } from '../name-set.ts'
 import type { Source } from '../write-keys.ts'
 import type { CallFields, CallType } from './call.ts'
 import { callTime } from './time.ts'
+import { timeOf } from './time-forms.ts'
 
 /** A JSON object, in its bytes and parsed. */
 export interface CommonObject {
@@ -36,7 +38,8 @@ export interface CallContext {
 const EMPTY = Buffer.from('{}')
 /** Members that only we set, and those that we set anew. */
 const REPLACED = ['type', 'timestamp', 'originalTimestamp', 'timestampSuspect', 'writeKey']
-const ALWAYS: ReadonlySet<string> = new Set(REPLACED)
+const ALWAYS = new NameSet(REPLACED)
+const ALWAYS_AND_SENT_AT = ALWAYS.and('sentAt')
 /** Members that are objects, or should be. */
 const OBJECTS = ['context', 'integrations', 'properties', 'traits'] as const
 
@@ -45,7 +48,9 @@ export class CallStamper {
   readonly #receivedAt: Date
   readonly #sender: Sender
   readonly #common: BatchCommon
-  readonly #without: ReadonlySet<string>
+  readonly #without: NameSet
+  /** What `sentAt` of the batch says, if it has one. */
+  readonly #sentMs: number | undefined
   /** Members that are the same for all. */
   readonly #members: string
 
@@ -54,8 +59,8 @@ export class CallStamper {
     this.#receivedAt = receivedAt
     this.#sender = sender
     this.#common = common
-    const isPlain = source === undefined && common.sentAt === undefined
-    this.#without = isPlain ? ALWAYS : withoutOf(source?.without, common)
+    this.#without = withoutOf(source, common.sentAt !== undefined)
+    this.#sentMs = timeOf(common.sentAt?.value)
     const sentAt = common.sentAt === undefined ? '' : `,"sentAt":${common.sentAt.json}`
     this.#members = source === undefined ? sentAt : `${sentAt},${source.members}`
   }
@@ -69,28 +74,25 @@ export class CallStamper {
    * @param whole UTF-8 bytes, of which `given` is the parsed form.
    */
   event(type: CallType, whole: Buffer, given: CallFields): Event {
-    const { sentAt } = this.#common
-    const { source } = this.#sender
+    const { sentAt, context } = this.#common
+    const { policy, source, address } = this.#sender
     const { json, call } = withObjectsOnly(whole, given)
-    const time = callTime(call, sentAt === undefined ? call.sentAt : sentAt.value, this.#receivedAt)
+    const sentMs = sentAt === undefined ? timeOf(call.sentAt) : this.#sentMs
+    const time = callTime(call, sentMs, this.#receivedAt)
     let members = `"type":"${type}"`
     if (time.original !== undefined)
       members += `,"originalTimestamp":${jsonOf(json, time.original, call[time.original])}`
     members += `,"timestamp":"${time.timestamp}"`
     if (time.isSuspect) members += ',"timestampSuspect":true'
-    return stampEvent(this.#withContext(json, call), call, this.#receivedAt, {
+    const changes = {
       without: this.#without,
       members: members + this.#members,
       ...(source !== undefined && { name: source.name }),
-    })
-  }
-
-  #withContext(json: Buffer, call: CallFields): Buffer {
-    const { context } = this.#common
+    }
     const own = call.context as Record<string, unknown> | null | undefined
     const fields = context === undefined ? call : { context: { ...context.value, ...own } }
-    const { policy, source, address } = this.#sender
-    return withClientIp(withCommon(json, call, this.#common), fields, policy, source, address)
+    const ip = contextIp(fields, policy, source, address)
+    return stampEvent(withCommon(json, call, this.#common), call, this.#receivedAt, changes, ip)
   }
 }
 
@@ -110,7 +112,7 @@ function withObjectsOnly(json: Buffer, call: CallFields): { json: Buffer; call: 
   const renamed = others.map(
     name => `"original${name.charAt(0).toUpperCase()}${name.slice(1)}":${jsonOf(json, name, fields[name])}`,
   )
-  return { json: withMembers(withoutMembers(json, new Set(others)), renamed.join(',')), call: kept }
+  return { json: edited(json, { without: new NameSet(others), members: renamed.join(',') }), call: kept }
 }
 
 /** PHP writes an empty object as an empty array. */
@@ -119,21 +121,32 @@ function isObjectOrNone(value: unknown): boolean {
   return typeof value === 'object' && (!Array.isArray(value) || value.length === 0)
 }
 
-function withoutOf(bySource: Iterable<string> = [], { sentAt }: BatchCommon): ReadonlySet<string> {
-  return new Set([...REPLACED, ...bySource, ...(sentAt === undefined ? [] : ['sentAt'])])
+const withoutBySource = new WeakMap<Source, readonly [NameSet, NameSet]>()
+
+/** Names are found by tables, which are made once for each source. */
+function withoutOf(source: Source | undefined, hasSentAt: boolean): NameSet {
+  if (source === undefined) return hasSentAt ? ALWAYS_AND_SENT_AT : ALWAYS
+  let sets = withoutBySource.get(source)
+  if (sets === undefined) {
+    const plain = source.without.and(...REPLACED)
+    sets = [plain, plain.and('sentAt')]
+    withoutBySource.set(source, sets)
+  }
+  return sets[hasSentAt ? 1 : 0]
 }
 
 /** With the objects of the batch joined to the call's own. */
 function withCommon(json: Buffer, call: CallFields, common: BatchCommon): Buffer {
+  if (common.context === undefined && common.integrations === undefined) return json
   const objects: string[] = []
-  const names = new Set<string>()
+  const names: string[] = []
   for (const name of ['context', 'integrations'] as const) {
     const base = common[name]
     if (base === undefined) continue
     const ownNames = Object.keys((call[name] as object | null | undefined) ?? {})
     const own = ownNames.length === 0 ? EMPTY : (memberValue(json, name) ?? EMPTY)
     objects.push(`"${name}":{${joinedMembers(own, ownNames, base.json)}}`)
-    names.add(name)
+    names.push(name)
   }
-  return objects.length === 0 ? json : withMembers(withoutMembers(json, names), objects.join(','))
+  return edited(json, { without: new NameSet(names), members: objects.join(',') })
 }

@@ -70,12 +70,47 @@ function timeOfNumber(value: unknown): number | undefined {
 }
 
 function timeOfText(text: string): number | undefined {
+  if (isWhatJavaScriptWrites(text)) return timeOfDigits(text)
+  return timeByForms(text)
+}
+
+function timeByForms(text: string): number | undefined {
   if (text.length > TEXT_CHARS_MAX) return undefined
   for (const form of FORMS) {
     const match = form.exec(text)
     if (match !== null) return momentOf(match.groups as Record<string, string | undefined>)
   }
   return EPOCH.test(text) ? timeOfNumber(Number(text)) : undefined
+}
+
+const ISO_CHARS = '2023-11-14T22:13:20.123Z'.length
+
+/** What `toISOString` gives has no other form, and is what most clients send. */
+function isWhatJavaScriptWrites(text: string): boolean {
+  if (text.length !== ISO_CHARS) return false
+  for (let at = 0; at < ISO_CHARS; at++) {
+    const code = text.charCodeAt(at)
+    const wanted = WANTED_CODES[at] as number
+    if (wanted === ZERO ? code < ZERO || code > ZERO + 9 : code !== wanted) return false
+  }
+  return true
+}
+
+const ZERO = 0x30
+/** A zero stands for any digit. */
+const WANTED_CODES = [...'0000-00-00T00:00:00.000Z'].map(char => char.charCodeAt(0))
+
+function timeOfDigits(text: string): number | undefined {
+  const number = (from: number, to: number): number => {
+    let value = 0
+    for (let at = from; at < to; at++) value = 10 * value + text.charCodeAt(at) - ZERO
+    return value
+  }
+  const [year, month, day] = [number(0, 4), number(5, 7), number(8, 10)]
+  const [hour, minute, second] = [number(11, 13), number(14, 16), number(17, 19)]
+  const isPlain = year >= 100 && month >= 1 && month <= 12 && day >= 1 && day <= 28
+  if (!isPlain || hour > 23 || minute > 59 || second > 59) return timeByForms(text)
+  return Date.UTC(year, month - 1, day, hour, minute, second, number(20, 23))
 }
 
 function momentOf(parts: Readonly<Record<string, string | undefined>>): number | undefined {

@@ -30,8 +30,10 @@ export interface CallTime {
 /**
  * When the call happened: by its own clock, corrected, where it says when it was sent; else by its own
  * clock; else when it was received. A call that has both times, and not the same, was corrected before.
+ *
+ * @param sentMs when it was sent, as `timeOf` reads it; undefined where it does not say so
  */
-export function callTime(fields: TimeFields, sentAt: unknown, receivedAt: Date): CallTime {
+export function callTime(fields: TimeFields, sentMs: number | undefined, receivedAt: Date): CallTime {
   const receivedMs = receivedAt.getTime()
   const { timestamp, originalTimestamp } = fields
   const isGiven = timestamp !== undefined && timestamp !== null
@@ -53,7 +55,6 @@ export function callTime(fields: TimeFields, sentAt: unknown, receivedAt: Date):
     return { timestamp: written(timestamp, givenMs), original, isSuspect }
   }
 
-  const sentMs = timeOf(sentAt)
   if (sentMs === undefined) {
     const isSuspect = isUnread || !isPlausible(ownMs, receivedMs)
     return { timestamp: written(own, ownMs), original, isSuspect }

@@ -105,12 +105,12 @@ t.test('corrects a clock by what it said when the call was sent', async t => {
   ]
   for (const [timestamp, sentAt, corrected] of cases) {
     t.strictSame(
-      callTime({ timestamp }, sentAt, RECEIVED),
+      callTime({ timestamp }, timeOf(sentAt), RECEIVED),
       { timestamp: corrected, original: 'timestamp', isSuspect: false },
       `${timestamp} sent at ${sentAt}`,
     )
     t.strictSame(
-      callTime({ originalTimestamp: timestamp }, sentAt, RECEIVED),
+      callTime({ originalTimestamp: timestamp }, timeOf(sentAt), RECEIVED),
       { timestamp: corrected, original: 'originalTimestamp', isSuspect: false },
       'under its other name',
     )
@@ -121,13 +121,17 @@ t.test('leaves a time as it is that cannot be corrected, or was', async t => {
   const timestamp = '2026-11-24T12:59:50+00:00'
   const asItIs = { timestamp, original: 'timestamp', isSuspect: false }
   for (const sentAt of [undefined, null, 'now', { at: 1764075907 }]) {
-    t.strictSame(callTime({ timestamp }, sentAt, RECEIVED), asItIs, String(sentAt))
+    t.strictSame(callTime({ timestamp }, timeOf(sentAt), RECEIVED), asItIs, String(sentAt))
   }
   t.strictSame(
-    callTime({ timestamp, originalTimestamp: '2026-11-24T19:00:00Z' }, '2026-11-24T19:00:01Z', RECEIVED),
+    callTime(
+      { timestamp, originalTimestamp: '2026-11-24T19:00:00Z' },
+      timeOf('2026-11-24T19:00:01Z'),
+      RECEIVED,
+    ),
     { timestamp, original: 'originalTimestamp', isSuspect: false },
   )
-  t.strictSame(callTime({}, '2026-11-24T13:00:00Z', RECEIVED), {
+  t.strictSame(callTime({}, timeOf('2026-11-24T13:00:00Z'), RECEIVED), {
     timestamp: RECEIVED.toISOString(),
     original: undefined,
     isSuspect: false,
@@ -148,7 +152,7 @@ t.test('flags what cannot be right', async t => {
   ]
   for (const [timestamp, sentAt, corrected] of cases) {
     t.strictSame(
-      callTime({ timestamp }, sentAt, RECEIVED),
+      callTime({ timestamp }, timeOf(sentAt), RECEIVED),
       { timestamp: corrected, original: 'timestamp', isSuspect: true },
       `${timestamp} sent at ${sentAt}`,
     )
@@ -176,7 +180,7 @@ t.test('of two times the one that can be read counts, and what cannot is told', 
 
 t.test('corrects numbers, and by numbers', async t => {
   const sentAt = RECEIVED.getTime() / 1000 + 3600
-  t.strictSame(callTime({ timestamp: sentAt - 10 }, sentAt, RECEIVED), {
+  t.strictSame(callTime({ timestamp: sentAt - 10 }, timeOf(sentAt), RECEIVED), {
     timestamp: '2026-11-24T12:59:50.000Z',
     original: 'timestamp',
     isSuspect: false,

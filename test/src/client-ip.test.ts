@@ -1,5 +1,6 @@
 import { test } from 'tap'
-import { canonicalAddress, withClientIp } from '../../src/client-ip.ts'
+import { canonicalAddress, contextIp } from '../../src/client-ip.ts'
+import { edited as editedObject } from '../../src/json-members.ts'
 import { parseWriteKeys, type Source } from '../../src/write-keys.ts'
 
 const [BROWSER, SERVER] = [...parseWriteKeys('web:browser=1,api=2', 'X').values()] as [Source, Source]
@@ -13,7 +14,8 @@ interface Options {
 
 function edited(json: string, { policy = 'keep', source, address }: Partial<Options>): string {
   const bytes = Buffer.from(json)
-  const result = withClientIp(bytes, JSON.parse(json), policy, source, address)
+  const nested = contextIp(JSON.parse(json), policy, source, address)
+  const result = nested === undefined ? bytes : editedObject(bytes, { nested })
   JSON.parse(result.toString())
   return result.toString()
 }
@@ -25,7 +27,7 @@ test('an address is put where there is none, and all else stays as it is', async
     ['{"context":{},"n":1e3}', '{"context":{"ip":"203.0.113.77"},"n":1e3}'],
     [
       ' { "a" : 1 , "context" : { "os" : {"ip":"x"} } , "n":12345678901234567890} ',
-      ' { "a" : 1 , "context" : { "os" : {"ip":"x"} ,"ip":"203.0.113.77"}, "n":12345678901234567890} ',
+      '{ "a" : 1 , "context" : { "os" : {"ip":"x"},"ip":"203.0.113.77"}, "n":12345678901234567890}',
     ],
     [
       '{"properties":{"context":{"a":1}}}',
@@ -89,8 +91,8 @@ test('the policy holds for what was sent and for what was seen', async t => {
 test('what nothing is asked of stays the same bytes', async t => {
   const json = Buffer.from('{"context":{"ip":"198.51.100.1"}}')
   const fields = JSON.parse(json.toString())
-  t.equal(withClientIp(json, fields, 'keep', undefined), json)
-  t.equal(withClientIp(json, fields, 'keep', SERVER), json)
+  t.equal(contextIp(fields, 'keep', undefined), undefined)
+  t.equal(contextIp(fields, 'keep', SERVER), undefined)
 })
 
 test('an address is written in one way', async t => {

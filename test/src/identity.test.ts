@@ -2,10 +2,11 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { test } from 'tap'
 import { readJson } from '../../src/body.ts'
-import { withClientIp } from '../../src/client-ip.ts'
+import { contextIp } from '../../src/client-ip.ts'
 import { type Event, type EventFields, foreignEvent, isStamped, stampEvent } from '../../src/event.ts'
 import { GroupBuilder } from '../../src/event-group.ts'
 import { DIGEST_VERSION, idDigest, identityOf, mintMessageId } from '../../src/message-id.ts'
+import { NameSet } from '../../src/name-set.ts'
 import { groupOfMessage, messageProperties } from '../../src/queue/rabbitmq-message.ts'
 import type { CallFields } from '../../src/segment/call.ts'
 import { CallStamper } from '../../src/segment/call-event.ts'
@@ -135,9 +136,9 @@ function randomEvent(random: Random): Member[] {
 function eventsOf(json: Buffer, source: Source | undefined): Event[] {
   const fields = readJson(json).value as EventFields & CallFields
   const sender = { policy: 'truncate', source, address: '192.0.2.1' } as const
-  const ownKey = source ?? { without: new Set(['writeKey']) }
+  const ownKey = source ?? { without: new NameSet(['writeKey']) }
   return [
-    stampEvent(withClientIp(json, fields, 'truncate', source), fields, NOW, source),
+    stampEvent(json, fields, NOW, source, contextIp(fields, 'truncate', source)),
     stampEvent(json, fields, NOW, ownKey),
     new CallStamper({ receivedAt: NOW, sender }).event('track', json, fields),
     new CallStamper({ receivedAt: NOW, sender, common: { sentAt: { value: 1, json: '1' } } }).event(
