@@ -17,14 +17,22 @@ const FLAGS = [
   '--disable-sync',
 ]
 
-/** Starts a browser with a profile of its own; both go with the test. */
-export async function openBrowser(t: Test, options: BrowserContextOptions = {}): Promise<BrowserContext> {
+/**
+ * Starts a browser with a profile of its own; both go with the test.
+ *
+ * @param flags of Chromium, besides those that it always has
+ */
+export async function openBrowser(
+  t: Test,
+  options: BrowserContextOptions = {},
+  flags: readonly string[] = [],
+): Promise<BrowserContext> {
   await ensureServers(BROWSER_PACKAGES)
   const profile = mkdtempSync(join(tmpdir(), 'frequency-chromium-'))
   const browser = await chromium.launchPersistentContext(profile, {
     executablePath: serverPath('chromium'),
     headless: true,
-    args: FLAGS,
+    args: [...FLAGS, ...flags],
     ...options,
   })
   t.teardown(async () => {
