@@ -53,13 +53,21 @@ t.test('shows events as they pass, and ends well with Ctrl-C; all of them are ar
   await program.says(/^\d\d:\d\d:\d\d {2}signed_up {2}\{"user_id":"42","n":12345678901234567890\}\n/)
   await post(url, '{"event":"a\\u001b[2J","x":"\u009b2J"}')
   await program.says(/a\\u001b\[2J {2}\{"x":"\\u009b2J"\}\n/)
+  await post(url, '{"event":"b\u202eoh","type":"page"}')
+  await program.says(/b\\u202eoh {2}\{"type":"page"\}\n/)
+  await fetch(`${url}/v1/page`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"userId":"42","name":"Home"}',
+  })
+  await program.says(/ {2}page Home {2}\{"userId":"42","name":"Home",.*"type":"page"/)
   t.match(await program.kill('SIGINT').endsWithin(END_MS_MAX), { code: 0, signal: null })
   await post(url, '{"event":"after"}')
   t.match(await server.stop(), { code: 0 })
   const objects = await archivedObjects(configOf({ DATA_DIR: join(cwd, 'data') }))
   t.strictSame(
     objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).event)),
-    ['signed_up', 'a\u001b[2J', 'after'],
+    ['signed_up', 'a\u001b[2J', 'b\u202eoh', undefined, 'after'],
   )
 })
 

@@ -88,6 +88,25 @@ t.test('an event shows all of itself, with every digit, and gives focus back', a
   t.strictSame(complaints, [])
 })
 
+t.test("Segment's calls are called by their type, and nothing can pretend to be another text", async t => {
+  const { url } = await serveApp(t)
+  const { page } = await visit(t, browser, url)
+  await shows(page, '#status', /Takes/)
+  const call = (type: string, body: object) =>
+    fetch(`${url}/v1/${type}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ userId: '42', ...body }),
+    })
+  await call('identify', { traits: { plan: 'pro' } })
+  await call('page', { name: 'Home' })
+  await call('track', { event: 'a\u202egnp.exe' })
+  await shows(page, '.event-list li', /identify.*type: identify/)
+  await shows(page, '.event-list li', /page Home/)
+  await shows(page, '.event-list li', /a\\u202egnp\.exe/)
+  t.notMatch(await page.textContent('.event-list'), /undefined|\u202e/)
+})
+
 t.test('it can be used with the keyboard alone', async t => {
   const { url } = await serveApp(t)
   const { page } = await visit(t, browser, url)

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { FilterInvalid } from '../../src/errors.ts'
 import { parseFilter } from '../../src/live/event-filter.ts'
+import { eventName } from '../../src/live/event-name.ts'
 
 /** Whether the event is found, by its bytes as well where the filter names some. */
 function finds(filter: string, json: string): boolean {
@@ -17,6 +18,23 @@ const EVENT =
 t.test('a text without = is a part of the name, whatever its case', async t => {
   for (const filter of ['signed', 'SIGNED_UP', ' d_u ']) t.ok(finds(filter, EVENT), filter)
   for (const filter of ['pro', 'signed up', 'signed_up_']) t.notOk(finds(filter, EVENT), filter)
+})
+
+t.test("what has no event of its own has the name of its type, as Segment's calls", async t => {
+  const calls: [json: string, name: string][] = [
+    ['{"event":"Signed Up","type":"track","name":"x"}', 'Signed Up'],
+    ['{"type":"page","name":"Home"}', 'page Home'],
+    ['{"type":"page","name":null}', 'page'],
+    ['{"type":"identify","traits":{"name":"Ann"}}', 'identify'],
+    ['{"event":"","type":"screen","name":7}', 'screen 7'],
+    ['{"event":404}', '404'],
+    ['{"messageId":"m"}', '(no name)'],
+  ]
+  for (const [json, name] of calls) {
+    t.equal(eventName(JSON.parse(json)), name)
+    t.ok(finds(name.toUpperCase(), json), name)
+  }
+  t.notOk(finds('undefined', '{"type":"identify"}'))
 })
 
 t.test('field=value is that field, wherever it is', async t => {
