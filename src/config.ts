@@ -6,10 +6,8 @@ import { type ArchiveLocation, archiveLocation, parseUrl } from './archive-locat
 import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { ConfigInvalid } from './errors.ts'
 import { GROUP_EVENTS_MAX } from './event-group.ts'
-
-const KIB = 1024
-const MIB = 1024 * KIB
-const GIB = 1024 * MIB
+import { requestSettings } from './request-settings.ts'
+import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setting-types.ts'
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
 const PREFETCH_MAX = 65_535
@@ -20,18 +18,6 @@ const PREFETCH_EVENTS_MIN = 32_000
 const QUEUE_NAME_BYTES_MAX = 250
 /** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */
 const BATCH_BYTES_MAX_MAX = 10_000 * 5 * MIB
-
-const milliseconds = (options: { default: number; minimum?: number; description: string }) =>
-  Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1, ...options })
-const bytes = (options: { default: number; minimum?: number; maximum?: number; description: string }) =>
-  Type.Integer({ minimum: 1, unit: 'bytes', ...options })
-const oneOf = <const T extends string>(values: readonly T[], options: { default: T; description: string }) =>
-  Type.Union(
-    values.map(value => Type.Literal(value)),
-    options,
-  )
-const optionalText = (options: { description: string; secret?: boolean; fallback: string }) =>
-  Type.Optional(Type.String({ minLength: 1, ...options }))
 
 /**
  * Every setting, once: its type, its default, and the words that `--help`, `.env.example` and the
@@ -186,53 +172,7 @@ export const settingsSchema = Type.Object({
     description:
       'Ids remembered for that; past it the window is shorter. Each takes some 20 bytes of disk and 2 of memory.',
   }),
-  bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
-  batchBodyBytesMax: bytes({
-    default: 16 * MIB,
-    minimum: 64,
-    maximum: 64 * MIB,
-    description: 'Largest request body with a batch of events.',
-  }),
-  requestEventsMax: Type.Integer({
-    minimum: 1,
-    maximum: 1_000_000,
-    default: 100_000,
-    description: 'Events that one request with a batch may have.',
-  }),
-  bodiesBytesMax: bytes({
-    default: 256 * MIB,
-    minimum: MIB,
-    description: 'Request bodies, of 8 KiB and more each, that are held at once; past it clients get 503.',
-  }),
-  connectionsMax: Type.Integer({
-    minimum: 1,
-    maximum: 1_000_000,
-    default: 10_000,
-    description: 'Connections that are open at once; more are closed at once.',
-  }),
-  headerBytesMax: bytes({
-    default: 32 * KIB,
-    minimum: KIB,
-    maximum: MIB,
-    description: 'Largest head of a request, with its cookies.',
-  }),
-  segmentEventBytesMax: bytes({
-    default: 32 * KIB,
-    minimum: 64,
-    maximum: 64 * MIB,
-    description: 'Largest call of the Segment API, alone or in a batch.',
-  }),
-  segmentBatchBytesMax: bytes({
-    default: 500 * KIB,
-    minimum: 64,
-    maximum: 64 * MIB,
-    description: 'Largest request body with a batch of the Segment API.',
-  }),
-  requestMsMax: milliseconds({
-    default: 15_000,
-    minimum: 1000,
-    description: 'How long a client may take to send a request.',
-  }),
+  ...requestSettings,
   ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',

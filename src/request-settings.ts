@@ -1,0 +1,53 @@
+import { Type } from '@sinclair/typebox'
+import { bytes, KIB, MIB, milliseconds } from './setting-types.ts'
+
+/** The settings that bound what requests may hold, and how long they may take. */
+export const requestSettings = {
+  bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
+  batchBodyBytesMax: bytes({
+    default: 16 * MIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest request body with a batch of events.',
+  }),
+  requestEventsMax: Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000,
+    default: 100_000,
+    description: 'Events that one request with a batch may have.',
+  }),
+  bodiesBytesMax: bytes({
+    default: 256 * MIB,
+    minimum: MIB,
+    description: 'Request bodies, of 8 KiB and more each, that are held at once; past it clients get 503.',
+  }),
+  connectionsMax: Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000,
+    default: 10_000,
+    description: 'Connections that are open at once; more are closed at once.',
+  }),
+  headerBytesMax: bytes({
+    default: 32 * KIB,
+    minimum: KIB,
+    maximum: MIB,
+    description: 'Largest head of a request, with its cookies.',
+  }),
+  segmentEventBytesMax: bytes({
+    default: 32 * KIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest call of the Segment API, alone or in a batch.',
+  }),
+  segmentBatchBytesMax: bytes({
+    default: 500 * KIB,
+    minimum: 64,
+    maximum: 64 * MIB,
+    description: 'Largest request body with a batch of the Segment API.',
+  }),
+  requestMsMax: milliseconds({
+    default: 15_000,
+    minimum: 1000,
+    description: 'How long a client may take to send a request.',
+  }),
+}
