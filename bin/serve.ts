@@ -2,6 +2,7 @@ import cluster from 'node:cluster'
 import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createApp } from '../plugins/app.ts'
+import { mayBeReachedByOthers } from '../plugins/ui.ts'
 import type { Config } from '../src/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { createLogger } from '../src/logger.ts'
@@ -81,13 +82,14 @@ function leaveCluster(): void {
   if (cluster.worker?.isConnected()) cluster.worker.disconnect()
 }
 
-function greeting(app: FastifyInstance, { role, workers, ui, writeKeys, writeKeysFile }: Config): string {
+function greeting(app: FastifyInstance, config: Config): string {
+  const { role, workers, ui, writeKeys, writeKeysFile } = config
   const url = urlOf(app)
   const many = workers > 1 ? `, ${workers} workers` : ''
   const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
-    if (ui === 'on') lines.push(`  live     ${adminUrlOf(app)}/`)
+    if (ui === 'on') lines.push(`  live     ${liveLine(app, config)}`)
     const key = (writeKeys ?? writeKeysFile) === undefined ? '' : " -H 'x-write-key: A_KEY'"
     const body = `'{"event":"signed_up","user_id":"42"}'`
     lines.push(
@@ -109,6 +111,12 @@ function urlOfAddress({ address, family, port }: AddressInfo): string {
 /** As a program on this machine can ask for it. */
 function localUrlOf(app: FastifyInstance): string {
   return local(urlOf(app))
+}
+
+function liveLine(app: FastifyInstance, config: Config): string {
+  if (config.uiToken === undefined && mayBeReachedByOthers(config))
+    return 'for nobody: with UI_TOKEN for who has it'
+  return `${adminUrlOf(app)}/`
 }
 
 function adminUrlOf({ adminAddress, server }: FastifyInstance): string {

@@ -38,7 +38,8 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: config.bodyBytesMax,
-    routerOptions: { ignoreDuplicateSlashes: true, ignoreTrailingSlash: true },
+    // A write key has up to 255 characters, and each may be percent-encoded.
+    routerOptions: { ignoreDuplicateSlashes: true, ignoreTrailingSlash: true, maxParamLength: 1024 },
     requestTimeout: config.requestMsMax,
     trustProxy: config.trustProxy === undefined ? false : parseProxies(config.trustProxy),
     keepAliveTimeout: KEEP_ALIVE_MS,

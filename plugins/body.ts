@@ -1,6 +1,7 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { PassThrough } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import type { FastifyInstance, FastifyReply, RequestPayload } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RequestPayload } from 'fastify'
 import fp from 'fastify-plugin'
 import { type JsonBody, readForm, readJson } from '../src/body.ts'
 import type { Config } from '../src/config.ts'
@@ -14,6 +15,7 @@ declare module 'fastify' {
   }
 }
 
+const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/
 const GZIP = new Set(['gzip', 'x-gzip'])
 
 /**
@@ -34,7 +36,7 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
     if (request.method === 'GET' || request.method === 'HEAD') done(null, payload)
     else if (codings.length > 1 || !codings.every(coding => GZIP.has(coding))) done(new EncodingUnsupported())
     else if (codings.length === 0 && held.isSmall(request.headers)) done(null, payload)
-    else done(null, received(payload, codings.length > 0, reply))
+    else done(null, received(payload, codings.length > 0, request.raw, reply.raw))
   })
 
   function addParser(contentType: string, read: (body: Buffer) => JsonBody): void {
@@ -50,7 +52,12 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
   }
 
   /** The body as it was before it was encoded, which is counted. */
-  function received(payload: RequestPayload, isGzip: boolean, { raw }: FastifyReply): RequestPayload {
+  function received(
+    payload: RequestPayload,
+    isGzip: boolean,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): RequestPayload {
     const body: RequestPayload = isGzip ? createGunzip() : new PassThrough()
     // Fastify holds the limit against both lengths, and the content-length against this one.
     body.receivedEncodedLength = 0
@@ -62,8 +69,8 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
     payload.pipe(body as PassThrough)
     // A route that reads no body, or refuses it before, listens for nothing.
     body.on('error', () => {})
-    held.hold(body, raw)
-    raw.once('close', () => {
+    held.hold(body, request, response)
+    response.once('close', () => {
       payload.unpipe(body as PassThrough)
       body.destroy()
       // The next request on the connection stands behind what is left of this one.
@@ -71,6 +78,12 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
     })
     return body
   }
+}
+
+/** Fastify refuses what is no media type before any parser sees it. For routes that take any body. */
+export function dropInvalidContentType({ headers }: FastifyRequest, _: FastifyReply, done: () => void): void {
+  if (!MEDIA_TYPE.test(headers['content-type'] ?? '')) delete headers['content-type']
+  done()
 }
 
 /** What it was encoded with, in lower case (RFC 9110, section 8.4.1); an empty list element is none. */

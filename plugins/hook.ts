@@ -6,6 +6,7 @@ import type { Config } from '../src/config.ts'
 import { assertEventFields, stampEvent } from '../src/event.ts'
 import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/hook.ts'
 import { publishTraced } from '../src/tracing.ts'
+import { dropInvalidContentType } from './body.ts'
 
 /** The second is for senders that take a URL without a query. */
 const PATHS = ['/api/hook/:name', '/api/hook/:name/:writeKey'] as const
@@ -35,6 +36,7 @@ interface Params {
 async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPolicy }: Config): Promise<void> {
   await app.register(async scope => {
     scope.removeAllContentTypeParsers()
+    scope.addHook('onRequest', dropInvalidContentType)
     scope.addContentTypeParser<Buffer>('*', { parseAs: 'buffer' }, (request, bytes, done) => {
       try {
         request.bodyJson = readHookBody(bytes, request.headers['content-type'])
@@ -51,7 +53,11 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
       url,
       {
         bodyLimit,
-        config: { takesEvents: true, bodyLimitSetting: 'BATCH_BODY_BYTES_MAX' },
+        config: {
+          takesEvents: true,
+          hasForeignHeaders: true,
+          bodyLimitSetting: 'BATCH_BODY_BYTES_MAX',
+        },
         schema: {
           ...description,
           hide: url !== PATHS[0],

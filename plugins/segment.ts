@@ -21,6 +21,7 @@ import { stampCallBatch } from '../src/segment/call-batch.ts'
 import { CallStamper } from '../src/segment/call-event.ts'
 import { publishAllTraced, publishTraced } from '../src/tracing.ts'
 import { validatorOf } from '../src/validator.ts'
+import { dropInvalidContentType } from './body.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -53,7 +54,6 @@ function waysTo(paths: readonly string[]) {
   return (['POST', 'PUT'] as const).flatMap(method => paths.map(path => [method, path] as const))
 }
 
-const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/
 const FORM = 'application/x-www-form-urlencoded'
 
 const successSchema = Type.Object({ success: Type.Literal(true) })
@@ -104,11 +104,7 @@ function addParser(
   parse: (request: FastifyRequest, bytes: Buffer) => { json: Buffer; value: unknown },
 ): void {
   scope.removeAllContentTypeParsers()
-  scope.addHook('onRequest', (request, _, done) => {
-    // Fastify refuses what is no media type before any parser sees it.
-    if (!MEDIA_TYPE.test(request.headers['content-type'] ?? '')) delete request.headers['content-type']
-    done()
-  })
+  scope.addHook('onRequest', dropInvalidContentType)
   scope.addContentTypeParser<Buffer>('*', { parseAs: 'buffer' }, (request, bytes, done) => {
     try {
       const { json, value } = parse(request, bytes)

@@ -11,6 +11,8 @@ import { publishAllTraced } from '../src/tracing.ts'
 const NDJSON = [
   'application/x-ndjson',
   'application/ndjson',
+  'text/x-ndjson',
+  'application/json-lines',
   'application/x-jsonlines',
   'application/jsonlines',
   'application/x-jsonl',

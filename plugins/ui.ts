@@ -108,16 +108,17 @@ async function ui(app: FastifyInstance, config: Config): Promise<void> {
 }
 
 /** A proxy on this machine may pass on what looks as if it came from here. */
-function mayBeReachedByOthers({
+export function mayBeReachedByOthers({
   host,
   adminHost,
   adminPort,
   writeKeys,
   writeKeysFile,
   trustProxy,
+  publicUrl,
 }: Config): boolean {
   if (adminPort !== undefined) return !isLoopbackName(adminHost)
-  return (writeKeys ?? writeKeysFile ?? trustProxy) !== undefined || !isLoopbackName(host)
+  return (writeKeys ?? writeKeysFile ?? trustProxy ?? publicUrl) !== undefined || !isLoopbackName(host)
 }
 
 function servePage(scope: FastifyInstance): void {

@@ -17,6 +17,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route takes events: it wants a write key, has limits, and answers pages of CORS_ORIGINS. */
     takesEvents?: boolean
+    /** Who sends may know nothing of us: a key in the URL goes before their own authorization. */
+    hasForeignHeaders?: boolean
   }
 }
 
@@ -36,7 +38,10 @@ async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
   app.addHook('onClose', () => keys.close())
 
   async function authenticateHead(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    const key = keyInHeaders(request) ?? memberOf(request.query) ?? memberOf(request.params)
+    const inUrl = memberOf(request.params) ?? memberOf(request.query)
+    const inHeaders = keyInHeaders(request)
+    const isInUrl = request.routeOptions.config.hasForeignHeaders === true
+    const key = isInUrl ? (inUrl ?? inHeaders) : (inHeaders ?? inUrl)
     if (key !== undefined) request.source = sourceOf(key, reply)
   }
 

@@ -6,6 +6,7 @@ import { parseForm } from './form.ts'
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 const UTF_16_BYTE_ORDER_MARKS = new Set([0xfeff, 0xfffe])
 const JSON_OBJECT = /^\s*\{/
+const JSON_ARRAY = /^\s*\[/
 /** What stands before the first byte of JSON that matters: at most so many spaces are looked at. */
 const SPACES_MAX = 64
 
@@ -34,8 +35,19 @@ export function readJson(body: Buffer): JsonBody {
  */
 export function readForm(body: Buffer): JsonBody {
   const text = textOf(body)
-  if (JSON_OBJECT.test(text.toString('latin1', 0, SPACES_MAX))) return readJson(text)
+  if (JSON_OBJECT.test(text.toString('latin1', 0, SPACES_MAX)) || isJson(text)) return readJson(text)
   return formAsJson(text.toString())
+}
+
+/** A form may begin with a bracket as well. */
+function isJson(text: Buffer): boolean {
+  if (!JSON_ARRAY.test(text.toString('latin1', 0, SPACES_MAX))) return false
+  try {
+    JSON.parse(text.toString())
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** @throws BodyInvalid as `parseForm` does */

@@ -300,6 +300,7 @@ function checked(given: Settings): Config {
   }
   checkBroker(config, archiveUrl)
   checkBatch(config)
+  checkBodies(config)
   checkClientSettings(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
     throw new ConfigInvalid(
@@ -340,6 +341,16 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
       `ROLE: ${role} needs AMQP_URL: processes with separate roles meet at a broker, and the embedded queue belongs to one process.`,
     )
   }
+}
+
+function checkBodies(config: Config): void {
+  const { bodiesBytesMax, bodyBytesMax, batchBodyBytesMax, segmentEventBytesMax, segmentBatchBytesMax } =
+    config
+  const largest = Math.max(bodyBytesMax, batchBodyBytesMax, segmentEventBytesMax, segmentBatchBytesMax)
+  if (bodiesBytesMax >= largest) return
+  throw new ConfigInvalid(
+    `BODIES_BYTES_MAX (${bodiesBytesMax}) is below the largest body that a request may have (${largest}): such a one would never be taken.`,
+  )
 }
 
 function checkBatch({

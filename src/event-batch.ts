@@ -34,7 +34,8 @@ export interface UncheckedBatch {
 const LINE_FEED = 0x0a
 const OPEN_BRACE = 0x7b
 const OPEN_BRACKET = 0x5b
-const OBJECT_LINE = /^\s*\{.*\}\s*$/s
+const GOES_ON = /^\s*\[|[[{,]\s*$/
+const LINES_LOOKED_AT = 32
 
 /**
  * The events of a body that says that it is JSON: an array, an object with an array `batch`, or one event. Log shippers
@@ -77,19 +78,21 @@ function elementsOf(
 }
 
 function isOneEvent(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !('batch' in value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
+  const { batch, event } = value as { batch?: unknown; event?: unknown }
+  return batch === undefined || (!Array.isArray(batch) && event !== undefined)
 }
 
 /**
- * Whether its first line looks like an object, and some line is one by itself. In an array that breaks off the last
- * line may be one, too.
+ * Whether one of its first lines is a JSON object by itself, and the first of all does not look like the beginning of
+ * JSON that goes on: in an array or a batch that breaks off a line may be an object, too.
  */
 function isNdjson(text: Buffer): boolean {
-  let isFirst = true
+  let looked = 0
   for (const line of linesOf(withoutByteOrderMark(text))) {
-    if (isFirst && !OBJECT_LINE.test(line.toString('latin1'))) return false
-    isFirst = false
+    if (looked === 0 && GOES_ON.test(line.toString('latin1'))) return false
     if (isJsonObject(line)) return true
+    if (++looked === LINES_LOOKED_AT) return false
   }
   return false
 }

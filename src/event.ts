@@ -20,10 +20,16 @@ FormatRegistry.Set(
   'event-time',
   value => (ISO_8601.test(value) && isCalendarDate(value)) || EPOCH.test(value),
 )
-FormatRegistry.Set(
-  'message-id',
-  value => Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX && !LONE_SURROGATE.test(value),
-)
+FormatRegistry.Set('message-id', isMessageId)
+
+/** Whether it can be an identity. */
+export function isMessageId(value: unknown): boolean {
+  return (
+    typeof value === 'string' &&
+    Buffer.byteLength(value) <= MESSAGE_ID_BYTES_MAX &&
+    !LONE_SURROGATE.test(value)
+  )
+}
 
 function isCalendarDate(value: string): boolean {
   const year = 100 * twoDigits(value, 0) + twoDigits(value, 2)
@@ -154,7 +160,7 @@ export function stampEvent(
   const messageId = own ?? mintMessageId(receivedAt.getTime())
   const isAsItCame = messageId === fields.messageId
   const replaced = replacedIn(fields, !isAsItCame, without)
-  const idMember = isAsItCame ? '' : `"messageId":"${messageId}",`
+  const idMember = isAsItCame ? '' : `"messageId":${JSON.stringify(messageId)},`
   const added = members === undefined ? '' : `${members},`
   const stamps = `${idMember}${added}"receivedAt":"${isoOf(receivedAt)}"`
   const body =

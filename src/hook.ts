@@ -25,14 +25,21 @@ const DELIVERY_ID_HEADERS = [
   'linear-delivery',
   'svix-id',
   'webhook-id', // Standard Webhooks
-  'ce-id', // CloudEvents
   'idempotency-key', // GitLab
 ]
 
+/** Of a URL that is logged. */
+const URL_CHARS_MAX = 2_000
 /** What a header may have that is to be an id. */
 const ID = new RegExp(`^[\\x21-\\x7e]{1,${MESSAGE_ID_BYTES_MAX}}$`)
 
 export function deliveryIdOf(headers: IncomingHttpHeaders): string | undefined {
+  const { 'ce-id': eventId, 'ce-source': eventSource } = headers
+  // CloudEvents, section 3.1.1: an id is one within its source.
+  if (typeof eventId === 'string' && typeof eventSource === 'string') {
+    const id = `${eventSource}#${eventId}`
+    return ID.test(id) ? id : undefined
+  }
   for (const name of DELIVERY_ID_HEADERS) {
     const id = headers[name]
     if (typeof id === 'string' && ID.test(id)) return id
@@ -74,5 +81,5 @@ export function snsConfirmationUrl(
 ): string | undefined {
   if (headers['x-amz-sns-message-type'] !== 'SubscriptionConfirmation' || body === undefined) return undefined
   const { SubscribeURL: url } = Object(parseJson(body.toString()))
-  return typeof url === 'string' ? url : undefined
+  return typeof url === 'string' ? url.slice(0, URL_CHARS_MAX) : undefined
 }

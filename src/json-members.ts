@@ -57,6 +57,13 @@ export function valueStart(json: Buffer, name: string): number {
   return found
 }
 
+/** The end of a value that ends before `end`, without the spaces behind it. */
+function trimmedEnd(json: Buffer, end: number): number {
+  let trimmed = end
+  while (isSpace(json[trimmed - 1] as number)) trimmed--
+  return trimmed
+}
+
 function memberValueStart(json: Buffer, memberStart: number): number {
   let at = json.indexOf(COLON, stringEnd(json, json.indexOf(QUOTE, memberStart))) + 1
   while (isSpace(json[at] as number)) at++
@@ -73,7 +80,7 @@ export function memberValues(json: Buffer, names: readonly string[]): (Buffer | 
   const values: (Buffer | undefined)[] = names.map(() => undefined)
   for (const [start, end] of membersOf(json)) {
     const index = names.indexOf(nameOf(json, start))
-    if (index !== -1) values[index] = json.subarray(memberValueStart(json, start), end)
+    if (index !== -1) values[index] = json.subarray(memberValueStart(json, start), trimmedEnd(json, end))
   }
   return values
 }

@@ -1,4 +1,6 @@
 const BACKSLASH = 0x5c
+/** Names of one length that are compared one by one. */
+const COMPARED_MAX = 8
 
 /** Names of members of JSON objects, which are told by their bytes. */
 export class NameSet {
@@ -10,8 +12,9 @@ export class NameSet {
     this.#names = new Set(names)
     for (const name of this.#names) {
       const bytes = Buffer.from(name)
-      const others = this.#byLength[bytes.length] ?? []
-      this.#byLength[bytes.length] = [...others, bytes]
+      const alike = this.#byLength[bytes.length]
+      if (alike === undefined) this.#byLength[bytes.length] = [bytes]
+      else alike.push(bytes)
     }
   }
 
@@ -33,11 +36,15 @@ export class NameSet {
   /** Whether a name in JSON is one of them. @param start of it, behind its quotation mark. @param end of it, before the other one */
   has(json: Buffer, start: number, end: number): boolean {
     const alike = this.#byLength[end - start]
+    // A client may have named thousands.
+    if (alike !== undefined && alike.length > COMPARED_MAX) return this.#hasText(json, start, end)
     if (alike !== undefined) for (const name of alike) if (isAt(json, start, name)) return true
-    for (let at = start; at < end; at++)
-      if (json[at] === BACKSLASH)
-        return this.#names.has(JSON.parse(json.toString('utf8', start - 1, end + 1)))
+    for (let at = start; at < end; at++) if (json[at] === BACKSLASH) return this.#hasText(json, start, end)
     return false
+  }
+
+  #hasText(json: Buffer, start: number, end: number): boolean {
+    return this.#names.has(JSON.parse(json.toString('utf8', start - 1, end + 1)))
   }
 }
 

@@ -1,5 +1,5 @@
 /** The last objects of the archive, and what was refused. */
-import { ago, bytes, clock, count, some } from './wording.js'
+import { ago, bytes, clock, count, printable, some } from './wording.js'
 
 const REASONS = /** @type {Record<string, string>} */ ({
   events: 'closed full, by its events',
@@ -102,7 +102,7 @@ export function showRefusals(list, refusals, now) {
     ({ code, message }) => code + message,
     ({ message }, row) => {
       const text = document.createElement('p')
-      text.textContent = message
+      text.textContent = printable(message)
       row.append(text, lineOf('line aside', '', ''))
     },
   )

@@ -14,6 +14,8 @@ const NO_EVENTS: EventGroup = {
   traces: undefined,
 }
 
+const NO_STARTS = Uint32Array.of(0)
+
 /** A delivery whose events are taken one after the other, into one batch or into several. */
 export class Incoming {
   readonly delivery: Delivery
@@ -30,12 +32,13 @@ export class Incoming {
   #next = 0
 
   constructor(delivery: Delivery) {
-    const starts = delivery.group && lineStarts(delivery.group)
-    const foreign = starts === undefined ? foreignGroup(delivery.body) : undefined
+    const own = delivery.group && lineStarts(delivery.group)
+    const foreign = own === undefined ? foreignGroup(delivery.body) : undefined
+    const starts = own ?? (foreign && lineStarts(foreign))
     this.delivery = delivery
-    this.isForeign = starts === undefined && foreign === undefined
-    this.#group = (starts === undefined ? foreign : delivery.group) ?? NO_EVENTS
-    this.#starts = starts ?? (lineStarts(this.#group) as Uint32Array)
+    this.isForeign = starts === undefined
+    this.#group = (own === undefined ? starts && foreign : delivery.group) ?? NO_EVENTS
+    this.#starts = starts ?? NO_STARTS
   }
 
   /** How many events are in it. */

@@ -23,7 +23,9 @@ LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 
 const OWN_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i
-const PROXY_HEADERS = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via']
+/** What proxies and the networks of others add to a request. */
+const PROXY_HEADER =
+  /^(?:forwarded|via|x-forwarded-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-.*|fastly-.*|x-amzn-.*|x-envoy-.*|x-original-.*)$/
 const BEARER = /^Bearer +(\S+)$/i
 
 export class Doorkeeper {
@@ -48,7 +50,7 @@ export class Doorkeeper {
       )
     }
     // nginx passes requests on as HTTP/1.0, where it is not told otherwise, and no browser sends that.
-    const isProxied = httpVersion === '1.0' || PROXY_HEADERS.some(name => headers[name] !== undefined)
+    const isProxied = httpVersion === '1.0' || Object.keys(headers).some(name => PROXY_HEADER.test(name))
     if (isProxied || !isLoopback(socket.remoteAddress)) {
       throw new UiForbidden('The live page is for this machine only: set UI_TOKEN to open it to others.')
     }

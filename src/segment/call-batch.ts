@@ -1,9 +1,10 @@
 import { readJson } from '../body.ts'
+import type { Config } from '../config.ts'
 import { BatchTooLong, BodyInvalid, EventTooLarge, isRefusal } from '../errors.ts'
 import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
 import { elementBounds, memberValues, onOneLine } from '../json-members.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
-import { type BatchCommon, type CallContext, CallStamper, type CommonObject } from './call-event.ts'
+import { type BatchCommon, type CallContext, CallStamper, type CommonObject, isObject } from './call-event.ts'
 
 /** Calls that a batch may have, by the specification. */
 const BATCH_CALLS_MAX = 2500
@@ -61,7 +62,7 @@ export function stampCallBatch(
   const { json, value, isPoisoned } = body
   if (value.batch.length > BATCH_CALLS_MAX) throw new BatchTooLong(BATCH_CALLS_MAX)
   const [calls = EMPTY, ...rest] = memberValues(json, ['batch', 'sentAt', 'context', 'integrations'])
-  const common = commonOf(body, rest)
+  const common = commonOf(body, rest, context.sender.policy)
   assertJoinable(common, value.batch.length, JOINED_BATCHES_MAX * batchBytesMax)
   const stamper = new CallStamper({ ...context, common })
   const bounds = elementBounds(calls, 0)
@@ -87,6 +88,7 @@ export function stampCallBatch(
 function commonOf(
   { value, isPoisoned }: BatchBody,
   [sentAt, ...objects]: readonly (Buffer | undefined)[],
+  policy: Config['ipPolicy'],
 ): BatchCommon {
   const context = membersOf('context', objects[0])
   const integrations = membersOf('integrations', objects[1])
@@ -95,18 +97,29 @@ function commonOf(
       value.sentAt !== null && { sentAt: { value: value.sentAt, json: onOneLine(sentAt.toString()) } }),
     ...(context && { context }),
     ...(integrations && { integrations }),
+    aside:
+      asideOf('Context', value.context, objects[0]) + asideOf('Integrations', value.integrations, objects[1]),
   }
 
   function membersOf(name: 'context' | 'integrations', bytes?: Buffer): CommonObject | undefined {
-    const members = { ...value[name] }
+    const members = { ...(isObject(value[name]) && (value[name] as object)) }
     if (bytes === undefined || Object.keys(members).length === 0) return undefined
     if (isPoisoned) readJson(bytes)
     return { json: bytes, value: members }
   }
+
+  /** A context may hold an address, also where it is no object: only where those are kept it is, too. */
+  function asideOf(name: string, given: unknown, bytes?: Buffer): string {
+    if (bytes === undefined || given === null || isObject(given)) return ''
+    if (name === 'Context' && policy !== 'keep') return ''
+    if (isPoisoned) readJson(bytes)
+    return `,"originalBatch${name}":${onOneLine(bytes.toString())}`
+  }
 }
 
 function assertJoinable(common: BatchCommon, calls: number, bytesMax: number): void {
-  const bytes = (common.context?.json.length ?? 0) + (common.integrations?.json.length ?? 0)
+  const { context, integrations, aside = '' } = common
+  const bytes = (context?.json.length ?? 0) + (integrations?.json.length ?? 0) + aside.length
   if (bytes * calls <= bytesMax) return
   throw new BodyInvalid(
     `The context and the integrations of the batch have ${bytes} bytes, too many to join with each of ${calls} calls: send fewer calls in one request.`,

@@ -1,6 +1,6 @@
 import { contextIp } from '../client-ip.ts'
 import type { Config } from '../config.ts'
-import { type Event, stampEvent } from '../event.ts'
+import { type Event, isMessageId, stampEvent } from '../event.ts'
 import { edited, joinedMembers, memberValue, onOneLine } from '../json-members.ts'
 import { NameSet } from '../name-set.ts'
 import type { Source } from '../write-keys.ts'
@@ -19,6 +19,13 @@ export interface BatchCommon {
   readonly sentAt?: { readonly value: unknown; readonly json: string }
   readonly context?: CommonObject
   readonly integrations?: CommonObject
+  /** Members that keep what is no object: `,"originalBatchContext":"web"`. */
+  readonly aside?: string
+}
+
+interface Call {
+  readonly json: Buffer
+  readonly call: CallFields
 }
 
 export interface Sender {
@@ -40,8 +47,15 @@ const EMPTY = Buffer.from('{}')
 const REPLACED = ['type', 'timestamp', 'originalTimestamp', 'timestampSuspect', 'writeKey']
 const ALWAYS = new NameSet(REPLACED)
 const ALWAYS_AND_SENT_AT = ALWAYS.and('sentAt')
-/** Members that are objects, or should be. */
-const OBJECTS = ['context', 'integrations', 'properties', 'traits'] as const
+const CHECKED = [
+  'messageId',
+  'userId',
+  'anonymousId',
+  'context',
+  'integrations',
+  'properties',
+  'traits',
+] as const
 
 /** Makes events of the calls of one request. */
 export class CallStamper {
@@ -62,21 +76,22 @@ export class CallStamper {
     this.#without = withoutOf(source, common.sentAt !== undefined)
     this.#sentMs = timeOf(common.sentAt?.value)
     const sentAt = common.sentAt === undefined ? '' : `,"sentAt":${common.sentAt.json}`
-    this.#members = source === undefined ? sentAt : `${sentAt},${source.members}`
+    const own = source === undefined ? '' : `,${source.members}`
+    this.#members = `${sentAt}${common.aside ?? ''}${own}`
   }
 
   /**
    * The event that a call becomes: with its `type`, its `timestamp` corrected, and the client's own as
    * `originalTimestamp`; with `timestampSuspect` where that cannot be right; with what its batch says for
    * all, and what is known of its sender; without its write key. A `context` that is no object becomes
-   * `originalContext`, and so with other objects. All else stays byte for byte.
+   * `originalContext`, and so with ids and other objects. All else stays byte for byte.
    *
    * @param whole UTF-8 bytes, of which `given` is the parsed form.
    */
   event(type: CallType, whole: Buffer, given: CallFields): Event {
     const { sentAt, context } = this.#common
     const { policy, source, address } = this.#sender
-    const { json, call } = withObjectsOnly(whole, given)
+    const { json, call } = withUsable(whole, given, policy)
     const sentMs = sentAt === undefined ? timeOf(call.sentAt) : this.#sentMs
     const time = callTime(call, sentMs, this.#receivedAt)
     let members = `"type":"${type}"`
@@ -102,23 +117,37 @@ function jsonOf(json: Buffer, name: string, value: unknown): string {
   return onOneLine(String(memberValue(json, name)))
 }
 
-/** What is to be an object, and is not, gets another name: `originalContext`. */
-function withObjectsOnly(json: Buffer, call: CallFields): { json: Buffer; call: CallFields } {
+/**
+ * What is of no use as what it should be gets another name: `originalContext`. A context that is no object may hold an
+ * address: where those are not kept it is not, either.
+ */
+function withUsable(json: Buffer, call: CallFields, policy: Config['ipPolicy']): Call {
   const fields = call as Record<string, unknown>
-  const others = OBJECTS.filter(name => !isObjectOrNone(fields[name]))
+  const others = CHECKED.filter(name => !isUsable(name, fields[name]))
   if (others.length === 0) return { json, call }
   const kept: Record<string, unknown> = { ...fields }
   for (const name of others) delete kept[name]
-  const renamed = others.map(
-    name => `"original${name.charAt(0).toUpperCase()}${name.slice(1)}":${jsonOf(json, name, fields[name])}`,
-  )
+  const renamed = others
+    .filter(name => name !== 'context' || policy === 'keep')
+    .map(name => `"${originalName(name)}":${jsonOf(json, name, fields[name])}`)
   return { json: edited(json, { without: new NameSet(others), members: renamed.join(',') }), call: kept }
 }
 
-/** PHP writes an empty object as an empty array. */
-function isObjectOrNone(value: unknown): boolean {
+function originalName(name: string): string {
+  return `original${name.charAt(0).toUpperCase()}${name.slice(1)}`
+}
+
+function isUsable(name: (typeof CHECKED)[number], value: unknown): boolean {
   if (value === undefined || value === null) return true
-  return typeof value === 'object' && (!Array.isArray(value) || value.length === 0)
+  if (name === 'messageId') return typeof value === 'number' || isMessageId(value)
+  if (name === 'userId' || name === 'anonymousId')
+    return typeof value === 'string' || typeof value === 'number'
+  return isObject(value)
+}
+
+/** PHP writes an empty object as an empty array. */
+export function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && (!Array.isArray(value) || value.length === 0)
 }
 
 const withoutBySource = new WeakMap<Source, readonly [NameSet, NameSet]>()

@@ -14,21 +14,8 @@ import { MESSAGE_ID_BYTES_MAX } from '../event.ts'
  * the event (`originalTimestamp`, `originalContext`).
  */
 
-const objectOf = (description: string) =>
-  Type.Optional(
-    Type.Union(
-      [Type.Record(Type.String(), Type.Unknown()), Type.Array(Type.Unknown(), { maxItems: 0 }), Type.Null()],
-      { mend: 'an object', description },
-    ),
-  )
 /** Kept as it came, or beside the event where it is not what it should be. */
 const anything = (description: string) => Type.Optional(Type.Unknown({ description }))
-const idOf = (description: string) =>
-  Type.Optional(
-    Type.Union([Type.String(), Type.Number(), Type.Null()], { mend: 'a string or a number', description }),
-  )
-const neededText = (description: string) =>
-  Type.String({ minLength: 1, mend: 'a string of at least one character', description })
 const neededId = (description: string) =>
   Type.Union([Type.String({ minLength: 1 }), Type.Number()], {
     mend: 'a string of at least one character, or a number',
@@ -36,14 +23,12 @@ const neededId = (description: string) =>
   })
 
 const common = {
-  userId: idOf('Who did it, in your database. A call has this, or anonymousId, or both.'),
-  anonymousId: idOf('Who did it, while you do not know them.'),
-  messageId: Type.Optional(
-    Type.Union([Type.String({ format: 'message-id' }), Type.Number(), Type.Null()], {
-      mend: `a string of at most ${MESSAGE_ID_BYTES_MAX} bytes`,
-      description:
-        'The identity of the call among those of its source: a retry sends the same. Ours is a UUIDv7 where there is none.',
-    }),
+  userId: anything(
+    'Who did it, in your database. A call has this, or anonymousId, or both: a string or a number.',
+  ),
+  anonymousId: anything('Who did it, while you do not know them.'),
+  messageId: anything(
+    `The identity of the call among those of its source, of at most ${MESSAGE_ID_BYTES_MAX} bytes: a retry sends the same. Ours is a UUIDv7 where there is none.`,
   ),
   timestamp: anything("When it happened, by the client's clock."),
   originalTimestamp: anything('The same, from libraries that call it so.'),
@@ -59,7 +44,7 @@ const callOf = <const T extends Record<string, TSchema>>(own: T) =>
 /** What a call of each type holds. */
 export const callSchemas = {
   track: callOf({
-    event: neededText('What happened.'),
+    event: neededId('What happened.'),
     properties: anything('What is known of the event.'),
   }),
   identify: callOf({ traits: anything('What is known of the user.') }),
@@ -104,8 +89,8 @@ export const batchSchema = Type.Object(
       mend: 'an array of calls, each with its type',
       description: 'The calls, each with its type: track, identify, page, screen, group, alias or merge.',
     }),
-    context: objectOf('Joined with the context of each call; where both name a thing, the call is right.'),
-    integrations: objectOf('Joined in the same way.'),
+    context: anything('Joined with the context of each call; where both name a thing, the call is right.'),
+    integrations: anything('Joined in the same way.'),
     sentAt,
     writeKey,
   },
@@ -150,11 +135,13 @@ export function typeOf(value: unknown): CallType {
     throw new EventInvalid('The call must be a JSON object.')
   }
   const type = (value as { type?: unknown }).type
-  const known = callTypes.find(each => each === type)
+  const name = typeof type === 'string' ? type.toLowerCase() : type
+  const known = callTypes.find(each => each === name)
   if (known === undefined) throw new EventInvalid(`type must be one of ${callTypes.join(', ')}.`)
   return known
 }
 
+/** Whether it says who did it. */
 function isId(id: unknown): boolean {
   return typeof id === 'number' || (typeof id === 'string' && id !== '')
 }

@@ -21,15 +21,15 @@ const OFFSET = String.raw`[Zz]|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?`
 
 const FORMS = [
   // 2023-11-14T22:13:20.123+01:00[Europe/Paris], 2023-11-14 22:13:20 UTC, 2023-11-14 22:13:20 +0000 UTC m=+0.1
-  String.raw`(?<year>\d{4}|[+-]\d{6})-(?<monthNumber>\d{2})-(?<day>\d{2})(?:[Tt ]${CLOCK}(?: ?(?<zone>${OFFSET})(?:\[[^\]]*\]| [A-Z]{3,5})?| (?:UTC|GMT))?(?: m=[+-][\d.]+)?)?`,
+  String.raw`(?<year>\d{4}|[+-]\d{6})-(?<monthNumber>\d{2})-(?<day>\d{2})(?:[Tt ]${CLOCK}(?: ?(?<zone>${OFFSET})(?:\[[^\]]*\]| (?:[A-Z]{3,5}|[+-]\d{2,4}))?| (?:UTC|GMT))?(?: m=[+-][\d.]+)?)?`,
   // 20231114T221320Z
   String.raw`(?<year>\d{4})(?<monthNumber>\d{2})(?<day>\d{2})(?:[Tt](?<hour>\d{2})(?<minute>\d{2})(?:(?<second>\d{2})(?:[.,](?<fraction>\d+))?)?(?<zone>${OFFSET})?)?`,
   // Tue, 14 Nov 2023 22:13:20 +0100 (CET)
-  String.raw`(?:${DAY}, *)?(?<day>\d{1,2}) +${MONTH} +(?<year>\d{4}) +${CLOCK} +(?<zone>[+-]\d{4}|[A-Z]{1,3})(?: *\([^)]*\))?`,
+  String.raw`(?:${DAY},\s*)?(?<day>\d{1,2})\s+${MONTH}\s+(?<year>\d{4})\s+${CLOCK}\s+(?:(?:GMT|UTC)(?=[+-]))?(?<zone>[+-]\d{2}:?\d{2}|[A-Z]{1,3})(?:\s*\([^)]*\))?`,
   // Tue Nov 14 2023 22:13:20 GMT+0100 (Central European Standard Time)
   String.raw`${DAY} ${MONTH} (?<day>\d{2}) (?<year>\d{4}) ${CLOCK} (?:GMT|UTC)(?<zone>[+-]\d{4})?(?: \(.*\))?`,
   // Tue Nov 14 22:13:20 UTC 2023, and without a zone
-  String.raw`${DAY} ${MONTH} +(?<day>\d{1,2}) ${CLOCK}(?: (?<zone>UTC|GMT|[+-]\d{4}))? (?<year>\d{4})`,
+  String.raw`${DAY} ${MONTH} +(?<day>\d{1,2}) ${CLOCK}(?: (?<zone>[ECMP][SD]T|UTC|GMT|[+-]\d{4}))? (?<year>\d{4})`,
 ].map(form => new RegExp(`^${form}$`, 'i'))
 
 const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/

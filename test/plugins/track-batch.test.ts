@@ -201,3 +201,21 @@ t.test('of many that are refused the first thousand are named', async t => {
   const answer = await (await post(url, `[${range(5000).map(() => '7')},{"event":"good"}]`)).json()
   t.match(answer, { accepted: 1, refused: { length: 1000 } })
 })
+
+t.test('lines that are nothing take no time', async t => {
+  const { url } = await serveApp(t)
+  const startedAt = performance.now()
+  const body = gzipSync(`{x}\n${'{\n'.repeat(4_000_000)}`)
+  t.equal((await post(url, body, JSON_TYPE, { 'content-encoding': 'gzip' })).status, 400)
+  t.ok(performance.now() - startedAt < 5_000)
+})
+
+t.test('a bad first line spoils no other, also where the body says it is JSON', async t => {
+  const { url } = await serveApp(t)
+  for (const first of ['garbage', '{"event":"a"', '{bad}']) {
+    const answer = await (await post(url, `${first}\n{"event":"b"}\n`)).json()
+    t.match(answer, { accepted: 1, refused: [{ index: 0, code: 'FRQ_BODY_INVALID' }] }, first)
+  }
+  const one = await post(url, '{"event":"e","batch":"b-17"}')
+  t.same(await one.json(), { accepted: 1, refused: [] })
+})

@@ -388,7 +388,11 @@ t.test('cookies of 20 KiB are no matter, and what HEADER_BYTES_MAX forbids is to
 })
 
 t.test('bodies of all requests together are bounded', async t => {
-  const { url } = await serveApp(t, { BODIES_BYTES_MAX: '1MiB', BODY_BYTES_MAX: '1MiB' })
+  const { url } = await serveApp(t, {
+    BODIES_BYTES_MAX: '1MiB',
+    BODY_BYTES_MAX: '1MiB',
+    BATCH_BODY_BYTES_MAX: '1MiB',
+  })
   const { hostname, port } = new URL(url)
   const head = `POST /api/t HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${600 * 1024}\r\n\r\n`
   const held = connect(Number(port), hostname)
@@ -402,4 +406,44 @@ t.test('bodies of all requests together are bounded', async t => {
   await isAccepted(t, await post(url, '{"event":"small"}'))
   held.destroy()
   await until('there is room again', 10_000, async () => (await post(url, body)).status === 200)
+})
+
+t.test('a number as an id is its digits, however the JSON around it is laid out', async t => {
+  const served = await serveApp(t)
+  const bodies = [
+    '{\n "event":"p",\n "messageId": 42\n}',
+    '{"event":"p","messageId":42 }',
+    '{ "messageId" :\t42\r\n, "event":"p"}',
+  ]
+  await Promise.all([
+    ...bodies.map(async body => isAccepted(t, await post(served.url, body))),
+    ...Array.from({ length: 20 }, async (_, n) =>
+      isAccepted(t, await post(served.url, `{"event":"beside","n":${n}}`)),
+    ),
+  ])
+  const events = await archivedEvents(served)
+  t.same(
+    events.filter(({ event }) => event === 'p').map(({ messageId }) => messageId),
+    ['42'],
+  )
+  t.equal(events.filter(({ event }) => event === 'beside').length, 20)
+})
+
+t.test('a body is let go with its connection, also one that waits behind another', async t => {
+  const { url } = await serveApp(t, {
+    BODIES_BYTES_MAX: '1MiB',
+    BODY_BYTES_MAX: '1MiB',
+    BATCH_BODY_BYTES_MAX: '1MiB',
+  })
+  const { hostname, port } = new URL(url)
+  const body = JSON.stringify({ event: 'e', pad: 'x'.repeat(300 * 1024) })
+  const head = 'POST /api/t HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n'
+  for (let n = 0; n < 12; n++) {
+    const client = connect(Number(port), hostname)
+    client.write(`GET /ui/stream HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n\r\n`)
+    client.write(`${head}content-length: ${body.length}\r\n\r\n${body}`)
+    await new Promise(resolve => client.once('data', resolve))
+    await new Promise(resolve => client.destroy().once('close', resolve))
+  }
+  await until('there is room', 10_000, async () => (await post(url, body)).status === 200)
 })

@@ -266,3 +266,12 @@ test('a message that is no JSON object cannot become an event', async t => {
   for (const text of messages) t.equal(foreignEvent(Buffer.from(text), NOW), undefined, JSON.stringify(text))
   t.equal(foreignEvent(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), NOW), undefined, 'not UTF-8')
 })
+
+test("another program's event is on one line, and a number as its id is the digits", async t => {
+  for (const json of ['{\n "event":"x",\n "messageId": 42\n}', '{"messageId":42 \r\n,"event":"x"}']) {
+    const event = foreignEvent(Buffer.from(json), new Date())
+    t.match(event, { messageId: '42' })
+    t.notMatch(String(event?.body), /[\r\n]/)
+    t.match(JSON.parse(String(event?.body)), { event: 'x', messageId: '42' })
+  }
+})

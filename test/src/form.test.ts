@@ -137,3 +137,9 @@ test('what a browser encodes comes out as it went in', async t => {
   }
   t.same(wrong, [])
 })
+
+test('fields past the limit take no time', async t => {
+  const startedAt = performance.now()
+  t.throws(() => parseForm('a&'.repeat(8_000_000)), { code: 'FRQ_BODY_INVALID', message: /1000 fields/ })
+  t.ok(performance.now() - startedAt < 2_000)
+})
