@@ -1,0 +1,79 @@
+/** What stands before the server: a proxy, by TLS or not, that keeps what it has seen. */
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import { temporaryDirectory } from '../../helper.ts'
+
+/** What nginx says when nothing listens behind it. */
+const BAD_GATEWAY = '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n'
+
+export interface Front {
+  readonly url: string
+  /** A file in PEM with the certificate that it shows; undefined without TLS. */
+  readonly certificateFile: string | undefined
+  /** Answers 502 to the next `count` posts, although the server has taken them. */
+  loseAnswers(count: number): void
+  /** Of the requests that were answered, in that order. */
+  readonly seen: { readonly path: string; readonly isZipped: boolean; readonly status: number }[]
+}
+
+/**
+ * A proxy on 127.0.0.1 that passes requests on as they are, and answers 502 where that fails, as nginx does.
+ *
+ * @param target the URL of the server
+ */
+export async function openFront(t: Test, target: string, isTls: boolean): Promise<Front> {
+  const seen: { path: string; isZipped: boolean; status: number }[] = []
+  let toLose = 0
+  const pass = (incoming: IncomingMessage, response: ServerResponse) => {
+    const { url: path = '', method = 'GET', headers } = incoming
+    response.on('finish', () => {
+      seen.push({ path, isZipped: headers['content-encoding'] === 'gzip', status: response.statusCode })
+    })
+    const refuse = () => {
+      if (response.headersSent) response.destroy()
+      else response.writeHead(502, { 'content-type': 'text/html' }).end(BAD_GATEWAY)
+    }
+    const outgoing = request(target + path, { method, headers }, answer => {
+      if (method === 'POST' && toLose > 0) {
+        toLose -= 1
+        answer.on('end', refuse).resume()
+        return
+      }
+      response.writeHead(answer.statusCode ?? 502, answer.headers)
+      answer.on('error', refuse).pipe(response)
+    })
+    incoming.pipe(outgoing.on('error', refuse))
+  }
+  const certificate = isTls ? await createCertificate(t) : undefined
+  const server = certificate ? createTlsServer(certificate.files, pass) : createServer(pass)
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http${isTls ? 's' : ''}://127.0.0.1:${port}`,
+    certificateFile: certificate?.path,
+    loseAnswers: count => {
+      toLose = count
+    },
+    seen,
+  }
+}
+
+/** For 127.0.0.1, signed by itself, and good for a day. */
+async function createCertificate(t: Test) {
+  const directory = temporaryDirectory(t)
+  const [key, path] = [join(directory, 'key.pem'), join(directory, 'certificate.pem')]
+  const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '1']
+  const keyOptions = ['-newkey', 'rsa:2048', '-nodes', '-keyout', key]
+  await promisify(execFile)('openssl', ['req', '-x509', ...keyOptions, ...subject, '-out', path])
+  return { path, files: { key: readFileSync(key), cert: readFileSync(path) } }
+}

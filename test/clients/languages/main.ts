@@ -1,0 +1,226 @@
+/**
+ * Runs Segment's client libraries of other languages, unmodified, against the built program, and holds what
+ * they believe sent against the archive:
+ *
+ *     npm run test:clients -- [LANGUAGE…]
+ *
+ * A language that is not on this machine is not run; the summary at the end says so. What is missing and can
+ * be had is installed: languages from Debian, as root, and their libraries below node_modules/.cache/clients.
+ */
+import t, { type Test } from 'tap'
+import { archivedObjects } from '../../bin/archived.ts'
+import { buildProgram, Program } from '../../bin/program.ts'
+import { configOf, range, temporaryDirectory } from '../../helper.ts'
+import { freePort } from '../../services/ports.ts'
+import { until } from '../../services/wait.ts'
+import { type Archived, hasEachOnce, hasNoKey, onlyOne, parsed } from '../believed.ts'
+import { Client } from './client.ts'
+import { openFront } from './front.ts'
+import { type Command, type Language, NotHere, run } from './language.ts'
+import { LANGUAGES } from './languages.ts'
+
+const WRITE_KEY = 'a-key-that-is-secret'
+const TEST_MS_MAX = 600_000
+const SENDING_MS_MAX = 60_000
+const HAPPENED = Date.parse('2026-01-02T03:04:05Z')
+
+interface Running {
+  readonly url: string
+  /** Kills the program, and starts it again on the same port and the same data. */
+  restart(): Promise<void>
+  /** Stops it, and gives the lines of its archive. */
+  archivedLines(): Promise<string[]>
+}
+
+async function serve(t: Test, path: string): Promise<Running> {
+  const cwd = temporaryDirectory(t)
+  const PORT = String(await freePort())
+  const start = () => {
+    const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '200' }
+    const program = new Program(path, { cwd, env })
+    t.teardown(() => program.kill('SIGKILL').ended)
+    return program
+  }
+  let program = start()
+  const url = await program.listening()
+  return {
+    url,
+    restart: async () => {
+      await program.kill('SIGKILL').ended
+      program = start()
+      await program.listening()
+    },
+    archivedLines: async () => {
+      await program.stop()
+      const objects = await archivedObjects(configOf({ DATA_DIR: `${cwd}/data` }))
+      return objects.flatMap(({ lines }) => lines)
+    },
+  }
+}
+
+function usersOf(archived: readonly Archived[]): string[] {
+  return archived.map(({ userId }) => String(userId))
+}
+
+/** By their users, one for each call: a library that gives a call another id each time it is sent is found so. */
+function hasEachUserOnce(t: Test, archived: readonly Archived[], users: readonly string[]): void {
+  const byUser = archived.map(event => ({ ...event, messageId: String(event.userId) }))
+  hasEachOnce(t, byUser, users)
+}
+
+async function makesEveryCall(t: Test, language: Language, command: Command, path: string): Promise<string> {
+  const server = await serve(t, path)
+  const front = await openFront(t, server.url, language.trusting !== undefined)
+  const client = new Client(t, await trusted(language, command, front.certificateFile), ['calls'], {
+    url: front.url,
+    writeKey: WRITE_KEY,
+    isZipped: false,
+  })
+  await client.ended()
+  const users = language.hasNoPage ? ['1', '2', '4', '5', '6'] : ['1', '2', '3', '4', '5', '6']
+  t.strictSame(client.sent.sort(), users)
+  t.strictSame([...new Set(front.seen.map(({ status }) => status))], [200])
+
+  const lines = await server.archivedLines()
+  const archived = parsed(lines)
+  t.strictSame(usersOf(archived).sort(), users)
+  hasNoKey(t, lines, WRITE_KEY)
+  const called = { source: 'backend', messageId: String, context: { library: { name: String } } }
+  t.match(onlyOne(t, archived, 'identify'), { ...called, userId: '1', traits: { plan: 'pro' } })
+  t.match(onlyOne(t, archived, 'screen'), {
+    ...called,
+    userId: '4',
+    name: 'Home',
+    properties: { dark: true },
+  })
+  t.match(onlyOne(t, archived, 'group'), { ...called, userId: '5', groupId: 'g1', traits: { name: 'Acme' } })
+  t.match(onlyOne(t, archived, 'alias'), { ...called, userId: '6', previousId: 'a1' })
+  if (!language.hasNoPage) {
+    const page = { ...called, userId: '3', name: 'Start', properties: { path: '/' } }
+    t.match(onlyOne(t, archived, 'page'), page)
+  }
+  const track = onlyOne(t, archived, 'track')
+  t.match(track, { ...called, userId: '2', event: 'Signed Up', properties: { seats: 3 } })
+  t.equal(Date.parse(String(track.originalTimestamp ?? track.timestamp)), HAPPENED)
+  t.notOk(track.timestampSuspect, 'its clock is believed')
+  return `${users.length} calls to ${[...new Set(front.seen.map(each => each.path))].join(', ')}`
+}
+
+async function sendsBatches(t: Test, language: Language, command: Command, path: string): Promise<string> {
+  const server = await serve(t, path)
+  const front = await openFront(t, server.url, language.trusting !== undefined)
+  const args = ['send', '300', '50', '0']
+  const client = new Client(t, await trusted(language, command, front.certificateFile), args, {
+    url: front.url,
+    writeKey: WRITE_KEY,
+    isZipped: language.gzip !== undefined,
+  })
+  await client.ended()
+  t.equal(client.sent.length, 300)
+  t.ok(front.seen.length < 30, 'they came in batches')
+  t.ok(front.seen.every(({ isZipped }) => isZipped === (language.gzip !== undefined)))
+
+  const archived = parsed(await server.archivedLines())
+  t.equal(archived.length, 300)
+  hasEachUserOnce(t, archived, client.sent)
+  const zipped = language.gzip === undefined ? '' : `, gzipped by ${language.gzip}`
+  return `300 events in ${front.seen.length} requests${zipped}`
+}
+
+async function sendsAgain(t: Test, language: Language, command: Command, path: string): Promise<string> {
+  const server = await serve(t, path)
+  const front = await openFront(t, server.url, language.trusting !== undefined)
+  front.loseAnswers(5)
+  const args = ['send', '100', '10', '0']
+  const client = new Client(t, await trusted(language, command, front.certificateFile), args, {
+    url: front.url,
+    writeKey: WRITE_KEY,
+    isZipped: false,
+  })
+  await client.ended()
+  t.equal(client.sent.length, 100)
+  t.equal(front.seen.filter(({ status }) => status === 502).length, 5)
+
+  const archived = parsed(await server.archivedLines())
+  t.equal(archived.length, 100)
+  hasEachUserOnce(t, archived, client.sent)
+  return '5 batches sent again whose answers were lost, archived once'
+}
+
+async function outlivesAKill(t: Test, language: Language, command: Command, path: string): Promise<string> {
+  const server = await serve(t, path)
+  // Where the library does without TLS, it has the server itself before it.
+  const front = language.trusting && (await openFront(t, server.url, true))
+  const args = ['send', '400', '10', String(language.pauseMs)]
+  const client = new Client(t, await trusted(language, command, front?.certificateFile), args, {
+    url: front?.url ?? server.url,
+    writeKey: WRITE_KEY,
+    isZipped: false,
+  })
+  await until('some are sent', SENDING_MS_MAX, () => client.sent.length >= 50)
+  const before = client.sent.length
+  await server.restart()
+  await client.ended()
+
+  const { sent, lost } = client
+  t.ok(before < 300, 'it was killed while the library was sending')
+  t.ok(sent.length > before + 50, 'the library went on afterwards')
+  t.equal(sent.length + lost.length, 400, 'the library says of each what became of it')
+  const archived = parsed(await server.archivedLines())
+  hasEachUserOnce(t, archived, sent)
+  const given = new Set(range(400).map(n => String(n + 1)))
+  t.strictSame(
+    usersOf(archived).filter(user => !given.has(user)),
+    [],
+    'nothing else is there',
+  )
+  const reasons = [...new Set(lost.map(({ reason }) => reason))].join('; ')
+  const dropped = lost.length === 0 ? '' : `, ${lost.length} given up by the library (${reasons})`
+  return `a kill after ${before}: ${sent.length} of 400 believed sent and archived once${dropped}`
+}
+
+async function trusted(language: Language, command: Command, certificateFile?: string): Promise<Command> {
+  if (certificateFile === undefined) return command
+  return (await language.trusting?.(command, certificateFile)) ?? command
+}
+
+async function preparedOr(language: Language): Promise<Command | NotHere> {
+  try {
+    return await language.prepare()
+  } catch (err) {
+    if (err instanceof NotHere) return err
+    throw err
+  }
+}
+
+t.setTimeout(TEST_MS_MAX * LANGUAGES.length)
+const wanted = process.argv.slice(2).map(name => name.toLowerCase())
+const path = await buildProgram(t)
+const summary: string[] = []
+for (const language of LANGUAGES) {
+  if (wanted.length > 0 && !wanted.includes(language.name.toLowerCase())) continue
+  await t.test(language.name, { timeout: TEST_MS_MAX }, async t => {
+    const command = await preparedOr(language)
+    if (command instanceof NotHere) {
+      summary.push(`${language.name} is not here: not run (${command.message})`)
+      t.comment(`${language.name} is not here: not run`)
+      return
+    }
+    const did: string[] = []
+    await t.test('every call', async t => {
+      did.push(await makesEveryCall(t, language, command, path))
+    })
+    await t.test('batches', async t => {
+      did.push(await sendsBatches(t, language, command, path))
+    })
+    await t.test('answers that are lost', async t => {
+      did.push(await sendsAgain(t, language, command, path))
+    })
+    await t.test('a server that is killed and started again', async t => {
+      did.push(await outlivesAKill(t, language, command, path))
+    })
+    const version = await run({ ...command, args: [...command.args, 'version'] })
+    summary.push(`${version}: ${did.join('; ')}`)
+  })
+}
+t.teardown(() => process.stderr.write(`\n${summary.join('\n')}\n`))
