@@ -30,6 +30,8 @@ export interface Language {
   readonly gzip?: 'a setting' | 'an interceptor of the program' | 'the library, always'
   /** A library for apps, in which a page is a screen. */
   readonly hasNoPage?: boolean
+  /** Its identify puts the traits into the context. */
+  readonly hasTraitsInContext?: boolean
   /** Between two batches, when it is tried whether the library outlives an outage. */
   readonly pauseMs: number
 }

@@ -37,22 +37,33 @@ async function knowsLibrary(command: Command): Promise<boolean> {
   return await succeeds({ ...command, args: [...command.args, 'version'] })
 }
 
+/** A client with the library that is imported as `module`. */
+async function preparePython(module: string): Promise<Command> {
+  await ensureTool('python3', '--version')
+  const interpreter = cachePath('python', 'bin/python')
+  if (!(await succeeds({ file: interpreter, args: ['-m', 'pip', '--version'] }))) {
+    const args = ['-m', 'venv', '--clear', cachePath('python')]
+    await install('a virtual environment', { file: 'python3', args })
+  }
+  // It asks nobody where all is there.
+  const args = ['-m', 'pip', 'install', '--quiet', '-r', sourcePath('python', 'requirements.txt')]
+  await install('its library', { file: interpreter, args })
+  return { file: interpreter, args: [sourcePath('python', 'client.py'), module] }
+}
+
 const python: Language = {
   name: 'Python',
   gzip: 'a setting',
   pauseMs: 50,
-  async prepare() {
-    await ensureTool('python3', '--version')
-    const interpreter = cachePath('python', 'bin/python')
-    if (!(await succeeds({ file: interpreter, args: ['-m', 'pip', '--version'] }))) {
-      const args = ['-m', 'venv', '--clear', cachePath('python')]
-      await install('a virtual environment', { file: 'python3', args })
-    }
-    // It asks nobody where all is there.
-    const args = ['-m', 'pip', 'install', '--quiet', '-r', sourcePath('python', 'requirements.txt')]
-    await install('its library', { file: interpreter, args })
-    return { file: interpreter, args: [sourcePath('python', 'client.py')] }
-  },
+  prepare: () => preparePython('segment.analytics'),
+}
+
+const rudderPython: Language = {
+  name: 'Python (RudderStack)',
+  gzip: 'a setting',
+  hasTraitsInContext: true,
+  pauseMs: 50,
+  prepare: () => preparePython('rudderstack.analytics'),
 }
 
 const ruby: Language = {
@@ -159,4 +170,4 @@ const kotlin: Language = {
   },
 }
 
-export const LANGUAGES: readonly Language[] = [python, ruby, php, go, java, kotlin]
+export const LANGUAGES: readonly Language[] = [python, rudderPython, ruby, php, go, java, kotlin]

@@ -1,13 +1,12 @@
-"""Sends calls by segment-analytics-python. What it is told and prints: see ../client.ts."""
+"""Sends calls by the library whose package is the first argument. The others, and what it prints: see ../client.ts."""
+import importlib
+import importlib.metadata
 import os
 import platform
 import sys
 import threading
 import time
 from datetime import datetime, timezone
-
-from segment.analytics.client import Client
-from segment.analytics.version import VERSION
 
 queued = []
 lost = {}
@@ -48,12 +47,14 @@ def send(client, count, batch, pause_ms):
             time.sleep(pause_ms / 1000)
 
 
-def main(command, *numbers):
+def main(package, command, *numbers):
     if command == "version":
-        print(f"Python {platform.python_version()}, segment-analytics-python {VERSION}")
+        [library] = importlib.metadata.packages_distributions()[package.split(".")[0]]
+        version = importlib.metadata.version(library)
+        print(f"Python {platform.python_version()}, {library} {version}")
         return
     count, batch, pause_ms = [int(number) for number in numbers] or [6, 100, 0]
-    client = Client(
+    client = importlib.import_module(f"{package}.client").Client(
         os.environ["CLIENT_WRITE_KEY"],
         host=os.environ["CLIENT_URL"],
         gzip=os.environ["CLIENT_GZIP"] == "on",
