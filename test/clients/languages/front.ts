@@ -16,7 +16,7 @@ export interface Front {
   readonly url: string
   /** A file in PEM with the certificate that it shows; undefined without TLS. */
   readonly certificateFile: string | undefined
-  /** Answers 502 to the next `count` posts, although the server has taken them. */
+  /** Answers 502 to every other of the next posts, `count` in all, although the server has taken them. */
   loseAnswers(count: number): void
   /** Of the requests that were answered, in that order. */
   readonly seen: { readonly path: string; readonly isZipped: boolean; readonly status: number }[]
@@ -30,6 +30,7 @@ export interface Front {
 export async function openFront(t: Test, target: string, isTls: boolean): Promise<Front> {
   const seen: { path: string; isZipped: boolean; status: number }[] = []
   let toLose = 0
+  let wasLost = false
   const pass = (incoming: IncomingMessage, response: ServerResponse) => {
     const { url: path = '', method = 'GET', headers } = incoming
     response.on('finish', () => {
@@ -40,7 +41,8 @@ export async function openFront(t: Test, target: string, isTls: boolean): Promis
       else response.writeHead(502, { 'content-type': 'text/html' }).end(BAD_GATEWAY)
     }
     const outgoing = request(target + path, { method, headers }, answer => {
-      if (method === 'POST' && toLose > 0) {
+      wasLost = method === 'POST' && toLose > 0 && !wasLost
+      if (wasLost) {
         toLose -= 1
         answer.on('end', refuse).resume()
         return

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"runtime"
@@ -71,7 +72,7 @@ func counted(count int) []analytics.Message {
 }
 
 func numbers() (count, batch, pauseMs int) {
-	values := []int{6, 100, 0}
+	values := []int{0, 100, 0}
 	for i, text := range os.Args[2:] {
 		values[i], _ = strconv.Atoi(text)
 	}
@@ -112,6 +113,12 @@ func main() {
 		report.open.Add(1)
 		if err := client.Enqueue(message); err != nil {
 			report.Failure(message, err)
+		}
+		if i+1 == count/4 {
+			report.open.Wait()
+		}
+		if i+1 == count/4*3 {
+			bufio.NewReader(os.Stdin).ReadString('\n')
 		}
 		if (i+1)%batch == 0 {
 			time.Sleep(time.Duration(pauseMs) * time.Millisecond)

@@ -77,11 +77,16 @@ public final class Client {
   }
 
   private static void send(Analytics analytics, int count, int batch, int pauseMs)
-      throws InterruptedException {
+      throws InterruptedException, IOException {
     for (int n = 1; n <= count; n++) {
       enqueue(
           analytics,
           TrackMessage.builder("Counted").userId(String.valueOf(n)).properties(Map.of("n", n)));
+      if (n == count / 4) {
+        analytics.flush();
+        OPEN.arriveAndAwaitAdvance();
+      }
+      if (n == count / 4 * 3) System.in.read();
       if (n % batch == 0) Thread.sleep(pauseMs);
     }
   }

@@ -43,6 +43,10 @@ def send(client, count, batch, pause_ms):
     for number in range(1, count + 1):
         client.track(str(number), "Counted", {"n": number})
         queued.append(str(number))
+        while number == count // 4 and told < number:
+            time.sleep(0.01)
+        if number == count // 4 * 3:
+            sys.stdin.readline()
         if number % batch == 0:
             time.sleep(pause_ms / 1000)
 

@@ -41,9 +41,10 @@ if command == 'calls'
   client.alias(user_id: '6', previous_id: 'a1')
   report.call(1..6)
 else
-  (1..count).each_slice(pause_ms.zero? ? count : batch) do |calls|
+  (1..count).each_slice(batch) do |calls|
     calls.each { |number| client.track(user_id: number.to_s, event: 'Counted', properties: { n: number }) }
     report.call(calls)
+    $stdin.gets if calls.include?(count / 4 * 3)
     sleep(pause_ms / 1000.0)
   end
 end
