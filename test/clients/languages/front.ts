@@ -12,6 +12,13 @@ import { temporaryDirectory } from '../../helper.ts'
 /** What nginx says when nothing listens behind it. */
 const BAD_GATEWAY = '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n'
 
+interface Seen {
+  readonly method: string
+  readonly path: string
+  readonly isZipped: boolean
+  readonly status: number
+}
+
 export interface Front {
   readonly url: string
   /** A file in PEM with the certificate that it shows; undefined without TLS. */
@@ -19,7 +26,7 @@ export interface Front {
   /** Answers 502 to every other of the next posts, `count` in all, although the server has taken them. */
   loseAnswers(count: number): void
   /** Of the requests that were answered, in that order. */
-  readonly seen: { readonly path: string; readonly isZipped: boolean; readonly status: number }[]
+  readonly seen: readonly Seen[]
 }
 
 /**
@@ -28,13 +35,18 @@ export interface Front {
  * @param target the URL of the server
  */
 export async function openFront(t: Test, target: string, isTls: boolean): Promise<Front> {
-  const seen: { path: string; isZipped: boolean; status: number }[] = []
+  const seen: Seen[] = []
   let toLose = 0
   let wasLost = false
   const pass = (incoming: IncomingMessage, response: ServerResponse) => {
     const { url: path = '', method = 'GET', headers } = incoming
     response.on('finish', () => {
-      seen.push({ path, isZipped: headers['content-encoding'] === 'gzip', status: response.statusCode })
+      seen.push({
+        method,
+        path,
+        isZipped: headers['content-encoding'] === 'gzip',
+        status: response.statusCode,
+      })
     })
     const refuse = () => {
       if (response.headersSent) response.destroy()

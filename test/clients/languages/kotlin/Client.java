@@ -91,10 +91,7 @@ public final class Client {
   private void send(int count, int batch, int pauseMs) throws InterruptedException, IOException {
     for (int n = 1; n <= count; n++) {
       analytics.track("Counted", members("n", n), by(n));
-      while (n == count / 4 && open.getCount() > count - n) {
-        analytics.flush();
-        Thread.sleep(10);
-      }
+      while (n == count / 4 && open.getCount() > count - n) Thread.sleep(10);
       if (n == count / 4 * 3) System.in.read();
       if (n % batch == 0) Thread.sleep(pauseMs);
     }
