@@ -228,7 +228,7 @@ for (const language of LANGUAGES) {
       did.push(await outlivesAKill(t, language, command, path))
     })
     const version = await run({ ...command, args: [...command.args, 'version'] })
-    summary.push(`${version}: ${did.join('; ')}`)
+    summary.push(`${version}: ${t.passing() ? did.join('; ') : 'failed'}`)
   })
 }
 t.teardown(() => process.stderr.write(`\n${summary.join('\n')}\n`))
