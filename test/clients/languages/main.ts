@@ -36,7 +36,7 @@ async function serve(t: Test, path: string): Promise<Running> {
   const cwd = temporaryDirectory(t)
   const PORT = String(await freePort())
   const start = () => {
-    const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '200' }
+    const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '60000' }
     const program = new Program(path, { cwd, env })
     t.teardown(() => program.kill('SIGKILL').ended)
     return program
