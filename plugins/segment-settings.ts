@@ -87,7 +87,7 @@ async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Pro
       },
       async (request, reply) => {
         void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
-        return settingsOf(request.params.writeKey, publicUrl ?? `${protocolOf(request)}://${request.host}`)
+        return settingsOf(request.params.writeKey, publicUrl ?? urlOf(request))
       },
     )
   }
@@ -146,10 +146,17 @@ function settingsOf(writeKey: string, url: string) {
   }
 }
 
+/** HTTP/1.0 knows no host. */
+function urlOf(request: FastifyRequest): string {
+  const { localAddress = '', localPort } = request.raw.socket
+  const address = localAddress.includes(':') ? `[${localAddress}]` : localAddress
+  return `${protocolOf(request)}://${request.host || `${address}:${localPort}`}`
+}
+
 /** Only the client itself is told of it, so a proxy's word for it needs no trust. */
 function protocolOf({ protocol, headers }: FastifyRequest): string {
-  const forwarded = String(headers['x-forwarded-proto'] ?? '').split(',', 1)[0]
-  return forwarded === 'https' ? 'https' : protocol
+  const forwarded = String(headers['x-forwarded-proto'] ?? '').split(',', 1)[0] ?? ''
+  return forwarded.trim().toLowerCase() === 'https' ? 'https' : protocol.toLowerCase()
 }
 
 export default fp(segmentSettings, { name: 'segment-settings' })

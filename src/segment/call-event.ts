@@ -92,13 +92,15 @@ export class CallStamper {
     const { sentAt, context } = this.#common
     const { policy, source, address } = this.#sender
     const { json, call } = withUsable(whole, given, policy)
-    const sentMs = sentAt === undefined ? timeOf(call.sentAt) : this.#sentMs
+    const sent = sentAt === undefined ? call.sentAt : sentAt.value
+    const sentMs = sentAt === undefined ? timeOf(sent) : this.#sentMs
     const time = callTime(call, sentMs, this.#receivedAt)
     let members = `"type":"${type}"`
     if (time.original !== undefined)
       members += `,"originalTimestamp":${jsonOf(json, time.original, call[time.original])}`
     members += `,"timestamp":"${time.timestamp}"`
-    if (time.isSuspect) members += ',"timestampSuspect":true'
+    const isUncorrected = time.original !== undefined && sent != null && sentMs === undefined
+    if (time.isSuspect || isUncorrected) members += ',"timestampSuspect":true'
     const changes = {
       without: this.#without,
       members: members + this.#members,

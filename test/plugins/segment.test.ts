@@ -496,3 +496,13 @@ t.test('thousands of names that a client gives take no time', async t => {
   t.equal((await post(url, '/v1/batch', body)).status, 200)
   t.ok(performance.now() - startedAt < 5_000)
 })
+
+t.test('a time of sending that cannot be read makes the time of the call suspect', async t => {
+  const served = await serveApp(t)
+  const call = { type: 'track', event: 'e', userId: 'u', timestamp: '2026-11-24T13:05:07Z' }
+  await isTaken(t, await post(served.url, '/v1/track', { ...call, sentAt: 'just now' }))
+  await isTaken(t, await post(served.url, '/v1/batch', { batch: [call], sentAt: {} }))
+  await isTaken(t, await post(served.url, '/v1/track', { ...call, sentAt: null }))
+  const suspect = (await archived(served)).map(({ timestampSuspect }) => timestampSuspect)
+  t.strictSame(suspect, [true, true, undefined])
+})

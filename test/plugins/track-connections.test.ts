@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { until } from '../services/wait.ts'
 import { postOf, RawClient } from './raw-http.ts'
 import { serveApp } from './served-app.ts'
 
@@ -249,4 +250,21 @@ t.test('a packed body that no route reads harms neither the process nor the next
     answers.map(({ status }) => status),
     [200, 200, 200, 200],
   )
+})
+
+t.test('connections past CONNECTIONS_MAX are closed, and counted', async t => {
+  const { app, port, url } = await serveApp(t, { CONNECTIONS_MAX: '2' })
+  const open = [new RawClient(t, port), new RawClient(t, port)]
+  for (const client of open) {
+    client.send(postOf(EVENT))
+    t.match(await client.responses(1), [{ status: 200 }])
+  }
+  const third = new RawClient(t, port)
+  t.same(await third.responsesUntilClosed(), [])
+  for (const client of open) client.socket.destroy()
+  await until('there is room again', ANSWER_MS_MAX, async () => {
+    const response = await fetch(`${url}/healthz`).catch(() => undefined)
+    return response?.ok === true
+  })
+  t.equal((app.requests.refused.get('FRQ_CONNECTIONS_TOO_MANY') ?? 0) > 0, true)
 })
