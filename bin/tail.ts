@@ -6,7 +6,7 @@ export function addTail(program: Command): void {
   program
     .command('tail')
     .description('Show events as a running server takes them. What is archived stays the same.')
-    .option('--url <url>', 'The server. Default: the one at HOST:PORT.')
+    .option('--url <url>', 'The server. Default: the one at HOST:PORT, or ADMIN_HOST:ADMIN_PORT.')
     .option(
       '--filter <filter>',
       'Part of a name (signed_up), or field=value (user_id=42, properties.plan=pro).',

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
+import { MethodNotAllowed } from '../src/errors.ts'
 import { assertEventFields, stampEvent } from '../src/event.ts'
 import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/hook.ts'
 import { publishTraced } from '../src/tracing.ts'
@@ -11,10 +12,11 @@ import { dropInvalidContentType } from './body.ts'
 /** The second is for senders that take a URL without a query. */
 const PATHS = ['/api/hook/:name', '/api/hook/:name/:writeKey'] as const
 
-const paramsSchema = Type.Object({
-  name: Type.String({ description: 'What the event is called.' }),
-  writeKey: Type.Optional(Type.String()),
-})
+const name = Type.String({ description: 'What the event is called.' })
+const PARAMS = {
+  [PATHS[0]]: Type.Object({ name }),
+  [PATHS[1]]: Type.Object({ name, writeKey: Type.String({ description: 'The write key.' }) }),
+}
 
 const answerSchema = Type.Object({ success: Type.Literal(true) })
 
@@ -22,7 +24,6 @@ const description = {
   summary: "Take another service's webhook",
   description:
     'Any JSON, or a form, becomes the properties of an event; what is no object stands in its member `body`. The id of the delivery, where its sender has one, becomes the messageId, so that a delivery that comes twice is archived once.',
-  operationId: 'hook',
   tags: ['events'],
   body: {},
 }
@@ -45,7 +46,10 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
         done(error as Error)
       }
     })
-    for (const url of PATHS) addHook(scope, url)
+    for (const url of PATHS) {
+      addHook(scope, url)
+      refuseOtherMethods(scope, url)
+    }
   })
 
   function addHook(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
@@ -60,8 +64,8 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
         },
         schema: {
           ...description,
-          hide: url !== PATHS[0],
-          params: paramsSchema,
+          operationId: url === PATHS[0] ? 'hook' : 'hook-with-key',
+          params: PARAMS[url],
           response: { 200: answerSchema },
         },
         validatorCompiler: () => value => ({ value }),
@@ -76,6 +80,20 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
         return { success: true as const }
       },
     )
+  }
+
+  /** Some services, and people, ask with a GET first. */
+  function refuseOtherMethods(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
+    scope.route({
+      method: ['GET', 'PUT', 'PATCH', 'DELETE'],
+      url,
+      schema: { hide: true },
+      onRequest: (_, reply, done) => {
+        void reply.header('allow', 'POST')
+        done(new MethodNotAllowed('/api/hook', 'POST'))
+      },
+      handler: async () => {},
+    })
   }
 
   /** Opening it is for a person to decide: whoever can send here could have us open any address. */

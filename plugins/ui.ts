@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { STATUS_CODES } from 'node:http'
 import { createRequire } from 'node:module'
+import type { AddressInfo } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -70,7 +71,9 @@ function answerError(thrown: FastifyError, _: FastifyRequest, reply: FastifyRepl
 
 function openFeed(app: FastifyInstance, config: Config): LiveFeed {
   const { queue, requests, readiness, log } = app
-  const own = { config, queue, requests, readiness, log }
+  const eventsPort = () =>
+    app.adminAddress === undefined ? undefined : (app.server.address() as AddressInfo).port
+  const own = { config, queue, requests, readiness, log, eventsPort }
   if (!app.hasDecorator('archiver')) return new LiveFeed({ ...own, archive: undefined })
   const { archiver, store } = app
   const { description } = store

@@ -73,7 +73,7 @@ export const settingsSchema = Type.Object({
       secret: true,
       fallback: 'none: the page is for this machine only',
       description:
-        'Opens the live page to whoever has this token, from any machine. The page needs it where others may reach the server: with WRITE_KEYS, TRUST_PROXY, or a HOST other than loopback.',
+        'Opens the live page to whoever has this token (16 characters or more), from any machine. The page needs it where others may reach it: with WRITE_KEYS, TRUST_PROXY, PUBLIC_URL or a HOST other than loopback; on ADMIN_PORT, with such an ADMIN_HOST.',
       wanted: '16 to 200 characters, letters and digits and signs without spaces',
     }),
   ),
@@ -301,6 +301,7 @@ function checked(given: Settings): Config {
   checkBroker(config, archiveUrl)
   checkBatch(config)
   checkBodies(config)
+  checkPorts(config)
   checkClientSettings(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
     throw new ConfigInvalid(
@@ -341,6 +342,11 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
       `ROLE: ${role} needs AMQP_URL: processes with separate roles meet at a broker, and the embedded queue belongs to one process.`,
     )
   }
+}
+
+function checkPorts({ port, adminPort }: Config): void {
+  if (adminPort === undefined || adminPort === 0 || adminPort !== port) return
+  throw new ConfigInvalid(`ADMIN_PORT (${adminPort}) must be another one than PORT.`)
 }
 
 function checkBodies(config: Config): void {

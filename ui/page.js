@@ -85,9 +85,12 @@ function greet(hello) {
     about.archive === undefined ? 'Archiving is done by other processes.' : `Archive: ${about.archive}.`
   const share = about.workers > 1 ? ` This is one of ${about.workers} workers, and shows its own share.` : ''
   say('about', `Role ${about.role}.${share} Queue: ${about.queue}. ${archive}`)
+  const url = new URL(about.publicUrl ?? location.href)
+  if (about.publicUrl === undefined && about.eventsPort !== undefined) url.port = String(about.eventsPort)
+  const key = about.wantsKey ? " -H 'x-write-key: A_KEY'" : ''
   say(
     'curl',
-    `curl -i ${new URL('api/t', location.href)} -H 'content-type: application/json' -d '{"event":"signed_up","user_id":"42"}'`,
+    `curl -i ${new URL('api/t', url)}${key} -H 'content-type: application/json' -d '{"event":"signed_up","user_id":"42"}'`,
   )
   chartOnceVisible().reset(about.history, hides)
 }

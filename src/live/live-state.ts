@@ -9,8 +9,18 @@ import type { RequestStats } from '../request-stats.ts'
 export interface LiveSources {
   readonly config: Pick<
     Config,
-    'role' | 'workers' | 'batchEventsMax' | 'batchBytesMax' | 'batchAgeMsMax' | 'spool'
+    | 'role'
+    | 'workers'
+    | 'batchEventsMax'
+    | 'batchBytesMax'
+    | 'batchAgeMsMax'
+    | 'spool'
+    | 'publicUrl'
+    | 'writeKeys'
+    | 'writeKeysFile'
   >
+  /** The port that takes events, where that is not the one that the page is on. */
+  eventsPort(): number | undefined
   readonly queue: Pick<Queue, 'description' | 'stats' | 'state' | 'waiting' | 'watchers'>
   readonly requests: RequestStats
   readonly readiness: Readiness
@@ -46,8 +56,8 @@ export function countEvents({ queue, archive }: LiveSources): EventCounts {
 }
 
 /** What does not change while the process runs. */
-export function describe({ config, queue, archive }: LiveSources) {
-  const { role, workers, batchEventsMax, batchBytesMax, batchAgeMsMax, spool } = config
+export function describe({ config, queue, archive, eventsPort }: LiveSources) {
+  const { role, workers, batchEventsMax, batchBytesMax, batchAgeMsMax, spool, publicUrl } = config
   const hasBroker = queue.state.broker !== undefined
   return {
     role,
@@ -56,6 +66,9 @@ export function describe({ config, queue, archive }: LiveSources) {
     archive: archive?.description,
     hasBroker,
     hasSpool: hasBroker && spool === 'on',
+    publicUrl: publicUrl && `${publicUrl.replace(/\/+$/, '')}/`,
+    eventsPort: eventsPort(),
+    wantsKey: (config.writeKeys ?? config.writeKeysFile) !== undefined,
     limits: { events: batchEventsMax, bytes: batchBytesMax, ageMs: batchAgeMsMax },
   }
 }

@@ -77,7 +77,8 @@ function reasonOf(error: unknown): string {
 }
 
 function refusalOf(status: number, text: string): string {
-  if (status === 404) return 'it shows no events (UI=off, or the role archive).'
+  if (status === 404)
+    return 'it shows no events there (UI=off, the role archive, or it has an ADMIN_PORT: name that one).'
   try {
     return String(JSON.parse(text).message)
   } catch {

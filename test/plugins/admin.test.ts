@@ -1,5 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { configOf } from '../helper.ts'
 import { RawClient } from './raw-http.ts'
 import { serveApp } from './served-app.ts'
 
@@ -69,4 +70,11 @@ t.test('what nginx passes on with its defaults sees nothing', async t => {
   const client = new RawClient(t, port)
   client.send(`GET /ui/stream HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`)
   t.match(await client.responsesUntilClosed(), [{ status: 403, body: /FRQ_UI_FORBIDDEN/ }])
+})
+
+t.test('one port cannot be both', async t => {
+  t.throws(() => configOf({ PORT: '4000', ADMIN_PORT: '4000' }), {
+    code: 'FRQ_CONFIG_INVALID',
+    message: /ADMIN_PORT/,
+  })
 })

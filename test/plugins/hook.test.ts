@@ -130,3 +130,18 @@ t.test('a topic of SNS that wants to be confirmed is shown in the log, and not f
   await app.close()
   t.strictSame(asked, [])
 })
+
+t.test('another method is told which one is right, and no key is repeated', async t => {
+  const { url } = await serveApp(t, { WRITE_KEYS: 'shop=key-1' })
+  for (const path of ['/api/hook/x', '/api/hook/x/secret-key']) {
+    for (const method of ['GET', 'PUT', 'DELETE']) {
+      const response = await fetch(url + path, { method })
+      t.equal(response.status, 405)
+      t.equal(response.headers.get('allow'), 'POST')
+      t.notMatch(await response.text(), 'secret-key')
+    }
+  }
+  const deeper = await fetch(`${url}/api/hook/x/secret-key/y`, { method: 'POST', body: '{}' })
+  t.equal(deeper.status, 404)
+  t.notMatch(await deeper.text(), 'secret-key')
+})
