@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config.ts'
 import { RouteNotFound } from '../src/errors.ts'
-import { pathOf } from '../src/request-path.ts'
+import { shownPathOf } from '../src/request-path.ts'
 import { answerClientError } from './errors.ts'
 
 declare module 'fastify' {
@@ -31,7 +31,7 @@ async function admin(app: FastifyInstance, { adminPort: port, adminHost: host }:
     const { method, url, routeOptions, raw } = request
     const isForOperators = routeOptions.config.forOperators === true
     if (isForOperators === (serverOf(raw) === server)) done()
-    else done(new RouteNotFound(method, pathOf(url)))
+    else done(new RouteNotFound(method, shownPathOf(url)))
   })
   app.addHook('onReady', async () => {
     const opened = createServer({ maxHeaderSize: 16 * 1024 }, (request, response) =>

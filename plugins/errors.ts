@@ -12,7 +12,7 @@ import {
   RequestTooSlow,
   RouteNotFound,
 } from '../src/errors.ts'
-import { pathOf } from '../src/request-path.ts'
+import { pathOf, shownPathOf } from '../src/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -27,8 +27,6 @@ const EVENT_WANTED = 'the event with content-type application/json or applicatio
 const RETRY_AFTER_S = 5
 /** How long a connection that is to be closed waits for answers that its client has still to get. */
 const TURN_MS_MAX = 30_000
-/** What is behind it is not repeated. */
-const KEY_IN_PATH = /^(\/api\/hook\/[^/]+\/).+$/
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
 /** Our words for what Fastify itself refuses, so that every refusal says what to mend. */
@@ -74,7 +72,7 @@ async function errors(app: FastifyInstance): Promise<void> {
   })
 
   function nothingAt({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
-    const path = pathOf(url).replace(KEY_IN_PATH, '$1…')
+    const path = shownPathOf(url)
     const allowed = METHODS.filter(each => app.hasRoute({ method: each, url: pathOf(url) })).join(', ')
     if (allowed === '') return new RouteNotFound(method, path)
     void reply.header('allow', allowed)
