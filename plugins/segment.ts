@@ -1,10 +1,9 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { readForm, readJson, textOf } from '../src/body.ts'
+import { readJsonOrForm, textOf } from '../src/body.ts'
 import type { Config } from '../src/config.ts'
-import { BatchRefused } from '../src/errors.ts'
-import { readWhole } from '../src/event-batch.ts'
+import { isNotEmpty, readWhole, refusalOf } from '../src/event-batch.ts'
 import {
   anyCallSchema,
   assertBatch,
@@ -53,8 +52,6 @@ function callPaths(type: string): string[] {
 function waysTo(paths: readonly string[]) {
   return (['POST', 'PUT'] as const).flatMap(method => paths.map(path => [method, path] as const))
 }
-
-const FORM = 'application/x-www-form-urlencoded'
 
 const successSchema = Type.Object({ success: Type.Literal(true) })
 
@@ -117,7 +114,7 @@ function addParser(
 }
 
 function parseCall({ headers }: FastifyRequest, bytes: Buffer) {
-  return headers['content-type']?.toLowerCase().startsWith(FORM) ? readForm(bytes) : readJson(bytes)
+  return readJsonOrForm(bytes, headers['content-type'])
 }
 
 function parseBatch(request: FastifyRequest, bytes: Buffer) {
@@ -181,14 +178,9 @@ function addBatch(scope: FastifyInstance, config: Config): void {
         const limits = { eventBytesMax, batchBytesMax }
         const { events, refused } = stampCallBatch(batch, limits, { receivedAt: new Date(), sender })
         for (const { code, message } of refused) scope.requests.refuse(code, message)
-        const [first] = refused
-        if (events.length === 0 && first !== undefined) {
-          const {
-            statusCode = 400,
-            code,
-            message,
-          } = new BatchRefused(body.batch.length, first.index, first.message)
-          return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
+        if (events.length === 0 && isNotEmpty(refused)) {
+          const refusal = refusalOf(refused, body.batch.length)
+          return reply.code(refusal.statusCode).send(refusal)
         }
         if (events.length > 0)
           void reply.header('frequency-ack', await publishAllTraced(scope.queue, events, headers))

@@ -1,11 +1,19 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { beginningOf } from '../src/body.ts'
 import { contextIp } from '../src/client-ip.ts'
 import type { Config } from '../src/config.ts'
-import { BatchRefused, BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
+import { BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
 import { eventSchema, stampEvent } from '../src/event.ts'
-import { checkBatch, readBatch, readLines, type UncheckedBatch } from '../src/event-batch.ts'
+import {
+  checkBatch,
+  isNotEmpty,
+  readBatch,
+  readLines,
+  refusalOf,
+  type UncheckedBatch,
+} from '../src/event-batch.ts'
 import { publishAllTraced } from '../src/tracing.ts'
 
 const NDJSON = [
@@ -20,7 +28,6 @@ const NDJSON = [
 ]
 const WANTED = 'the events with content-type application/json or application/x-ndjson'
 const JSON_START = /^\s*[[{]/
-const SPACES_MAX = 64
 
 const refusedSchema = Type.Array(
   Type.Object({
@@ -99,14 +106,9 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
           stampEvent(json, fields, receivedAt, source, contextIp(fields, policy, source)),
         )
         for (const { code, message } of refused) app.requests.refuse(code, message)
-        const [first] = refused
-        if (events.length === 0 && first !== undefined) {
-          const {
-            statusCode = 400,
-            code,
-            message,
-          } = new BatchRefused(refusedCount, first.index, first.message)
-          return reply.code(statusCode).send({ statusCode, code, error: 'Bad Request', message, refused })
+        if (events.length === 0 && isNotEmpty(refused)) {
+          const refusal = refusalOf(refused, refusedCount)
+          return reply.code(refusal.statusCode).send(refusal)
         }
         if (events.length > 0)
           void reply.header('frequency-ack', await publishAllTraced(app.queue, events, request.headers))
@@ -128,7 +130,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
 
 /** Some clients call everything a form that they are not told to call otherwise. */
 function readMislabelled(body: Buffer, eventsMax: number): UncheckedBatch {
-  if (!JSON_START.test(body.toString('latin1', 0, SPACES_MAX))) throw new MediaTypeUnsupported(WANTED)
+  if (!JSON_START.test(beginningOf(body))) throw new MediaTypeUnsupported(WANTED)
   return readBatch(body, eventsMax)
 }
 

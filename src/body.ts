@@ -5,6 +5,7 @@ import { parseForm } from './form.ts'
 
 const BYTE_ORDER_MARK = Buffer.from([0xef, 0xbb, 0xbf])
 const UTF_16_BYTE_ORDER_MARKS = new Set([0xfeff, 0xfffe])
+const FORM = 'application/x-www-form-urlencoded'
 const JSON_OBJECT = /^\s*\{/
 const JSON_ARRAY = /^\s*\[/
 /** What stands before the first byte of JSON that matters: at most so many spaces are looked at. */
@@ -35,13 +36,23 @@ export function readJson(body: Buffer): JsonBody {
  */
 export function readForm(body: Buffer): JsonBody {
   const text = textOf(body)
-  if (JSON_OBJECT.test(text.toString('latin1', 0, SPACES_MAX)) || isJson(text)) return readJson(text)
+  if (JSON_OBJECT.test(beginningOf(text)) || isJson(text)) return readJson(text)
   return formAsJson(text.toString())
+}
+
+/** What shows whether a body is JSON, whatever it says that it is. */
+export function beginningOf(body: Buffer): string {
+  return body.toString('latin1', 0, SPACES_MAX)
+}
+
+/** A form, where it says so; else JSON. @throws BodyInvalid where it is neither */
+export function readJsonOrForm(body: Buffer, contentType = ''): JsonBody {
+  return contentType.toLowerCase().startsWith(FORM) ? readForm(body) : readJson(body)
 }
 
 /** A form may begin with a bracket as well. */
 function isJson(text: Buffer): boolean {
-  if (!JSON_ARRAY.test(text.toString('latin1', 0, SPACES_MAX))) return false
+  if (!JSON_ARRAY.test(beginningOf(text))) return false
   try {
     JSON.parse(text.toString())
     return true

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { type JsonBody, readJson, textOf, withoutByteOrderMark } from './body.ts'
-import { BatchTooLong, BodyInvalid, isRefusal } from './errors.ts'
+import { BatchRefused, BatchTooLong, BodyInvalid, isRefusal } from './errors.ts'
 import { assertEventFields, type Event, type EventFields } from './event.ts'
 import { elementBounds, valueStart } from './json-members.ts'
 
@@ -55,7 +55,8 @@ export function readBatch(body: Buffer, eventsMax: number): UncheckedBatch {
     throw error
   }
   if (!isOneEvent(whole.value)) return elementsOf(whole, eventsMax)
-  return { ...linesBatch([text]), writeKey: (whole.value as { writeKey?: unknown }).writeKey }
+  const { writeKey } = whole.value as { writeKey?: unknown }
+  return { length: 1, writeKey, elementAt: () => (whole.isPoisoned ? readJson(text) : whole) }
 }
 
 function elementsOf(
@@ -137,10 +138,6 @@ export function readLines(body: Buffer, eventsMax: number): UncheckedBatch {
     // While they are counted: millions of lines fit into a body, and each would take more memory than its bytes.
     assertLength(lines.length, eventsMax)
   }
-  return linesBatch(lines)
-}
-
-function linesBatch(lines: readonly Buffer[]): UncheckedBatch {
   return {
     length: lines.length,
     writeKey: undefined,
@@ -187,6 +184,21 @@ export function checkBatch(
     }
   }
   return { events, refused, refusedCount }
+}
+
+/** The answer to a batch of which nothing is taken. @param refused why, of as many as are named: at least one */
+export function refusalOf<Refused extends RefusedEvent>(
+  refused: readonly [Refused, ...Refused[]],
+  count: number,
+) {
+  const [{ index, message: reason }] = refused
+  const { statusCode = 400, code, message } = new BatchRefused(count, index, reason)
+  return { statusCode, code, error: 'Bad Request', message, refused }
+}
+
+/** Whether there is one. */
+export function isNotEmpty<T>(list: readonly T[]): list is readonly [T, ...T[]] {
+  return list.length > 0
 }
 
 function assertLength(length: number, eventsMax: number): void {

@@ -13,8 +13,8 @@ export const MESSAGE_ID_BYTES_MAX = 255
 const ISO_8601 =
   /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
-/** Seconds or milliseconds, which a form can only send as text. */
-const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
+/** Seconds or milliseconds since 1970, which a form can only send as text. */
+export const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
 
 FormatRegistry.Set(
   'event-time',

@@ -2,12 +2,10 @@
 
 import type { IncomingHttpHeaders } from 'node:http'
 import { parse as parseJson } from 'secure-json-parse'
-import { readForm, readJson } from './body.ts'
+import { readJsonOrForm } from './body.ts'
 import { BodyInvalid } from './errors.ts'
 import { MESSAGE_ID_BYTES_MAX } from './event.ts'
 import { onOneLine } from './json-members.ts'
-
-const FORM = /^application\/x-www-form-urlencoded\s*(?:;|$)/i
 
 /**
  * Headers with the id of a delivery, which is the same when it is tried again. In their order: what is of one service
@@ -55,7 +53,7 @@ export function deliveryIdOf(headers: IncomingHttpHeaders): string | undefined {
 export function readHookBody(body: Buffer, contentType = ''): Buffer {
   if (/^multipart\//i.test(contentType))
     throw new BodyInvalid('multipart/form-data cannot be read: have it sent as JSON, or as a plain form.')
-  return (FORM.test(contentType) ? readForm(body) : readJson(body)).json
+  return readJsonOrForm(body, contentType).json
 }
 
 /** @param body undefined where the request had none */

@@ -4,6 +4,8 @@
  * or milliseconds since 1970. Where none is named the offset is that of UTC.
  */
 
+import { EPOCH } from '../event.ts'
+
 const TEXT_CHARS_MAX = 100
 const SECOND_MS = 1_000
 const MINUTE_MS = 60 * SECOND_MS
@@ -31,8 +33,6 @@ const FORMS = [
   // Tue Nov 14 22:13:20 UTC 2023, and without a zone
   String.raw`${DAY} ${MONTH} +(?<day>\d{1,2}) ${CLOCK}(?: (?<zone>[ECMP][SD]T|UTC|GMT|[+-]\d{4}))? (?<year>\d{4})`,
 ].map(form => new RegExp(`^${form}$`, 'i'))
-
-const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
 
 /** Zones of RFC 2822, section 4.3, by their hours from UTC. */
 const ZONE_HOURS: Readonly<Record<string, number>> = {
