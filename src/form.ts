@@ -46,7 +46,8 @@ export function formFields(text: string): Field[] {
 
 /**
  * Parses `application/x-www-form-urlencoded`: every value is a string, a repeated name makes an array, and brackets
- * nest: `properties[plan]=pro`. An empty `timestamp`, `originalTimestamp`, `sentAt` or `messageId` is as none.
+ * nest: `properties[plan]=pro`. Indexes from 0 on, without a gap, make an array: `tags[0]=a&tags[1]=b`; other indexes are
+ * names. An empty `timestamp`, `originalTimestamp`, `sentAt` or `messageId` is as none.
  *
  * @throws BodyInvalid for what is not UTF-8, a name that would poison a prototype, more than 1,000 fields, or brackets
  * nested deeper than 20.
@@ -74,15 +75,26 @@ function nested(fields: readonly Field[], allowDots: boolean): Record<string, un
       allowDots,
       depth: DEPTH_MAX,
       strictDepth: true,
-      arrayLimit: FIELDS_MAX,
-      throwOnLimitExceeded: true,
+      // qs would pack an array that has gaps, and lose its indexes.
+      arrayLimit: 0,
       allowPrototypes: true,
     })
-    // qs leaves out what has no name.
+    for (const [name, value] of Object.entries(form)) form[name] = withArrays(value)
+    // qs drops a field without a name.
     return unnamed === undefined ? form : { ...form, '': unnamed }
   } catch (cause) {
     throw new BodyInvalid(TOO_MUCH, { cause })
   }
+}
+
+/** Replaces each object whose names are the indexes from 0 on, without a gap, by an array. */
+function withArrays(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(withArrays)
+  const entries = Object.entries(value).map(([name, each]) => [name, withArrays(each)] as const)
+  // Integer names come first, in ascending order.
+  const isArray = entries.length > 0 && entries.every(([name], index) => name === String(index))
+  return isArray ? entries.map(([, each]) => each) : Object.fromEntries(entries)
 }
 
 function valuesByName(fields: readonly Field[]): Record<string, string | string[]> {

@@ -22,8 +22,16 @@ export function isObjectKey(key: string): boolean {
   return OBJECT_KEY.test(`/${key}`)
 }
 
-/** The beginnings of all keys of batches that begin between the two moments, a day each. */
+const DAY_MS = 24 * 60 * 60 * 1000
+/** More days than these are found by one listing of the whole archive. */
+const DAYS_MAX = 400
+
+/**
+ * Prefixes under which all batches are listed that begin between the two moments: one for each day, or that of the
+ * whole archive for more than 400 days.
+ */
 export function dayPrefixes(prefix: string, from: Date, to: Date): string[] {
+  if (to.getTime() - from.getTime() > DAYS_MAX * DAY_MS) return [`${prefix}/`]
   const days: string[] = []
   const day = new Date(from)
   day.setUTCHours(0, 0, 0, 0)

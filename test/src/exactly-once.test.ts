@@ -19,6 +19,8 @@ const WAIT_MS_MAX = 30_000
 const BUCKET = 'bucket'
 const LATE_MS = 4_000
 const ANSWER_MS_MAX = 500
+/** Of an archive with three objects; a listing for each day until 9999 would be three million. */
+const LISTINGS_MAX = 50
 /** Large enough, and random enough, that a batch of ten is uploaded in parts. */
 const PART_OF_MIB = 1024 * 1024
 
@@ -231,18 +233,31 @@ test('a group over which the clock stepped is found again, wherever its object l
   }
 })
 
-test('what another program says was received long ago is found again', async t => {
-  const fleet = await openFleet(t)
-  loseFirstAnswers(fleet)
-  const { queue } = await startArchiver(t, fleet.settings)
-  const channel = await openChannel(t)
-  const old = { n: 0, messageId: 'old', receivedAt: '2020-01-01T00:00:00.000Z' }
-  await channel.confirmSelect()
-  await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, JSON.stringify(old))
-  await holdsOnce(t, fleet, 1)
-  await publish(queue, 1, 1)
-  await holdsOnce(t, fleet, 2)
-})
+for (const receivedAt of ['2020-01-01T00:00:00.000Z', '9999-12-31T23:59:59.999Z']) {
+  test(`an event of another program, received ${receivedAt}, is found again`, async t => {
+    const fleet = await openFleet(t)
+    let listings = 0
+    fleet.server.fault(({ operation, key, count }) => {
+      if (operation.startsWith('List')) listings++
+      const isLost = operation === 'PutObject' && key.startsWith('p/dt=') && count <= 4
+      return isLost ? { after: true, reset: true } : undefined
+    })
+    const { queue } = await startArchiver(t, fleet.settings)
+    const channel = await openChannel(t)
+    const sent = JSON.stringify({ n: 0, messageId: 'far', receivedAt })
+    await channel.confirmSelect()
+    await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, sent)
+    await holdsOnce(t, fleet, 1)
+    await publish(queue, 1, 1)
+    await holdsOnce(t, fleet, 2)
+    await startArchiver(t, fleet.settings)
+    await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, sent)
+    await publish(queue, 1, 2)
+    await holdsOnce(t, fleet, 3)
+    await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+    t.ok(listings < LISTINGS_MAX, `${listings} listings`)
+  })
+}
 
 test('a message of another program, of which nothing is known, leads no event of ours to another key', async t => {
   const fleet = await openFleet(t)

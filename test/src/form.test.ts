@@ -89,8 +89,15 @@ test('what would be too much is refused', async t => {
   }
 })
 
-test('an index beyond what may come is refused, and makes no sparse array', async t => {
-  t.throws(() => parseForm('a[4294967294]=x'), { code: 'FRQ_BODY_INVALID' })
+test('indexes from 0 on make an array, in any order; others are names', async t => {
+  t.same(parseForm('a[1]=y&a[0]=x&a[2][b]=z'), { a: ['x', 'y', { b: 'z' }] })
+  t.same(parseForm('a[0][0]=x&a[0][1]=y'), { a: [['x', 'y']] })
+  t.same(parseForm('a[]=x&a[]=y&b[0]=1&b[0]=2'), { a: ['x', 'y'], b: [['1', '2']] })
+  t.same(parseForm('properties[2023]=x&properties[2024]=y'), { properties: { 2023: 'x', 2024: 'y' } })
+  t.same(parseForm('a[5]=x&b[1]=y&c[0]=z&c[d]=1'), { a: { 5: 'x' }, b: { 1: 'y' }, c: { 0: 'z', d: '1' } })
+  t.same(parseForm('a[4294967294]=x&0=y'), { a: { 4294967294: 'x' }, 0: 'y' })
+  const indexes = range(1_000).map(i => `a[${i}]=${i}`)
+  t.same(parseForm(indexes.join('&')), { a: range(1_000).map(String) })
 })
 
 test('a percent sign that encodes nothing stays, and what stands beside it is decoded', async t => {

@@ -39,6 +39,8 @@ test('keys of our making are told from others', async t => {
 test('the days between two moments have a prefix each, in UTC', async t => {
   const days = dayPrefixes('p', new Date('2026-12-30T23:59:59.999Z'), new Date('2027-01-01T00:00:00.000Z'))
   t.same(days, ['p/dt=2026-12-30/', 'p/dt=2026-12-31/', 'p/dt=2027-01-01/'])
+  t.same(dayPrefixes('p', new Date('2026-01-01'), new Date('2027-02-05')).length, 401)
+  t.same(dayPrefixes('p', new Date('0001-01-01'), new Date('9999-12-31')), ['p/'])
 })
 
 test('keys sort by time', async t => {
