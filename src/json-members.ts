@@ -20,6 +20,9 @@ const SPACE = 0x20
 const LINE_FEED = 0x0a
 const CARRIAGE_RETURN = 0x0d
 const LINE_BREAKS = /[\n\r]/g
+const HOLDS_NOTHING = /^(null|\[\s*\])\s*$/
+/** Of a value that is tested for holding nothing. */
+const HOLDS_NOTHING_BYTES_MAX = 64
 
 /** The index just after the string that opens at `start`. */
 function stringEnd(json: Buffer, start: number): number {
@@ -139,7 +142,10 @@ export interface ObjectEdit {
 
 /** The one member `name` of the object that is the top-level member `parent`. */
 export interface NestedMember {
-  /** One name. A parent that is missing is added, and one that is no object stays as it is. */
+  /**
+   * One name. A missing parent is added; `null` and `[]`, which is how PHP writes an empty object, are replaced by an
+   * object; any other value stays.
+   */
   readonly parent: NameSet
   readonly parentName: string
   readonly name: NameSet
@@ -163,8 +169,9 @@ export function edited(json: Buffer, { without = NOTHING, nested, members = '' }
     isParentThere ||= isParent
     if (!without.has(json, start + 1, nameEnd - 1)) {
       const valueAt = isParent ? memberValueStart(json, start) : end
-      if (nested === undefined || json[valueAt] !== OPEN_BRACE) writer.keep(memberStart, end)
-      else writer.replaceEnd(memberStart, valueAt, end, withInner(json.subarray(valueAt, end), nested))
+      const value = isParent ? withInner(json.subarray(valueAt, end), nested) : undefined
+      if (value === undefined) writer.keep(memberStart, end)
+      else writer.replaceEnd(memberStart, valueAt, end, value)
     }
     if (json[end] === CLOSE_BRACE) break
     memberStart = end + 1
@@ -174,8 +181,13 @@ export function edited(json: Buffer, { without = NOTHING, nested, members = '' }
   return writer.end(added !== '' && members !== '' ? `${added},${members}` : added + members)
 }
 
-function withInner(object: Buffer, { name, member }: NestedMember): Buffer {
-  return edited(object, { without: name, ...(member !== undefined && { members: member }) })
+/** @returns the new value of the parent; undefined if it stays */
+function withInner(value: Buffer, { name, member }: NestedMember): Buffer | undefined {
+  if (value[0] === OPEN_BRACE)
+    return edited(value, { without: name, ...(member !== undefined && { members: member }) })
+  return member !== undefined && HOLDS_NOTHING.test(value.toString('latin1', 0, HOLDS_NOTHING_BYTES_MAX))
+    ? Buffer.from(`{${member}}`)
+    : undefined
 }
 
 /** Writes an object of the members of another. Those that follow each other are copied at once. */

@@ -376,8 +376,12 @@ t.test('an empty object may be an empty array, as PHP writes it', async t => {
     t,
     await post(served.url, '/v1/batch', { context, integrations: { All: true }, batch: [call] }),
   )
-  const [alone, batched, joined] = await archived(served)
+  for (const nothing of ['null', '[ \n]'])
+    await isTaken(t, await post(served.url, '/v1/track', `{"userId":"u1","event":"e","context":${nothing} }`))
+  const [alone, batched, joined, ...withNothing] = await archived(served)
   for (const event of [alone, batched]) t.match(event, { properties: [], integrations: [] })
+  for (const event of [alone, batched, ...withNothing])
+    t.strictSame(event?.context, { ip: '127.0.0.1' }, 'an address is kept as in an empty object')
   t.match(joined, { context: { ...context, ip: '127.0.0.1' }, integrations: { All: true }, properties: [] })
 })
 
