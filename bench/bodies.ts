@@ -1,5 +1,5 @@
 /** Files of bodies to send, and how many events are in so many answers. */
-import { range } from '../test/helper.ts'
+import { range } from '../test/helpers/helper.ts'
 import { sampleCalls, sampleEvents } from './sample-events.ts'
 
 /**

@@ -18,10 +18,10 @@ const SEGMENT_BYTES = 8 * 1024 * 1024
 const APPEND_MS = 3_000
 const DROP_EVERY = 1_000
 
-type Log = import('../src/queue/disk-log.ts').DiskLog
+type Log = import('../src/queue/embedded/disk-log.ts').DiskLog
 
 const [directory = tmpdir(), sources = join(import.meta.dirname, '..', 'src')] = process.argv.slice(2)
-const { DiskLog }: typeof import('../src/queue/disk-log.ts') = await import(
+const { DiskLog }: typeof import('../src/queue/embedded/disk-log.ts') = await import(
   pathToFileURL(resolve(sources, 'queue/disk-log.ts')).href
 )
 

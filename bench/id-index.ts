@@ -8,10 +8,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { IdIndex } from '../src/log/id-index.ts'
-import { openIdIndex } from '../src/log/open-id-index.ts'
-import { createLogger } from '../src/logger.ts'
-import { ID_BYTES } from '../src/message-id.ts'
+import type { IdIndex } from '../src/dedupe/id-index.ts'
+import { openIdIndex } from '../src/dedupe/open-id-index.ts'
+import { ID_BYTES } from '../src/event/message-id.ts'
+import { createLogger } from '../src/process/logger.ts'
 
 const USAGE = `node --import=tsx bench/id-index.ts [options]
 

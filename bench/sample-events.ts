@@ -1,5 +1,5 @@
 /** Events as an SDK sends them, 200 to 300 bytes each, the same ones in every run. */
-import { createRandom, type Random, range } from '../test/helper.ts'
+import { createRandom, type Random, range } from '../test/helpers/helper.ts'
 
 /** wrk.lua sends a random UUID in its place. */
 const ID = '00000000-0000-4000-8000-000000000000'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { settings } from '../src/config.ts'
+import { settings } from '../src/config/config.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 /** `frequency check`. */
@@ -18,7 +18,7 @@ Exit code: 1 where events would be lost, refused or not archived, else 0.`,
       process.exitCode = 1
       loadDotEnv()
       // Only here, so that the other commands load no client of RabbitMQ.
-      const { check } = await import('../src/commands/check.ts')
+      const { check } = await import('../src/cli/check.ts')
       process.exitCode = await check(flags, process.env)
     })
   for (const setting of settings) addSetting(command, setting)

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import type { DeadFlags } from '../src/commands/dead.ts'
-import { deadSettings } from '../src/commands/own-settings.ts'
+import type { DeadFlags } from '../src/cli/dead.ts'
+import { deadSettings } from '../src/cli/own-settings.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 type Verb = 'list' | 'show' | 'retry' | 'drop'
@@ -57,7 +57,7 @@ async function run(verb: Verb, ids: readonly string[], flags: DeadFlags): Promis
   process.exitCode = EXIT_ERROR
   loadDotEnv()
   // Only here, so that the other commands do without.
-  const commands = await import('../src/commands/dead.ts')
+  const commands = await import('../src/cli/dead.ts')
   process.exitCode = await commands.dead(commands[verb], ids, flags, process.env)
 }
 

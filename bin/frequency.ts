@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
-import { readConfig, settings } from '../src/config.ts'
+import { readConfig, settings } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { addCheck } from './check.ts'
 import { addDead } from './dead.ts'

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import type { LogFlags, Outcome } from '../src/commands/log.ts'
-import { verifySettings } from '../src/commands/own-settings.ts'
-import type { Config } from '../src/config.ts'
+import type { LogFlags, Outcome } from '../src/cli/log.ts'
+import { verifySettings } from '../src/cli/own-settings.ts'
+import type { Config } from '../src/config/config.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 const EXIT_ERROR = 2
@@ -23,7 +23,7 @@ Exit code: 0 where all is well, 1 where something is not, 2 where it could not b
     .option('--from <number>', 'The first record.', parseNumber)
     .option('--count <count>', 'How many records.', parseCount, 20)
     .action((archiveUrl: string | undefined, flags: LogFlags) =>
-      run(async () => (await import('../src/commands/log-show.ts')).show, archiveUrl, flags),
+      run(async () => (await import('../src/cli/log-show.ts')).show, archiveUrl, flags),
     )
   add(parent, 'build', 'Build the log of an archive that has objects and none.')
     .argument('[archive-url]', ARCHIVE)
@@ -37,7 +37,7 @@ there is none: a build that was broken off is begun anew. Damaged objects are li
 twice are listed, and named twice. Large archives need temporary space (TMPDIR): 22 bytes an event.`,
     )
     .action((archiveUrl: string | undefined, flags: LogFlags) =>
-      run(async () => (await import('../src/commands/log-build.ts')).build, archiveUrl, flags),
+      run(async () => (await import('../src/cli/log-build.ts')).build, archiveUrl, flags),
     )
   add(parent, 'repair', 'Make a record anew that is damaged or gone, and that archivers stop at.')
     .argument('<record>', 'Its number, as archivers and verify say it.', parseNumber)
@@ -50,7 +50,7 @@ The new record names the objects that no other record names. Archivers that wait
 not be stopped. Without --yes it says what it will do, and asks. Repair the lowest number first.`,
     )
     .action((number: number, archiveUrl: string | undefined, flags: LogFlags) =>
-      run(async () => (await import('../src/commands/log-repair.ts')).repair(number), archiveUrl, flags),
+      run(async () => (await import('../src/cli/log-repair.ts')).repair(number), archiveUrl, flags),
     )
 }
 
@@ -74,7 +74,7 @@ async function run(
   process.exitCode = EXIT_ERROR
   loadDotEnv()
   // Only here, so that the other commands do without.
-  const { runOnLog } = await import('../src/commands/log.ts')
+  const { runOnLog } = await import('../src/cli/log.ts')
   process.exitCode = await runOnLog(await load(), archiveUrl, flags, process.env)
 }
 

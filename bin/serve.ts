@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createApp } from '../plugins/app.ts'
 import { mayBeReachedByOthers } from '../plugins/ui.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
-import { createLogger } from '../src/logger.ts'
+import { createLogger } from '../src/process/logger.ts'
 import { STOP_AT_ONCE, superviseWorkers } from './workers.ts'
 
 /**

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import type { Command } from 'commander'
-import type { Setting } from '../src/config.ts'
+import type { Setting } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 
 /** Sets what `.env` in the working directory says and the environment does not. The AWS SDK reads it from there too. */

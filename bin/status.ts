@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
-import { statusSettings } from '../src/commands/own-settings.ts'
-import type { StatusFlags } from '../src/commands/status.ts'
+import { statusSettings } from '../src/cli/own-settings.ts'
+import type { StatusFlags } from '../src/cli/status.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 const EXIT_ERROR = 2
@@ -23,7 +23,7 @@ export function addStatus(program: Command): void {
       process.exitCode = EXIT_ERROR
       loadDotEnv()
       // Only here, so that the other commands do without.
-      const { status } = await import('../src/commands/status.ts')
+      const { status } = await import('../src/cli/status.ts')
       process.exitCode = await status(flags, process.env)
     })
   for (const setting of statusSettings) addSetting(command, setting)

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { TailFlags } from '../src/commands/tail.ts'
+import type { TailFlags } from '../src/cli/tail.ts'
 import { loadDotEnv } from './settings.ts'
 
 export function addTail(program: Command): void {
@@ -22,7 +22,7 @@ have a UI_TOKEN, which is read from the environment, or .env, here too. Exit cod
     .action(async (flags: TailFlags) => {
       loadDotEnv()
       // Only here, so that the other commands do without.
-      const { tail } = await import('../src/commands/tail.ts')
+      const { tail } = await import('../src/cli/tail.ts')
       process.exitCode = await tail(flags, process.env, stopSignal())
     })
 }

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { verifySettings } from '../src/commands/own-settings.ts'
-import type { VerifyFlags } from '../src/commands/verify.ts'
+import { verifySettings } from '../src/cli/own-settings.ts'
+import type { VerifyFlags } from '../src/cli/verify.ts'
 import { addSetting, loadDotEnv } from './settings.ts'
 
 const EXIT_ERROR = 2
@@ -35,7 +35,7 @@ Large archives need temporary space (TMPDIR): 22 bytes an event.`,
       process.exitCode = EXIT_ERROR
       loadDotEnv()
       // Only here, so that the other commands do without.
-      const { verify } = await import('../src/commands/verify.ts')
+      const { verify } = await import('../src/cli/verify.ts')
       process.exitCode = await verify(archiveUrl, flags, process.env)
     })
   for (const setting of verifySettings) {

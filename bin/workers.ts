@@ -15,9 +15,9 @@
 
 import cluster, { type Worker } from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Config } from '../src/config.ts'
-import type { Logger } from '../src/logger.ts'
-import { relayQuestions } from '../src/siblings.ts'
+import type { Config } from '../src/config/config.ts'
+import type { Logger } from '../src/process/logger.ts'
+import { relayQuestions } from '../src/process/worker-messages.ts'
 
 /** What the primary says to a worker that is to end without a shutdown. */
 export const STOP_AT_ONCE = 'stop at once'
@@ -137,6 +137,6 @@ class Supervisor {
 
 /** A sum over workers that fell when one of them is gone would look to Prometheus as if all had begun anew. */
 async function keepWhatGrows(departed: unknown, last: unknown): Promise<unknown> {
-  const { whatOnlyGrows } = await import('../src/metrics/exposition.ts')
+  const { whatOnlyGrows } = await import('../src/observability/exposition.ts')
   return whatOnlyGrows([departed ?? [], last] as object[][])
 }

@@ -1,4 +1,4 @@
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { archivedObjects } from '../test/bin/archived.ts'
 import { until } from '../test/services/wait.ts'
 import type { LoadResult } from './load.ts'

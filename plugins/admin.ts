@@ -3,9 +3,9 @@ import { createServer, type IncomingMessage, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { RouteNotFound } from '../src/errors.ts'
-import { shownPathOf } from '../src/request-path.ts'
+import { shownPathOf } from '../src/http/request-path.ts'
 import { answerClientError } from './errors.ts'
 
 declare module 'fastify' {

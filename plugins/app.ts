@@ -1,6 +1,6 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import { parseProxies } from '../src/client-settings.ts'
-import type { Config } from '../src/config.ts'
+import { parseProxies } from '../src/config/client-settings.ts'
+import type { Config } from '../src/config/config.ts'
 import admin from './admin.ts'
 import body from './body.ts'
 import cors from './cors.ts'
@@ -18,11 +18,11 @@ import requests from './requests.ts'
 import { compilersFactory } from './schemas.ts'
 import segment from './segment.ts'
 import segmentSettings from './segment-settings.ts'
-import siblings from './siblings.ts'
 import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
 import ui from './ui.ts'
+import workerMessages from './worker-messages.ts'
 import writeKeys from './write-keys.ts'
 
 const HEADERS_MS_MAX = 10_000
@@ -74,7 +74,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(errors)
   await app.register(admin, config)
   await app.register(drain, config)
-  await app.register(siblings)
+  await app.register(workerMessages)
   await app.register(ledger, config)
   if (isIngesting) await app.register(documentation, config)
   if (isIngesting) await app.register(writeKeys, config)

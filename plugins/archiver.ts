@@ -2,8 +2,8 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Archiver } from '../src/archive/archiver.ts'
-import type { Config } from '../src/config.ts'
-import { openIdIndex } from '../src/log/open-id-index.ts'
+import type { Config } from '../src/config/config.ts'
+import { openIdIndex } from '../src/dedupe/open-id-index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -3,10 +3,10 @@ import { PassThrough } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RequestPayload } from 'fastify'
 import fp from 'fastify-plugin'
-import { type JsonBody, readForm, readJson } from '../src/body.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { EncodingUnsupported } from '../src/errors.ts'
-import { HeldBodies } from '../src/held-bodies.ts'
+import { HeldBodies } from '../src/http/held-bodies.ts'
+import { type JsonBody, readForm, readJson } from '../src/http/read-body.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

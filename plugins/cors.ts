@@ -1,9 +1,9 @@
 import type { FastifyCorsOptions } from '@fastify/cors'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { parseOrigins } from '../src/client-settings.ts'
-import type { Config } from '../src/config.ts'
-import { pathOf } from '../src/request-path.ts'
+import { parseOrigins } from '../src/config/client-settings.ts'
+import type { Config } from '../src/config/config.ts'
+import { pathOf } from '../src/http/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

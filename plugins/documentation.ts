@@ -9,8 +9,8 @@ import Fastify, {
   type RouteOptions,
 } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
-import { pageHeaders } from '../src/page-headers.ts'
+import type { Config } from '../src/config/config.ts'
+import { pageHeaders } from '../src/http/page-headers.ts'
 
 const PATH = '/documentation'
 

@@ -3,7 +3,7 @@ import { Server } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 
 /** How long clients with open connections have to come by once more and be told to close them. */
 const DRAIN_MS_MAX = 1_000

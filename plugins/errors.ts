@@ -12,7 +12,7 @@ import {
   RequestTooSlow,
   RouteNotFound,
 } from '../src/errors.ts'
-import { pathOf, shownPathOf } from '../src/request-path.ts'
+import { pathOf, shownPathOf } from '../src/http/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {

@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
-import { Readiness } from '../src/readiness.ts'
+import type { Config } from '../src/config/config.ts'
+import { Readiness } from '../src/observability/readiness.ts'
 
 const LOOK_EVERY_MS = 1_000
 

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { contextIp } from '../src/client-ip.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { MethodNotAllowed } from '../src/errors.ts'
-import { assertEventFields, stampEvent } from '../src/event.ts'
-import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/hook.ts'
-import { publishTraced } from '../src/tracing.ts'
+import { assertEventFields, stampEvent } from '../src/event/event.ts'
+import { publishTraced } from '../src/event/tracing.ts'
+import { contextIp } from '../src/http/client-ip.ts'
+import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/http/webhook.ts'
 import { dropInvalidContentType } from './body.ts'
 
 /** The second is for senders that take a URL without a query. */

@@ -2,8 +2,8 @@ import assert from 'node:assert'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
-import { type Book, openBook } from '../src/ledger/book.ts'
+import type { Config } from '../src/config/config.ts'
+import { type LedgerEntry, openLedgerEntry } from '../src/observability/ledger-entry.ts'
 import {
   countsOf,
   type ProcessStatus,
@@ -11,7 +11,7 @@ import {
   processStatusSchema,
   type StatusSources,
   together,
-} from '../src/ledger/process-status.ts'
+} from '../src/observability/process-status.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
 
 /**
@@ -22,12 +22,12 @@ import { brokerWatch } from '../src/queue/broker-watch.ts'
  * that is there.
  */
 async function ledger(app: FastifyInstance, config: Config): Promise<void> {
-  let opened: { book: Book; sources: StatusSources } | undefined
+  let opened: { book: LedgerEntry; sources: StatusSources } | undefined
 
   app.addHook('onReady', async () => {
     const { queue, readiness, log } = app
     const archiver = app.hasDecorator('archiver') ? app.archiver : undefined
-    const book = await openBook({
+    const book = await openLedgerEntry({
       path: join(config.dataDir, 'ledger'),
       log,
       counted: () => countsOf(queue, archiver),
@@ -39,15 +39,15 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
   })
   app.addHook('onClose', async () => opened?.book.close())
 
-  app.siblings.answer('status', async () => {
+  app.workerMessages.answer('status', async () => {
     assert(opened !== undefined, 'The app is not ready.')
     return processStatusOf(opened.sources)
   })
   app.get(
     '/status',
     { config: { forOperators: true }, schema: { response: { 200: processStatusSchema } } },
-    async () => together((await app.siblings.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
+    async () => together((await app.workerMessages.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
   )
 }
 
-export default fp(ledger, { name: 'ledger', dependencies: ['siblings'] })
+export default fp(ledger, { name: 'ledger', dependencies: ['worker-messages'] })

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
 
 /** `GET /metrics`, in the text format of Prometheus. What is counted is read when it is asked for. */
@@ -11,8 +11,8 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
   // Only here, so that a start does without.
   async function loaded() {
     const [{ aggregate, CONTENT_TYPE }, { expositionOf }] = await Promise.all([
-      import('../src/metrics/exposition.ts'),
-      import('../src/metrics/metrics.ts'),
+      import('../src/observability/exposition.ts'),
+      import('../src/observability/metrics.ts'),
     ])
     const exposition = expositionOf({
       role,
@@ -29,13 +29,16 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
   let loading: ReturnType<typeof loaded> | undefined
   const load = () => (loading ??= loaded())
 
-  app.siblings.answer('metrics', async () => (await load()).exposition.json())
+  app.workerMessages.answer('metrics', async () => (await load()).exposition.json())
 
   app.get('/metrics', { config: { forOperators: true } }, async (_, reply) => {
     const { exposition, aggregate, CONTENT_TYPE } = await load()
-    const all = (await app.siblings.ask('metrics')) as object[][]
+    const all = (await app.workerMessages.ask('metrics')) as object[][]
     return reply.type(CONTENT_TYPE).send(all.length === 1 ? await exposition.text() : await aggregate(all))
   })
 }
 
-export default fp(metrics, { name: 'metrics', dependencies: ['queue', 'requests', 'health', 'siblings'] })
+export default fp(metrics, {
+  name: 'metrics',
+  dependencies: ['queue', 'requests', 'health', 'worker-messages'],
+})

@@ -1,15 +1,15 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest, FastifySchema } from 'fastify'
 import fp from 'fastify-plugin'
-import type { JsonBody } from '../src/body.ts'
-import { contextIp } from '../src/client-ip.ts'
-import type { Config } from '../src/config.ts'
-import { assertEventFields, type Event, type EventChanges, stampEvent } from '../src/event.ts'
-import { NameSet } from '../src/name-set.ts'
+import type { Config } from '../src/config/config.ts'
+import { assertEventFields, type Event, type EventChanges, stampEvent } from '../src/event/event.ts'
+import { NameSet } from '../src/event/name-set.ts'
+import { publishTraced } from '../src/event/tracing.ts'
+import { contextIp } from '../src/http/client-ip.ts'
+import type { JsonBody } from '../src/http/read-body.ts'
 import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
 import { CallStamper, type Sender } from '../src/segment/call-event.ts'
 import { readPixelQuery, readQuery } from '../src/segment/pixel.ts'
-import { publishTraced } from '../src/tracing.ts'
 
 /** One transparent pixel. */
 const GIF = Buffer.from('R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7', 'base64')

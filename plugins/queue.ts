@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
-import { openQueue, type Queue } from '../src/queue/queue.ts'
+import type { Config } from '../src/config/config.ts'
+import { openQueue } from '../src/queue/open-queue.ts'
+import type { Queue } from '../src/queue/queue.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

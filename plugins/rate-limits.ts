@@ -1,9 +1,9 @@
 import type { RateLimitOptions } from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { canonicalAddress } from '../src/client-ip.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { RateExceeded } from '../src/errors.ts'
+import { canonicalAddress } from '../src/http/client-ip.ts'
 
 /** Addresses that are counted at once; past it those that were seen longest ago begin anew. */
 const ADDRESSES_MAX = 100_000

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { RequestStats } from '../src/request-stats.ts'
+import { RequestStats } from '../src/observability/request-stats.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,9 +1,11 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { readJsonOrForm, textOf } from '../src/body.ts'
-import type { Config } from '../src/config.ts'
-import { isNotEmpty, readWhole, refusalOf } from '../src/event-batch.ts'
+import type { Config } from '../src/config/config.ts'
+import { publishAllTraced, publishTraced } from '../src/event/tracing.ts'
+import { readJsonOrForm, textOf } from '../src/http/read-body.ts'
+import { isNotEmpty, readWhole, refusalOf } from '../src/http/request-events.ts'
+import { validatorOf } from '../src/http/validator.ts'
 import {
   anyCallSchema,
   assertBatch,
@@ -18,8 +20,6 @@ import {
 } from '../src/segment/call.ts'
 import { stampCallBatch } from '../src/segment/call-batch.ts'
 import { CallStamper } from '../src/segment/call-event.ts'
-import { publishAllTraced, publishTraced } from '../src/tracing.ts'
-import { validatorOf } from '../src/validator.ts'
 import { dropInvalidContentType } from './body.ts'
 
 declare module 'fastify' {

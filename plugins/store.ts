@@ -1,7 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
-import { type ObjectStore, openStore } from '../src/store/store.ts'
+import type { Config } from '../src/config/config.ts'
+import { openStore } from '../src/store/open-store.ts'
+import type { ObjectStore } from '../src/store/store.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

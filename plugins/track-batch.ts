@@ -1,11 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { beginningOf } from '../src/body.ts'
-import { contextIp } from '../src/client-ip.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
-import { eventSchema, stampEvent } from '../src/event.ts'
+import { eventSchema, stampEvent } from '../src/event/event.ts'
+import { publishAllTraced } from '../src/event/tracing.ts'
+import { contextIp } from '../src/http/client-ip.ts'
+import { beginningOf } from '../src/http/read-body.ts'
 import {
   checkBatch,
   isNotEmpty,
@@ -13,8 +14,7 @@ import {
   readLines,
   refusalOf,
   type UncheckedBatch,
-} from '../src/event-batch.ts'
-import { publishAllTraced } from '../src/tracing.ts'
+} from '../src/http/request-events.ts'
 
 const NDJSON = [
   'application/x-ndjson',

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { contextIp } from '../src/client-ip.ts'
-import type { Config } from '../src/config.ts'
-import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event.ts'
+import type { Config } from '../src/config/config.ts'
+import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event/event.ts'
+import { publishTraced } from '../src/event/tracing.ts'
+import { contextIp } from '../src/http/client-ip.ts'
+import { validatorOf } from '../src/http/validator.ts'
 import type { Durability } from '../src/queue/queue.ts'
-import { publishTraced } from '../src/tracing.ts'
-import { validatorOf } from '../src/validator.ts'
 
 const description = {
   summary: 'Take one event',

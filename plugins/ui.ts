@@ -6,14 +6,14 @@ import { PassThrough } from 'node:stream'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { readEvents } from '../src/archive/object-reader.ts'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { ObjectNotListed, ViewersTooMany } from '../src/errors.ts'
-import { Doorkeeper, isLoopbackName } from '../src/live/doorkeeper.ts'
+import { pageHeaders } from '../src/http/page-headers.ts'
 import { parseFilter } from '../src/live/event-filter.ts'
 import { LiveFeed } from '../src/live/live-feed.ts'
 import { EVENTS_PER_SECOND_DEFAULT, EVENTS_PER_SECOND_MAX, Viewer } from '../src/live/viewer.ts'
-import { pageHeaders } from '../src/page-headers.ts'
+import { isLoopbackName, ViewerAccess } from '../src/live/viewer-access.ts'
+import { readEvents } from '../src/object/object-reader.ts'
 
 /** What of an object is shown. */
 const OBJECT_EVENTS_MAX = 200
@@ -89,24 +89,24 @@ function openFeed(app: FastifyInstance, config: Config): LiveFeed {
 async function ui(app: FastifyInstance, config: Config): Promise<void> {
   if (config.ui === 'off') return
   const feed = openFeed(app, config)
-  app.siblings.answer(LAST_OBJECTS, async () =>
+  app.workerMessages.answer(LAST_OBJECTS, async () =>
     app.hasDecorator('archiver') ? app.archiver.stats.lastObjects.map(({ key }) => key) : [],
   )
   app.addHook('onReady', async () => feed.start())
   app.addHook('preClose', async () => feed.stop())
 
   await app.register(async scope => {
-    const doorkeeper = new Doorkeeper(config.uiToken, mayBeReachedByOthers(config))
+    const viewerAccess = new ViewerAccess(config.uiToken, mayBeReachedByOthers(config))
     scope.addHook('onRoute', route => {
       route.config = { ...route.config, forOperators: true }
     })
     scope.setErrorHandler(answerError)
     scope.addHook('onRequest', async (request, reply) => {
       void reply.headers(HEADERS)
-      doorkeeper.admit(request.raw)
+      viewerAccess.admit(request.raw)
     })
     servePage(scope)
-    serveData(scope, feed, doorkeeper)
+    serveData(scope, feed, viewerAccess)
   })
 }
 
@@ -135,8 +135,8 @@ function servePage(scope: FastifyInstance): void {
   for (const [name, { file, type }] of Object.entries(ASSETS)) serve(`/ui/${name}`, file, type)
 }
 
-function serveData(scope: FastifyInstance, feed: LiveFeed, doorkeeper: Doorkeeper): void {
-  const onRequest = async ({ raw }: FastifyRequest): Promise<void> => doorkeeper.admitToData(raw)
+function serveData(scope: FastifyInstance, feed: LiveFeed, viewerAccess: ViewerAccess): void {
+  const onRequest = async ({ raw }: FastifyRequest): Promise<void> => viewerAccess.admitToData(raw)
 
   scope.get<{ Querystring: Static<typeof streamQuery> }>(
     '/ui/stream',
@@ -162,7 +162,7 @@ function serveData(scope: FastifyInstance, feed: LiveFeed, doorkeeper: Doorkeepe
 
 async function showObject(scope: FastifyInstance, key: string, reply: FastifyReply): Promise<FastifyReply> {
   // The worker that is asked is not always the one whose page it is.
-  const lists = await scope.siblings.ask(LAST_OBJECTS)
+  const lists = await scope.workerMessages.ask(LAST_OBJECTS)
   if (!lists.flat().includes(key)) throw new ObjectNotListed(key)
   let text = ''
   let events = 0
@@ -179,4 +179,4 @@ async function showObject(scope: FastifyInstance, key: string, reply: FastifyRep
     .send(text)
 }
 
-export default fp(ui, { name: 'ui', dependencies: ['queue', 'requests', 'health', 'siblings'] })
+export default fp(ui, { name: 'ui', dependencies: ['queue', 'requests', 'health', 'worker-messages'] })

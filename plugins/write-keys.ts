@@ -1,9 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config } from '../src/config.ts'
+import type { Config } from '../src/config/config.ts'
 import { WriteKeyInvalid } from '../src/errors.ts'
-import { isLoopbackName } from '../src/live/doorkeeper.ts'
-import { openWriteKeys, type Source, type WriteKeys } from '../src/write-keys.ts'
+import type { Source } from '../src/event/source.ts'
+import { openWriteKeys, type WriteKeys } from '../src/http/known-keys.ts'
+import { isLoopbackName } from '../src/live/viewer-access.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

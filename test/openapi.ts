@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp } from '../plugins/app.ts'
-import { configOf, silent } from './helper.ts'
+import { configOf, silent } from './helpers/helper.ts'
 
 const dataDir = mkdtempSync(join(tmpdir(), 'frequency-openapi-'))
 try {

@@ -71,7 +71,7 @@ export function some(n, noun) {
 }
 
 /**
- * What an event is called: its `event`; else its `type`, with its `name` if it has one. src/live/event-name.ts has
+ * What an event is called: its `event`; else its `type`, with its `name` if it has one. src/event/event-name.ts has
  * the same for filters and for the terminal.
  *
  * @param {Record<string, unknown>} fields

@@ -1,4 +1,4 @@
-import { range } from '../../test/helper.ts'
+import { range } from '../../test/helpers/helper.ts'
 import { batchesOfEvents } from '../bodies.ts'
 import { fillThrough } from '../fill.ts'
 import { Fleet, type FleetFigures } from '../fleet.ts'

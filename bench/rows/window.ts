@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { openStore } from '../../src/store/store.ts'
-import { configOf } from '../../test/helper.ts'
+import { openStore } from '../../src/store/open-store.ts'
+import { configOf } from '../../test/helpers/helper.ts'
 import { type Drained, drain, drainLine, whenLogged } from '../drain.ts'
 import { type FullQueue, fillEmbedded } from '../fill.ts'
 import { diskBytes, linkedCopy } from '../linked-copy.ts'

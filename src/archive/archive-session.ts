@@ -16,23 +16,23 @@
  * not acknowledged comes again.
  */
 
-import type { Config } from '../config.ts'
-import { aborted } from '../deferred.ts'
-import type { IdIndex } from '../log/id-index.ts'
+import type { Config } from '../config/config.ts'
+import type { IdIndex } from '../dedupe/id-index.ts'
+import type { LiveIds } from '../dedupe/live-ids.ts'
+import type { RecentLengths } from '../dedupe/recent-lengths.ts'
 import type { Settlement } from '../log/settlement.ts'
-import type { Logger } from '../logger.ts'
+import { framingOf } from '../object/format.ts'
+import type { ObjectParts } from '../object/object-writer.ts'
+import { aborted } from '../process/deferred.ts'
+import type { Logger } from '../process/logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
-import { type CloseReason, fullBy, hasRoom, isApart, overflows } from './batch-policy.ts'
+import { type CloseReason, fullBy, hasRoom, isApart, overflows } from './batch-limits.ts'
 import type { Committer } from './committer.ts'
-import { framingOf } from './format.ts'
-import { Incoming } from './incoming.ts'
-import type { LiveIds } from './live-ids.ts'
-import type { ObjectParts } from './object-writer.ts'
+import { DeliveredEvents } from './delivered-events.ts'
 import type { OldEvents } from './old-events.ts'
 import { PendingDelivery } from './pending-delivery.ts'
-import type { RecentLengths } from './recent-lengths.ts'
 
 export type SessionConfig = Pick<
   Config,
@@ -66,7 +66,7 @@ export class ArchiveSession {
   /** Counts the connections that deliveries came on. */
   #epoch = 0
 
-  #inbox: Incoming[] = []
+  #inbox: DeliveredEvents[] = []
   #inboxBytes = 0
   #open: Batch | undefined
   #age: NodeJS.Timeout | undefined
@@ -120,10 +120,10 @@ export class ArchiveSession {
   /** When the oldest event was received that waits for a batch, or is in the open one; in milliseconds since 1970. */
   get oldestReceivedAt(): number | undefined {
     const [completing] = this.#completing
-    const [incoming] = this.#inbox
+    const [delivered] = this.#inbox
     const batch = completing ?? this.#open
     if (batch !== undefined) return batch.firstReceivedAt
-    return incoming === undefined || incoming.left === 0 ? undefined : incoming.receivedAt(0)
+    return delivered === undefined || delivered.left === 0 ? undefined : delivered.receivedAt(0)
   }
 
   /** What came on the connection that is gone comes again; what is in batches stays there. */
@@ -148,9 +148,9 @@ export class ArchiveSession {
 
   #deliver(delivery: Delivery): void {
     if (this.#state !== 'taking') return
-    const incoming = new Incoming(delivery)
-    this.#parts.stats.delivered(delivery, incoming.events)
-    this.#inbox.push(incoming)
+    const delivered = new DeliveredEvents(delivery)
+    this.#parts.stats.delivered(delivery, delivered.events)
+    this.#inbox.push(delivered)
     this.#inboxBytes += delivery.body.length
     if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
     this.#drainInbox()
@@ -158,9 +158,9 @@ export class ArchiveSession {
 
   #drainInbox(): void {
     let taken = 0
-    for (const incoming of this.#inbox) {
-      if (!this.#take(incoming)) break
-      this.#inboxBytes -= incoming.delivery.body.length
+    for (const delivered of this.#inbox) {
+      if (!this.#take(delivered)) break
+      this.#inboxBytes -= delivered.delivery.body.length
       taken++
     }
     this.#inbox.splice(0, taken)
@@ -190,58 +190,58 @@ export class ArchiveSession {
   }
 
   /** False where not all of its events can be taken now. */
-  #take(incoming: Incoming): boolean {
+  #take(delivered: DeliveredEvents): boolean {
     if (this.#state !== 'taking') return false
-    if (incoming.isForeign) {
-      this.#bury(incoming.delivery, 'A message is no JSON object: it goes to the dead letters.')
+    if (delivered.isUnreadable) {
+      this.#bury(delivered.delivery, 'A message is no JSON object: it goes to the dead letters.')
       return true
     }
-    if (this.#parts.oldEvents.mayHold(incoming)) {
+    if (this.#parts.oldEvents.mayHold(delivered)) {
       if (this.#parts.oldEvents.isFull) return false
-      this.#setAside(incoming)
+      this.#setAside(delivered)
       return true
     }
-    incoming.pending ??= this.#pendingOf(incoming)
-    const { pending } = incoming
+    delivered.pending ??= this.#pendingOf(delivered)
+    const { pending } = delivered
     const { remembersFrom } = this.#parts.index
-    while (incoming.left > 0 && this.#canTake())
-      if (!this.#leaveOut(incoming, pending)) this.#takeRun(incoming, pending)
+    while (delivered.left > 0 && this.#canTake())
+      if (!this.#leaveOut(delivered, pending)) this.#takeRun(delivered, pending)
     if (this.#parts.index.remembersFrom !== remembersFrom) this.fail(new IndexShrunk())
-    if (incoming.left > 0) return false
+    if (delivered.left > 0) return false
     pending.arrived()
     return true
   }
 
   /** It has events that may be archived, and forgotten: they are looked up, and it comes back. */
-  #setAside(incoming: Incoming): void {
+  #setAside(delivered: DeliveredEvents): void {
     const epoch = this.#epoch
-    this.#parts.oldEvents.lookUp(incoming).then(
+    this.#parts.oldEvents.lookUp(delivered).then(
       outcome => {
         if (epoch !== this.#epoch || this.#state !== 'taking') return
         if (outcome === 'gone') {
           this.#bury(
-            incoming.delivery,
+            delivered.delivery,
             'A message is too old to tell whether it is archived: it goes to the dead letters.',
           )
           return
         }
-        this.#inboxBytes += incoming.delivery.body.length
-        this.#inbox.push(incoming)
+        this.#inboxBytes += delivered.delivery.body.length
+        this.#inbox.push(delivered)
         this.#drainInbox()
       },
       error => this.fail(error),
     )
   }
 
-  #pendingOf({ delivery, events }: Incoming): PendingDelivery {
+  #pendingOf({ delivery, events }: DeliveredEvents): PendingDelivery {
     return new PendingDelivery(delivery, events, this.#epoch, pending => this.#settleLater(pending))
   }
 
   /** Whether the next event is archived, or in a batch; its delivery then waits for what holds it. */
-  #leaveOut(incoming: Incoming, pending: PendingDelivery): boolean {
+  #leaveOut(delivered: DeliveredEvents, pending: PendingDelivery): boolean {
     const { live, index, settlement, lengths, stats } = this.#parts
-    const { ids } = incoming
-    const at = incoming.idAt(0)
+    const { ids } = delivered
+    const at = delivered.idAt(0)
     const place = live.find(ids, at)
     if (place !== undefined) place.owner.addWaiter(pending)
     else if (index.has(ids, at)) {
@@ -250,10 +250,10 @@ export class ArchiveSession {
         pending.waitForOneMore()
         settlement.whenSettled(unsettled, () => pending.arrived())
       }
-    } else if (!incoming.isKnown(at)) return false
+    } else if (!delivered.isKnown(at)) return false
     stats.duplicates++
-    if (lengths.differs(ids, at, incoming.lengthOf(0))) stats.differingDuplicates++
-    incoming.skip(1)
+    if (lengths.differs(ids, at, delivered.lengthOf(0))) stats.differingDuplicates++
+    delivered.skip(1)
     return true
   }
 
@@ -265,40 +265,40 @@ export class ArchiveSession {
   }
 
   /** Takes the next event, and those behind it that go into the same batch; or closes the batch that it does not go into. */
-  #takeRun(incoming: Incoming, pending: PendingDelivery): void {
-    const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, incoming)
+  #takeRun(delivered: DeliveredEvents, pending: PendingDelivery): void {
+    const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, delivered)
     if (closes !== undefined) {
       this.#seal(closes)
       return
     }
-    this.#open ??= this.#openBatch(incoming)
+    this.#open ??= this.#openBatch(delivered)
     const batch = this.#open
     batch.addWaiter(pending)
-    const count = this.#noteRun(batch, incoming)
-    if (framingOf(this.#config.archiveFormat).joinsLines) batch.write(incoming.lines(count), count)
-    else for (let n = 0; n < count; n++) batch.write(incoming.lines(1, n), 1)
-    if (incoming.isTraced) batch.follow(incoming.traces(count))
-    incoming.skip(count)
+    const count = this.#noteRun(batch, delivered)
+    if (framingOf(this.#config.archiveFormat).joinsLines) batch.write(delivered.lines(count), count)
+    else for (let n = 0; n < count; n++) batch.write(delivered.lines(1, n), 1)
+    if (delivered.isTraced) batch.follow(delivered.traces(count))
+    delivered.skip(count)
     const reason = fullBy(batch, this.#config)
     if (reason !== undefined) this.#seal(reason)
   }
 
   /** Notes the next event in the batch, and those behind it that go there too; gives how many. */
-  #noteRun(batch: Batch, incoming: Incoming): number {
+  #noteRun(batch: Batch, delivered: DeliveredEvents): number {
     const { live, lengths } = this.#parts
-    const { ids } = incoming
+    const { ids } = delivered
     const { batchEventsMax, batchBytesMax } = this.#config
     const { between, after } = framingOf(this.#config.archiveFormat)
-    const most = Math.min(incoming.left, batchEventsMax - batch.events)
+    const most = Math.min(delivered.left, batchEventsMax - batch.events)
     let { bytes } = batch
     for (let n = 0; n < most; n++) {
-      const at = incoming.idAt(n)
-      const receivedAt = incoming.receivedAt(n)
-      const length = incoming.lengthOf(n)
+      const at = delivered.idAt(n)
+      const receivedAt = delivered.receivedAt(n)
+      const length = delivered.lengthOf(n)
       bytes += between.length + length
       if (n > 0) {
         const isFull = bytes + after.length > batchBytesMax
-        if (isFull || isApart(batch, receivedAt) || this.#isKnown(incoming, at)) return n
+        if (isFull || isApart(batch, receivedAt) || this.#isKnown(delivered, at)) return n
       }
       live.add(ids, at, batch, batch.note(ids, at, receivedAt))
       lengths.note(ids, at, length)
@@ -306,21 +306,21 @@ export class ArchiveSession {
     return most
   }
 
-  #isKnown(incoming: Incoming, at: number): boolean {
+  #isKnown(delivered: DeliveredEvents, at: number): boolean {
     const { live, index } = this.#parts
-    return live.has(incoming.ids, at) || index.has(incoming.ids, at) || incoming.isKnown(at)
+    return live.has(delivered.ids, at) || index.has(delivered.ids, at) || delivered.isKnown(at)
   }
 
   /** Why the event belongs in the next batch, or undefined where it does not. */
-  #closedBy(open: Batch, incoming: Incoming): CloseReason | undefined {
+  #closedBy(open: Batch, delivered: DeliveredEvents): CloseReason | undefined {
     const { between, after } = framingOf(this.#config.archiveFormat)
-    if (overflows(open, between.length + incoming.lengthOf(0) + after.length, this.#config)) return 'bytes'
-    return isApart(open, incoming.receivedAt(0)) ? 'time' : undefined
+    if (overflows(open, between.length + delivered.lengthOf(0) + after.length, this.#config)) return 'bytes'
+    return isApart(open, delivered.receivedAt(0)) ? 'time' : undefined
   }
 
-  #openBatch(incoming: Incoming): Batch {
+  #openBatch(delivered: DeliveredEvents): Batch {
     const { objects, stats } = this.#parts
-    const batch = new Batch(incoming.receivedAt(0), objects, () => this.#drainInbox())
+    const batch = new Batch(delivered.receivedAt(0), objects, () => this.#drainInbox())
     // An upload that breaks off is noticed at once, and not when the batch is full.
     batch.completed.catch(error => this.#failIfCurrent(batch, error))
     stats.open = batch

@@ -1,6 +1,6 @@
-import { Histogram, LATENCY_BOUNDS_S, OBJECT_BOUNDS_BYTES } from '../histogram.ts'
+import { Histogram, LATENCY_BOUNDS_S, OBJECT_BOUNDS_BYTES } from '../process/histogram.ts'
 import type { Delivery } from '../queue/queue.ts'
-import type { CloseReason } from './batch-policy.ts'
+import type { CloseReason } from './batch-limits.ts'
 
 const LAST_OBJECTS_MAX = 20
 

@@ -7,19 +7,19 @@
  * and the connection, that their events came by.
  */
 
+import type { IdIndex } from '../dedupe/id-index.ts'
+import type { LiveIds } from '../dedupe/live-ids.ts'
 import { StoreUnavailable } from '../errors.ts'
+import { ID_BYTES } from '../event/message-id.ts'
 import type { CommitLog, Draft, LogListener } from '../log/commit-log.ts'
-import type { IdIndex } from '../log/id-index.ts'
 import type { BatchDraft, LogRecord } from '../log/log-record.ts'
 import type { Settlement } from '../log/settlement.ts'
-import { Turns } from '../log/turns.ts'
-import type { Logger } from '../logger.ts'
-import { ID_BYTES } from '../message-id.ts'
-import { BackOff, sleep } from '../sleep.ts'
+import { Turns } from '../log/writer-turns.ts'
+import type { Logger } from '../process/logger.ts'
+import { BackOff, sleep } from '../process/sleep.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { ArchiveStats } from './archive-stats.ts'
 import type { Batch, KnownIn } from './batch.ts'
-import type { LiveIds } from './live-ids.ts'
 
 const RETRY_LIMITS = { msMin: 250, msMax: 10_000 }
 /** What one record takes. */

@@ -4,16 +4,16 @@
  * once. So a spool that comes back after weeks is archived once, and holds nobody else up.
  */
 
+import type { IdIndex } from '../dedupe/id-index.ts'
+import { IdSet } from '../dedupe/id-set.ts'
 import { ObjectNotFound } from '../errors.ts'
+import { identityOf } from '../event/message-id.ts'
 import type { Forgotten } from '../log/forgotten.ts'
-import type { IdIndex } from '../log/id-index.ts'
 import type { FoldedBatch } from '../log/manifest.ts'
-import type { Logger } from '../logger.ts'
-import { identityOf } from '../message-id.ts'
+import { isDamage, readEvents } from '../object/object-reader.ts'
+import type { Logger } from '../process/logger.ts'
 import type { StoreReader } from '../store/store.ts'
-import { IdSet } from './id-set.ts'
-import type { Incoming } from './incoming.ts'
-import { isDamage, readEvents } from './object-reader.ts'
+import type { DeliveredEvents } from './delivered-events.ts'
 
 /** Of deliveries that are set aside; one more may come on top. */
 const BYTES_MAX = 32 * 1024 * 1024
@@ -33,7 +33,7 @@ export interface OldEventsParts {
 export type LookUp = 'told' | 'gone'
 
 interface Waiting {
-  readonly incoming: Incoming
+  readonly delivered: DeliveredEvents
   /** When those of its events were received that may be archived, in order. */
   readonly times: readonly number[]
   /** Up to which record ids are forgotten. */
@@ -59,34 +59,34 @@ export class OldEvents {
   }
 
   /** Whether the delivery has to be looked up first. */
-  mayHold(incoming: Incoming): boolean {
+  mayHold(delivered: DeliveredEvents): boolean {
     const { forgotten } = this.#parts
-    if (forgotten.through < 1 || incoming.lookedUpThrough === forgotten.through) return false
+    if (forgotten.through < 1 || delivered.lookedUpThrough === forgotten.through) return false
     if (forgotten.isStale) return true
-    for (let ahead = 0; ahead < incoming.left; ahead++)
-      if (forgotten.has(incoming.receivedAt(ahead))) return true
+    for (let ahead = 0; ahead < delivered.left; ahead++)
+      if (forgotten.has(delivered.receivedAt(ahead))) return true
     return false
   }
 
   /** Has the delivery told which of its events are archived. @throws StoreUnavailable, LogRefused */
-  async lookUp(incoming: Incoming): Promise<LookUp> {
+  async lookUp(delivered: DeliveredEvents): Promise<LookUp> {
     const { forgotten, freed } = this.#parts
-    const { length } = incoming.delivery.body
+    const { length } = delivered.delivery.body
     this.#bytes += length
     try {
       const through = await forgotten.refresh()
-      const times = Array.from({ length: incoming.left }, (_, ahead) => incoming.receivedAt(ahead))
+      const times = Array.from({ length: delivered.left }, (_, ahead) => delivered.receivedAt(ahead))
         .filter(at => forgotten.has(at))
         .sort((a, b) => a - b)
       if (times.length === 0) {
-        incoming.lookedUp(new IdSet(), through)
+        delivered.lookedUp(new IdSet(), through)
         return 'told'
       }
       return await new Promise<LookUp>((resolve, reject) => {
         const day = Math.floor((times[0] as number) / DAY_MS)
         const waiting = this.#waiting.get(day) ?? []
         this.#waiting.set(day, waiting)
-        waiting.push({ incoming, times, through, resolve, reject })
+        waiting.push({ delivered, times, through, resolve, reject })
         if (!this.#isRunning) void this.#run()
       })
     } finally {
@@ -133,20 +133,20 @@ export class OldEvents {
       'Looked up events whose ids are forgotten.',
     )
     for (const each of waiting) {
-      each.incoming.lookedUp(known, each.through)
-      const times = gone.length === 0 ? [] : this.#untoldTimes(each.incoming)
+      each.delivered.lookedUp(known, each.through)
+      const times = gone.length === 0 ? [] : this.#untoldTimes(each.delivered)
       const isGone = gone.some(batch => hasTimeIn(times, batch.firstReceivedAt, batch.lastReceivedAt))
       each.resolve(isGone ? 'gone' : 'told')
     }
   }
 
   /** When those of its events were received that are in no object that could be read, in order. */
-  #untoldTimes(incoming: Incoming): number[] {
+  #untoldTimes(delivered: DeliveredEvents): number[] {
     const times: number[] = []
-    for (let ahead = 0; ahead < incoming.left; ahead++) {
-      const at = incoming.idAt(ahead)
-      if (!incoming.isKnown(at) && !this.#parts.index.has(incoming.ids, at))
-        times.push(incoming.receivedAt(ahead))
+    for (let ahead = 0; ahead < delivered.left; ahead++) {
+      const at = delivered.idAt(ahead)
+      if (!delivered.isKnown(at) && !this.#parts.index.has(delivered.ids, at))
+        times.push(delivered.receivedAt(ahead))
     }
     return times.sort((a, b) => a - b)
   }
@@ -169,8 +169,8 @@ export class OldEvents {
 
 function idsOf(waiting: readonly Waiting[]): IdSet {
   const ids = new IdSet()
-  for (const { incoming } of waiting)
-    for (let ahead = 0; ahead < incoming.left; ahead++) ids.add(incoming.ids, incoming.idAt(ahead))
+  for (const { delivered } of waiting)
+    for (let ahead = 0; ahead < delivered.left; ahead++) ids.add(delivered.ids, delivered.idAt(ahead))
   return ids
 }
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
-import { extensionOf, framingOf } from './format.ts'
-import { readPieces } from './object-reader.ts'
-import { type ObjectContent, type ObjectParts, ObjectWriter } from './object-writer.ts'
+import { extensionOf, framingOf } from '../object/format.ts'
+import { readPieces } from '../object/object-reader.ts'
+import { type ObjectContent, type ObjectParts, ObjectWriter } from '../object/object-writer.ts'
 
 const LINE_FEED = 0x0a
 const COMMA = 0x2c

@@ -1,5 +1,5 @@
 import { FilterInvalid } from '../errors.ts'
-import { eventName } from './event-name.ts'
+import { eventName } from '../event/event-name.ts'
 
 /** Which events somebody wants to see. */
 export interface EventFilter {

@@ -7,7 +7,7 @@
  */
 
 import { ViewersTooMany } from '../errors.ts'
-import type { EventGroup } from '../event-group.ts'
+import type { EventGroup } from '../event/event-group.ts'
 import type { Durability } from '../queue/queue.ts'
 import type { Waiting } from '../queue/queue-stats.ts'
 import {

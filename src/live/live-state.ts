@@ -1,9 +1,9 @@
 import type { ArchiveStats, OpenBatch } from '../archive/archive-stats.ts'
-import type { Config } from '../config.ts'
-import type { Logger } from '../logger.ts'
+import type { Config } from '../config/config.ts'
+import type { Readiness } from '../observability/readiness.ts'
+import type { RequestStats } from '../observability/request-stats.ts'
+import type { Logger } from '../process/logger.ts'
 import type { Queue } from '../queue/queue.ts'
-import type { Readiness } from '../readiness.ts'
-import type { RequestStats } from '../request-stats.ts'
 
 /** What the live page reads: counters and states that exist anyway. */
 export interface LiveSources {

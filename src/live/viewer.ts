@@ -7,7 +7,7 @@
  */
 
 import type { Writable } from 'node:stream'
-import type { EventGroup } from '../event-group.ts'
+import type { EventGroup } from '../event/event-group.ts'
 import type { Durability } from '../queue/queue.ts'
 import type { EventFilter } from './event-filter.ts'
 

@@ -10,11 +10,11 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import type { LogPosition, VoidBatch } from '../dedupe/id-index.ts'
 import { LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
-import { DIGEST_VERSION } from '../message-id.ts'
-import { BackOff } from '../sleep.ts'
+import { DIGEST_VERSION } from '../event/message-id.ts'
+import { BackOff } from '../process/sleep.ts'
 import type { StoreDate } from '../store/store.ts'
-import type { LogPosition, VoidBatch } from './id-index.ts'
 import { recordNumber } from './log-keys.ts'
 import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasStored } from './log-record.ts'
 import { forgetOtherPast, type LogParts, rootOf, rootRecord, synchronise } from './log-sync.ts'

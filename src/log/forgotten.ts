@@ -1,5 +1,5 @@
+import type { IdIndex } from '../dedupe/id-index.ts'
 import { LogRefused, StoreUnavailable } from '../errors.ts'
-import type { IdIndex } from './id-index.ts'
 import type { LogReader } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
 import type { FoldedBatch, Manifest } from './manifest.ts'

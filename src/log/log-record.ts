@@ -14,7 +14,7 @@ import { hash } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { LogDamaged } from '../errors.ts'
-import { DIGEST_VERSION, ID_BYTES } from '../message-id.ts'
+import { DIGEST_VERSION, ID_BYTES } from '../event/message-id.ts'
 
 const VERSION = 1
 const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`

@@ -1,10 +1,10 @@
 /** Brings an index to where the log's manifests are: what is folded is read as runs, and not record by record. */
 
+import type { IdIndex, LogPosition } from '../dedupe/id-index.ts'
 import { LogRefused } from '../errors.ts'
-import type { Logger } from '../logger.ts'
-import { ID_BYTES } from '../message-id.ts'
+import { ID_BYTES } from '../event/message-id.ts'
+import type { Logger } from '../process/logger.ts'
 import type { ObjectStore } from '../store/store.ts'
-import type { IdIndex, LogPosition } from './id-index.ts'
 import type { LogKeys } from './log-keys.ts'
 import type { LogReader } from './log-reader.ts'
 import { encodeRecord, type LogRecord, OF_NO_ARCHIVER } from './log-record.ts'

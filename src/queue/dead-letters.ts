@@ -1,6 +1,4 @@
-import { join } from 'node:path'
-import type { Config } from '../config.ts'
-import type { EventGroup } from '../event-group.ts'
+import type { EventGroup } from '../event/event-group.ts'
 
 /** A message that was set aside, because it cannot be archived, or the broker gave up on it. */
 export interface DeadLetter {
@@ -45,21 +43,4 @@ export interface DeadLetters {
   drop(letter: DeadLetter): Promise<void>
   /** @throws QueueUnavailable where what was dropped or retried may be here still. */
   close(): Promise<void>
-}
-
-export type DeadLettersConfig = Pick<Config, 'amqpUrl' | 'amqpQueue' | 'dataDir' | 'publishMsMax'>
-
-/**
- * Opens the dead letters of the queue that the config names.
- *
- * @throws ConfigInvalid where a setting has to be mended, or another process to be stopped.
- * @throws QueueUnavailable where they cannot be reached now.
- */
-export async function openDeadLetters(config: DeadLettersConfig): Promise<DeadLetters> {
-  if (config.amqpUrl !== undefined) {
-    const { openRabbitmqDeadLetters } = await import('./rabbitmq-dead-letters.ts')
-    return openRabbitmqDeadLetters({ ...config, amqpUrl: config.amqpUrl })
-  }
-  const { openEmbeddedDeadLetters } = await import('./embedded-dead-letters.ts')
-  return openEmbeddedDeadLetters(join(config.dataDir, 'queue'))
 }

@@ -5,11 +5,11 @@
  * anyway, and the busier the queue is, the larger are the groups.
  */
 
-import { createDeferred, type Deferred } from '../deferred.ts'
-import type { Event } from '../event.ts'
-import { type EventGroup, GroupBuilder } from '../event-group.ts'
-import type { EventTrace } from '../event-trace.ts'
-import type { Durability } from './queue.ts'
+import type { Event } from '../event/event.ts'
+import { type EventGroup, GroupBuilder } from '../event/event-group.ts'
+import type { EventTrace } from '../event/event-trace.ts'
+import { createDeferred, type Deferred } from '../process/deferred.ts'
+import type { Durability, GroupWatcher } from './queue.ts'
 import { PublishStats } from './queue-stats.ts'
 
 /** Groups that are not full, and on their way. */
@@ -24,8 +24,6 @@ export interface GroupPublisherOptions {
   send(group: EventGroup): Promise<Durability>
 }
 
-export type GroupWatcher = (group: EventGroup, durability: Durability) => void
-
 class OpenGroup {
   readonly events: GroupBuilder
   readonly durable: Deferred<Durability> = createDeferred()
@@ -38,7 +36,6 @@ class OpenGroup {
 
 export class GroupPublisher {
   readonly stats = new PublishStats()
-  /** Called with each group once it is durable. They must not throw. */
   readonly watchers = new Set<GroupWatcher>()
   readonly #options: GroupPublisherOptions
   #open: OpenGroup | undefined

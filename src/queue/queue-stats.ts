@@ -3,13 +3,12 @@
  * read. Counts only grow, unless it says that they are of now.
  */
 
-import { Histogram, LATENCY_BOUNDS_S } from '../histogram.ts'
-import type { Durability } from './queue.ts'
+import { Histogram, LATENCY_BOUNDS_S } from '../process/histogram.ts'
 
 /** Events that were published. */
 export class PublishStats {
   /** Events, by where they became durable; and those that nothing took, whose clients got a 503. */
-  readonly events: Record<Durability | 'unavailable', number> = { broker: 0, disk: 0, unavailable: 0 }
+  readonly events: Record<'broker' | 'disk' | 'unavailable', number> = { broker: 0, disk: 0, unavailable: 0 }
   /** Groups of events that left together. */
   groups = 0
 }

@@ -1,11 +1,6 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
-import type { Config } from '../config.ts'
-import type { Event } from '../event.ts'
-import type { EventGroup } from '../event-group.ts'
-import type { EventTrace } from '../event-trace.ts'
-import type { Logger } from '../logger.ts'
-import { GroupPublisher, type GroupWatcher } from './group-publisher.ts'
+import type { Event } from '../event/event.ts'
+import type { EventGroup } from '../event/event-group.ts'
+import type { EventTrace } from '../event/event-trace.ts'
 import type { PublishStats, TransportState, Waiting } from './queue-stats.ts'
 
 /** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
@@ -83,132 +78,27 @@ export interface Transport {
   close(): Promise<void>
 }
 
-/** A transport, on which events that are published at about the same time leave together. */
-export class Queue {
-  readonly #transport: Transport
-  readonly #publisher: GroupPublisher
+/** Called with a group of events once it is durable. It must not throw. */
+export type GroupWatcher = (group: EventGroup, durability: Durability) => void
 
-  constructor(transport: Transport, { publishEventsMax }: Pick<Config, 'publishEventsMax'>) {
-    this.#transport = transport
-    this.#publisher = new GroupPublisher({
-      eventsMax: publishEventsMax,
-      send: group => transport.publish(group),
-    })
-  }
-
-  get description(): string {
-    return this.#transport.description
-  }
-
-  get trouble(): string | undefined {
-    return this.#transport.trouble
-  }
-
-  /** What publishing stands on: events are taken while one of these is well. */
-  get intake(): readonly Part[] {
-    return this.#transport.intake
-  }
-
-  /** What consuming stands on: deliveries come while all of these are well. */
-  get outlet(): readonly Part[] {
-    return this.#transport.outlet
-  }
-
-  /** What was published through it. */
-  get stats(): PublishStats {
-    return this.#publisher.stats
-  }
-
-  /** What it has counted, and what is in it now. */
-  get state(): TransportState {
-    return this.#transport.state
-  }
-
-  /** Called with each group of events that was published through it, once it is durable. They must not throw. */
-  get watchers(): Set<GroupWatcher> {
-    return this.#publisher.watchers
-  }
-
+/** A transport that takes single events: those that are published at about the same time leave as one group. */
+export interface Queue extends Omit<Transport, 'publish'> {
+  /** Counts of the events that were published through it. */
+  readonly stats: PublishStats
+  /** Called with each group that was published through it. */
+  readonly watchers: Set<GroupWatcher>
   /**
    * Resolves once the event is durable.
    *
-   * @param trace goes with the event to where it is archived
+   * @param trace travels with the event to the archiver
    * @throws QueueUnavailable: the event was not accepted as far as is known here.
    */
-  publish(event: Event, trace?: EventTrace): Promise<Durability> {
-    return this.#publisher.publish(event, trace)
-  }
-
+  publish(event: Event, trace?: EventTrace): Promise<Durability>
   /**
-   * Resolves once all of the events are durable, to who vouches for the least of them.
+   * Resolves once all of the events are durable: to `disk` if any group is on disk, else to `broker`.
    *
-   * @param trace goes with each of them
+   * @param trace travels with each of them
    * @throws QueueUnavailable: not all of them were accepted as far as is known here; some may have been.
    */
-  publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability> {
-    return this.#publisher.publishAll(events, trace)
-  }
-
-  consume(handler: DeliveryHandler): Consumer {
-    return this.#transport.consume(handler)
-  }
-
-  /** How many messages wait that are not delivered yet. */
-  depth(): Promise<number> {
-    return this.#transport.depth()
-  }
-
-  /** Undefined without a broker. @throws QueueUnavailable while it cannot be asked */
-  waiting(): Promise<Waiting | undefined> {
-    return this.#transport.waiting()
-  }
-
-  close(): Promise<void> {
-    return this.#transport.close()
-  }
-}
-
-/**
- * Opens the queue that the config names: RabbitMQ where `amqpUrl` is set, for ingest with a spool unless
- * that is off; else the embedded one.
- *
- * @throws ConfigInvalid for a setting that cannot work.
- */
-export async function openQueue(config: Config, log: Logger): Promise<Queue> {
-  return new Queue(await openTransport(config, log), config)
-}
-
-async function openTransport(config: Config, log: Logger): Promise<Transport> {
-  const paths = { spools: join(config.dataDir, 'spool'), embedded: join(config.dataDir, 'queue') }
-  if (config.amqpUrl !== undefined) {
-    const { openRabbitmqQueue } = await import('./rabbitmq.ts')
-    const broker = await openRabbitmqQueue({ ...config, amqpUrl: config.amqpUrl }, log)
-    if (config.role === 'archive') return broker
-    if (config.spool === 'on') {
-      const { openSpooledQueue } = await import('./spooled.ts')
-      return openSpooledQueue(broker, paths, config, log)
-    }
-    await warnOfLeft(paths, config, log)
-    return broker
-  }
-  const { openEmbeddedQueue } = await import('./embedded.ts')
-  const queue = await openEmbeddedQueue(paths.embedded, config, log)
-  await warnOfLeft(paths, config, log)
-  return queue
-}
-
-/** Only a process with a broker, and with a spool, drains what others left on disk. */
-async function warnOfLeft(
-  paths: { spools: string; embedded: string },
-  config: Config,
-  log: Logger,
-): Promise<void> {
-  if (!existsSync(config.amqpUrl === undefined ? paths.spools : config.dataDir)) return
-  const { countLeft } = await import('./spooled.ts')
-  const events = await countLeft(paths, config, log)
-  if (events > 0)
-    log.warn(
-      { events, dataDir: config.dataDir },
-      'Events of another life wait on disk for a broker: start once with AMQP_URL and SPOOL=on, and they go there.',
-    )
+  publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability>
 }

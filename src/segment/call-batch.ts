@@ -1,8 +1,8 @@
-import { readJson } from '../body.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { BatchTooLong, BodyInvalid, EventTooLarge, isRefusal } from '../errors.ts'
-import { type Event, MESSAGE_ID_BYTES_MAX } from '../event.ts'
-import { elementBounds, memberValues, onOneLine } from '../json-members.ts'
+import { type Event, MESSAGE_ID_BYTES_MAX } from '../event/event.ts'
+import { elementBounds, memberValues, onOneLine } from '../event/json-members.ts'
+import { readJson } from '../http/read-body.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
 import { type BatchCommon, type CallContext, CallStamper, type CommonObject, isObject } from './call-event.ts'
 

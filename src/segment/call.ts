@@ -1,7 +1,7 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler, type ValueError } from '@sinclair/typebox/compiler'
 import { EventInvalid } from '../errors.ts'
-import { MESSAGE_ID_BYTES_MAX } from '../event.ts'
+import { MESSAGE_ID_BYTES_MAX } from '../event/event.ts'
 
 /**
  * The calls of the Segment HTTP Tracking API, by its public specification

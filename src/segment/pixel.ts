@@ -1,6 +1,6 @@
-import { formAsJson, type JsonBody, readJson, textOf } from '../body.ts'
 import { BodyInvalid } from '../errors.ts'
-import { formFields } from '../form.ts'
+import { formFields } from '../http/form.ts'
+import { formAsJson, type JsonBody, readJson, textOf } from '../http/read-body.ts'
 
 const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
 const NOT_ASCII = /[\u0080-\u00ff]/

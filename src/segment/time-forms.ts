@@ -4,7 +4,7 @@
  * or milliseconds since 1970. Where none is named the offset is that of UTC.
  */
 
-import { EPOCH } from '../event.ts'
+import { EPOCH } from '../event/event.ts'
 
 const TEXT_CHARS_MAX = 100
 const SECOND_MS = 1_000

@@ -1,6 +1,6 @@
 /** The S3 client, the time in its answers, and what its failures mean. */
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
 import type { StoreDate } from './store.ts'
 

@@ -13,7 +13,7 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import {
   asStoreError,

@@ -1,5 +1,4 @@
 import type { Readable } from 'node:stream'
-import type { Config } from '../config.ts'
 
 /**
  * The store's own time when it answered, in milliseconds since 1970. Undefined where the store has no clock
@@ -105,34 +104,3 @@ export interface StoreStats {
 
 /** What there is of a store for those who only read it, and leave no trace in it. */
 export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'read' | 'list' | 'close'>
-
-/**
- * Opens the store that the config names, and readies it for writing.
- *
- * @throws ConfigInvalid where it can be told already that it will not work.
- */
-export async function openStore(config: Config): Promise<ObjectStore> {
-  if (config.archive.kind === 's3') {
-    const { openS3Store } = await import('./s3.ts')
-    return openS3Store(config.archive, config)
-  }
-  const { openDirectoryStore } = await import('./directory.ts')
-  return openDirectoryStore(config.archive)
-}
-
-/**
- * Opens the store that the config names, to read it: nothing is made, probed or cleared there.
- *
- * @throws ConfigInvalid where a setting has to be mended first.
- * @throws StoreUnavailable where it cannot be reached now.
- */
-export async function openStoreReader(
-  config: Pick<Config, 'archive' | 's3ForcePathStyle' | 's3IdleMsMax'>,
-): Promise<StoreReader> {
-  if (config.archive.kind === 's3') {
-    const { openS3Reader } = await import('./s3.ts')
-    return openS3Reader(config.archive, config)
-  }
-  const { openDirectoryReader } = await import('./directory.ts')
-  return openDirectoryReader(config.archive)
-}

@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers'
-import { createDecompressor } from '../../src/archive/format.ts'
-import type { Config } from '../../src/config.ts'
-import { openStore } from '../../src/store/store.ts'
+import type { Config } from '../../src/config/config.ts'
+import { createDecompressor } from '../../src/object/format.ts'
+import { openStore } from '../../src/store/open-store.ts'
 
 export interface ArchivedObject {
   readonly key: string

@@ -10,12 +10,12 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
-import { openQueue } from '../../src/queue/queue.ts'
-import { configOf, silent, temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openChannel, uniqueQueueName } from '../queue-helper.ts'
+import { openQueue } from '../../src/queue/open-queue.ts'
+import { configOf, silent, temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openChannel, uniqueQueueName } from '../helpers/queue-helper.ts'
+import { filesBelow, openUploads } from '../helpers/store-helper.ts'
 import { rabbitmqctl, startRabbitmq } from '../services/rabbitmq.ts'
 import { startS3Server } from '../services/s3-server.ts'
-import { filesBelow, openUploads } from '../store-helper.ts'
 import { buildProgram, Program } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 

@@ -3,9 +3,9 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { settings } from '../../src/config.ts'
-import { configOf, temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openChannel, uniqueQueueName } from '../queue-helper.ts'
+import { settings } from '../../src/config/config.ts'
+import { configOf, temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openChannel, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { freePort } from '../services/ports.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects } from './archived.ts'
@@ -135,7 +135,7 @@ t.test('the AWS SDK finds its variables in .env too', async t => {
   await program.stop()
 })
 
-/** A few settings that cannot work, and what the refusal names; test/src/config.test.ts has all of them. */
+/** A few settings that cannot work, and what the refusal names; test/src/config/config.test.ts has all of them. */
 const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>][] = [
   ['ROLE', { args: ['serve', '--role=nothing'] }],
   ['PORT', { args: ['serve', '--port=65536'] }],

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { configOf, temporaryDirectory } from '../helper.ts'
+import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { ensureServers, serverPath } from '../services/install.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { logKeys } from '../../src/log/log-keys.ts'
 import { LogReader } from '../../src/log/log-reader.ts'
-import { openStore } from '../../src/store/store.ts'
+import { openStore } from '../../src/store/open-store.ts'
 import {
   archivedEvents,
   damage,
@@ -11,8 +11,8 @@ import {
   openArchive,
   putObject,
   type TestArchive,
-} from '../archive-by-hand.ts'
-import { configOf, temporaryDirectory } from '../helper.ts'
+} from '../helpers/archive-by-hand.ts'
+import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { buildProgram, Program } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 

@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { temporaryDirectory } from '../helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
 import { buildProgram, Program } from './program.ts'
 
 /** Which a start would wait for. */
@@ -73,14 +73,14 @@ async function sourcesLoaded(
 }
 
 t.test('what archives nothing loads no archiver, and nothing of the log', async t => {
-  const isOfArchive = (file: string) => /^src\/(?:log\/|archive\/archiver)/.test(file)
+  const isOfArchive = (file: string) => /^src\/(?:log\/|dedupe\/|archive\/archiver)/.test(file)
   const serveAndStop = async (program: Program) => {
     await program.listening()
     t.equal((await program.stop()).code, 0)
   }
   const broker = { AMQP_URL: 'amqp://127.0.0.1:1', ROLE: 'ingest' }
   const ingest = await sourcesLoaded(t, ['serve'], broker, serveAndStop)
-  t.ok(ingest.includes('src/event.ts'), 'it is seen what is loaded')
+  t.ok(ingest.includes('src/event/event.ts'), 'it is seen what is loaded')
   t.strictSame(ingest.filter(isOfArchive), [])
   const help = await sourcesLoaded(t, ['--help'], {}, program => program.ended)
   t.ok(help.includes('bin/frequency.ts'))

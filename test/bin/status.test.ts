@@ -1,7 +1,7 @@
 /** `frequency status` against running processes, and what it says when events are lost. */
 import t, { type Test, test } from 'tap'
-import { temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { until } from '../services/wait.ts'
 import { Posts } from './posts.ts'
 import { buildProgram, Program } from './program.ts'

@@ -23,16 +23,17 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
-import { framingOf } from '../../src/archive/format.ts'
-import { objectKey } from '../../src/archive/object-key.ts'
-import { readConfig } from '../../src/config.ts'
-import { idDigest } from '../../src/message-id.ts'
-import { openStore, openStoreReader, type StoreReader } from '../../src/store/store.ts'
-import { IdLedger, mixed } from '../../src/verify/id-ledger.ts'
-import { progressLine } from '../../src/verify/progress-bar.ts'
-import { inWords, resultOf } from '../../src/verify/report.ts'
-import { ScratchFile } from '../../src/verify/scratch-file.ts'
-import { Verifier, type VerifyFindings, type VerifyOptions } from '../../src/verify/verifier.ts'
+import { IdRecords, mixed } from '../../src/cli/verify/id-records.ts'
+import { progressLine } from '../../src/cli/verify/progress-bar.ts'
+import { inWords, resultOf } from '../../src/cli/verify/report.ts'
+import { ScratchFile } from '../../src/cli/verify/scratch-file.ts'
+import { Verifier, type VerifyFindings, type VerifyOptions } from '../../src/cli/verify/verifier.ts'
+import { readConfig } from '../../src/config/config.ts'
+import { idDigest } from '../../src/event/message-id.ts'
+import { framingOf } from '../../src/object/format.ts'
+import { objectKey } from '../../src/object/object-key.ts'
+import { openStore, openStoreReader } from '../../src/store/open-store.ts'
+import type { StoreReader } from '../../src/store/store.ts'
 import { freePort } from '../services/ports.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -541,7 +542,7 @@ async function* brokenOff(bytes: Buffer, length: number): AsyncIterable<Buffer> 
 t.test('a ledger is read in parts, each id in one of them', async t => {
   const scratch = new ScratchFile()
   t.teardown(() => scratch.close())
-  const ledger = new IdLedger(scratch)
+  const ledger = new IdRecords(scratch)
   const COUNT = 5000
   for (let n = 0; n < COUNT; n++) ledger.add(idDigest(`id-${n}`), n)
   const found: number[] = []

@@ -1,8 +1,8 @@
 import type { Break } from './break.ts'
 
-const ARCHIVER = 'test/src/archiver.test.ts'
-const IDENTITY = 'test/src/identity.test.ts'
-const ONE_LOG = 'test/src/one-log.test.ts'
+const ARCHIVER = 'test/src/archive/archiver.test.ts'
+const IDENTITY = 'test/src/event/identity.test.ts'
+const ONE_LOG = 'test/src/archive/one-log.test.ts'
 const SIMULATION = { schedules: 500 }
 
 export const ARCHIVE_BREAKS: readonly Break[] = [
@@ -82,7 +82,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'an object holds events of any time',
     promise: 'An object holds events of at most an hour before and after its first one.',
-    file: 'src/archive/batch-policy.ts',
+    file: 'src/archive/batch-limits.ts',
     text: 'Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX',
     replacement: 'Math.abs(batch.receivedAt - receivedAt) === Number.POSITIVE_INFINITY',
     checks: [ONE_LOG],
@@ -99,15 +99,15 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
     name: 'the same id twice in a message is archived twice',
     promise: 'An id is archived once, also where one message has it twice.',
     file: 'src/archive/archive-session.ts',
-    text: 'return live.has(incoming.ids, at) || index.has(incoming.ids, at)',
-    replacement: 'return index.has(incoming.ids, at)',
+    text: 'return live.has(delivered.ids, at) || index.has(delivered.ids, at)',
+    replacement: 'return index.has(delivered.ids, at)',
     checks: [SIMULATION],
   },
   {
     name: 'an archived id in the middle of a message is not looked up',
     promise: 'An id is archived once, wherever in a message it stands.',
     file: 'src/archive/archive-session.ts',
-    text: '|| index.has(incoming.ids, at) ||',
+    text: '|| index.has(delivered.ids, at) ||',
     replacement: '||',
     checks: [SIMULATION],
   },
@@ -147,7 +147,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
     name: 'what a look-up has found is not used',
     promise: 'An event that a look-up has found is not archived again.',
     file: 'src/archive/archive-session.ts',
-    text: '} else if (!incoming.isKnown(at)) return false',
+    text: '} else if (!delivered.isKnown(at)) return false',
     replacement: '} else return false',
     checks: [SIMULATION, ONE_LOG],
   },
@@ -162,7 +162,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'events of another program have no ids',
     promise: 'An event of another program is archived once.',
-    file: 'src/archive/incoming.ts',
+    file: 'src/archive/delivered-events.ts',
     text: 'for (const event of events) builder.add(event)\n  return builder.build()',
     replacement:
       'for (const event of events) builder.add(event)\n  const group = builder.build()\n  group.ids.fill(0)\n  return group',
@@ -171,7 +171,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'identities leave the source out',
     promise: "Nobody can suppress another source's events by their ids.",
-    file: 'src/message-id.ts',
+    file: 'src/event/message-id.ts',
     text: "return digestOf(messageId, typeof source === 'string' ? source : undefined)",
     replacement: 'return digestOf(messageId, undefined)',
     checks: [IDENTITY],
@@ -179,7 +179,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'a UUID can be chosen that is the event of a source',
     promise: 'No UUID is the identity of an event with a source.',
-    file: 'src/message-id.ts',
+    file: 'src/event/message-id.ts',
     text: 'markAsOfSource(target, at)\n  } else',
     replacement: '} else',
     checks: [IDENTITY],

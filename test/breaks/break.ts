@@ -25,10 +25,10 @@ export interface Break {
 const WITH_SERVERS: ReadonlySet<string> = new Set([
   'test/contract/queue.test.ts',
   'test/contract/store.test.ts',
-  'test/src/archiver.test.ts',
-  'test/src/exactly-once.test.ts',
-  'test/src/rabbitmq.test.ts',
-  'test/src/spooled.test.ts',
+  'test/src/archive/archiver.test.ts',
+  'test/src/archive/exactly-once.test.ts',
+  'test/src/queue/rabbitmq.test.ts',
+  'test/src/queue/spooled.test.ts',
 ])
 
 export function needsServers(check: Check): boolean {

@@ -1,11 +1,11 @@
 import type { Break } from './break.ts'
 
-const COMMIT_LOG = 'test/log/commit-log.test.ts'
-const FOLDER = 'test/log/folder.test.ts'
-const SETTLEMENT = 'test/log/settlement.test.ts'
-const RECORD = 'test/log/log-record.test.ts'
-const TURNS = 'test/log/turns.test.ts'
-const ID_INDEX = 'test/src/id-index.test.ts'
+const COMMIT_LOG = 'test/src/log/commit-log.test.ts'
+const FOLDER = 'test/src/log/folder.test.ts'
+const SETTLEMENT = 'test/src/log/settlement.test.ts'
+const RECORD = 'test/src/log/log-record.test.ts'
+const TURNS = 'test/src/log/writer-turns.test.ts'
+const ID_INDEX = 'test/src/dedupe/id-index.test.ts'
 const SIMULATION = { schedules: 500 }
 
 export const LOG_BREAKS: readonly Break[] = [
@@ -151,7 +151,7 @@ export const LOG_BREAKS: readonly Break[] = [
     file: 'src/log/settlement.ts',
     text: "return body !== undefined && hash('sha256', body, 'hex') === batch.sha256 ? body : undefined",
     replacement: 'return body',
-    checks: ['test/src/log-repair.test.ts', SIMULATION, SETTLEMENT],
+    checks: ['test/src/cli/log-repair.test.ts', SIMULATION, SETTLEMENT],
   },
   {
     name: 'an object that is there counts as whole',
@@ -238,7 +238,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'a writer never waits for its turn',
     promise: 'Each writer with a sealed batch gets its turn.',
-    file: 'src/log/turns.ts',
+    file: 'src/log/writer-turns.ts',
     text: 'return Math.max(0, until - now)',
     replacement: 'return Math.min(0, until - now)',
     checks: [TURNS],
@@ -246,7 +246,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'writers that wait go in no order',
     promise: 'Writers that are at work take turns: of several, one tries.',
-    file: 'src/log/turns.ts',
+    file: 'src/log/writer-turns.ts',
     text: 'if (place < this.#ownPlace && now - seenAt <= AT_WORK_MS)',
     replacement: 'if (place === this.#lastPlace - 1 && now - seenAt <= AT_WORK_MS)',
     checks: [TURNS],
@@ -270,7 +270,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'a writer that is alone waits',
     promise: 'A writer that is alone never waits.',
-    file: 'src/log/turns.ts',
+    file: 'src/log/writer-turns.ts',
     text: 'if (place < this.#ownPlace && now - seenAt <= AT_WORK_MS)',
     replacement: 'if (place < this.#ownPlace)',
     checks: [TURNS],
@@ -281,12 +281,12 @@ export const LOG_BREAKS: readonly Break[] = [
     file: 'src/log/spans.ts',
     text: '(spans[smallest - 1] as [number, number])[1] = last',
     replacement: '(spans[smallest - 1] as [number, number])[1] ||= last',
-    checks: ['test/log/spans.test.ts'],
+    checks: ['test/src/log/spans.test.ts'],
   },
   {
     name: 'the index forgets without saying so',
     promise: 'The index says from which record on it remembers.',
-    file: 'src/log/id-disk.ts',
+    file: 'src/dedupe/id-disk.ts',
     text: 'this.remembersFrom = Math.max(this.remembersFrom, dropped.source.through + 1)',
     replacement: '',
     checks: [ID_INDEX],
@@ -294,7 +294,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: "the index's position on disk is ahead of its ids",
     promise: 'After a crash, position and ids of an index are of one time.',
-    file: 'src/log/disk-id-index.ts',
+    file: 'src/dedupe/disk-id-index.ts',
     text: 'this.#disk.setPosition(filled.position)',
     replacement: 'this.#disk.setPosition(this.#position)',
     checks: [ID_INDEX],
@@ -302,7 +302,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'what comes in bulk is written before what came before it',
     promise: 'After a crash, position and ids of an index are of one time.',
-    file: 'src/log/disk-id-index.ts',
+    file: 'src/dedupe/disk-id-index.ts',
     text: 'if (memory.active.table.size === 0) return () => this.#writeBulk(bulk)',
     replacement: 'if (memory.active.table.size >= 0) return () => this.#writeBulk(bulk)',
     checks: [ID_INDEX],
@@ -310,7 +310,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'ids that were put into a table while they were written in bulk are taken off what is left',
     promise: 'The index knows each id that was added.',
-    file: 'src/log/disk-id-index.ts',
+    file: 'src/dedupe/disk-id-index.ts',
     text: 'if (!memory.isInBulk(bulk)) {',
     replacement: 'if (memory.size < 0) {',
     checks: [ID_INDEX],

@@ -1,19 +1,19 @@
 import type { Break } from './break.ts'
 
-const DAMAGE = 'test/src/disk-log-damage.test.ts'
-const DISK_LOG = 'test/src/disk-log.test.ts'
-const EMBEDDED = 'test/src/embedded.test.ts'
-const POWER = 'test/src/disk-log-power.test.ts'
+const DAMAGE = 'test/src/queue/disk-log-damage.test.ts'
+const DISK_LOG = 'test/src/queue/disk-log.test.ts'
+const EMBEDDED = 'test/src/queue/embedded.test.ts'
+const POWER = 'test/src/queue/disk-log-power.test.ts'
 const QUEUE = 'test/contract/queue.test.ts'
-const RABBITMQ = 'test/src/rabbitmq.test.ts'
-const SPOOLED = 'test/src/spooled.test.ts'
-const TAGS = 'test/src/delivery-tags.test.ts'
+const RABBITMQ = 'test/src/queue/rabbitmq.test.ts'
+const SPOOLED = 'test/src/queue/spooled.test.ts'
+const TAGS = 'test/src/queue/delivery-tags.test.ts'
 
 export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'an acknowledgement of many reaches over a gap',
     promise: 'Only what is settled is acknowledged.',
-    file: 'src/queue/delivery-tags.ts',
+    file: 'src/queue/rabbitmq/delivery-tags.ts',
     text: 'else if (!this.#sent.delete(this.#first)) return last',
     replacement: 'else if (!this.#sent.delete(this.#first) && this.#settled.size === 0) return last',
     checks: [TAGS],
@@ -21,7 +21,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a tag is acknowledged twice',
     promise: 'A tag is given out once: RabbitMQ closes the channel on the second acknowledgement.',
-    file: 'src/queue/delivery-tags.ts',
+    file: 'src/queue/rabbitmq/delivery-tags.ts',
     text: '&& !this.#settled.has(tag) && !this.#sent.has(tag)',
     replacement: '&& !this.#settled.has(tag)',
     checks: [TAGS],
@@ -29,7 +29,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'deliveries that were not seen are left',
     promise: 'A delivery that was not seen is returned to the queue.',
-    file: 'src/queue/delivery-tags.ts',
+    file: 'src/queue/rabbitmq/delivery-tags.ts',
     text: 'skipped.push(this.#next)',
     replacement: '',
     checks: [TAGS],
@@ -37,7 +37,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a delivery is acknowledged on another channel',
     promise: 'A tag means something on its own channel alone.',
-    file: 'src/queue/rabbitmq-subscription.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-subscription.ts',
     text: 'if (delivery.subscription === this && this.#tags.settle(delivery.tag))',
     replacement: 'if (this.#tags.settle(delivery.tag))',
     checks: [RABBITMQ],
@@ -45,7 +45,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a dead letter is returned to the queue',
     promise: 'What is dead does not come again.',
-    file: 'src/queue/rabbitmq-subscription.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-subscription.ts',
     text: 'basicNack({ deliveryTag: delivery.tag, requeue: false })',
     replacement: 'basicNack({ deliveryTag: delivery.tag, requeue: true })',
     checks: [RABBITMQ],
@@ -53,7 +53,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'what is acknowledged behind a gap is not passed on at the end',
     promise: 'A consumer that stops has passed on all its acknowledgements.',
-    file: 'src/queue/rabbitmq-consumer.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-consumer.ts',
     text: 'this.#subscription?.flush()',
     replacement: '',
     checks: [RABBITMQ],
@@ -61,15 +61,15 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: "the broker's confirm is not waited for",
     promise: 'A publish resolves when the broker has confirmed it.',
-    file: 'src/queue/rabbitmq-publisher.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-publisher.ts',
     text: 'await Promise.race([this.#send(channel, group, correlationId), overdue])',
     replacement: 'void Promise.race([this.#send(channel, group, correlationId), overdue]).catch(() => {})',
-    checks: ['test/src/publisher-stall.test.ts', RABBITMQ],
+    checks: ['test/src/queue/publisher-stall.test.ts', RABBITMQ],
   },
   {
     name: 'a message that was returned counts as taken',
     promise: 'A publish for a queue that is gone is refused.',
-    file: 'src/queue/rabbitmq-publisher.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-publisher.ts',
     text: 'if (this.#returned.delete(correlationId)) throw new Error(QUEUE_GONE)',
     replacement: '',
     checks: [RABBITMQ],
@@ -77,7 +77,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a message is not persistent',
     promise: 'What the broker confirmed outlives the broker.',
-    file: 'src/queue/rabbitmq-publisher.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-publisher.ts',
     text: 'mandatory: true, durable: true',
     replacement: 'mandatory: true, durable: false',
     checks: [RABBITMQ],
@@ -85,10 +85,10 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'ids of another version are believed',
     promise: 'Identities of another version are made anew of the body.',
-    file: 'src/queue/rabbitmq-message.ts',
+    file: 'src/queue/rabbitmq/rabbitmq-message.ts',
     text: 'version === DIGEST_VERSION ?',
     replacement: 'version !== undefined ?',
-    checks: ['test/src/identity.test.ts'],
+    checks: ['test/src/event/identity.test.ts'],
   },
   {
     name: 'the spool is acknowledged before the broker has confirmed',
@@ -109,7 +109,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'the log on disk is not synced',
     promise: 'What was confirmed outlives a loss of power.',
-    file: 'src/queue/log-writer.ts',
+    file: 'src/queue/embedded/disk-log-writer.ts',
     text: 'const syncs = [files.sync(fd), isNew',
     replacement: 'const syncs = [undefined, isNew',
     checks: [DISK_LOG, POWER],
@@ -117,7 +117,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: "a new segment's entry is not synced",
     promise: 'A segment that has confirmed events is there after a loss of power.',
-    file: 'src/queue/log-writer.ts',
+    file: 'src/queue/embedded/disk-log-writer.ts',
     text: 'isNew ? files.syncDirectory(this.#segments.options.path) : undefined',
     replacement: 'undefined',
     checks: [POWER, DISK_LOG],
@@ -125,7 +125,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a sync that fails counts as done',
     promise: 'An append resolves when it is on disk.',
-    file: 'src/queue/log-writer.ts',
+    file: 'src/queue/embedded/disk-log-writer.ts',
     text: 'if (failed !== undefined) throw (failed as PromiseRejectedResult).reason',
     replacement: '',
     checks: [DISK_LOG],
@@ -133,7 +133,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a file whose sync failed is written on',
     promise: 'Nothing is appended to a file in which something is in doubt.',
-    file: 'src/queue/log-writer.ts',
+    file: 'src/queue/embedded/disk-log-writer.ts',
     text: 'this.#segments.account(segment, bytes)\n    this.#segments.retire()',
     replacement: 'this.#segments.account(segment, bytes)',
     checks: [DISK_LOG, POWER],
@@ -141,7 +141,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a torn tail is read as if it were whole',
     promise: 'Only records with a right checksum are read.',
-    file: 'src/queue/log-format.ts',
+    file: 'src/queue/embedded/disk-log-format.ts',
     text: 'if (block.readUInt32LE(at + 4) !== checksum(block, at + 8, end, seal, offset)) return undefined',
     replacement: '',
     checks: [DAMAGE],
@@ -149,7 +149,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'damage is passed over in silence',
     promise: 'What was durable and cannot be read is told.',
-    file: 'src/queue/log-recovery.ts',
+    file: 'src/queue/embedded/disk-log-recovery.ts',
     text: 'else if (nextKey > dropped) damages.push(',
     replacement: 'else if (nextKey > dropped && dropped < 0) damages.push(',
     checks: [DAMAGE],
@@ -157,7 +157,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'a torn tail is told as damage',
     promise: 'What was never synced is no damage.',
-    file: 'src/queue/log-recovery.ts',
+    file: 'src/queue/embedded/disk-log-recovery.ts',
     text: 'if (from >= synced) intactTo',
     replacement: 'if (from > synced) intactTo',
     checks: [DAMAGE, POWER],
@@ -165,7 +165,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'what could not be set aside is noted as dropped',
     promise: 'A dead letter is on disk before the log is dropped past it.',
-    file: 'src/queue/disk-log.ts',
+    file: 'src/queue/embedded/disk-log.ts',
     text: 'Math.min(this.#dropped, unset - 1)',
     replacement: 'Math.max(this.#dropped, unset - unset)',
     checks: [DISK_LOG],
@@ -173,7 +173,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'the older note of what is dropped is read',
     promise: 'What was dropped does not come again after a clean end.',
-    file: 'src/queue/dropped-note.ts',
+    file: 'src/queue/embedded/dropped-note.ts',
     text: '(b?.ordinal ?? 0) > (a?.ordinal ?? 0) ? b : a',
     replacement: '(b?.ordinal ?? 0) < (a?.ordinal ?? 0) ? b : a',
     checks: [DISK_LOG, QUEUE],
@@ -181,7 +181,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'the embedded queue drops what is open before what is acknowledged',
     promise: 'A delivery that is not settled comes again.',
-    file: 'src/queue/embedded-consumer.ts',
+    file: 'src/queue/embedded/embedded-consumer.ts',
     text: "if (entry.state === 'open' || entry.state === 'dead') break",
     replacement: "if (entry.state === 'dead') break",
     checks: [EMBEDDED, QUEUE],
@@ -189,7 +189,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
   {
     name: 'the embedded queue confirms before the append',
     promise: 'A publish resolves when its group is on disk.',
-    file: 'src/queue/embedded.ts',
+    file: 'src/queue/embedded/embedded.ts',
     text: 'await this.#events.append(record, group.count)',
     replacement: 'void this.#events.append(record, group.count).catch(() => {})',
     checks: [EMBEDDED],

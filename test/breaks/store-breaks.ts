@@ -1,11 +1,11 @@
 import type { Break } from './break.ts'
 
-const COMMIT_LOG = 'test/log/commit-log.test.ts'
-const DIRECTORY = 'test/src/directory.test.ts'
-const MOVE = 'test/src/s3-move.test.ts'
-const REQUESTS = 'test/src/s3-requests.test.ts'
-const SYNCS = 'test/src/directory-syncs.test.ts'
-const UPLOAD = 'test/src/s3-upload.test.ts'
+const COMMIT_LOG = 'test/src/log/commit-log.test.ts'
+const DIRECTORY = 'test/src/store/directory.test.ts'
+const MOVE = 'test/src/store/s3-move.test.ts'
+const REQUESTS = 'test/src/store/s3-requests.test.ts'
+const SYNCS = 'test/src/store/directory-syncs.test.ts'
+const UPLOAD = 'test/src/store/s3-upload.test.ts'
 
 export const STORE_BREAKS: readonly Break[] = [
   {
@@ -102,7 +102,7 @@ export const STORE_BREAKS: readonly Break[] = [
     file: 'src/store/s3.ts',
     text: 'if (!isRefused) throw conditionIgnored()',
     replacement: '',
-    checks: [REQUESTS, 'test/src/exactly-once.test.ts'],
+    checks: [REQUESTS, 'test/src/archive/exactly-once.test.ts'],
   },
   {
     name: 'a read that breaks off is an object',

@@ -1,11 +1,11 @@
 /** What every queue promises, shown on the embedded queue and on RabbitMQ. */
 import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
-import { idDigest } from '../../src/message-id.ts'
+import { idDigest } from '../../src/event/message-id.ts'
+import { openQueue } from '../../src/queue/open-queue.ts'
 import type { Delivery, Durability, Queue } from '../../src/queue/queue.ts'
-import { openQueue } from '../../src/queue/queue.ts'
-import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helper.ts'
-import { brokerUrl, Inbox, uniqueQueueName } from '../queue-helper.ts'
+import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, Inbox, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { until } from '../services/wait.ts'
 
 const WAIT_MS_MAX = 30_000

@@ -6,13 +6,14 @@ import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { type Test, test } from 'tap'
-import { type ObjectStore, openStore } from '../../src/store/store.ts'
-import { configOf, range, temporaryDirectory } from '../helper.ts'
+import { openStore } from '../../src/store/open-store.ts'
+import type { ObjectStore } from '../../src/store/store.ts'
+import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
+import { keysOf, setEnvironment } from '../helpers/store-helper.ts'
 import { startRadosgw } from '../services/radosgw.ts'
 import { s3Environment } from '../services/s3-environment.ts'
 import { startS3Proxy } from '../services/s3-proxy.ts'
 import { type S3Fault, type S3FaultFunction, startS3Server } from '../services/s3-server.ts'
-import { keysOf, setEnvironment } from '../store-helper.ts'
 
 const WRITERS = 4
 const MIB = 1024 * 1024

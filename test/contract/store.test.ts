@@ -1,10 +1,10 @@
 /** What every store promises, shown on a directory, on a real S3 server and on a strict small one. */
 import { PassThrough, Readable } from 'node:stream'
 import { test } from 'tap'
-import { liveBufferBytes, range } from '../helper.ts'
+import { liveBufferBytes, range } from '../helpers/helper.ts'
+import { bodyOf, chunksOf, getBytes, keysOf, putText } from '../helpers/store-helper.ts'
+import { KINDS } from '../helpers/store-kinds.ts'
 import { until } from '../services/wait.ts'
-import { bodyOf, chunksOf, getBytes, keysOf, putText } from '../store-helper.ts'
-import { KINDS } from '../store-kinds.ts'
 
 const WAIT_MS_MAX = 30_000
 const MIB = 1024 * 1024

@@ -1,7 +1,7 @@
 /** Reads the whole archive and holds it against the ledger. It shares no code with the program. */
 import * as zlib from 'node:zlib'
-import type { SentEvent } from './body.ts'
-import type { Ledger } from './ledger.ts'
+import type { SentEvent } from './event-body.ts'
+import type { Ledger } from './sent-events.ts'
 import { OBJECTS_PREFIX, type StoreClient } from './store-client.ts'
 
 const OBJECTS_AT_ONCE = 8

@@ -1,7 +1,7 @@
 /** Sends requests, and says what came of them. */
 import { Agent, request } from 'node:http'
 import { text } from 'node:stream/consumers'
-import type { Body } from './body.ts'
+import type { Body } from './event-body.ts'
 
 const ANSWER_MS_MAX = 8_000
 

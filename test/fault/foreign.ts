@@ -1,10 +1,10 @@
 /** A program of others that publishes to the queue of events, over plain AMQP. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'rabbitmq-client'
-import { eventOf } from './body.ts'
+import { eventOf } from './event-body.ts'
 import { Missed } from './fault.ts'
-import type { Ledger } from './ledger.ts'
 import type { Random } from './random.ts'
+import type { Ledger } from './sent-events.ts'
 
 const MESSAGES = [5, 15] as const
 const PAUSE_MS = [50, 500] as const

@@ -8,10 +8,10 @@
  */
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Body, bodyOf, type Carrier, eventOf, type Sizes } from './body.ts'
 import { Client } from './client.ts'
-import { type IdKind, type Ledger, SOURCES, type SourceIndex } from './ledger.ts'
+import { type Body, bodyOf, type Carrier, eventOf, type Sizes } from './event-body.ts'
 import type { Random } from './random.ts'
+import { type IdKind, type Ledger, SOURCES, type SourceIndex } from './sent-events.ts'
 
 const TICK_MS = 10
 const IN_FLIGHT_MAX = 400

@@ -1,10 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { DroppedNote, NOTE_NAME } from '../../src/queue/dropped-note.ts'
-import { systemFiles } from '../../src/queue/log-files.ts'
-import { parseSegmentName } from '../../src/queue/log-format.ts'
-import { scanSegment } from '../../src/queue/log-recovery.ts'
-import { LogSegment } from '../../src/queue/log-segment.ts'
+import { systemFiles } from '../../src/queue/embedded/disk-log-files.ts'
+import { parseSegmentName } from '../../src/queue/embedded/disk-log-format.ts'
+import { scanSegment } from '../../src/queue/embedded/disk-log-recovery.ts'
+import { LogSegment } from '../../src/queue/embedded/disk-log-segment.ts'
+import { DroppedNote, NOTE_NAME } from '../../src/queue/embedded/dropped-note.ts'
 
 /**
  * Groups of events in a log on disk that are not dropped, while a process uses it or not.

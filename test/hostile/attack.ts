@@ -1,7 +1,7 @@
 /** Hostile and broken requests, the same ones for the same random numbers. */
 import { gzipSync } from 'node:zlib'
-import type { Random } from '../helper.ts'
-import { objectText, pick, randomMember } from '../random-json.ts'
+import type { Random } from '../helpers/helper.ts'
+import { objectText, pick, randomMember } from '../helpers/random-json.ts'
 
 /** What the server under attack takes in a body. */
 export const BODY_BYTES_MAX = 128 * 1024

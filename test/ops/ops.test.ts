@@ -7,9 +7,9 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { type Test, test } from 'tap'
-import { temporaryDirectory } from '../helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { serveApp } from '../plugins/served-app.ts'
-import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
 import { ALERT_PACKAGES, ensureServers, serverPath } from '../services/install.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { configOf } from '../helper.ts'
+import { configOf } from '../helpers/helper.ts'
 import { RawClient } from './raw-http.ts'
 import { serveApp } from './served-app.ts'
 

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { temporaryDirectory } from '../helper.ts'
-import { openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { serveApp } from './served-app.ts'
 
 const SENT = '198.51.100.77'

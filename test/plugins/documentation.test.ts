@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { brokerUrl, uniqueQueueName } from '../queue-helper.ts'
+import { brokerUrl, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { openBrowser } from '../services/chromium.ts'
 import { serveApp } from './served-app.ts'
 

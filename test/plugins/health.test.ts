@@ -1,8 +1,8 @@
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { until } from '../services/wait.ts'
 import { serveApp } from './served-app.ts'
 

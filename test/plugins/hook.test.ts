@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import t from 'tap'
 import { createApp } from '../../plugins/app.ts'
-import { configOf, temporaryDirectory } from '../helper.ts'
+import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { serveApp } from './served-app.ts'
 
 const JSON_TYPE = 'application/json'

@@ -1,14 +1,14 @@
 /** What is counted, in the numbers that a scrape gets. */
 import { test } from 'tap'
-import { isObjectKey } from '../../src/archive/object-key.ts'
 import { logKeys } from '../../src/log/log-keys.ts'
-import { aggregate } from '../../src/metrics/exposition.ts'
-import { temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { isObjectKey } from '../../src/object/object-key.ts'
+import { aggregate } from '../../src/observability/exposition.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
+import { setEnvironment } from '../helpers/store-helper.ts'
 import type { S3Fault } from '../services/s3-fault.ts'
 import { startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
-import { setEnvironment } from '../store-helper.ts'
 import { serveApp } from './served-app.ts'
 
 const WAIT_MS_MAX = 60_000
@@ -189,7 +189,7 @@ test('several processes behind one port can be shown as one', async t => {
   for (const { url } of apps) t.equal(await post(url, { event: 'a' }), 200)
   // As it would come from another process.
   const all = await Promise.all(
-    apps.map(async ({ app }) => JSON.parse(JSON.stringify(await app.siblings.ask('metrics')))),
+    apps.map(async ({ app }) => JSON.parse(JSON.stringify(await app.workerMessages.ask('metrics')))),
   )
   const series = seriesIn(await aggregate(all.flat()))
   t.equal(series.get('frequency_events_total{outcome="disk"}'), 2)

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { serveApp } from './served-app.ts'
 
 const CALL = {

@@ -2,13 +2,13 @@
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import type { ReadinessReport } from '../../src/readiness.ts'
-import { temporaryDirectory } from '../helper.ts'
-import { brokerUrl, openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import type { ReadinessReport } from '../../src/observability/readiness.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { brokerUrl, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
+import { setEnvironment } from '../helpers/store-helper.ts'
 import { rabbitmqctl, startRabbitmq } from '../services/rabbitmq.ts'
 import { startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
-import { setEnvironment } from '../store-helper.ts'
 import { serveApp } from './served-app.ts'
 
 const WAIT_MS_MAX = 60_000

@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
-import { openNetwork, uniqueQueueName } from '../queue-helper.ts'
+import { openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { type ServedApp, serveApp } from './served-app.ts'
 
 const JSON_TYPE = 'application/json'

@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { createApp } from '../../plugins/app.ts'
-import { readConfig } from '../../src/config.ts'
-import { createLogger } from '../../src/logger.ts'
+import { readConfig } from '../../src/config/config.ts'
+import { createLogger } from '../../src/process/logger.ts'
 import { archivedObjects } from '../bin/archived.ts'
-import { temporaryDirectory } from '../helper.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
 import { until } from '../services/wait.ts'
 
 const DRAIN_MS_MAX = 60_000

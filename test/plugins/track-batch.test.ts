@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { range } from '../helper.ts'
+import { range } from '../helpers/helper.ts'
 import { serveApp } from './served-app.ts'
 
 const JSON_TYPE = 'application/json'

@@ -2,7 +2,7 @@ import { Writable } from 'node:stream'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createApp } from '../../plugins/app.ts'
-import { configOf, temporaryDirectory } from '../helper.ts'
+import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { serveApp } from './served-app.ts'
 
 const WRITE_KEYS = 'web:browser=browser-key-1,api=server-key-2'

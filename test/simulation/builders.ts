@@ -1,7 +1,7 @@
 /** Operators who stop all archivers and build the log of an archive anew, one after the other as long as they die. */
 
 import { setTimeout as delay } from 'node:timers/promises'
-import { LogBuilder } from '../../src/log/build-log.ts'
+import { LogBuilder } from '../../src/cli/log/build-log.ts'
 import type { Chaos } from './chaos.ts'
 import type { BuilderPlan } from './lost-log-plan.ts'
 import type { WriterPlan } from './plan.ts'

@@ -1,4 +1,4 @@
-import type { IdIndex, IdRange, LogPosition } from '../../src/log/id-index.ts'
+import type { IdIndex, IdRange, LogPosition } from '../../src/dedupe/id-index.ts'
 
 const ID_BYTES = 16
 

@@ -1,10 +1,10 @@
 /** People who mend a log while archivers run; one may fall asleep in the middle, and go on much later. */
 
 import { setTimeout as delay } from 'node:timers/promises'
+import { LogRepair } from '../../src/cli/log/repair-log.ts'
 import { logKeys } from '../../src/log/log-keys.ts'
 import { LogReader } from '../../src/log/log-reader.ts'
 import { walkLog } from '../../src/log/log-walk.ts'
-import { LogRepair } from '../../src/log/repair-log.ts'
 import type { Chaos } from './chaos.ts'
 import type { WriterPlan } from './plan.ts'
 import { openStoreOf } from './product.ts'

@@ -1,7 +1,7 @@
 /** The archivers of a schedule: processes that are paused, stopped and killed, and started again. */
 
 import type { Archiver } from '../../src/archive/archiver.ts'
-import type { Logger } from '../../src/logger.ts'
+import type { Logger } from '../../src/process/logger.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
 import type { Chaos } from './chaos.ts'
 import type { Finding } from './judge.ts'

@@ -3,7 +3,7 @@
  * acknowledgements that are ignored, consumers that are deactivated and hear nothing of it.
  */
 
-import type { EventGroup } from '../../src/event-group.ts'
+import type { EventGroup } from '../../src/event/event-group.ts'
 import type { Consumer, Delivery, DeliveryHandler, Queue } from '../../src/queue/queue.ts'
 import { Actor, type Simulation } from './simulation.ts'
 import { currentActor } from './virtual-time.ts'

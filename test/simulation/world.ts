@@ -1,7 +1,7 @@
 /** Runs one schedule: processes, a queue for each log, a store, and what goes wrong with them. */
 
 import './virtual-time.ts'
-import type { Logger } from '../../src/logger.ts'
+import type { Logger } from '../../src/process/logger.ts'
 import { excessOf, slownessOf } from './bounds.ts'
 import { Chaos } from './chaos.ts'
 import { Faults } from './faults.ts'

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
-import { temporaryDirectory } from '../../helper.ts'
+import { temporaryDirectory } from '../../helpers/helper.ts'
 
 /** What nginx says when nothing listens behind it. */
 const BAD_GATEWAY = '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n'

@@ -10,7 +10,7 @@
 import t, { type Test } from 'tap'
 import { archivedObjects } from '../../bin/archived.ts'
 import { buildProgram, Program } from '../../bin/program.ts'
-import { configOf, range, temporaryDirectory } from '../../helper.ts'
+import { configOf, range, temporaryDirectory } from '../../helpers/helper.ts'
 import { freePort } from '../../services/ports.ts'
 import { until } from '../../services/wait.ts'
 import { type Archived, hasEachOnce, hasNoKey, onlyOne, parsed } from '../believed.ts'

@@ -1,0 +1,18 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { WorkerMessages } from '../src/process/worker-messages.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    workerMessages: WorkerMessages
+  }
+}
+
+/** The other processes behind the same port. */
+async function workerMessages(app: FastifyInstance): Promise<void> {
+  const opened = new WorkerMessages()
+  app.decorate('workerMessages', opened)
+  app.addHook('onClose', async () => opened.close())
+}
+
+export default fp(workerMessages, { name: 'worker-messages' })

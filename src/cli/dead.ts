@@ -1,0 +1,236 @@
+import { isUtf8 } from 'node:buffer'
+import { DeliveredEvents } from '../archive/delivered-events.ts'
+import { readConfig } from '../config/config.ts'
+import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
+import type { DeadLetter, DeadLetters } from '../queue/dead-letters.ts'
+import { openDeadLetters } from '../queue/open-dead-letters.ts'
+import { deadSettings } from './own-settings.ts'
+
+/** All went well · something was not found, or was left where it was · the dead letters could not be reached. */
+const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
+
+const PREVIEW_CHARACTERS = 60
+/** Letters that one run hands out: the broker keeps a note of each that stays until the end of the run. */
+const SCANNED_MAX = 100_000
+
+export interface DeadFlags extends Partial<Record<string, string | number | boolean>> {
+  readonly json?: boolean
+  readonly limit?: number
+  readonly raw?: boolean
+  readonly all?: boolean
+}
+
+export type DeadAction = (dead: DeadLetters, ids: readonly string[], flags: DeadFlags) => Promise<Outcome>
+
+interface Outcome {
+  readonly isDone: boolean
+  readonly report: Record<string, unknown>
+  readonly text: string | Buffer
+}
+
+/**
+ * Opens the dead letters, does something with them, and writes a report to standard output.
+ *
+ * @returns the exit code: 0 where all went well, 1 where something was left undone, 2 where the dead letters
+ * could not be reached, or not any more.
+ */
+export async function dead(
+  action: DeadAction,
+  ids: readonly string[],
+  flags: DeadFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  try {
+    const { isDone, report, text } = await within(action, ids, flags, env)
+    process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : text)
+    return isDone ? EXIT_CODES.done : EXIT_CODES.left
+  } catch (error) {
+    if (!(error instanceof ConfigInvalid || error instanceof QueueUnavailable)) throw error
+    const { message } = error
+    if (flags.json) process.stdout.write(`${JSON.stringify({ error: message }, null, 2)}\n`)
+    process.stderr.write(`frequency: ${message}\n`)
+    return EXIT_CODES.error
+  }
+}
+
+async function within(
+  action: DeadAction,
+  ids: readonly string[],
+  flags: DeadFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<Outcome> {
+  const given = Object.fromEntries(
+    deadSettings.map(({ name }) => [name, flags[name]]).filter(([, value]) => value !== undefined),
+  )
+  const variables = Object.fromEntries(deadSettings.map(({ variable }) => [variable, env[variable]]))
+  // With a broker the role `all` would need ARCHIVE_URL, and nothing is archived here.
+  const hasBroker = Boolean(given.amqpUrl ?? variables.AMQP_URL)
+  const config = readConfig({ ...given, ...(hasBroker && { role: 'ingest' }) }, variables)
+  const letters = await openDeadLetters(config)
+  try {
+    return await action(letters, ids, flags)
+  } finally {
+    await letters.close()
+  }
+}
+
+export const list: DeadAction = async (dead, _, { limit = 100 }) => {
+  const listed: Summary[] = []
+  for await (const letter of scanned(dead, limit)) listed.push(summaryOf(letter))
+  const { description, count } = dead
+  return {
+    isDone: true,
+    report: { queue: description, count, letters: listed },
+    text: listInWords(description, count, listed),
+  }
+}
+
+export const show: DeadAction = async (dead, [id], { raw }) => {
+  for await (const letter of scanned(dead)) {
+    if (letter.id !== id) continue
+    const { body, properties } = letter
+    const report = {
+      ...summaryOf(letter),
+      properties,
+      ...(isUtf8(body) ? { body: body.toString() } : { bodyBase64: body.toString('base64') }),
+    }
+    return { isDone: true, report, text: raw ? body : letterInWords(letter) }
+  }
+  return { isDone: false, report: { missing: [id] }, text: notFound([id as string], dead) }
+}
+
+export const retry: DeadAction = (dead, ids, flags) =>
+  settle(dead, ids, flags, 'retried', async letter => {
+    if (!isArchivable(letter)) return 'is no JSON object, and would come back: drop it'
+    await dead.retry(letter)
+    return undefined
+  })
+
+export const drop: DeadAction = (dead, ids, flags) =>
+  settle(dead, ids, flags, 'dropped', async letter => {
+    await dead.drop(letter)
+    return undefined
+  })
+
+/** @param settleOne resolves to why a letter was left, or undefined. */
+async function settle(
+  dead: DeadLetters,
+  ids: readonly string[],
+  { all }: DeadFlags,
+  verb: 'retried' | 'dropped',
+  settleOne: (letter: DeadLetter) => Promise<string | undefined>,
+): Promise<Outcome> {
+  const missing = new Set(ids)
+  const left: { id: string; reason: string }[] = []
+  let settled = 0
+  let leftCount = 0
+  let seen = 0
+  try {
+    for await (const letter of scanned(dead)) {
+      seen++
+      if (!all && !ids.includes(letter.id)) continue
+      missing.delete(letter.id)
+      const reason = await settleOne(letter)
+      if (reason === undefined) settled++
+      else if (leftCount++ < 100) left.push({ id: letter.id, reason })
+    }
+  } catch (cause) {
+    if (!(cause instanceof QueueUnavailable)) throw cause
+    throw new QueueUnavailable(`${cause.message} (${settled} ${verb} before that; the others stay)`, {
+      cause,
+    })
+  }
+  const unseen = seen < SCANNED_MAX ? 0 : dead.count - seen
+  const lines = left.map(each => `${each.id} ${each.reason}.\n`)
+  if (unseen > 0) lines.push(`${unseen} more were not looked at: run it again.\n`)
+  return {
+    isDone: leftCount === 0 && missing.size === 0 && unseen === 0,
+    report: { queue: dead.description, [verb]: settled, leftCount, left, missing: [...missing], unseen },
+    text: [...lines, notFound([...missing], dead), `${settled} ${verb}, ${leftCount} left.\n`].join(''),
+  }
+}
+
+async function* scanned(dead: DeadLetters, countMax = SCANNED_MAX): AsyncGenerator<DeadLetter> {
+  for (let n = 0; n < countMax; n++) {
+    const letter = await dead.next()
+    if (letter === undefined) return
+    yield letter
+  }
+}
+
+interface Summary {
+  readonly id: string
+  readonly deadSince: string | null
+  readonly reason: string
+  readonly bytes: number
+  readonly preview: string
+}
+
+function summaryOf(letter: DeadLetter): Summary {
+  return {
+    id: letter.id,
+    deadSince: letter.cause?.at?.toISOString() ?? null,
+    reason: reasonOf(letter),
+    bytes: letter.body.length,
+    preview: previewOf(letter.body),
+  }
+}
+
+function isArchivable({ body, group }: DeadLetter): boolean {
+  return !new DeliveredEvents({ body, group, redelivered: false }).isUnreadable
+}
+
+const REASONS: Record<string, string> = {
+  rejected: 'a consumer rejected it, but it could be archived',
+  delivery_limit: 'it was delivered too often and never archived',
+  expired: 'it waited longer than a policy of the broker allows',
+  maxlen: 'the queue was longer than a policy of the broker allows',
+}
+
+function reasonOf(letter: DeadLetter): string {
+  if (!isArchivable(letter)) return 'no JSON object'
+  const { cause } = letter
+  return cause === undefined ? 'not known' : (REASONS[cause.reason] ?? cause.reason)
+}
+
+/** On one line, and with nothing in it that a terminal would take for an order. */
+function previewOf(body: Buffer): string {
+  const start = body.subarray(0, 4 * PREVIEW_CHARACTERS).toString()
+  return harmless(start.replace(/\s+/g, ' ')).slice(0, PREVIEW_CHARACTERS)
+}
+
+function harmless(text: string): string {
+  return text.replace(/[^\P{C}\n\t]/gu, character => {
+    const code = character.codePointAt(0) ?? 0
+    return `\\u{${code.toString(16)}}`
+  })
+}
+
+function listInWords(description: string, count: number, letters: readonly Summary[]): string {
+  const lines = letters.map(
+    ({ id, deadSince, reason, bytes, preview }) =>
+      `  ${id}  ${deadSince ?? '-'.padEnd(24)}  ${String(bytes).padStart(8)} bytes  ${reason}\n      ${preview}\n`,
+  )
+  const left = count - letters.length
+  return [
+    `${description}: ${count} dead letter${count === 1 ? '' : 's'}\n`,
+    ...lines,
+    left > 0 ? `  and ${left} more (see --limit)\n` : '',
+  ].join('')
+}
+
+function letterInWords(letter: DeadLetter): string {
+  const { id, body, cause, properties } = letter
+  const lines = [
+    `Id:      ${id}`,
+    `Reason:  ${reasonOf(letter)}${cause === undefined ? '' : ` (${cause.reason})`}`,
+    `Since:   ${cause?.at?.toISOString() ?? 'not known'}${cause === undefined ? '' : `, from queue ${cause.queue}`}`,
+    `Bytes:   ${body.length}${isUtf8(body) ? '' : ', not UTF-8: --raw gives them as they are'}`,
+    `With:    ${harmless(JSON.stringify(properties))}`,
+  ]
+  return `${lines.join('\n')}\n\n${harmless(body.toString())}\n`
+}
+
+function notFound(ids: readonly string[], { description }: DeadLetters): string {
+  return ids.map(id => `There is no dead letter ${id} in ${description}.\n`).join('')
+}

@@ -1,0 +1,87 @@
+import { createInterface } from 'node:readline/promises'
+import type { Config } from '../config/config.ts'
+import { ConfigInvalid } from '../errors.ts'
+import { LogRepair, type RepairPlan } from './log/repair-log.ts'
+import { EXIT_CODES, type LogFlags, type Outcome, openExisting } from './log.ts'
+import { describeProblems, grouped, listed, many } from './verify/report.ts'
+
+/** How many objects are listed; all are counted. */
+const LIST_MAX = 20
+
+/** @returns what repairs this record */
+export function repair(number: number): (config: Config, flags: LogFlags) => Promise<Outcome> {
+  return async (config, { yes = false, json = false }) => {
+    const store = await openExisting(config)
+    try {
+      const work = new LogRepair(store, config.archive.prefix, number)
+      const planned = await work.plan()
+      if (!json) process.stdout.write(planInWords(planned))
+      if (!yes && !(await isAgreed(json)))
+        return { code: EXIT_CODES.findings, report: reportOf(planned, false), text: 'Nothing was changed.\n' }
+      const done = await work.run(planned)
+      return {
+        code: done.damaged.length === 0 ? EXIT_CODES.fine : EXIT_CODES.findings,
+        report: { ...reportOf(done, true), salvaged: planned.salvage.map(({ key }) => key) },
+        text: `Record ${number} is repaired: it names ${amountOf(done)}. Archivers go on by themselves.\n`,
+      }
+    } finally {
+      await store.close()
+    }
+  }
+}
+
+async function isAgreed(isJson: boolean): Promise<boolean> {
+  if (isJson || !process.stdin.isTTY || !process.stdout.isTTY)
+    throw new ConfigInvalid('Nothing was changed. To do it without being asked, add --yes.')
+  const terminal = createInterface({ input: process.stdin, output: process.stdout })
+  try {
+    return /^y(?:es)?$/i.test((await terminal.question('Do it? [y/N] ')).trim())
+  } finally {
+    terminal.close()
+  }
+}
+
+function planInWords(plan: RepairPlan): string {
+  const { number, problem, isGone, salvage, batches, damaged } = plan
+  const blocks = [
+    [problem],
+    listed(
+      'Their bytes are in the record, or staged, and are brought to their keys first',
+      salvage.length,
+      salvage.slice(0, LIST_MAX).map(({ key }) => [key]),
+    ),
+    listed(
+      'Objects that no record names',
+      batches.length,
+      batches.slice(0, LIST_MAX).map(({ key, events }) => [`${key}  (${many(events, 'event')})`]),
+    ),
+    listed(
+      'Damaged objects that no record names, and that stay so',
+      damaged.length,
+      damaged.slice(0, LIST_MAX).map(describeProblems),
+    ),
+    [
+      `Record ${number} is to be ${isGone ? 'written' : 'overwritten by one'} that names ${amountOf(plan)}${salvage.length > 0 ? `, and the ${grouped(salvage.length)} to be brought` : ''}.`,
+    ],
+  ]
+  return `${blocks
+    .filter(lines => lines.length > 0)
+    .map(lines => lines.join('\n'))
+    .join('\n\n')}\n`
+}
+
+function amountOf({ batches, events }: RepairPlan): string {
+  return `${many(batches.length, 'object')} with ${many(events, 'event')}`
+}
+
+function reportOf({ number, problem, salvage, batches, events, damaged }: RepairPlan, isDone: boolean) {
+  return {
+    record: number,
+    problem,
+    isRepaired: isDone,
+    salvaged: salvage.map(({ key }) => key),
+    objects: batches.map(({ key, events: count }) => ({ key, events: count })),
+    events,
+    damaged,
+  }
+}

@@ -1,0 +1,95 @@
+import { readConfig } from '../config/config.ts'
+import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
+import { openStoreReader } from '../store/open-store.ts'
+import { verifySettings } from './own-settings.ts'
+import { ProgressBar } from './verify/progress-bar.ts'
+import { inWords, resultOf, type VerifyReport } from './verify/report.ts'
+import { Verifier, type VerifyFindings } from './verify/verifier.ts'
+
+/** Nothing is wrong · something is · the archive, or a part of it, could not be read. */
+const EXIT_CODES = { clean: 0, findings: 1, incomplete: 2 } as const
+const EXIT_ERROR = 2
+
+export interface VerifyFlags {
+  readonly dataDir?: string
+  readonly s3ForcePathStyle?: string
+  readonly ids?: string
+  readonly from?: string
+  readonly to?: string
+  readonly list: number
+  readonly json?: boolean
+  readonly progress: boolean
+}
+
+/**
+ * Reads an archive, and writes a report of it to standard output.
+ *
+ * @returns the exit code: 0 where nothing is wrong, 1 where something is, and 2 where the archive could
+ * not be read, or not all of it.
+ */
+export async function verify(
+  archiveUrl: string | undefined,
+  flags: VerifyFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  try {
+    const report = await reportOf(archiveUrl, flags, env)
+    process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : inWords(report))
+    return EXIT_CODES[report.result]
+  } catch (error) {
+    const { message, stack } = error as Error
+    if (flags.json) process.stdout.write(`${JSON.stringify({ result: 'error', error: message }, null, 2)}\n`)
+    process.stderr.write(`frequency: ${isForTheUser(error) ? message : stack}\n`)
+    return EXIT_ERROR
+  }
+}
+
+async function reportOf(
+  archiveUrl: string | undefined,
+  flags: VerifyFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<VerifyReport> {
+  const { from, to, ids: idsFile, list: listMax } = flags
+  if (from !== undefined && to !== undefined && from > to)
+    throw new ConfigInvalid(`--from (${from}) is after --to (${to}).`)
+  const config = readConfig(
+    {
+      ...(archiveUrl !== undefined && { archiveUrl }),
+      ...(flags.dataDir !== undefined && { dataDir: flags.dataDir }),
+      ...(flags.s3ForcePathStyle !== undefined && { s3ForcePathStyle: flags.s3ForcePathStyle }),
+    },
+    Object.fromEntries(verifySettings.map(({ variable }) => [variable, env[variable]])),
+  )
+  const startedAt = performance.now()
+  const store = await openStoreReader(config)
+  try {
+    const verifier = new Verifier(store, { prefix: config.archive.prefix, from, to, idsFile, listMax })
+    const findings = await withProgress(verifier, flags.progress && process.stderr.isTTY)
+    return {
+      archive: store.description,
+      ...(from !== undefined && { from }),
+      ...(to !== undefined && { to }),
+      result: resultOf(findings),
+      seconds: Math.round((performance.now() - startedAt) / 100) / 10,
+      ...findings,
+    }
+  } finally {
+    await store.close()
+  }
+}
+
+async function withProgress(verifier: Verifier, isShown: boolean): Promise<VerifyFindings> {
+  if (!isShown) return verifier.run()
+  const bar = new ProgressBar(process.stderr, verifier.progress)
+  try {
+    return await verifier.run()
+  } finally {
+    bar.stop()
+  }
+}
+
+/** What a user can mend: a setting, the store, or what the system says of a file or of the disk. */
+function isForTheUser(error: unknown): boolean {
+  const isOfTheSystem = error instanceof Error && 'syscall' in error
+  return error instanceof ConfigInvalid || error instanceof StoreUnavailable || isOfTheSystem
+}

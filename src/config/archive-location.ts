@@ -1,0 +1,43 @@
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { ConfigInvalid } from '../errors.ts'
+
+export type ArchiveLocation =
+  | { readonly kind: 'directory'; readonly path: string; readonly prefix: string }
+  | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
+
+/**
+ * Where an archive is: what `ARCHIVE_URL` says, or `archive` in the data directory.
+ *
+ * @throws ConfigInvalid
+ */
+export function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocation {
+  if (url === undefined)
+    return { kind: 'directory', path: resolve(join(dataDir, 'archive')), prefix: 'frequency' }
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return { kind: 'directory', path: resolve(url), prefix: 'frequency' }
+  const parsed = parseUrl(url)
+  if (parsed?.protocol === 'file:' && parsed.host === '' && !/%2f/i.test(parsed.pathname))
+    return { kind: 'directory', path: fileURLToPath(parsed), prefix: 'frequency' }
+  if (
+    parsed?.protocol === 's3:' &&
+    parsed.host !== '' &&
+    parsed.search === '' &&
+    parsed.hash === '' &&
+    parsed.username === ''
+  ) {
+    const prefix = decodeURIComponent(parsed.pathname).replace(/^\/+|\/+$/g, '')
+    return { kind: 's3', bucket: parsed.host, prefix: prefix === '' ? 'frequency' : prefix }
+  }
+  throw new ConfigInvalid('ARCHIVE_URL must be s3://bucket/prefix, file:///path or the path of a directory.')
+}
+
+/** Undefined also where what is percent-encoded cannot be decoded. */
+export function parseUrl(text: string): URL | undefined {
+  try {
+    const url = new URL(text)
+    decodeURIComponent(url.href)
+    return url
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,345 @@
+import type { Archiver } from '../archive/archiver.ts'
+import type { Config } from '../config/config.ts'
+import type { Queue } from '../queue/queue.ts'
+import type { Waiting } from '../queue/queue-stats.ts'
+import type { ObjectStore } from '../store/store.ts'
+import { Exposition } from './exposition.ts'
+import { addLogMetrics } from './log-metrics.ts'
+import type { Readiness } from './readiness.ts'
+import type { RequestStats } from './request-stats.ts'
+
+export interface MetricSources {
+  readonly role: Config['role']
+  readonly queue: Queue
+  readonly requests: RequestStats
+  readonly readiness: Readiness
+  /** Undefined where the process does not archive. */
+  readonly archiver: Archiver | undefined
+  readonly store: ObjectStore | undefined
+  /** Undefined without a broker, and while it cannot be asked. */
+  waiting(): Promise<Waiting | undefined>
+}
+
+/** All metrics of a process, by its role. Each is explained in docs/operations.md. */
+export function expositionOf(sources: MetricSources): Exposition {
+  const exposition = new Exposition()
+  addProcess(exposition, sources)
+  addQueue(exposition, sources)
+  if (sources.queue.state.broker === undefined || sources.role !== 'archive') addDisk(exposition, sources)
+  if (sources.role !== 'archive') {
+    addRequests(exposition, sources)
+    addPublishing(exposition, sources)
+  }
+  const { archiver, store } = sources
+  if (archiver !== undefined) {
+    addDeliveries(exposition, archiver)
+    addArchive(exposition, archiver)
+    addOpen(exposition, archiver)
+    addLogMetrics(exposition, () => archiver.logStatus)
+  }
+  if (store !== undefined) addStore(exposition, store)
+  return exposition
+}
+
+function addProcess(exposition: Exposition, { role, readiness }: MetricSources): void {
+  exposition.gauge(
+    {
+      name: 'frequency_info',
+      help: 'Always 1; the label says the role.',
+      labels: ['role'],
+      aggregator: 'first',
+    },
+    show => show(1, { role }),
+  )
+  exposition.gauge(
+    { name: 'frequency_ready', help: '1 while /readyz answers 200, 0 while not.', aggregator: 'min' },
+    show => show(Number(readiness.look().ready)),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_part_well',
+      help: '1 while a part that this process stands on works, 0 while not.',
+      labels: ['part'],
+      aggregator: 'min',
+    },
+    show => {
+      for (const { part, well } of readiness.look().parts) show(Number(well), { part })
+    },
+  )
+}
+
+function addRequests(exposition: Exposition, { requests }: MetricSources): void {
+  exposition.histogram(
+    {
+      name: 'frequency_request_duration_seconds',
+      help: 'From when the headers of a request have come to when its answer is sent, by route.',
+    },
+    () => [...requests.seconds].map(([route, histogram]) => [histogram, { route }]),
+  )
+  exposition.counter(
+    {
+      name: 'frequency_refusals_total',
+      help: 'What was refused, by the code of its error: requests, and single events of several in one.',
+      labels: ['code'],
+    },
+    show => {
+      for (const [code, count] of requests.refused) show(count, { code })
+    },
+  )
+}
+
+function addPublishing(exposition: Exposition, { queue }: MetricSources): void {
+  exposition.counter(
+    {
+      name: 'frequency_events_total',
+      help: 'Events that came, by what became of them: broker (confirmed), disk (fsynced) or unavailable (503).',
+      labels: ['outcome'],
+    },
+    show => {
+      for (const [outcome, count] of Object.entries(queue.stats.events)) show(count, { outcome })
+    },
+  )
+  exposition.counter(
+    { name: 'frequency_event_groups_total', help: 'Groups in which events left for the queue together.' },
+    show => show(queue.stats.groups),
+  )
+  const { broker } = queue.state
+  if (broker === undefined) return
+  exposition.histogram(
+    { name: 'frequency_confirm_duration_seconds', help: 'From sending a message to its publisher confirm.' },
+    () => [[broker.confirmSeconds, {}]],
+  )
+  exposition.counter(
+    {
+      name: 'frequency_published_messages_total',
+      help: 'Messages sent to the broker, by its answer: confirmed, refused or unconfirmed (none came).',
+      labels: ['outcome'],
+    },
+    show => {
+      for (const [outcome, count] of Object.entries(broker.messages)) show(count, { outcome })
+    },
+  )
+  exposition.counter(
+    {
+      name: 'frequency_unconfirmed_events_total',
+      help: 'Events in messages whose confirm did not come: they may be on the queue nonetheless.',
+    },
+    show => show(broker.unconfirmedEvents),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_publish_in_flight_events',
+      help: 'Events sent to the broker that wait for its confirm.',
+    },
+    show => show(broker.inFlight.events),
+  )
+}
+
+function addQueue(exposition: Exposition, { queue, waiting }: MetricSources): void {
+  if (queue.state.broker === undefined) return
+  exposition.gauge(
+    {
+      name: 'frequency_queue_messages',
+      help: 'Messages on the broker that are not delivered yet; absent while it cannot be asked.',
+      aggregator: 'max',
+    },
+    async show => {
+      const found = await waiting()
+      if (found !== undefined) show(found.messages)
+    },
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_dead_letter_messages',
+      help: 'Messages in the dead-letter queue; absent while the broker cannot be asked.',
+      aggregator: 'max',
+    },
+    async show => {
+      const found = await waiting()
+      if (found !== undefined) show(found.dead)
+    },
+  )
+}
+
+/** The spool, or the embedded queue. */
+function addDisk(exposition: Exposition, { queue }: MetricSources): void {
+  const disks = () => queue.state.disks
+  const sum = (of: (disk: ReturnType<typeof disks>[number]) => number) =>
+    disks().reduce((total, disk) => total + of(disk), 0)
+
+  exposition.gauge(
+    { name: 'frequency_spool_bytes', help: 'Disk that the spool, or the embedded queue, takes.' },
+    show => show(sum(({ bytes }) => bytes)),
+  )
+  exposition.gauge(
+    { name: 'frequency_spool_bytes_max', help: 'Disk that it may take (SPOOL_BYTES_MAX).' },
+    show => show(disks()[0]?.bytesMax ?? 0),
+  )
+  exposition.gauge(
+    { name: 'frequency_spool_events', help: 'Events in the spool, or in the embedded queue.' },
+    show => show(sum(({ size }) => size)),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_spool_oldest_age_seconds',
+      help: 'How long ago the oldest event in it was received; 0 where there is none.',
+      aggregator: 'max',
+    },
+    show => {
+      const oldest = disks().map(({ oldestReceivedAt }) => oldestReceivedAt ?? Date.now())
+      show(ageSeconds(Math.min(...oldest, Date.now())))
+    },
+  )
+  exposition.counter(
+    { name: 'frequency_spooled_events_total', help: 'Events that were written to it.' },
+    show => show(sum(({ stats }) => stats.appendedEvents)),
+  )
+  exposition.histogram(
+    {
+      name: 'frequency_spool_write_duration_seconds',
+      help: 'From writing a group of events to it to when that is on disk (fdatasync).',
+    },
+    () =>
+      disks()
+        .slice(0, 1)
+        .map(({ stats }) => [stats.appendSeconds, {}]),
+  )
+}
+
+function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
+  exposition.counter(
+    { name: 'frequency_deliveries_total', help: 'Messages that the queue has delivered.' },
+    show => show(stats.deliveries),
+  )
+  exposition.counter(
+    { name: 'frequency_redeliveries_total', help: 'Of these, those that may have been delivered before.' },
+    show => show(stats.redelivered),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_unacknowledged_deliveries',
+      help: 'Messages that are delivered, and not acknowledged.',
+    },
+    show => show(stats.held.deliveries),
+  )
+  exposition.gauge(
+    { name: 'frequency_unacknowledged_events', help: 'Events in those of them that frequency published.' },
+    show => show(stats.held.events),
+  )
+  exposition.counter(
+    {
+      name: 'frequency_settled_events_total',
+      help: 'Events that were acknowledged to the queue, because they are in the archive, by who published them.',
+      labels: ['publisher'],
+    },
+    show => {
+      show(stats.settled.events, { publisher: 'frequency' })
+      show(stats.settledForeign.events, { publisher: 'other' })
+    },
+  )
+  exposition.counter(
+    {
+      name: 'frequency_duplicate_events_total',
+      help: 'Events that were left out, because the archive has them, or will have them with a batch.',
+    },
+    show => show(stats.duplicates),
+  )
+  exposition.counter(
+    {
+      name: 'frequency_differing_duplicate_events_total',
+      help: 'Those of them that were of another length than the last event with their id: two events, of which one is lost.',
+    },
+    show => show(stats.differingDuplicates),
+  )
+  exposition.counter(
+    { name: 'frequency_dead_letters_total', help: 'Messages that went to the dead letters.' },
+    show => show(stats.dead),
+  )
+}
+
+function addArchive(exposition: Exposition, { stats }: Archiver): void {
+  exposition.counter(
+    { name: 'frequency_archived_events_total', help: 'Events in objects that were stored.' },
+    show => show(stats.archived.events),
+  )
+  exposition.counter(
+    { name: 'frequency_archived_bytes_total', help: 'Their bytes, before compression.' },
+    show => show(stats.archived.bytes),
+  )
+  exposition.counter(
+    {
+      name: 'frequency_batches_total',
+      help: 'Batches that were stored, by why they closed: events, bytes, age, time or shutdown.',
+      labels: ['reason'],
+    },
+    show => {
+      for (const [reason, count] of Object.entries(stats.closed)) show(count, { reason })
+    },
+  )
+  exposition.histogram(
+    { name: 'frequency_object_size_bytes', help: 'Size of objects, as they lie in the store.' },
+    () => [[stats.objectBytes, {}]],
+  )
+  exposition.histogram(
+    {
+      name: 'frequency_upload_duration_seconds',
+      help: 'From when a batch is closed to when its object is in the store.',
+    },
+    () => [[stats.uploadSeconds, {}]],
+  )
+  exposition.counter(
+    {
+      name: 'frequency_archive_failures_total',
+      help: 'Times that archiving stopped, and began again later.',
+    },
+    show => show(stats.failures),
+  )
+}
+
+/** What is on its way into the archive. */
+function addOpen(exposition: Exposition, archiver: Archiver): void {
+  const { stats } = archiver
+  exposition.gauge({ name: 'frequency_open_batch_events', help: 'Events in the batch that is open.' }, show =>
+    show(stats.open?.events ?? 0),
+  )
+  exposition.gauge({ name: 'frequency_open_batch_bytes', help: 'Bytes in it, before compression.' }, show =>
+    show(stats.open?.bytes ?? 0),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_oldest_unarchived_age_seconds',
+      help: 'How long ago the oldest event was received that is delivered and not archived; 0 where there is none.',
+      aggregator: 'max',
+    },
+    show => show(ageSeconds(archiver.oldestReceivedAt ?? Date.now())),
+  )
+  exposition.gauge(
+    {
+      name: 'frequency_last_object_timestamp_seconds',
+      help: 'When the last object was stored, in seconds since 1970; absent where there was none yet.',
+      aggregator: 'max',
+    },
+    show => {
+      const last = stats.lastObjects.at(-1)
+      if (last !== undefined) show(last.at / 1000)
+    },
+  )
+}
+
+function addStore(exposition: Exposition, { stats }: ObjectStore): void {
+  exposition.counter(
+    { name: 'frequency_store_retries_total', help: 'Requests to the store that were sent again.' },
+    show => show(stats.retries),
+  )
+  exposition.counter(
+    {
+      name: 'frequency_upload_failures_total',
+      help: 'Attempts to store an object, or a record of the log, that failed; their events stay in the queue.',
+    },
+    show => show(stats.failedPuts),
+  )
+}
+
+function ageSeconds(at: number): number {
+  return Math.max(0, Date.now() - at) / 1000
+}

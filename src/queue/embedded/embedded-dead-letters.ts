@@ -1,0 +1,95 @@
+import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../../errors.ts'
+import { decodeGroup } from '../../event/event-group.ts'
+import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.ts'
+import type { DeadLetter, DeadLetters } from '../dead-letters.ts'
+import { DiskLog, holdsLog, type LogEntry } from './disk-log.ts'
+
+/** For what is retried; the next process that serves goes on with segments of its own. */
+const SEGMENT_BYTES = 8 * 1024 * 1024
+
+class EmbeddedDeadLetters implements DeadLetters {
+  readonly description: string
+  readonly count: number
+  readonly #log: DiskLog
+  readonly #lock: DirectoryLock
+  #lastKey = 0
+  #current: LogEntry | undefined
+
+  constructor(path: string, log: DiskLog, lock: DirectoryLock) {
+    this.description = `embedded, in ${path}`
+    this.#log = log
+    this.#lock = lock
+    let count = 0
+    for (const { key } of log.readAside()) {
+      count++
+      this.#lastKey = key
+    }
+    this.count = count
+  }
+
+  async next(): Promise<DeadLetter | undefined> {
+    const [entry] = this.#log.readAside(this.#current?.key)
+    if (entry === undefined || entry.key > this.#lastKey) return undefined
+    this.#current = entry
+    const { key, count, value } = entry
+    const group = decodeGroup(count, value)
+    return { id: key.toString(36), body: group.lines, group, cause: undefined, properties: {} }
+  }
+
+  async retry(): Promise<void> {
+    const { count, value } = this.#handedOut()
+    try {
+      await this.#log.append(value, count)
+    } catch (cause) {
+      throw new QueueUnavailable(`The queue on disk cannot be written: ${(cause as Error).message}`, {
+        cause,
+      })
+    }
+    await this.drop()
+  }
+
+  async drop(): Promise<void> {
+    await this.#log.dropAside(this.#handedOut().key)
+  }
+
+  async close(): Promise<void> {
+    await this.#log.close()
+    await this.#lock.release()
+  }
+
+  #handedOut(): LogEntry {
+    if (this.#current === undefined) throw new Error('No dead letter has been handed out.')
+    return this.#current
+  }
+}
+
+const NONE: Omit<DeadLetters, 'description'> = {
+  count: 0,
+  next: async () => undefined,
+  retry: async () => {},
+  drop: async () => {},
+  close: async () => {},
+}
+
+/**
+ * @param path the directory of an embedded queue
+ * @throws ConfigInvalid where another process has it open, or it cannot be read.
+ */
+export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters> {
+  // Nothing is made where nothing is.
+  if (!(await holdsLog(path))) return { ...NONE, description: `embedded, in ${path}` }
+  let lock: DirectoryLock | undefined
+  try {
+    lock = await lockDirectory(path)
+    return new EmbeddedDeadLetters(path, await DiskLog.open({ path, segmentBytes: SEGMENT_BYTES }), lock)
+  } catch (cause) {
+    await lock?.release()
+    if (!(cause instanceof DirectoryInUse))
+      throw new ConfigInvalid(`DATA_DIR: ${path} cannot be opened: ${(cause as Error).message}`, { cause })
+    throw new ConfigInvalid(
+      `DATA_DIR: a running process has ${path} for itself. Stop it, run this again, and start it again: ` +
+        'nothing is lost meanwhile.',
+      { cause },
+    )
+  }
+}

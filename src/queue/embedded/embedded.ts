@@ -1,0 +1,218 @@
+/**
+ * A durable queue on local disk, for one process: a log in segments (disk-log.ts), of records that hold
+ * a group of events.
+ *
+ * A publish resolves when its group is on disk (fdatasync). A consumer reads on from a cursor. An
+ * acknowledgement writes one number, the key up to which all is settled. What is behind that key is
+ * delivered again after a crash.
+ */
+
+import { mkdir } from 'node:fs/promises'
+import type { Config } from '../../config/config.ts'
+import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
+import { receivedAtOf } from '../../event/event.ts'
+import { decodeGroup, type EventGroup, encodeGroup } from '../../event/event-group.ts'
+import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.ts'
+import type { Logger } from '../../process/logger.ts'
+import type { Consumer, DeliveryHandler, Durability, Part, Transport } from '../queue.ts'
+import { type DiskState, DiskStats, type TransportState } from '../queue-stats.ts'
+import { type Damage, DiskLog } from './disk-log.ts'
+import { DiskRoom } from './disk-room.ts'
+import { EmbeddedConsumer } from './embedded-consumer.ts'
+
+export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'prefetchEvents' | 'spoolBytesMax'>
+
+/** Two of them may be in memory: the one that is written, and the one that is read. */
+const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
+const SEGMENT_BYTES_MIN = 256 * 1024
+/** Room is made a segment at a time, so a small queue has small ones. */
+const SEGMENTS_PER_QUEUE_MIN = 8
+/** Where there is less room than this, the queue is full. */
+const ROOM_BYTES_MIN = 16 * 1024
+/** How long a failed write counts: nothing else would tell that it is over while nothing is published. */
+const FAILURE_MS = 10_000
+
+export class EmbeddedQueue implements Transport, DiskState {
+  readonly description: string
+  readonly stats = new DiskStats()
+  readonly #path: string
+  readonly #events: DiskLog
+  readonly #config: EmbeddedConfig
+  readonly #log: Logger
+  readonly #lock: DirectoryLock
+  readonly #disk: DiskRoom
+  /** Keys up to it may have been handed out before. */
+  #handedOutKey: number
+  #consumer: EmbeddedConsumer | undefined
+  #failure: string | undefined
+  #failedAt = Number.NEGATIVE_INFINITY
+  /** Of the last record, if there was no room for it. */
+  #refusedBytes = 0
+  #isClosed = false
+
+  constructor(
+    path: string,
+    parts: { events: DiskLog; lock: DirectoryLock; disk: DiskRoom },
+    config: EmbeddedConfig,
+    log: Logger,
+  ) {
+    this.description = `embedded, in ${path}`
+    this.#path = path
+    this.#events = parts.events
+    this.#lock = parts.lock
+    this.#disk = parts.disk
+    this.#config = config
+    this.#log = log
+    this.#handedOutKey = this.#events.lastKey
+    this.stats.foundEvents = this.#events.events
+    for (const damage of this.#events.damages) this.#report(damage)
+    this.#events.damaged = damage => this.#report(damage)
+    this.#events.readable = () => this.#consumer?.wake()
+    this.#events.unreadable = error => {
+      this.#failure = `${this.description}: ${error.message}`
+      this.#log.error({ err: error }, 'What is queued cannot be read now: it is tried again.')
+    }
+  }
+
+  get trouble(): string | undefined {
+    return this.#failure
+  }
+
+  /** Events that are not settled. */
+  get size(): number {
+    return this.#events.events - (this.#consumer?.acknowledgedEvents ?? 0)
+  }
+
+  get handedOutEvents(): number {
+    return this.#consumer?.openEvents ?? 0
+  }
+
+  get bytes(): number {
+    return this.#events.bytes
+  }
+
+  get bytesMax(): number {
+    return this.#config.spoolBytesMax
+  }
+
+  get oldestReceivedAt(): number | undefined {
+    const oldest = this.#isClosed ? undefined : this.#events.oldest
+    if (oldest === undefined) return undefined
+    const { lines } = decodeGroup(oldest.count, oldest.value)
+    return receivedAtOf(lines).getTime()
+  }
+
+  /** What keeps it from taking events now, in words for a person. */
+  get intakeTrouble(): string | undefined {
+    if (performance.now() - this.#failedAt <= FAILURE_MS) return this.#failure
+    const wanted = Math.max(this.#refusedBytes, ROOM_BYTES_MIN)
+    if (this.#events.bytes + wanted > this.bytesMax)
+      return `${this.description}: full (${this.#events.bytes} bytes of ${this.bytesMax}, SPOOL_BYTES_MAX)`
+    return this.#disk.bytes < wanted ? `${this.description}: the disk is full` : undefined
+  }
+
+  get intake(): readonly Part[] {
+    return [{ name: 'queue', trouble: this.intakeTrouble }]
+  }
+
+  get outlet(): readonly Part[] {
+    return []
+  }
+
+  get state(): TransportState {
+    return { broker: undefined, disks: [this] }
+  }
+
+  async publish(group: EventGroup): Promise<Durability> {
+    if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed: send this again later.')
+    const record = encodeGroup(group)
+    if (this.#events.bytes + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
+      this.stats.refusedGroups++
+      this.#refusedBytes = record.length
+      throw new QueueUnavailable(
+        'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
+      )
+    }
+    const since = performance.now()
+    try {
+      await this.#events.append(record, group.count)
+      this.stats.appendedEvents += group.count
+      this.stats.appendSeconds.observe((performance.now() - since) / 1000)
+      this.#failure = undefined
+      this.#failedAt = Number.NEGATIVE_INFINITY
+      this.#refusedBytes = 0
+    } catch (cause) {
+      this.#failure = `${this.description}: ${(cause as Error).message}`
+      this.#failedAt = performance.now()
+      throw new QueueUnavailable('The queue on disk cannot be written: send this again later.', { cause })
+    }
+    return 'disk'
+  }
+
+  consume(handler: DeliveryHandler): Consumer {
+    if (this.#consumer !== undefined) throw new Error('The embedded queue has one consumer at a time.')
+    this.#consumer = new EmbeddedConsumer(this.#events, {
+      handler,
+      log: this.#log,
+      prefetch: this.#config.amqpPrefetch,
+      prefetchEvents: this.#config.prefetchEvents,
+      handedOutKey: this.#handedOutKey,
+      stopped: cursor => {
+        this.#handedOutKey = Math.max(this.#handedOutKey, cursor)
+        this.#consumer = undefined
+      },
+    })
+    return this.#consumer
+  }
+
+  async depth(): Promise<number> {
+    return this.size - this.handedOutEvents
+  }
+
+  async waiting(): Promise<undefined> {}
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    await this.#consumer?.stop()
+    await this.#events.close()
+    await this.#lock.release()
+  }
+
+  #report({ file, from, to, events }: Damage): void {
+    this.#log.error(
+      { path: this.#path, file, offset: from, bytes: to - from, events },
+      'A file of the queue on disk is damaged: what is around the damage is delivered, and the file is kept as <file>.damaged.',
+    )
+  }
+}
+
+/**
+ * @param path a directory for the queue alone, made where it is missing
+ * @throws ConfigInvalid where it cannot be written or read, or where another process has it open.
+ */
+export async function openEmbeddedQueue(
+  path: string,
+  config: EmbeddedConfig,
+  log: Logger,
+): Promise<EmbeddedQueue> {
+  let lock: DirectoryLock | undefined
+  try {
+    await mkdir(path, { recursive: true })
+    lock = await lockDirectory(path)
+    const disk = new DiskRoom(path)
+    await disk.refresh()
+    const events = await DiskLog.open({ path, segmentBytes: segmentBytesOf(config) })
+    return new EmbeddedQueue(path, { events, lock, disk }, config, log)
+  } catch (cause) {
+    await lock?.release()
+    throw new ConfigInvalid(`DATA_DIR: the queue cannot be opened in ${path}: ${(cause as Error).message}`, {
+      cause,
+    })
+  }
+}
+
+function segmentBytesOf({ spoolBytesMax }: EmbeddedConfig): number {
+  const share = spoolBytesMax / SEGMENTS_PER_QUEUE_MIN
+  return Math.min(SEGMENT_BYTES_MAX, Math.max(SEGMENT_BYTES_MIN, share))
+}

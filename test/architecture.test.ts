@@ -1,0 +1,140 @@
+/** Holds what docs/architecture.md says of the folders of `src/`: which may import which, and that no files import in a circle. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { test } from 'tap'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const LINES_MAX = 420
+
+/** What the files of each folder may import, besides their own folder and `src/errors.ts`. Lowest first. */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  process: [],
+  event: [],
+  config: ['event'],
+  http: ['process', 'event', 'config'],
+  segment: ['event', 'config', 'http'],
+  store: ['config'],
+  object: ['config', 'store'],
+  dedupe: ['process', 'event'],
+  log: ['process', 'event', 'store', 'object', 'dedupe'],
+  queue: ['process', 'event', 'config'],
+  archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
+  observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
+  live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
+  cli: [
+    'process',
+    'event',
+    'config',
+    'store',
+    'object',
+    'dedupe',
+    'log',
+    'queue',
+    'archive',
+    'observability',
+    'live',
+  ],
+}
+
+/** Contracts, and what implements or opens them. A contract imports neither. */
+const CONTRACTS = {
+  'src/store/store.ts': /^src\/store\/(?:open-|s3|directory)/,
+  'src/queue/queue.ts': /^src\/queue\/(?:open-|grouping-|group-|spooled|rabbitmq\/|embedded\/)/,
+  'src/queue/dead-letters.ts': /^src\/queue\/(?:open-|rabbitmq\/|embedded\/)/,
+  'src/dedupe/id-index.ts': /^src\/dedupe\/(?:open-|disk-)/,
+}
+
+const sources = ['src', 'plugins', 'bin'].flatMap(directory =>
+  readdirSync(join(ROOT, directory), { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile() && entry.name.endsWith('.ts'))
+    .map(entry => relative(ROOT, join(entry.parentPath, entry.name))),
+)
+const imports = new Map(sources.map(file => [file, importsOf(file)]))
+
+/** Files of ours that a file imports, for types too. */
+function importsOf(file: string): string[] {
+  const specifiers = textOf(file).matchAll(/(?:\bfrom|\bimport\(|^import)\s*'(\.[^']+)'/gm)
+  return Array.from(specifiers, ([, specifier = '']) => normalize(join(dirname(file), specifier)))
+}
+
+function textOf(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8')
+}
+
+function roomOf(file: string): string | undefined {
+  return /^src\/([^/]+)\//.exec(file)?.[1]
+}
+
+/** The files of a circle of imports; undefined where there is none. */
+function circle(): string[] | undefined {
+  const done = new Set<string>()
+  const walk = (file: string, path: readonly string[]): string[] | undefined => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+    if (done.has(file)) return undefined
+    for (const imported of imports.get(file) ?? []) {
+      const found = walk(imported, [...path, file])
+      if (found !== undefined) return found
+    }
+    done.add(file)
+    return undefined
+  }
+  for (const file of sources) {
+    const found = walk(file, [])
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+test('each folder of src imports only the folders that it may', async t => {
+  t.same(new Set(sources.flatMap(file => roomOf(file) ?? [])), new Set(Object.keys(ROOMS)))
+  for (const file of sources) {
+    const room = roomOf(file)
+    const allowed = room === undefined ? [] : [...(ROOMS[room] as string[]), room]
+    const wrong = (imports.get(file) as string[]).filter(imported => {
+      if (file.startsWith('bin/') || imported === 'src/errors.ts') return false
+      if (file.startsWith('plugins/')) return imported.startsWith('bin/') || roomOf(imported) === 'cli'
+      return !allowed.includes(roomOf(imported) ?? imported)
+    })
+    t.same(wrong, [], `${file} imports ${wrong.join(', ') || 'nothing else'}`)
+  }
+})
+
+test('a folder is above all that it imports', async t => {
+  const rooms = Object.keys(ROOMS)
+  for (const [room, allowed] of Object.entries(ROOMS))
+    for (const other of allowed) t.ok(rooms.indexOf(other) < rooms.indexOf(room), `${other} is below ${room}`)
+})
+
+test('no files import each other in a circle, not even types', async t => {
+  t.same(circle(), undefined)
+})
+
+test('a contract imports no implementation, nor what opens one', async t => {
+  for (const [contract, implementation] of Object.entries(CONTRACTS)) {
+    t.ok(sources.some(file => implementation.test(file)))
+    t.same(
+      imports.get(contract)?.filter(file => implementation.test(file)),
+      [],
+      contract,
+    )
+  }
+})
+
+test('every import is of a file that is there', async t => {
+  for (const [file, imported] of imports)
+    t.same(
+      imported.filter(each => !sources.includes(each)),
+      [],
+      file,
+    )
+})
+
+test('docs/architecture.md names every folder', async t => {
+  const text = textOf('docs/architecture.md')
+  for (const room of Object.keys(ROOMS)) t.ok(text.includes(`\`src/${room}/\``), room)
+})
+
+test(`no file is longer than ${LINES_MAX} lines`, async t => {
+  for (const file of sources) t.ok(textOf(file).split('\n').length <= LINES_MAX + 1, file)
+})

@@ -1,0 +1,181 @@
+/** What tests of an archive's log have in common: archives made by hand, archivers at work, and damage. */
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import * as zlib from 'node:zlib'
+import type { Test } from 'tap'
+import { Archiver } from '../../src/archive/archiver.ts'
+import { type BuiltLog, LogBuilder } from '../../src/cli/log/build-log.ts'
+import { Verifier, type VerifyFindings, type VerifyOptions } from '../../src/cli/verify/verifier.ts'
+import type { Config } from '../../src/config/config.ts'
+import { openIdIndex } from '../../src/dedupe/open-id-index.ts'
+import type { Event } from '../../src/event/event.ts'
+import { type LogKeys, logKeys } from '../../src/log/log-keys.ts'
+import { LogReader } from '../../src/log/log-reader.ts'
+import { framingOf } from '../../src/object/format.ts'
+import { objectKey } from '../../src/object/object-key.ts'
+import { openQueue } from '../../src/queue/open-queue.ts'
+import type { Queue } from '../../src/queue/queue.ts'
+import { openStore } from '../../src/store/open-store.ts'
+import type { ObjectStore } from '../../src/store/store.ts'
+import { until } from '../services/wait.ts'
+import { configOf, silent, temporaryDirectory } from './helper.ts'
+import { startServer } from './s3-helper.ts'
+import { objectKeysOf } from './store-helper.ts'
+
+const WAIT_MS_MAX = 60_000
+const AT = '2026-11-24T13:05:07.123Z'
+
+export type StoreKind = 'directory' | 's3'
+
+export const STORE_KINDS: readonly StoreKind[] = ['directory', 's3']
+
+export interface TestArchive {
+  readonly store: ObjectStore
+  readonly prefix: string
+  readonly keys: LogKeys
+  readonly reader: LogReader
+  /** Settings that name it. */
+  readonly settings: Record<string, string>
+}
+
+export async function openArchive(t: Test, kind: StoreKind): Promise<TestArchive> {
+  if (kind === 's3') await startServer(t)
+  const settings: Record<string, string> =
+    kind === 's3'
+      ? { ARCHIVE_URL: 's3://bucket/p', S3_FORCE_PATH_STYLE: 'true' }
+      : { ARCHIVE_URL: temporaryDirectory(t) }
+  const config = configOf(settings)
+  const store = await openStore(config)
+  t.teardown(() => store.close())
+  const { prefix } = config.archive
+  const keys = logKeys(prefix)
+  return { store, prefix, keys, reader: new LogReader(store, keys), settings }
+}
+
+/** The JSON of an event, as it is archived. */
+export function archivedEvent(fields: Record<string, unknown> = {}): string {
+  return JSON.stringify({ event: 'counted', messageId: randomUUID(), ...fields, receivedAt: AT })
+}
+
+export function archivedEvents(count: number): string[] {
+  return Array.from({ length: count }, () => archivedEvent())
+}
+
+/** The bytes of an object, as an archiver writes it. */
+export function objectOf(events: readonly string[], extension = '.ndjson.gz'): Buffer {
+  const { before, between, after } = framingOf(extension.startsWith('.json') ? 'json' : 'ndjson')
+  const bytes = Buffer.concat([before, Buffer.from(events.join(between.toString())), after])
+  return extension.endsWith('.gz') ? zlib.gzipSync(bytes) : bytes
+}
+
+/** @returns the key */
+export async function putObject(
+  { store, prefix }: TestArchive,
+  bytes: Buffer,
+  extension = '.ndjson.gz',
+  at = AT,
+): Promise<string> {
+  const key = objectKey(prefix, new Date(at), randomUUID(), extension)
+  await store.put(key, Readable.from([bytes], { objectMode: false }))
+  return key
+}
+
+export function build(
+  { prefix }: TestArchive,
+  store: ObjectStore,
+  limits = { recordEventsMax: 100, recordObjectsMax: 2 },
+): Promise<BuiltLog> {
+  return new LogBuilder(store, { prefix, listMax: 20, limits }).run()
+}
+
+export function verified(
+  { prefix }: TestArchive,
+  store: ObjectStore,
+  options: Partial<VerifyOptions> = {},
+): Promise<VerifyFindings> {
+  return new Verifier(store, { prefix, listMax: 20, ...options }).run()
+}
+
+export async function bytesOf(store: ObjectStore, key: string): Promise<Buffer> {
+  const { object } = await store.read(key)
+  if (object === undefined) throw new Error(`${key} is not there`)
+  return object.body
+}
+
+/** Changes the bytes at the key. */
+export async function damage(
+  store: ObjectStore,
+  key: string,
+  change: (bytes: Buffer) => Buffer,
+): Promise<void> {
+  await store.replace(key, change(Buffer.from(await bytesOf(store, key))))
+}
+
+/** Turns the bits of one byte over. @param at from the end where it is negative */
+export function flipped(at: number): (bytes: Buffer) => Buffer {
+  return bytes => {
+    const index = at < 0 ? bytes.length + at : at
+    bytes[index] = (bytes[index] as number) ^ 0xff
+    return bytes
+  }
+}
+
+/** The store, with some of its methods replaced. */
+export function storeWith(store: ObjectStore, own: Partial<ObjectStore>): ObjectStore {
+  return new Proxy(store, {
+    get: (target, name: keyof ObjectStore) => {
+      const value = own[name] ?? target[name]
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+export class TestArchiver {
+  readonly archiver: Archiver
+  readonly #queue: Queue
+  readonly #store: ObjectStore
+
+  constructor(archiver: Archiver, queue: Queue, store: ObjectStore) {
+    this.archiver = archiver
+    this.#queue = queue
+    this.#store = store
+  }
+
+  publish(events: readonly Event[]): Promise<unknown> {
+    return Promise.all(events.map(event => this.#queue.publish(event)))
+  }
+
+  /** Resolves when the queue is empty and the archive has so many objects. */
+  async holds(objects: number): Promise<void> {
+    await until(`${objects} objects are there`, WAIT_MS_MAX, async () => {
+      if ((await this.#queue.depth()) > 0) return false
+      return (await objectKeysOf(this.#store)).length >= objects
+    })
+  }
+
+  /** Resolves when it says that it cannot archive, for this reason. */
+  async isStopped(reason: RegExp): Promise<void> {
+    await until(`it stops: ${reason}`, WAIT_MS_MAX, () => reason.test(this.archiver.trouble ?? ''))
+  }
+}
+
+/** An archiver with an embedded queue and an index of its own, which archives ten events an object. */
+export async function startArchiver(t: Test, { settings }: TestArchive): Promise<TestArchiver> {
+  const config: Config = configOf({
+    ...settings,
+    DATA_DIR: temporaryDirectory(t),
+    BATCH_EVENTS_MAX: '10',
+    BATCH_AGE_MS_MAX: '3600000',
+  })
+  const queue = await openQueue(config, silent)
+  t.teardown(() => queue.close())
+  const store = await openStore(config)
+  t.teardown(() => store.close())
+  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
+  t.teardown(() => index.close())
+  const archiver = new Archiver({ queue, store, index, config, log: silent })
+  t.teardown(() => archiver.stop())
+  await archiver.start()
+  return new TestArchiver(archiver, queue, store)
+}

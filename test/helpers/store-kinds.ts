@@ -1,0 +1,63 @@
+/** The stores that tests of the contract are run on. */
+import { randomUUID } from 'node:crypto'
+import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
+import type { Test } from 'tap'
+import { openStore } from '../../src/store/open-store.ts'
+import type { ObjectStore } from '../../src/store/store.ts'
+import { startS3Server } from '../services/s3-server.ts'
+import { configOf, temporaryDirectory } from './helper.ts'
+import { filesBelow, keysOf, openUploads, setEnvironment } from './store-helper.ts'
+
+export interface OpenedStore {
+  readonly store: ObjectStore
+  /** How much is there that is no object: parts, temporary files. */
+  leftovers(): Promise<number>
+}
+
+export interface Kind {
+  readonly name: string
+  /** Its objects are in this process, and so is their memory. */
+  readonly isHere?: boolean
+  open(t: Test): Promise<OpenedStore>
+}
+
+export async function openDirectory(t: Test): Promise<OpenedStore> {
+  const path = temporaryDirectory(t)
+  const store = await openStore(configOf({ ARCHIVE_URL: path }))
+  const leftovers = async () => filesBelow(path).length - (await keysOf(store)).length
+  return { store, leftovers }
+}
+
+/** A bucket of its own on the server that the environment names. */
+export async function openBucket(t: Test): Promise<OpenedStore> {
+  const bucket = `test-${randomUUID()}`
+  const client = new S3Client({ forcePathStyle: true })
+  t.teardown(() => client.destroy())
+  await client.send(new CreateBucketCommand({ Bucket: bucket }))
+  const store = await openStore(configOf({ ARCHIVE_URL: `s3://${bucket}/p`, S3_FORCE_PATH_STYLE: 'true' }))
+  t.teardown(() => store.close())
+  return { store, leftovers: () => openUploads(t, bucket) }
+}
+
+export const KINDS: readonly Kind[] = [
+  { name: 'a directory', open: openDirectory },
+  {
+    name: 'S3',
+    open: async t => {
+      if (process.env.TEST_S3_ENDPOINT === undefined) {
+        throw new Error('TEST_S3_ENDPOINT is not set: run this test with test/services/run.ts')
+      }
+      return openBucket(t)
+    },
+  },
+  {
+    name: 'a strict S3',
+    isHere: true,
+    open: async t => {
+      const server = await startS3Server()
+      t.teardown(() => server.close())
+      setEnvironment(t, server.env())
+      return openBucket(t)
+    },
+  },
+]

@@ -1,0 +1,57 @@
+/** A bucket that is made what it was while archivers run: nothing is promised, but that somebody says so in words. */
+import { type Test, test } from 'tap'
+import { archive, openServer, openWriter, type Place, type Writer } from '../../helpers/log-helper.ts'
+import { keysOf } from '../../helpers/store-helper.ts'
+
+interface Restored {
+  readonly place: Place
+  /** It runs on. */
+  readonly writer: Writer
+}
+
+/** Three records are in the backup, and two come after it. */
+async function restore(t: Test): Promise<Restored> {
+  const place = await openServer(t)
+  const writer = await openWriter(t, place)
+  const { store, keys } = writer
+  for (const id of ['a', 'b', 'c']) await archive(writer, [id])
+  const backup = new Set(await keysOf(store, ''))
+  const head = (await store.read(keys.head)).object?.body
+  for (const id of ['d', 'e']) await archive(writer, [id])
+  await store.remove((await keysOf(store, '')).filter(key => !backup.has(key)))
+  if (head !== undefined) await store.replace(keys.head, head)
+  return { place, writer }
+}
+
+test('who goes on says at its next fold that records are gone', async t => {
+  const { writer } = await restore(t)
+  await archive(writer, ['f'])
+  await t.rejects(writer.folder.fold(), {
+    code: 'FRQ_LOG_DAMAGED',
+    message: /log record 4 cannot be used: it is gone/,
+  })
+})
+
+test('who starts behind one that has gone on says that the log ends too early', async t => {
+  const { place, writer } = await restore(t)
+  await archive(writer, ['f'])
+  const newcomer = await openWriter(t, place)
+  await t.rejects(newcomer.commitLog.follow(), {
+    code: 'FRQ_LOG_REFUSED',
+    message: /log ends at record 3, and had 6/,
+  })
+})
+
+test('who starts first archives again, and stops at what one writes that goes on', async t => {
+  const { place, writer } = await restore(t)
+  const newcomer = await openWriter(t, place)
+  await archive(newcomer, ['d'])
+  await archive(newcomer, ['e'])
+  await archive(writer, ['f'])
+  await t.rejects(newcomer.commitLog.follow(), {
+    code: 'FRQ_LOG_DAMAGED',
+    message: /log record 6 cannot be used: it names another predecessor/,
+  })
+  const later = await openWriter(t, place)
+  await t.rejects(later.commitLog.follow(), { code: 'FRQ_LOG_DAMAGED' })
+})

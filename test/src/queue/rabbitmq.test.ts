@@ -1,0 +1,553 @@
+/** What holds for RabbitMQ alone: its queues, its other clients, its refusals, and a network that fails. */
+import type { AsyncMessage } from 'rabbitmq-client'
+import { type Test, test } from 'tap'
+import { ConfigInvalid } from '../../../src/errors.ts'
+import { openQueue } from '../../../src/queue/open-queue.ts'
+import type { Delivery, Queue } from '../../../src/queue/queue.ts'
+import { queueDeclaration } from '../../../src/queue/rabbitmq/rabbitmq-topology.ts'
+import { configOf, elapsed, eventOf, numberedEvents, range, silent } from '../../helpers/helper.ts'
+import {
+  brokerUrl,
+  Inbox,
+  keepConsuming,
+  keepPublishing,
+  openChannel,
+  openNetwork,
+  publishesAgain,
+  uniqueQueueName,
+} from '../../helpers/queue-helper.ts'
+import { rabbitmqctl } from '../../services/rabbitmq.ts'
+import { until } from '../../services/wait.ts'
+
+const WAIT_MS_MAX = 60_000
+const PROMPT_MS = 1_000
+/** Well below the time in which the average alone would be followed. */
+const PROMPT_ADAPTION_MS = 4_000
+const PUBLISH_MS_MAX = 1_000
+const MIB = 1024 * 1024
+const UNAVAILABLE = { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503 }
+
+async function open(t: Test, settings: Record<string, string> = {}): Promise<Queue> {
+  const name = settings.AMQP_QUEUE ?? uniqueQueueName(t)
+  const queue = await openQueue(
+    configOf({
+      AMQP_URL: brokerUrl(),
+      ARCHIVE_URL: '/not-opened',
+      AMQP_QUEUE: name,
+      SPOOL: 'off',
+      PUBLISH_EVENTS_MAX: '1',
+      PUBLISH_MS_MAX: '60000',
+      ...settings,
+    }),
+    silent,
+  )
+  t.teardown(() => queue.close())
+  return queue
+}
+
+test('a queue is a durable quorum queue, and its messages are persistent', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  const event = eventOf({ event: 'e' })
+  await queue.publish(event)
+  const channel = await openChannel(t)
+  const message = await new Promise<AsyncMessage>((resolve, reject) => {
+    channel.basicConsume({ queue: name }, resolve).catch(reject)
+  })
+  t.match(message, { durable: true, type: 'frequency.events', contentType: 'application/json' })
+  t.same(message.body, event.body)
+  const list = await rabbitmqctl('list_queues', 'name', 'type', 'durable')
+  t.match(list, new RegExp(`^${name}\tquorum\ttrue$`, 'm'))
+  t.match(list, new RegExp(`^${name}\\.dead\tquorum\ttrue$`, 'm'))
+})
+
+test('what is dead waits in the dead-letter queue', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  const [alive, doomed] = [eventOf({ event: 'e', n: 0 }), eventOf({ event: 'e', n: 1 })]
+  await queue.publish(alive)
+  await queue.publish(doomed)
+  const inbox = new Inbox(queue)
+  await inbox.receives(2)
+  inbox.consumer.dead(inbox.at(1))
+  const channel = await openChannel(t)
+  let dead: Awaited<ReturnType<typeof channel.basicGet>>
+  await until('it is dead-lettered', WAIT_MS_MAX, async () => {
+    dead = await channel.basicGet({ queue: `${name}.dead`, noAck: true })
+    return dead !== undefined
+  })
+  t.same(dead?.body, doomed.body)
+  t.equal(await channel.basicGet({ queue: `${name}.dead` }), undefined)
+})
+
+test('messages of other programs are told from events', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  const channel = await openChannel(t)
+  await channel.confirmSelect()
+  const foreign: [object, Buffer][] = [
+    [{ contentType: 'application/json' }, Buffer.from('{"event":"e"}')],
+    [{ contentType: 'application/json' }, Buffer.from('null')],
+    [{ contentType: 'application/json' }, Buffer.from('7')],
+    [{ contentType: 'application/json' }, Buffer.from('{"event":')],
+    [{ contentType: 'application/json', contentEncoding: 'utf-8' }, Buffer.from('{"n":1.10}')],
+    [{ contentType: 'text/plain' }, Buffer.from('plain text')],
+    [{ contentType: 'application/octet-stream' }, Buffer.from([0, 255, 254, 10])],
+    [{}, Buffer.from('{"event":"e"}')],
+    [{ type: 'other.event', contentEncoding: 'utf-8' }, Buffer.from('{"event":"e"}')],
+    [{}, Buffer.alloc(0)],
+  ]
+  for (const [properties, body] of foreign)
+    await channel.basicPublish({ routingKey: name, ...properties }, body)
+  await queue.publish(eventOf({ event: 'e' }))
+
+  const inbox = new Inbox(queue)
+  await inbox.receives(foreign.length + 1)
+  t.same(
+    inbox.deliveries.map(({ group }) => group !== undefined),
+    [...foreign.map(() => false), true],
+  )
+  t.same(
+    inbox.deliveries.slice(0, -1).map(({ body }) => body.toString('latin1')),
+    foreign.map(([, body]) => body.toString('latin1')),
+  )
+})
+
+/** Resolves once the broker has so many deliveries of the queue that are not acknowledged. */
+async function holds(name: string, count: number): Promise<void> {
+  await until(`${count} are unacknowledged`, WAIT_MS_MAX, async () => {
+    const list = await rabbitmqctl('list_queues', 'name', 'messages_unacknowledged')
+    return list.includes(`${name}\t${count}\n`)
+  })
+}
+
+/** Of the consumers of a queue. */
+async function prefetches(name: string): Promise<number[]> {
+  const list = await rabbitmqctl('list_consumers', 'queue_name', 'prefetch_count')
+  return list
+    .split('\n')
+    .map(line => line.split('\t'))
+    .flatMap(([queue, count]) => (queue === name ? [Number(count)] : []))
+}
+
+/** Resolves once the consumers of all of them are there: until then another one gets what there is. */
+async function consume(...queues: Queue[]): Promise<void> {
+  const isThere = ({ outlet }: Queue) => outlet.every(({ trouble }) => trouble === undefined)
+  await until('all consume', WAIT_MS_MAX, () => queues.every(isThere))
+}
+
+/** Two queues of one name, as two processes have them; the first one's consumers have the higher priority. */
+async function openTwo(
+  t: Test,
+  AMQP_QUEUE: string,
+  settings: Record<string, string>,
+): Promise<[Queue, Queue]> {
+  const both = [
+    await open(t, { ...settings, AMQP_QUEUE }),
+    await open(t, { ...settings, AMQP_QUEUE }),
+  ] as const
+  const inboxes = both.map(queue => new Inbox(queue))
+  await consume(...both)
+  await both[0].publish(eventOf({ event: 'e' }))
+  await until('one of them has it', WAIT_MS_MAX, () => inboxes.some(({ numbers }) => numbers.length === 1))
+  for (const inbox of inboxes) inbox.consumer.ack(inbox.deliveries)
+  const [a, b] = both
+  const isInOrder = inboxes[0]?.numbers.length === 1
+  await Promise.all(inboxes.map(({ consumer }) => consumer.stop()))
+  return isInOrder ? [a, b] : [b, a]
+}
+test('events go to the consumer of the highest priority while it has room, and then to another', async t => {
+  const name = uniqueQueueName(t)
+  const [high, low] = await openTwo(t, name, { AMQP_PREFETCH: '100', BATCH_EVENTS_MAX: '100' })
+  const overflow = new Inbox(low)
+  const first = new Inbox(high)
+  await consume(high, low)
+  for (const event of numberedEvents(50)) await high.publish(event)
+  await first.receives(50)
+  t.same(first.numbers, range(50))
+  await Promise.all(numberedEvents(100, 50).map(event => high.publish(event)))
+  await first.receives(100)
+  await overflow.receives(50)
+  t.equal(first.deliveries.length, 100, 'the prefetch is full')
+
+  overflow.consumer.ack(overflow.deliveries)
+  first.consumer.ack(first.deliveries.slice(20))
+  await holds(name, 20)
+  await Promise.all(numberedEvents(80, 150).map(event => low.publish(event)))
+  await first.receives(180)
+  t.equal(overflow.deliveries.length, 50, 'with room there, all go there again')
+})
+
+test('what one consumer holds goes to the other when its connection is lost, and it cannot settle it then', async t => {
+  const network = await openNetwork(t)
+  const AMQP_QUEUE = uniqueQueueName(t)
+  const one = await open(t, { AMQP_QUEUE, AMQP_URL: network.url })
+  const inbox = new Inbox(one)
+  await Promise.all(numberedEvents(20).map(event => one.publish(event)))
+  await inbox.receives(20)
+  const held = [...inbox.deliveries]
+  inbox.consumer.ack(held.slice(10))
+  await holds(AMQP_QUEUE, 10)
+  const other = new Inbox(await open(t, { AMQP_QUEUE }))
+  await network.refuse()
+  network.cut()
+  await until('it is lost', WAIT_MS_MAX, () => inbox.losses === 1)
+  await other.receives(10)
+  t.same(
+    other.numbers.toSorted((a, b) => a - b),
+    range(10),
+    'the rest was acknowledged',
+  )
+  t.ok(other.deliveries.every(({ redelivered }) => redelivered))
+
+  await network.accept()
+  inbox.consumer.ack(held)
+  for (const delivery of held) inbox.consumer.dead(delivery)
+  await other.consumer.stop()
+  await inbox.receives(10)
+  inbox.consumer.ack(held)
+  for (const delivery of held) inbox.consumer.dead(delivery)
+  await inbox.consumer.stop()
+  const third = new Inbox(one)
+  await third.receives(10)
+  t.same(
+    third.numbers.toSorted((a, b) => a - b),
+    range(10),
+    'what was settled too late comes again',
+  )
+})
+
+test('a consumer that stops passes on what is acknowledged behind a gap', async t => {
+  const queue = await open(t)
+  await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
+  const first = new Inbox(queue)
+  await first.receives(10)
+  first.consumer.ack(first.deliveries.filter((_, n) => n % 3 !== 0))
+  await first.consumer.stop()
+  await queue.publish(eventOf({ event: 'e', n: 10 }))
+  const second = new Inbox(queue)
+  await second.receives(5)
+  t.same(
+    second.numbers.toSorted((a, b) => a - b),
+    [0, 3, 6, 9, 10],
+  )
+})
+
+test('the prefetch follows the events a message, and a batch of single events fills', async t => {
+  const name = uniqueQueueName(t)
+  const BATCH_EVENTS_MAX = 3_000
+  const queue = await open(t, {
+    AMQP_QUEUE: name,
+    BATCH_EVENTS_MAX: String(BATCH_EVENTS_MAX),
+    PUBLISH_EVENTS_MAX: '256',
+  })
+  const inbox = new Inbox(queue)
+  const groups = range(300).map(group => numberedEvents(256, group * 256))
+  for (const group of groups) await queue.publishAll(group)
+  const held = () => inbox.numbers.length
+  await until('the wanted events are held', WAIT_MS_MAX, () => held() >= 54_000 / 2)
+  await until('the prefetch has come down', WAIT_MS_MAX, async () =>
+    (await prefetches(name)).every(each => each < 300),
+  )
+  inbox.consumer.ack(inbox.deliveries)
+  await until('all have come', WAIT_MS_MAX, () => {
+    inbox.consumer.ack(inbox.deliveries)
+    return held() === 300 * 256
+  })
+
+  inbox.deliveries.length = 0
+  const single = await open(t, { AMQP_QUEUE: name })
+  await Promise.all(numberedEvents(6_000).map(event => single.publish(event)))
+  await until('two batches are held at once', PROMPT_ADAPTION_MS, () => held() === 2 * BATCH_EVENTS_MAX)
+  t.same(
+    inbox.numbers.toSorted((a, b) => a - b),
+    range(2 * BATCH_EVENTS_MAX),
+  )
+  t.equal(inbox.losses, 0)
+  inbox.consumer.ack(inbox.deliveries.toReversed())
+  await holds(name, 0)
+  t.equal((await prefetches(name)).length, 1, 'and there is one consumer')
+})
+
+test('a consumer that is paused holds up no publishes', async t => {
+  const queue = await open(t)
+  const inbox = new Inbox(queue, (_, consumer) => consumer.pause())
+  const body = Buffer.alloc(MIB, 'x')
+  for (const i of range(40)) await queue.publish({ messageId: `m${i}`, body })
+  t.equal(await queue.publish(eventOf({ event: 'e' })), 'broker')
+  t.ok(inbox.bytes < 20 * MIB)
+})
+
+test('a broker that is not up yet is waited for', async t => {
+  const network = await openNetwork(t)
+  await network.refuse()
+  const queue = await open(t, { AMQP_URL: network.url })
+  t.match(queue.trouble, /^RabbitMQ at 127\.0\.0\.1:\d+, queue .+: .*ECONNREFUSED/)
+  const ms = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
+  t.ok(ms < PROMPT_MS, 'a publish is refused at once')
+  await t.rejects(queue.depth(), UNAVAILABLE)
+  const inbox = new Inbox(queue)
+
+  await network.accept()
+  await until('it works', WAIT_MS_MAX, () => queue.trouble === undefined)
+  await queue.publish(eventOf({ event: 'e', n: 7 }))
+  await inbox.receives(1)
+  t.same(inbox.numbers, [7])
+  t.equal(inbox.losses, 0)
+})
+
+test('what was not up yet can be closed', async t => {
+  const network = await openNetwork(t)
+  await network.refuse()
+  const queue = await open(t, { AMQP_URL: network.url })
+  const inbox = new Inbox(queue)
+  t.ok((await elapsed(inbox.consumer.stop())) < PROMPT_MS)
+  t.ok((await elapsed(queue.close())) < PROMPT_MS)
+})
+
+test('connections that are cut lose nothing that was confirmed', async t => {
+  const network = await openNetwork(t)
+  const queue = await open(t, { AMQP_URL: network.url })
+  const { seen, inbox } = keepConsuming(queue)
+  const publishing = keepPublishing(t, queue)
+  for (const cut of range(3)) {
+    const confirmedBefore = publishing.confirmed.length
+    const seenBefore = seen.size
+    await until('events flow', WAIT_MS_MAX, () => {
+      return publishing.confirmed.length > confirmedBefore + 50 && seen.size > seenBefore
+    })
+    network.cut()
+    await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses > cut)
+  }
+  const before = publishing.confirmed.length
+  await until('events flow again', WAIT_MS_MAX, () => publishing.confirmed.length > before + 50)
+  await publishing.stop()
+  const missing = () => publishing.confirmed.filter(n => !seen.has(n))
+  await until('all have come', WAIT_MS_MAX, () => missing().length === 0)
+  t.same(missing(), [])
+  t.equal(queue.trouble, undefined)
+})
+
+test('after a cut, what was not acknowledged comes again, marked as such', async t => {
+  const network = await openNetwork(t)
+  const queue = await open(t, { AMQP_URL: network.url, AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
+  const inbox = new Inbox(queue)
+  await Promise.all(numberedEvents(11).map(event => queue.publish(event)))
+  await inbox.receives(10)
+  // On the new channel the same tag is another delivery's.
+  const ofOldConnection = inbox.at(3)
+  inbox.consumer.ack(inbox.through(4))
+  // The broker has heard of it: there is room for one more.
+  await inbox.receives(11)
+  network.cut()
+  await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses === 1)
+  await inbox.receives(6)
+  t.same(inbox.numbers, [5, 6, 7, 8, 9, 10])
+  t.ok(inbox.deliveries.slice(0, 5).every(({ redelivered }) => redelivered))
+
+  inbox.consumer.ack([ofOldConnection])
+  inbox.consumer.dead(ofOldConnection)
+  inbox.consumer.ack(inbox.through(1))
+  await inbox.consumer.stop()
+  const second = new Inbox(queue)
+  await second.receives(4)
+  t.same(second.numbers, [7, 8, 9, 10], 'a delivery of the old connection settles nothing')
+})
+
+test('a stalled broker is given up within the time for a confirm', async t => {
+  const network = await openNetwork(t)
+  const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: String(PUBLISH_MS_MAX) })
+  await queue.publish(eventOf({ event: 'e' }))
+  network.stall()
+  for (const _ of range(2)) {
+    const ms = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
+    t.ok(ms < PUBLISH_MS_MAX * 1.5, `refused after ${ms} ms`)
+  }
+  network.resume()
+  await publishesAgain(queue)
+})
+
+test('what waits for a stalled broker is bounded', async t => {
+  const network = await openNetwork(t)
+  const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: '60000' })
+  network.stall()
+  const refused: unknown[] = []
+  const body = Buffer.alloc(MIB, 'x')
+  const publishes = range(100).map(i =>
+    queue.publish({ messageId: `m${i}`, body }).catch(error => refused.push(error)),
+  )
+  await until('some are refused', PROMPT_MS, () => refused.length > 0)
+  t.match(refused[0], UNAVAILABLE)
+  t.ok(refused.length >= 30, `${refused.length} of 100 MiB`)
+  t.ok((await elapsed(queue.close())) < 10_000, 'and it can be closed')
+  await Promise.all(publishes)
+  t.equal(refused.length, 100)
+})
+
+test('a stalled broker cannot hold up a consumer that stops', async t => {
+  const network = await openNetwork(t)
+  const queue = await open(t, { AMQP_URL: network.url })
+  const inbox = new Inbox(queue)
+  await queue.publish(eventOf({ event: 'e', n: 1 }))
+  await inbox.receives(1)
+  network.stall()
+  inbox.consumer.ack(inbox.through(0))
+  t.ok((await elapsed(inbox.consumer.stop())) < 10_000)
+})
+
+test('a consumer that stops is no trouble of the broker', async t => {
+  const queue = await open(t)
+  await queue.publish(eventOf({ event: 'e', n: 0 }))
+  const inbox = new Inbox(queue)
+  await inbox.receives(1)
+  const said = new Set<string | undefined>()
+  let isStopped = false
+  const stopping = inbox.consumer.stop().then(() => {
+    isStopped = true
+  })
+  while (!isStopped) {
+    for (const { trouble } of queue.outlet) said.add(trouble)
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  await stopping
+  t.strictSame([...said], [undefined])
+})
+
+test('a publish for a queue that was deleted is not taken for a success', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  const channel = await openChannel(t)
+  const { body } = eventOf({ event: 'e' })
+  const messageIds: Record<string, (i: number) => string> = {
+    'each of its own': i => `m${i}`,
+    'with one messageId': () => 'm',
+    'with a messageId that is no valid UTF-16': () => '\ud800',
+  }
+  for (const [what, messageId] of Object.entries(messageIds)) {
+    await queue.publish({ messageId: messageId(0), body })
+    await channel.queueDelete({ queue: name })
+    const publishes = range(200).map(i => queue.publish({ messageId: messageId(i), body }))
+    const outcomes = await Promise.allSettled(publishes)
+    t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 0, what)
+    t.match(outcomes[0], { reason: UNAVAILABLE })
+    await publishesAgain(queue)
+  }
+  t.ok((await queue.depth()) > 0)
+})
+
+test('a consumer whose queue is deleted goes on with the new one', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  const inbox = new Inbox(queue)
+  await queue.publish(eventOf({ event: 'e', n: 1 }))
+  await inbox.receives(1)
+  const channel = await openChannel(t)
+  await channel.queueDelete({ queue: name })
+  await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses === 1)
+  await publishesAgain(queue)
+  await inbox.receives(1)
+  t.notOk(inbox.numbers.includes(1), 'what was in the old one is gone')
+  t.equal(queue.trouble, undefined)
+})
+
+test('a broker that takes smaller frames gets, and gives, whole messages', async t => {
+  const setFrameMax = (bytes: number) =>
+    rabbitmqctl('eval', `application:set_env(rabbit, frame_max, ${bytes}).`)
+  await setFrameMax(16_384)
+  t.teardown(() => setFrameMax(131_072))
+  const queue = await open(t)
+  const sent = eventOf({ event: 'large', filler: 'x'.repeat(100_000) })
+  await queue.publish(sent)
+  const received = await new Promise<Delivery>(resolve => {
+    queue.consume({ delivery: resolve, lost: () => {} })
+  })
+  t.ok(received.body.equals(sent.body))
+})
+
+test('a queue that is full refuses, and takes events again when there is room', async t => {
+  const name = uniqueQueueName(t)
+  const queue = await open(t, { AMQP_QUEUE: name })
+  await rabbitmqctl('set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":5}')
+  t.teardown(() => rabbitmqctl('clear_policy', name))
+  let refusal: unknown
+  await until('it is full', WAIT_MS_MAX, () =>
+    queue.publish(eventOf({ event: 'e', n: 1 })).then(
+      () => false,
+      error => {
+        refusal = error
+        return true
+      },
+    ),
+  )
+  t.match(refusal, { ...UNAVAILABLE, message: /the queue is full/ })
+  new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
+  await publishesAgain(queue)
+})
+
+test('a broker that is turned to wrongly says why, in one line', async t => {
+  const secret = 'hunter2'
+  const { host } = new URL(brokerUrl())
+  const refused: [string, Record<string, string>, RegExp][] = [
+    ['wrong password', { AMQP_URL: `amqp://guest:${secret}@${host}` }, /^AMQP_URL: .*ACCESS_REFUSED/],
+    ['unknown user', { AMQP_URL: `amqp://nobody:${secret}@${host}` }, /^AMQP_URL: .*ACCESS_REFUSED/],
+    ['no such vhost', { AMQP_URL: `${brokerUrl()}/nowhere` }, /^AMQP_URL: .*nowhere/],
+  ]
+  for (const [what, settings, message] of refused) {
+    const network = await openNetwork(t)
+    const url = new URL(settings.AMQP_URL ?? brokerUrl())
+    url.port = String(network.port)
+    const opening = openQueue(
+      configOf({
+        AMQP_QUEUE: 'never',
+        ARCHIVE_URL: '/not-opened',
+        SPOOL: 'off',
+        ...settings,
+        AMQP_URL: url.href,
+      }),
+      silent,
+    )
+    const error = await opening.then(
+      () => new Error('not refused'),
+      reason => reason as Error,
+    )
+    t.type(error, ConfigInvalid, what)
+    t.match(error.message, message, what)
+    t.notMatch(error.message, /[\r\n]/, what)
+    t.notMatch(`${error.stack}${JSON.stringify(error)}`, secret, what)
+    await until('it has hung up', WAIT_MS_MAX, () => network.connections === 0)
+  }
+})
+
+test('a queue or an exchange of that name with other arguments is refused', async t => {
+  const channel = await openChannel(t)
+  const declarations: ((name: string) => Promise<unknown>)[] = [
+    name => channel.queueDeclare({ queue: name, durable: true }),
+    name => channel.queueDeclare({ queue: name, durable: true, arguments: { 'x-queue-type': 'quorum' } }),
+    name => channel.queueDeclare({ queue: `${name}.dead`, durable: true }),
+    name => channel.exchangeDeclare({ exchange: `${name}.dead`, type: 'fanout', durable: true }),
+  ]
+  for (const declare of declarations) {
+    const name = uniqueQueueName(t)
+    await declare(name)
+    const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
+    await t.rejects(openQueue(config, silent), {
+      code: 'FRQ_CONFIG_INVALID',
+      message: new RegExp(`^AMQP_QUEUE: .*"${name}".* declared with other arguments.*use another name.*$`),
+    })
+  }
+})
+
+test('a queue of an earlier version, with one active consumer, is refused with what to do', async t => {
+  const name = uniqueQueueName(t)
+  const channel = await openChannel(t)
+  await channel.queueDeclare({
+    queue: name,
+    durable: true,
+    arguments: { ...queueDeclaration(name).arguments, 'x-single-active-consumer': true },
+  })
+  const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
+  await t.rejects(openQueue(config, silent), {
+    code: 'FRQ_CONFIG_INVALID',
+    message: /^AMQP_QUEUE: .* earlier version of frequency .* delete the queue, and start this version/,
+  })
+})

@@ -1,0 +1,153 @@
+/** Moving on S3: a copy, in one or in parts, and a removal; what each of them can answer. */
+import { HeadObjectCommand } from '@aws-sdk/client-s3'
+import { test } from 'tap'
+import { type CopyLimits, moveObject } from '../../../src/store/s3-move.ts'
+import {
+  createClient,
+  faultOf,
+  isWhole,
+  MIB,
+  openWithServer,
+  operationsOf,
+  UNAVAILABLE,
+} from '../../helpers/s3-helper.ts'
+import { bodyOf, keysOf, putText } from '../../helpers/store-helper.ts'
+
+const LIMITS: CopyLimits = { wholeBytesMax: 8 * MIB, partBytes: 5 * MIB, partsInFlightMax: 2 }
+const SLOW_MS = 1_000
+const MOVE = { bucket: 'bucket', from: 'p/from', to: 'p/to.ndjson.gz' }
+const BYTES = 12 * MIB
+
+test('a move takes two requests, and gives the object the type of its new key', async t => {
+  const { store, server } = await openWithServer(t)
+  await store.put('p/from', bodyOf(BYTES))
+  operationsOf(server)
+  t.equal(await store.move('p/from', MOVE.to), 'moved')
+  t.same(operationsOf(server), ['CopyObject', 'DeleteObject'])
+  const { ContentType } = await createClient(t).send(
+    new HeadObjectCommand({ Bucket: 'bucket', Key: MOVE.to }),
+  )
+  t.equal(ContentType, 'application/gzip')
+  t.equal(await store.move('p/from', MOVE.to), 'gone')
+  t.ok(await isWhole(store, MOVE.to, BYTES))
+})
+
+test('a copy that fails, also within a success, is no copy', async t => {
+  const { store, server } = await openWithServer(t)
+  await putText(store, 'p/from', 'here')
+  for (const fault of [
+    { status: 200, code: 'InternalError' },
+    { status: 500 },
+    { status: 400 },
+    { reset: true },
+  ]) {
+    server.fault(faultOf(['CopyObject'], fault))
+    await t.rejects(store.move('p/from', 'p/to'), UNAVAILABLE, JSON.stringify(fault))
+    t.same(await keysOf(store), ['p/from'])
+  }
+  server.fault(faultOf(['CopyObject'], { status: 200, code: 'InternalError' }, 1))
+  t.equal(await store.move('p/from', 'p/to'), 'moved')
+  t.same(await keysOf(store), ['p/to'])
+})
+
+test('a bucket that is gone is not taken for an object that is', async t => {
+  const { store, server } = await openWithServer(t)
+  server.fault(faultOf(['CopyObject'], { status: 404, code: 'NoSuchBucket' }))
+  await t.rejects(store.move('p/from', 'p/to'), UNAVAILABLE)
+  server.fault(faultOf(['CopyObject'], { status: 403 }))
+  await t.rejects(store.move('p/from', 'p/to'), { ...UNAVAILABLE, message: /403 .* s3:ListBucket/ })
+})
+
+test('a source that cannot be removed is moved again', async t => {
+  const { store, server } = await openWithServer(t)
+  await putText(store, 'p/from', 'here')
+  server.fault(faultOf(['DeleteObject'], { status: 500 }))
+  await t.rejects(store.move('p/from', 'p/to'), UNAVAILABLE)
+  t.same(await keysOf(store), ['p/from', 'p/to'])
+  server.fault()
+  t.equal(await store.move('p/from', 'p/to'), 'moved')
+  server.fault(faultOf(['DeleteObject'], { reset: true, after: true }))
+  await putText(store, 'p/from', 'here')
+  await t.rejects(store.move('p/from', 'p/to'), UNAVAILABLE)
+  server.fault()
+  t.equal(await store.move('p/from', 'p/to'), 'gone')
+  t.same(await keysOf(store), ['p/to'])
+})
+
+test('what is too large for one copy is copied in parts', async t => {
+  const { store, server } = await openWithServer(t)
+  server.traits.copyBytesMax = 8 * MIB
+  const client = createClient(t)
+  await store.put('p/from', bodyOf(BYTES))
+  await t.rejects(
+    store.move('p/from', 'p/to'),
+    UNAVAILABLE,
+    'the usual limit is 4 GiB, so this is another refusal',
+  )
+  operationsOf(server)
+  t.equal(await moveObject(client, MOVE, LIMITS), 'moved')
+  t.same(operationsOf(server), [
+    'CopyObject',
+    'HeadObject',
+    'CreateMultipartUpload',
+    ...Array(3).fill('UploadPartCopy'),
+    'CompleteMultipartUpload',
+    'DeleteObject',
+  ])
+  t.ok(await isWhole(store, MOVE.to, BYTES))
+  t.same(await keysOf(store), [MOVE.to])
+  const { ContentType } = await client.send(new HeadObjectCommand({ Bucket: 'bucket', Key: MOVE.to }))
+  t.equal(ContentType, 'application/gzip')
+})
+
+test('a copy in parts that fails before its end is aborted, and after it is not', async t => {
+  const { store, server } = await openWithServer(t)
+  server.traits.copyBytesMax = 8 * MIB
+  server.traits.losesAborted = true
+  const client = createClient(t)
+  await store.put('p/from', bodyOf(BYTES))
+  const faults = {
+    'a part': ({ partNumber = 0 }) => (partNumber === 2 ? { status: 500 } : undefined),
+    'a part, within a success': ({ partNumber = 0 }) =>
+      partNumber === 2 ? { status: 200, code: 'InternalError' } : undefined,
+  }
+  for (const [what, fault] of Object.entries(faults)) {
+    server.fault(fault)
+    await t.rejects(moveObject(client, MOVE, LIMITS), what)
+    t.same(server.uploads('bucket'), [], `${what}: it is aborted`)
+  }
+  server.fault(({ partNumber }) => (partNumber === 3 ? { status: 404, code: 'NoSuchKey' } : undefined))
+  t.equal(await moveObject(client, MOVE, LIMITS), 'gone', 'another has moved it meanwhile')
+  t.same(server.uploads('bucket'), [])
+
+  operationsOf(server)
+  server.fault(faultOf(['CompleteMultipartUpload'], { status: 500 }))
+  await t.rejects(moveObject(client, MOVE, LIMITS), { name: 'InternalError' })
+  t.same(await keysOf(store), ['p/from'])
+  await putText(store, MOVE.to, 'an older object')
+  await t.rejects(moveObject(client, MOVE, LIMITS), { name: 'InternalError' }, 'what is there is another')
+  t.same(await keysOf(store), ['p/from', MOVE.to])
+  server.fault(faultOf(['CompleteMultipartUpload'], { reset: true, after: true }))
+  t.equal(await moveObject(client, MOVE, LIMITS), 'moved')
+  server.fault()
+  server.collectGarbage()
+  t.ok(await isWhole(store, MOVE.to, BYTES))
+  t.notOk(operationsOf(server).includes('AbortMultipartUpload'))
+})
+
+test('no part is on its way when a copy in parts is aborted', async t => {
+  const { store, server } = await openWithServer(t)
+  server.traits.copyBytesMax = 8 * MIB
+  await store.put('p/from', bodyOf(BYTES))
+  let partAt = Number.NaN
+  let abortedAt = Number.NaN
+  server.fault(({ operation, partNumber }) => {
+    if (operation === 'AbortMultipartUpload') abortedAt = performance.now()
+    if (operation !== 'UploadPartCopy') return undefined
+    if (partNumber === 2) return { status: 404, code: 'NoSuchKey' }
+    partAt = performance.now()
+    return { delayMs: SLOW_MS }
+  })
+  t.equal(await moveObject(createClient(t), MOVE, LIMITS), 'gone')
+  t.ok(abortedAt - partAt >= SLOW_MS - 1)
+})
