@@ -37,7 +37,8 @@ t.test('two processes a role, with RabbitMQ and S3, archive each event once, in 
   const AMQP_QUEUE = uniqueQueueName(t)
   const bucket = await testBucket(t)
   const ARCHIVE_URL = `s3://${bucket.name}/some/prefix`
-  const env = { ...bucket.env, AMQP_URL: brokerUrl(), AMQP_QUEUE, ARCHIVE_URL, BATCH_EVENTS_MAX: '100' }
+  const batches = { BATCH_EVENTS_MAX: '100', BATCH_AGE_MS_MAX: '60000' }
+  const env = { ...bucket.env, AMQP_URL: brokerUrl(), AMQP_QUEUE, ARCHIVE_URL, ...batches }
   const ingest = [run(t, ['--role=ingest'], env), run(t, ['--role=ingest'], env)]
   const archive = [run(t, ['--role=archive'], env), run(t, ['--role=archive'], env)]
   const archiveUrls = await Promise.all(archive.map(program => program.listening()))
