@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { test } from 'tap'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const LINES_MAX = 420
+const LINES_MAX = 400
 
 /** What the files of each folder may import, besides their own folder and `src/errors.ts`. Lowest first. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {

@@ -1,12 +1,12 @@
 /**
- * Which ids are in the log, on local disk. Ids are collected in a table in memory; a full one is written as a
- * run of sorted ids (id-run.ts), and runs are merged into fewer. A look-up asks the table, then one filter in
- * memory for all runs (id-filter.ts), and only where that says maybe, the runs.
+ * An index of ids on local disk. Ids are collected in a table in memory. A full table is written as a run of sorted ids
+ * (id-run.ts), and runs are merged into fewer. A look-up asks the tables, then one filter in memory for all runs
+ * (id-filter.ts). It reads runs only if the filter says "maybe".
  *
- * Runs are in partitions of at most a sixth of the window, which are dropped as a whole.
+ * Each run belongs to a partition, which covers at most a sixth of the dedupe window and is dropped as a whole.
  *
- * The work on disk is done by one loop, a step at a time, the most urgent first; a step keeps the event loop
- * for some milliseconds at a time. A step that fails changes nothing, and is tried again.
+ * One loop does the work on disk, one step at a time, the most urgent step first. A step blocks the event loop for a few
+ * milliseconds at most. A step that fails changes nothing, and is tried again.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -14,15 +14,15 @@ import { ID_BYTES } from '../event/message-id.ts'
 import { createDeferred, type Deferred } from '../process/deferred.ts'
 import type { DirectoryLock } from '../process/directory-lock.ts'
 import type { Logger } from '../process/logger.ts'
-import { IdBulk } from './id-bulk.ts'
+import { BulkSorter } from './id-bulk.ts'
 import type { IdDisk } from './id-disk.ts'
 import type { IdIndex, IdRange, LogPosition } from './id-index.ts'
 import {
+  type BulkIds,
   DRAINED_AT_ONCE,
   type FilledTable,
   IdMemory,
   type IdMemoryOptions,
-  type IdsInBulk,
 } from './id-memory.ts'
 import { MERGE_SLICE_IDS } from './id-merge.ts'
 import { ID_WORDS, IdBlock } from './id-mixer.ts'
@@ -32,20 +32,20 @@ import { IdTable } from './id-table.ts'
 import { IdsAhead } from './ids-ahead.ts'
 
 export interface IdIndexConfig {
-  /** An id is remembered for at least so long after it was stored. */
+  /** An id is remembered for at least this long after its record was stored, unless `dedupeIdsMax` is reached. */
   readonly dedupeWindowMs: number
-  /** Ids that are remembered at most; of more the oldest are forgotten. */
+  /** Most ids that are remembered. The oldest are forgotten first. */
   readonly dedupeIdsMax: number
 }
 
-/** How long ids are in memory alone, when there are few. */
+/** A table that is not full is written to disk this long after an addition. */
 const TAIL_MS = 10_000
 const RETRY_MS = 2_000
-/** Full tables in memory that callers do not wait for. */
+/** Full tables in memory for which `ready` does not wait. */
 const FULL_MAX = 1
-/** Ids that are merged for each that is new: each is merged at most three times. */
+/** Ids to merge for each new id: an id is merged at most three times. */
 const MERGED_FOR_EACH = 3
-/** How much may be left to be done on disk, in full tables, before callers wait for it. */
+/** Merging and rebuilding that may be left to do, in ids of full tables, before `ready` waits for it. */
 const OWED_TABLES_MAX = 4
 
 export interface DiskIdIndexParts extends IdMemoryOptions {
@@ -53,7 +53,7 @@ export interface DiskIdIndexParts extends IdMemoryOptions {
   readonly log: Logger
   readonly lock: DirectoryLock
   readonly disk: IdDisk
-  /** Of the tail on disk. */
+  /** The table to fill. It has the ids of the tail on disk. */
   readonly table: IdTable
 }
 
@@ -62,24 +62,26 @@ export class DiskIdIndex implements IdIndex {
   readonly #disk: IdDisk
   readonly #memory: IdMemory
   readonly #ahead: IdsAhead
-  /** While there is something for it to do. */
-  #bulk: IdBulk | undefined
+  /** Exists only while there are bulk additions, since it keeps much memory. */
+  #bulkSorter: BulkSorter | undefined
   #position: LogPosition | undefined
-  /** Work that runs alone. */
+  /** Requested by `remove` and `reset`. They go before all other steps. */
   #tasks: (() => Promise<void>)[] = []
   #isTailDue = false
-  /** Ids of the table that is filled that are in the tail on disk. */
+  /** Ids in the tail on disk. All are in the active table too. */
   #tailSize: number
-  /** What a table is written from. */
+  /** The sorted ids of the table that is being written. The memory is used again. */
   #sorted: Uint32Array = new Uint32Array(0)
   /** Ids that are still to be merged. */
-  #mergingOwed = 0
+  #mergeOwed = 0
   #timer: NodeJS.Timeout | undefined
   #working: Promise<void> | undefined
-  /** Of the last work, until it is tried again. */
+  /** The error that ended the last run of the loop; undefined while it runs again. */
   #failure: unknown
+  /** Settles at the end of the next step. */
   #step: Deferred<void> = createStep()
   #isClosing = false
+  /** Keeps the result of `touch`, so that the compiler cannot drop the call. */
   #touched = 0
 
   constructor(parts: DiskIdIndexParts) {
@@ -111,7 +113,7 @@ export class DiskIdIndex implements IdIndex {
     if (this.#memory.hasPending) this.#memory.drain()
     const ahead = this.#ahead
     const from = ahead.find(ids, at)
-    if (ahead.isNew) this.#touched ^= this.#disk.touch(ahead.mixed)
+    if (ahead.isNew) this.#touched ^= this.#disk.filter.touch(ahead.mixed)
     return this.#memory.has(ahead.mixed, from) || this.#disk.has(ahead.mixed, from)
   }
 
@@ -124,7 +126,7 @@ export class DiskIdIndex implements IdIndex {
   }
 
   expect(ids: number): void {
-    this.#disk.expect(Math.min(ids, this.#parts.config.dedupeIdsMax))
+    this.#disk.filter.expect(Math.min(ids, this.#parts.config.dedupeIdsMax))
   }
 
   async remove(ids: Buffer): Promise<void> {
@@ -175,18 +177,18 @@ export class DiskIdIndex implements IdIndex {
 
   get #isBehind(): boolean {
     const { full, hasPending } = this.#memory
-    return hasPending || full.length > FULL_MAX || this.#mergingOwed > this.#owedMax || this.#owesRemaking
+    return hasPending || full.length > FULL_MAX || this.#mergeOwed > this.#owedMax || this.#owesRebuild
   }
 
-  get #owesRemaking(): boolean {
-    return this.#disk.remakingOwed > this.#owedMax
+  get #owesRebuild(): boolean {
+    return this.#disk.filter.rebuildOwed > this.#owedMax
   }
 
   get #owedMax(): number {
     return OWED_TABLES_MAX * this.#parts.tableIds
   }
 
-  /** Runs alone among the steps. */
+  /** Runs a task as a step of the loop. Resolves, or rejects, as the task does. */
   async #do(task: () => Promise<void>): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#tasks.push(() => task().then(resolve, reject))
@@ -205,7 +207,7 @@ export class DiskIdIndex implements IdIndex {
         await nextTurn()
         const step = this.#nextStep()
         if (step === undefined) break
-        await step().catch(error => this.#meet(error))
+        await step().catch(error => this.#forgetUnreadable(error))
         this.#settle()
       }
     } catch (error) {
@@ -216,8 +218,8 @@ export class DiskIdIndex implements IdIndex {
     this.#settle()
   }
 
-  /** What cannot be read is forgotten; there is nothing to be tried again. */
-  #meet(error: unknown): void {
+  /** An unreadable run is forgotten: trying again would fail again. */
+  #forgetUnreadable(error: unknown): void {
     if (!(error instanceof RunUnreadable)) throw error
     this.#disk.forget(error)
   }
@@ -233,21 +235,21 @@ export class DiskIdIndex implements IdIndex {
     const disk = this.#disk
     const task = this.#tasks.shift()
     if (task !== undefined) return task
-    // The state is saved when all that comes in bulk is on disk.
+    // All bulk additions are written before the state is saved: one save for all of them.
     if (this.#memory.full.length === 0 && this.#memory.nextBulk() !== undefined) return this.#stepOfPending()
     if (disk.isDirty) return () => disk.save()
     if (this.#memory.full.length > 0) return () => this.#flush()
     if (this.#memory.hasPending) return this.#stepOfPending()
-    this.#bulk = undefined
+    this.#bulkSorter = undefined
     if (this.#isTailDue) return () => this.#writeTail()
     if (disk.hasDeletable) return () => disk.deleteRetired()
     if (this.#isClosing) return undefined
-    if (this.#owesRemaking) return () => disk.remakeFilter()
+    if (this.#owesRebuild) return () => disk.filter.rebuildSome()
     const merge = disk.nextMerge()
-    if (merge === undefined) this.#mergingOwed = 0
+    if (merge === undefined) this.#mergeOwed = 0
     else return () => disk.merge(merge, undefined, () => this.#afterSlice())
-    if (disk.remakingOwed > 0) return () => disk.remakeFilter()
-    if (disk.wantsFilterSaved) return () => disk.saveFilter(() => this.#afterPiece())
+    if (disk.filter.rebuildOwed > 0) return () => disk.filter.rebuildSome()
+    if (disk.filter.isSaveDue) return () => disk.filter.save(() => this.#afterPiece())
     return undefined
   }
 
@@ -256,21 +258,24 @@ export class DiskIdIndex implements IdIndex {
     const bulk = memory.nextBulk()
     if (bulk === undefined) return async () => memory.drain(DRAINED_AT_ONCE)
     if (memory.active.table.size === 0) return () => this.#writeBulk(bulk)
-    // What was added before has to be on disk before.
+    // Earlier additions are in the table. They have to reach the disk first.
     memory.closeTable()
     return () => this.#flush()
   }
 
-  /** What cannot wait for a merge. Returns whether that is to go on. */
+  /** Does the work that cannot wait until a merge ends. Returns whether the merge may go on. */
   async #afterSlice(): Promise<boolean> {
     const goesOn = await this.#afterPiece()
-    if (goesOn && this.#owesRemaking) await this.#disk.remakeFilter()
-    this.#mergingOwed = Math.max(0, this.#mergingOwed - MERGE_SLICE_IDS)
+    if (goesOn && this.#owesRebuild) await this.#disk.filter.rebuildSome()
+    this.#mergeOwed = Math.max(0, this.#mergeOwed - MERGE_SLICE_IDS)
     this.#settle()
     return goesOn
   }
 
-  /** What cannot wait for any long step, and adds to the filter at most. Returns whether that is to go on. */
+  /**
+   * Does the work that cannot wait until a merge, or a save of the filter, ends. It may add ids to the filter, but does
+   * not rebuild it. Returns whether the long step may go on.
+   */
   async #afterPiece(): Promise<boolean> {
     await nextTurn()
     if (this.#memory.full.length === 0 && this.#memory.hasPending) await this.#stepOfPending()()
@@ -280,32 +285,35 @@ export class DiskIdIndex implements IdIndex {
     return !this.#isClosing
   }
 
-  /** Writes the oldest table that is full. */
+  /** Writes the oldest full table as a run. */
   async #flush(): Promise<void> {
     const filled = this.#memory.full[0] as FilledTable
     const sorted = filled.table.sorted(this.#sorted)
     if (sorted.length > this.#sorted.length) this.#sorted = sorted
     const run = await this.#disk.writeRun(sorted)
     if (this.#memory.full[0] !== filled) {
+      // The index was reset meanwhile.
       await run.delete()
       return
     }
     this.#memory.release()
-    this.#disk.addToFilter(sorted)
+    this.#disk.filter.add(sorted)
     this.#disk.take(run, filled.source as IdSource)
     this.#disk.setPosition(filled.position)
-    this.#mergingOwed += run.size * MERGED_FOR_EACH
-    // Had there been one, it was of this table.
+    this.#mergeOwed += run.size * MERGED_FOR_EACH
+    // A tail has the ids of the oldest table, which is this one.
     this.#disk.setTail(undefined)
     this.#tailSize = 0
     this.#forgetOld()
   }
 
-  async #writeBulk(bulk: IdsInBulk): Promise<void> {
+  async #writeBulk(bulk: BulkIds): Promise<void> {
     const memory = this.#memory
-    this.#bulk ??= new IdBulk(this.#parts.mixer)
-    const run = await this.#disk.writeSlices(bulk.ids.length / ID_BYTES, this.#bulk.sorted(bulk.ids))
-    if (!memory.isInBulk(bulk)) {
+    this.#bulkSorter ??= new BulkSorter(this.#parts.mixer)
+    const slices = this.#bulkSorter.sorted(bulk.ids)
+    const run = await this.#disk.writeSlices(bulk.ids.length / ID_BYTES, slices)
+    if (!memory.isPending(bulk)) {
+      // Its ids were put into tables meanwhile, or the index was reset.
       await run.delete()
       return
     }
@@ -323,13 +331,13 @@ export class DiskIdIndex implements IdIndex {
     while (partitions[0] !== undefined && this.size > dedupeIdsMax) {
       this.#parts.log.warn(
         { ageMs: this.#memory.storedThrough - partitions[0].source.storedThrough, ids: this.size },
-        'More ids than DEDUPE_IDS_MAX: retries are told from new events for less than DEDUPE_WINDOW_MS.',
+        'There are more ids than DEDUPE_IDS_MAX. The oldest are forgotten before DEDUPE_WINDOW_MS has passed.',
       )
       this.#disk.dropOldest()
     }
   }
 
-  /** Writes the table that is being filled, which goes on being filled. */
+  /** Writes a copy of the active table, which stays in memory. */
   async #writeTail(): Promise<void> {
     this.#isTailDue = false
     const { table, source, position } = this.#memory.active
@@ -376,7 +384,7 @@ function hasAny(run: { has(id: Uint32Array): boolean }, ids: Uint32Array): boole
   return false
 }
 
-/** Nobody may be waiting for it. */
+/** Nobody may wait for the promise. The no-op `catch` keeps a rejection from ending the process. */
 function createStep(): Deferred<void> {
   const step = createDeferred()
   step.promise.catch(() => {})

@@ -3,16 +3,19 @@ import { ID_BYTES } from '../event/message-id.ts'
 import { ID_WORDS, type IdMixer } from './id-mixer.ts'
 import { IdSorter } from './id-sort.ts'
 
-/** Ids that are mixed, or moved, before other work has its turn. */
+/** Ids that are mixed, or moved, before the event loop runs other work. */
 const SLICE_IDS = 32_768
-/** What is sorted at once: it stays in the processor's cache. */
+/** Ids that are sorted at once, about. They fit into the processor's cache. */
 const SORTED_IDS = 16_384
 
-/** Sorts very many ids at once, with memory that it keeps: 32 bytes an id of the most that it had to sort. */
-export class IdBulk {
+/**
+ * Sorts the ids of a bulk addition. It keeps its memory for the next one: 32 bytes for each id of the largest so far.
+ */
+export class BulkSorter {
   readonly #mixer: IdMixer
   readonly #sorter = new IdSorter()
   #mixed = new Uint32Array(0)
+  /** The mixed ids, grouped by their first bits. */
   #grouped = new Uint32Array(0)
 
   constructor(mixer: IdMixer) {
@@ -20,7 +23,7 @@ export class IdBulk {
   }
 
   /**
-   * Yields the ids in mixed form and in their order, some thousand at a time, in memory that is used again.
+   * Yields the ids in mixed form, in order, about 16,000 at a time. The next slice overwrites the memory of this one.
    *
    * @param ids 16 bytes each
    */
@@ -30,7 +33,7 @@ export class IdBulk {
       this.#mixed = new Uint32Array(length)
       this.#grouped = new Uint32Array(length)
     }
-    // One bit at least, since a shift by 32 is none.
+    // At least one bit: a shift by 32 would shift by 0.
     const bits = Math.max(1, Math.ceil(Math.log2(length / ID_WORDS / SORTED_IDS)))
     const ends = await this.#group(ids, length, 32 - bits)
     const span = 2 ** (32 - bits)
@@ -41,7 +44,7 @@ export class IdBulk {
     }
   }
 
-  /** Groups ids by their first bits. Returns where each group ends in `#grouped`, in words. */
+  /** Mixes ids, and groups them by their first bits. Returns where each group ends in `#grouped`, in words. */
   async #group(ids: Buffer, length: number, shift: number): Promise<Uint32Array> {
     const places = new Uint32Array(2 ** (32 - shift))
     const step = SLICE_IDS * ID_WORDS

@@ -1,10 +1,10 @@
 /**
- * A filter (id-filter.ts) on disk, so that a start need not read all ids. It is not synced: where it is
- * damaged the filter is made anew from the runs.
+ * The file of a filter (id-filter.ts). It saves a start from reading all ids. It is not synced: if it is damaged, the
+ * filter is rebuilt from the runs.
  *
- *     blocks     all that are used, in pieces of 4 MiB
+ *     blocks     all blocks in use, in pieces of 4 MiB
  *     head       JSON
- *     tail       8 bytes: how long the head is, and its CRC-32
+ *     tail       8 bytes: the length of the head, and its CRC-32
  */
 
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
@@ -17,20 +17,23 @@ const TEMPORARY_NAME = 'filter~'
 const TAIL_BYTES = 8
 
 interface Head {
-  /** As IdIndexState has it. */
+  /** As in IdIndexState. */
   readonly key: string
   readonly shape: IdFilterShape
-  /** The numbers of runs that all ids are in the filter of; ids of others may be, too. */
+  /** The numbers of the runs whose ids are all in the filter. It may have ids of other runs too. */
   readonly runs: readonly number[]
-  /** How many ids were added to it. */
+  /** How many ids were added to the filter. */
   readonly ids: number
   /** CRC-32 of each piece. */
   readonly checksums: readonly number[]
 }
 
 /**
- * @param afterPiece is called again and again; ids may be added meanwhile. Where it resolves to false, nothing
- * more is done.
+ * Replaces the file.
+ *
+ * @param afterPiece is called after each piece, and may add ids to the filter. If it resolves to false, the former file
+ * stays.
+ * @throws Error of the disk
  */
 export async function writeFilter(
   directory: string,
@@ -63,7 +66,11 @@ export async function writeFilter(
   }
 }
 
-/** Resolves to undefined where there is none that can be used. */
+/**
+ * Resolves to undefined if there is no file, or if it is damaged or of another index.
+ *
+ * @param key as in IdIndexState
+ */
 export async function readFilter(
   directory: string,
   key: string,
@@ -88,7 +95,7 @@ export async function readFilter(
   }
 }
 
-/** @throws Error where there is none */
+/** @throws Error if the head is missing or damaged */
 async function readHead(file: FileHandle): Promise<Head> {
   const { size } = await file.stat()
   const tail = Buffer.alloc(TAIL_BYTES)
@@ -109,7 +116,7 @@ async function readWhole(file: FileHandle, target: Uint8Array, position: number)
   }
 }
 
-/** Resolves to where it ends. */
+/** Resolves to the position behind the last byte. */
 async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
   let done = 0
   while (done < bytes.length) {

@@ -1,41 +1,42 @@
 /**
- * Says of an id in mixed form (id-mixer.ts) that it is not on disk, or that it may be: a blocked Bloom filter,
- * one for all runs, so that a look-up touches one cache line however many ids there are.
+ * Says whether an id in mixed form (id-mixer.ts) may be on disk, or certainly is not. It is a blocked Bloom filter: a
+ * look-up touches one cache line, however many ids there are. One filter serves all runs.
  *
- * Blocks are in the order of the ids. So the filter is made anew in place, a range of ids at a time, from
- * runs, which have that order too: larger when there are more ids, and without the ids of dropped runs.
- * While that goes on, ranges below `edge` have another size than the ones from there on.
+ * Blocks are in the order of the ids, as runs are. So the filter can be rebuilt from the runs in place, one range of ids
+ * at a time: with room for more ids, and without the ids of dropped runs. During a rebuild, ranges below `edge` have
+ * another number of blocks than the other ranges.
  */
 
 import { ID_WORDS } from './id-mixer.ts'
 
 const BLOCK_WORDS = 16
 const BLOCK_BITS = BLOCK_WORDS * 32
-/** Equal ranges of the first word. */
+/** Into this many equal ranges the values of an id's first word are divided. */
 export const RANGES = 1024
 const RANGE_BITS = 22
 const RANGE_SPAN = 2 ** RANGE_BITS
-/** Bits for an id, of as many ids as it is made for. */
+/** Bits for each id of the filter's capacity. */
 const BITS_AN_ID = 13.5
 const CHUNK_BLOCK_BITS = 16
 const CHUNK_WORDS = 2 ** CHUNK_BLOCK_BITS * BLOCK_WORDS
 const CHUNK_BLOCK_MASK = 2 ** CHUNK_BLOCK_BITS - 1
-/** Node's ArrayBuffers begin 16 bytes behind a page where they are large; a block is a cache line. */
+/** Node's large ArrayBuffers begin 16 bytes after the start of a page. 12 words more align blocks to cache lines. */
 const ALIGNMENT_WORDS = 12
 
-/** Words of ids that are touched before the first is added. */
+/** Words of ids whose blocks are loaded into the cache before the first of these ids is added. */
 const TOUCHED_WORDS = 64 * ID_WORDS
 
 export interface IdFilterShape {
-  /** Blocks of a range below `edge`, and of the others. */
+  /** Blocks of each range below `edge`. */
   readonly below: number
+  /** Blocks of each range from `edge` on. */
   readonly above: number
   readonly edge: number
-  /** Whether ranges are made anew from the last to the first. */
+  /** Whether the rebuild makes the filter larger. It then goes from the last range to the first. */
   readonly isGrowing: boolean
 }
 
-/** Ranges from the first to before the end. */
+/** Some ranges: `end` is behind the last one. */
 export interface RangeSpan {
   readonly first: number
   readonly end: number
@@ -46,7 +47,6 @@ export class IdFilter {
   #below: number
   #above: number
   #edge: number
-  /** Whether ranges are made anew from the last to the first. */
   #isGrowing: boolean
   #touched = 0
 
@@ -62,17 +62,17 @@ export class IdFilter {
     return { below: this.#below, above: this.#above, edge: this.#edge, isGrowing: this.#isGrowing }
   }
 
-  /** For how many ids it is made, or being made anew. */
+  /** Its capacity in ids; during a rebuild, the new capacity. */
   get idsMax(): number {
     return ((this.#isGrowing ? this.#above : this.#below) * RANGES * BLOCK_BITS) / BITS_AN_ID
   }
 
-  /** Whether a part has been made anew, and the rest not. */
-  get isRemaking(): boolean {
+  /** Whether a rebuild has begun, and has not ended. */
+  get isRebuilding(): boolean {
     return this.#below !== this.#above || (this.#edge > 0 && this.#edge < RANGES)
   }
 
-  /** Its memory, as far as it is used, in pieces of 4 MiB. */
+  /** The memory in use, in pieces of at most 4 MiB. Not a copy. */
   get pieces(): Uint8Array[] {
     const words = Math.max(this.#below, this.#above) * RANGES * BLOCK_WORDS
     return this.#chunks.map((chunk, number) => {
@@ -81,6 +81,7 @@ export class IdFilter {
     })
   }
 
+  /** Returns false only if the id was not added. @param from where the id begins in `id`, in words */
   mayHave(id: Uint32Array, from = 0): boolean {
     const block = this.#blockOf(id[from] as number)
     const chunk = this.#chunks[block >>> CHUNK_BLOCK_BITS] as Uint32Array
@@ -102,9 +103,9 @@ export class IdFilter {
   }
 
   /**
-   * Has the memory that says of these ids loaded: of all at the same time, where looking at one waits for each.
+   * Loads the blocks of these ids into the processor's cache. The loads overlap; look-ups would wait for them one by one.
    *
-   * @returns nothing of use, but that it is kept has it done
+   * @returns a meaningless number. The caller has to keep it, or the compiler may drop the loads.
    */
   touch(ids: Uint32Array, from = 0, end = ids.length): number {
     let touched = 0
@@ -116,7 +117,7 @@ export class IdFilter {
     return touched
   }
 
-  /** @param ids in mixed form, in any order; in their own it is faster */
+  /** @param ids in mixed form, in any order; sorted ids are faster */
   add(ids: Uint32Array): void {
     for (let from = 0; from < ids.length; from += TOUCHED_WORDS) {
       const end = Math.min(ids.length, from + TOUCHED_WORDS)
@@ -125,11 +126,11 @@ export class IdFilter {
     }
   }
 
-  /** Begins to make all ranges anew, with room for so many ids. `nextRanges` says which come first. */
-  beginRemaking(ids: number): void {
+  /** Begins to rebuild all ranges, with a capacity of this many ids. `nextRanges` says which come first. */
+  beginRebuild(ids: number): void {
     const size = sizeFor(ids)
     const present = this.#above
-    // A larger one is made from its end, and a smaller one from its beginning, so that they do not overlap.
+    // Ranges grow from the last one on, and shrink from the first one on. So no new range overlaps a present one.
     this.#isGrowing = size > present
     this.#edge = this.#isGrowing ? RANGES : 0
     this.#below = this.#isGrowing ? present : size
@@ -137,7 +138,7 @@ export class IdFilter {
     this.#reserve()
   }
 
-  /** The ranges that come next where all are made anew, at most `count`. */
+  /** The ranges that the rebuild has to do next, at most `count`. */
   nextRanges(count: number): RangeSpan {
     return this.#isGrowing
       ? { first: Math.max(0, this.#edge - count), end: this.#edge }
@@ -145,11 +146,11 @@ export class IdFilter {
   }
 
   /**
-   * Makes these ranges anew. Returns whether all have been.
+   * Rebuilds the ranges that `nextRanges` returned. Returns whether the rebuild is complete.
    *
-   * @param parts all ids of these ranges
+   * @param parts all ids of these ranges, and no others
    */
-  remake({ first, end }: RangeSpan, parts: readonly Uint32Array[]): boolean {
+  rebuild({ first, end }: RangeSpan, parts: readonly Uint32Array[]): boolean {
     this.#edge = this.#isGrowing ? first : end
     const size = this.#isGrowing ? this.#above : this.#below
     this.#clear(first * size, end * size)
@@ -197,19 +198,19 @@ export class IdFilter {
     const blocks = Math.max(this.#below, this.#above) * RANGES
     const chunks = Math.ceil(blocks / (CHUNK_BLOCK_MASK + 1))
     while (this.#chunks.length < chunks) {
-      // The system gives memory for what is written to, so a chunk that is not full takes no more than it has.
+      // The system allots pages when they are first written to: a chunk that is not full takes only what it uses.
       const words = new Uint32Array(CHUNK_WORDS + BLOCK_WORDS)
       this.#chunks.push(words.subarray(ALIGNMENT_WORDS, ALIGNMENT_WORDS + CHUNK_WORDS))
     }
   }
 }
 
-/** Of an empty filter for so many ids. */
+/** The shape of an empty filter with a capacity of this many ids. */
 export function shapeFor(ids: number): IdFilterShape {
   return { below: sizeFor(ids), above: sizeFor(ids), edge: 0, isGrowing: false }
 }
 
-/** Blocks of a range. */
+/** Blocks of each range. */
 function sizeFor(ids: number): number {
   return Math.max(1, Math.ceil((ids * BITS_AN_ID) / BLOCK_BITS / RANGES))
 }
@@ -218,7 +219,7 @@ function set(words: Uint32Array, at: number, bit: number): void {
   words[at] = (words[at] as number) | (1 << (bit & 31))
 }
 
-/** The first words of these ranges are at least `low`, and below `high`. */
+/** The first words of ids in these ranges: from `low` to below `high`. */
 export function spanOf({ first, end }: RangeSpan): { low: number; high: number } {
   return { low: first * RANGE_SPAN, high: end * RANGE_SPAN }
 }

@@ -1,6 +1,6 @@
 /**
- * The state of an index on disk: which runs there are, what they cover, and how far the log was read. One
- * small file, replaced as a whole after all that it names has been synced.
+ * The state of an index on disk: its runs, which records they cover, and how far the log was read. It is one small
+ * file, replaced as a whole after all runs that it names have been synced.
  */
 
 import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
@@ -15,29 +15,30 @@ const CHECKSUM_DIGITS = 8
 
 /** Ids that were added one after another, and are dropped together. */
 export interface PartitionState {
-  /** The last record that has some of them. */
+  /** The last record that has ids of the partition. */
   readonly through: number
-  /** When the records were stored, from … to, in milliseconds since 1970. */
+  /** When the first of the records was stored, in milliseconds since 1970. */
   readonly storedFrom: number
+  /** When the last one was stored. */
   readonly storedThrough: number
-  /** The numbers of their runs. */
+  /** The numbers of the runs. */
   readonly runs: readonly number[]
 }
 
 export interface IdIndexState {
   readonly version: typeof VERSION
-  /** Of the mixed form of the ids: hexadecimal. */
+  /** The key of the mixer, in hexadecimal. */
   readonly key: string
   readonly position: LogPosition | null
   readonly remembersFrom: number
-  /** A run has a number that no other had. */
+  /** The number of the next run. No number is used twice. */
   readonly nextRun: number
   readonly partitions: readonly PartitionState[]
-  /** The ids that are still in memory as well. */
+  /** Ids that are in memory too, in the table that is being filled. */
   readonly tail: PartitionState | null
 }
 
-/** Resolves to undefined where there is none. @throws Error where it is damaged */
+/** Resolves to undefined if there is no state. @throws Error if it is damaged, or cannot be read */
 export async function readState(directory: string): Promise<IdIndexState | undefined> {
   const path = join(directory, STATE_NAME)
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
@@ -52,7 +53,12 @@ export async function readState(directory: string): Promise<IdIndexState | undef
   return state
 }
 
-/** Resolves when it is on disk. All that it names has to be there, but for the directory's entries. */
+/**
+ * Replaces the state. Resolves when it is on disk. The files that it names must be synced before; their entries in the
+ * directory are synced here.
+ *
+ * @throws Error of the disk
+ */
 export async function writeState(directory: string, state: Omit<IdIndexState, 'version'>): Promise<void> {
   const json = JSON.stringify({ version: VERSION, ...state } satisfies IdIndexState)
   const temporary = join(directory, TEMPORARY_NAME)

@@ -1,69 +1,73 @@
 /**
- * What a process remembers of the log: which ids are in records from some number on, and how far it has
- * read. It holds nothing that the store does not; where it is lost or behind, it is read from there again.
+ * What a process remembers of the log: the ids of all records from some number on, and how far it has read the log.
+ * The store has all of this too: an index that is lost or behind is read from there again.
  */
 
-/** A batch that is void, by the number of its record and its place there. */
+/** A batch that was declared void. */
 export interface VoidBatch {
+  /** The number of its record. */
   readonly number: number
+  /** Its place in the record. */
   readonly batch: number
 }
 
-/** A place in a log. */
+/** How far a log was read. */
 export interface LogPosition {
   /** The log's id, from record 0. */
   readonly log: string
   /** The last record that was applied. */
   readonly number: number
-  /** Of that record's head: SHA-256, 64 hexadecimal digits. */
+  /** SHA-256 of that record's head, 64 hexadecimal digits. */
   readonly hash: string
-  /** Numbers of the records that were not known to be settled, ascending; of all others the objects are there. */
+  /** Records that may not be settled, ascending. The objects of all other records are in the store. */
   readonly unsettled: readonly number[]
-  /** Batches that are void, of records that were not folded when it was made. */
+  /** Void batches of the records that were not folded when the position was taken. */
   readonly voids?: readonly VoidBatch[]
 }
 
 /** The ids of a range of records. */
 export interface IdRange {
-  /** The first and the last record they are from. */
+  /** The first record. */
   readonly from: number
+  /** The last record. */
   readonly through: number
   /** When the last of these records was stored, in milliseconds since 1970, by the store's clock. */
   readonly storedAt: number
 }
 
 export interface IdIndex {
-  /** How far it has read, undefined where it has read nothing. Behind what was added at most by what a crash loses. */
+  /** The position of the last addition; undefined if there was none. After a crash it may be that of an earlier one. */
   readonly position: LogPosition | undefined
-  /** All ids of records from this number on are remembered; those before it may be forgotten. */
+  /** The ids of all records from this number on are remembered. Ids of earlier records may be forgotten. */
   readonly remembersFrom: number
-  /** How many ids are remembered; an id that was added twice may count twice. */
+  /** How many ids are remembered. An id that was added twice may count twice. */
   readonly size: number
   /**
-   * Whether the id was added. Never wrong, in either direction.
+   * Whether the id was added, and is not forgotten. Exact: no false positives.
    *
    * @param at where its 16 bytes begin in `ids`
    */
   has(ids: Buffer, at?: number): boolean
   /**
-   * Adds ids, which `has` knows from now on, and moves the position. Both reach the disk together, later and in
-   * this order; a crash loses some of the last additions together with their positions.
+   * Adds ids, and moves the position. `has` knows the ids at once. Additions reach the disk later, in order, each with
+   * its position: a crash loses the last additions, together with their positions.
    *
-   * @param ids 16 bytes each, in any order; kept, and not to be changed afterwards
+   * @param ids 16 bytes each, in any order. The index keeps the buffer: the caller must not change it.
    */
   add(ids: Buffer, range: IdRange, position: LogPosition): void
-  /** So many ids will be added soon, about: room is made for all of them at once. */
+  /** Makes room for about this many ids, which will be added soon. */
   expect(ids: number): void
-  /** Takes ids out again. Rare, and may be slow. */
+  /** Removes ids, also on disk. May be slow. @throws Error of the disk */
   remove(ids: Buffer): Promise<void>
   /**
-   * Resolves when what is in memory and not on disk is within its bound.
+   * Resolves when the ids in memory, and the work that is left to do on disk, are within their bounds. To be awaited
+   * between additions (back-pressure).
    *
-   * @throws Error of the disk where it cannot be written now; nothing is lost, and the next call tries again.
+   * @throws Error of the disk. Nothing is lost, and the next call tries again.
    */
   ready(): Promise<void>
-  /** Forgets everything. `remembersFrom` is what `begin` says from then on. */
+  /** Forgets all ids and the position. @param begin the new `remembersFrom` @throws Error of the disk */
   reset(begin: number): Promise<void>
-  /** Writes all to disk. */
+  /** Writes everything to disk, and closes the index. @throws Error of the disk: an earlier state is on disk then */
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** The ids that are not in runs yet: in a table that is filled, in full ones, and as they were added. */
+/** The ids that are not in runs yet: in the active table, in full tables, and pending, which means as they were added. */
 
 import { ID_BYTES } from '../event/message-id.ts'
 import type { IdRange, LogPosition } from './id-index.ts'
@@ -6,43 +6,44 @@ import { ID_WORDS, IdBlock, type IdMixer } from './id-mixer.ts'
 import type { IdSource } from './id-partition.ts'
 import { IdTable } from './id-table.ts'
 
-/** Ids of one `add` that are put into the table at once; more are left for `drain`. */
+/** Most ids that `add` puts into the table itself. A larger addition stays pending, for `drain`. */
 export const DRAINED_AT_ONCE = 32_768
-/** More than so many full tables, of one addition, need not go into tables; at most so many are a run at once. */
+/** An addition that would fill this many tables may be written as runs directly. */
 const BULK_TABLES_MIN = 2
+/** Most ids of such a run, in full tables. */
 const BULK_TABLES_MAX = 4
 /** Ids that are mixed at once. */
 const BLOCK_IDS = 64
-/** Empty tables that keep their memory. */
+/** Empty tables that are kept for their memory. */
 const SPARES_MAX = 2
 
 export interface IdMemoryOptions {
   readonly mixer: IdMixer
   /** Ids of a full table. */
   readonly tableIds: number
-  /** From the first to the last record of a table: less than this. */
+  /** The first and the last record of a table were stored less than this apart, in milliseconds. */
   readonly partitionMs: number
 }
 
-/** A table, and where its ids are from. */
+/** A table, and which records its ids are from. */
 export interface FilledTable {
   readonly table: IdTable
-  /** Undefined where there are none. */
+  /** Undefined if the table is empty. */
   source: IdSource | undefined
-  /** How far the log was read by additions that are in here, or before, as a whole. */
+  /** The position of the last addition that is complete in this table and the ones before it. */
   position: LogPosition | undefined
 }
 
-interface Pending {
+interface PendingAddition {
   readonly ids: Buffer
   readonly range: IdRange
   readonly position: LogPosition
-  /** Bytes of `ids` that are in a table. */
+  /** Bytes of `ids` that are in tables or runs. */
   done: number
 }
 
-/** Some of the ids of one addition, of which none is in a table. */
-export interface IdsInBulk {
+/** Pending ids of one addition, to be written as one run. */
+export interface BulkIds {
   readonly ids: Buffer
   readonly source: IdSource
 }
@@ -52,10 +53,11 @@ export class IdMemory {
   readonly #block: IdBlock
   readonly #spares: IdTable[] = []
   #active: FilledTable
-  /** Full, or closed; the oldest first. */
+  /** Oldest first. */
   #full: FilledTable[] = []
-  #pending: Pending[] = []
-  #bulk: IdsInBulk | undefined
+  #pending: PendingAddition[] = []
+  /** The last result of `nextBulk`, if its ids are still pending. */
+  #bulk: BulkIds | undefined
   #storedThrough = Number.NEGATIVE_INFINITY
 
   constructor(options: IdMemoryOptions, active: FilledTable) {
@@ -64,7 +66,7 @@ export class IdMemory {
     this.#active = active
   }
 
-  /** When the newest record was stored; a clock that steps back does not count. */
+  /** The latest time at which a record was stored, in milliseconds since 1970. Never falls, even if the clock does. */
   get storedThrough(): number {
     return this.#storedThrough
   }
@@ -73,10 +75,12 @@ export class IdMemory {
     this.#storedThrough = time
   }
 
+  /** The table that is being filled. */
   get active(): FilledTable {
     return this.#active
   }
 
+  /** Tables that are full or closed, the oldest first. */
   get full(): readonly FilledTable[] {
     return this.#full
   }
@@ -91,9 +95,10 @@ export class IdMemory {
   }
 
   /**
-   * Whether an id is in a table. What is pending is not.
+   * Whether an id is in a table. Pending ids are not found.
    *
-   * @param from where it begins in `ids`, which are in mixed form
+   * @param ids in mixed form
+   * @param from where the id begins, in words
    */
   has(ids: Uint32Array, from: number): boolean {
     if (this.#active.table.has(ids, from)) return true
@@ -101,7 +106,7 @@ export class IdMemory {
     return false
   }
 
-  /** Whether this is one of the tables. */
+  /** Whether this is the active table, or a full one. */
   holds(table: IdTable): boolean {
     return this.#active.table === table || this.#full.some(each => each.table === table)
   }
@@ -113,10 +118,11 @@ export class IdMemory {
   }
 
   /**
-   * Pending ids that are so many that they are better written as a run as they are, once the table that is filled is
-   * empty. They may go into tables nonetheless: see `isInBulk`.
+   * The next pending ids that should be written as a run, without a table; undefined if the next addition is not large
+   * enough. Write them only while the active table is empty, so that ids reach the disk in order. They stay pending, and
+   * `drain` may put them into tables: see `isPending`.
    */
-  nextBulk(): IdsInBulk | undefined {
+  nextBulk(): BulkIds | undefined {
     const [next] = this.#pending
     if (next === undefined) return undefined
     const left = (next.ids.length - next.done) / ID_BYTES
@@ -130,14 +136,14 @@ export class IdMemory {
     return this.#bulk
   }
 
-  /** Whether all of it is still pending. */
-  isInBulk(bulk: IdsInBulk): boolean {
+  /** Whether all ids of this result of `nextBulk` are still pending. */
+  isPending(bulk: BulkIds): boolean {
     return this.#bulk === bulk
   }
 
-  /** It is on disk. */
-  releaseBulk({ ids, source }: IdsInBulk): void {
-    const next = this.#pending[0] as Pending
+  /** To be called when these ids, which are still pending, are on disk. */
+  releaseBulk({ ids, source }: BulkIds): void {
+    const next = this.#pending[0] as PendingAddition
     this.#bulk = undefined
     this.#storedThrough = source.storedThrough
     next.done += ids.length
@@ -146,12 +152,12 @@ export class IdMemory {
     this.#active.position = next.position
   }
 
-  /** Puts pending ids into tables: at most so many. */
+  /** Puts pending ids into tables, the oldest first. */
   drain(idsMax = Number.POSITIVE_INFINITY): void {
     this.#bulk = undefined
     let left = idsMax
     for (let next = this.#pending[0]; next !== undefined && left > 0; next = this.#pending[0]) {
-      this.#receive(next)
+      this.#noteSource(next)
       const { table } = this.#active
       const room = Math.max(1, this.#options.tableIds - table.size)
       const end = Math.min(next.ids.length, next.done + Math.min(left, room) * ID_BYTES)
@@ -169,7 +175,7 @@ export class IdMemory {
     }
   }
 
-  /** Lets the table that is filled count as full, and begins another. */
+  /** Makes the active table a full one, unless it is empty, and begins another. */
   closeTable(): void {
     const { position, table } = this.#active
     if (table.size === 0) return
@@ -177,7 +183,7 @@ export class IdMemory {
     this.#active = { table: this.#spares.pop() ?? new IdTable(), source: undefined, position }
   }
 
-  /** Forgets the oldest full table. */
+  /** Drops the oldest full table: its ids are on disk. */
   release(): void {
     const table = this.#full.shift()?.table
     if (table === undefined || this.#spares.length >= SPARES_MAX) return
@@ -197,8 +203,8 @@ export class IdMemory {
     return BULK_TABLES_MIN * this.#options.tableIds
   }
 
-  /** Notes where the ids are from that the table gets. */
-  #receive({ range }: Pending): void {
+  /** Adds an addition's records to the source of the active table. Closes the table before if it would cover too long. */
+  #noteSource({ range }: PendingAddition): void {
     const stored = Math.max(this.#storedThrough, range.storedAt)
     const { source } = this.#active
     if (source !== undefined && stored - source.storedFrom >= this.#options.partitionMs) this.closeTable()

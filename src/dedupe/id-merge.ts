@@ -1,4 +1,5 @@
 import { ID_WORDS } from './id-mixer.ts'
+import { sizeOf } from './id-partition.ts'
 import type { IdRun, RunWriter } from './id-run.ts'
 import { IdRunsReader } from './id-runs-reader.ts'
 import { IdSorter } from './id-sort.ts'
@@ -26,8 +27,7 @@ export class RunMerger {
     without: IdTable | undefined,
     afterSlice: () => Promise<boolean>,
   ): Promise<boolean> {
-    const size = runs.reduce((sum, run) => sum + run.size, 0)
-    const slices = Math.max(1, Math.ceil(size / MERGE_SLICE_IDS))
+    const slices = Math.max(1, Math.ceil(sizeOf(runs) / MERGE_SLICE_IDS))
     let low = 0
     for (let slice = 1; slice <= slices; slice++) {
       const high = Math.ceil((2 ** 32 * slice) / slices)

@@ -26,7 +26,7 @@ export class IdPartition {
   }
 
   get size(): number {
-    return this.runs.reduce((sum, { size }) => sum + size, 0)
+    return sizeOf(this.runs)
   }
 
   get state(): PartitionState {
@@ -62,4 +62,9 @@ export class IdPartition {
     }
     return undefined
   }
+}
+
+/** How many ids several runs or partitions have. */
+export function sizeOf(parts: readonly { readonly size: number }[]): number {
+  return parts.reduce((sum, { size }) => sum + size, 0)
 }

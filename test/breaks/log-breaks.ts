@@ -311,7 +311,7 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'ids that were put into a table while they were written in bulk are taken off what is left',
     promise: 'The index knows each id that was added.',
     file: 'src/dedupe/disk-id-index.ts',
-    text: 'if (!memory.isInBulk(bulk)) {',
+    text: 'if (!memory.isPending(bulk)) {',
     replacement: 'if (memory.size < 0) {',
     checks: [ID_INDEX],
   },
