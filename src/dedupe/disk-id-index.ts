@@ -5,8 +5,8 @@
  *
  * Each run belongs to a partition, which covers at most a sixth of the dedupe window and is dropped as a whole.
  *
- * One loop does the work on disk, one step at a time, the most urgent step first. A step blocks the event loop for a few
- * milliseconds at most. A step that fails changes nothing, and is tried again.
+ * One loop does the work on disk, one step at a time, the most urgent step first. A step blocks the event loop for a
+ * few milliseconds at most. A step that fails changes nothing, and is tried again.
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises'

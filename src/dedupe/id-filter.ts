@@ -2,16 +2,16 @@
  * Says whether an id in mixed form (id-mixer.ts) may be on disk, or certainly is not. It is a blocked Bloom filter: a
  * look-up touches one cache line, however many ids there are. One filter serves all runs.
  *
- * Blocks are in the order of the ids, as runs are. So the filter can be rebuilt from the runs in place, one range of ids
- * at a time: with room for more ids, and without the ids of dropped runs. During a rebuild, ranges below `edge` have
- * another number of blocks than the other ranges.
+ * Blocks are in the order of the ids, as runs are. So the filter can be rebuilt from the runs in place, one range of
+ * ids at a time: with room for more ids, and without the ids of dropped runs. During a rebuild, ranges below `edge`
+ * have another number of blocks than the other ranges.
  */
 
 import { ID_WORDS } from './id-mixer.ts'
 
 const BLOCK_WORDS = 16
 const BLOCK_BITS = BLOCK_WORDS * 32
-/** Into this many equal ranges the values of an id's first word are divided. */
+/** The values of an id's first word are divided into this many equal ranges. */
 export const RANGES = 1024
 const RANGE_BITS = 22
 const RANGE_SPAN = 2 ** RANGE_BITS
@@ -103,7 +103,7 @@ export class IdFilter {
   }
 
   /**
-   * Loads the blocks of these ids into the processor's cache. The loads overlap; look-ups would wait for them one by one.
+   * Loads the blocks of these ids into the processor's cache. The loads overlap, while look-ups wait for one at a time.
    *
    * @returns a meaningless number. The caller has to keep it, or the compiler may drop the loads.
    */

@@ -1,4 +1,4 @@
-/** The ids that are not in runs yet: in the active table, in full tables, and pending, which means as they were added. */
+/** The ids that are not in runs yet: in the active table, in full tables, or pending (not in a table yet). */
 
 import { ID_BYTES } from '../event/message-id.ts'
 import type { IdRange, LogPosition } from './id-index.ts'
@@ -119,8 +119,8 @@ export class IdMemory {
 
   /**
    * The next pending ids that should be written as a run, without a table; undefined if the next addition is not large
-   * enough. Write them only while the active table is empty, so that ids reach the disk in order. They stay pending, and
-   * `drain` may put them into tables: see `isPending`.
+   * enough. Write them only while the active table is empty, so that ids reach the disk in order. They stay pending,
+   * and `drain` may put them into tables: see `isPending`.
    */
   nextBulk(): BulkIds | undefined {
     const [next] = this.#pending
@@ -203,7 +203,7 @@ export class IdMemory {
     return BULK_TABLES_MIN * this.#options.tableIds
   }
 
-  /** Adds an addition's records to the source of the active table. Closes the table before if it would cover too long. */
+  /** Adds the records of an addition to the source of the active table. Closes it before if it would cover too long. */
   #noteSource({ range }: PendingAddition): void {
     const stored = Math.max(this.#storedThrough, range.storedAt)
     const { source } = this.#active

@@ -5,21 +5,21 @@ import { IdRunsReader } from './id-runs-reader.ts'
 import { IdSorter } from './id-sort.ts'
 import type { IdTable } from './id-table.ts'
 
-/** What is sorted at once, which takes a few milliseconds. */
+/** Ids that are sorted at once: a few milliseconds. */
 export const MERGE_SLICE_IDS = 32_768
 
-/** Merges runs, one merge at a time, with memory that it keeps. */
+/** Merges runs, one merge at a time. It keeps its memory for the next merge. */
 export class RunMerger {
   readonly #reader = new IdRunsReader()
   readonly #sorter = new IdSorter()
 
   /**
-   * Writes the ids of all these runs as one.
+   * Writes the ids of all these runs, in order.
    *
    * @param without ids that are left out
-   * @param afterSlice is called again and again; where it resolves to false, nothing more is done
-   * @returns whether all is written
-   * @throws RunUnreadable
+   * @param afterSlice is called after each slice. If it resolves to false, the merge stops.
+   * @returns whether all ids are written
+   * @throws RunUnreadable if a run is damaged, Error if the disk cannot be written
    */
   async merge(
     runs: readonly IdRun[],

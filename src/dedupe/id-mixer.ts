@@ -1,10 +1,10 @@
 /**
- * A permutation of the 2^128 ids that is known to this index alone. Clients choose ids; nobody can choose
- * ones that meet in one place of a table, a filter or a run, and however ids cluster, their mixed forms are
- * spread evenly. Equal mixed forms are equal ids, so nothing else is kept.
+ * A permutation of the 2^128 ids under a secret key, which only this index knows. Clients choose ids. Without the key
+ * they cannot choose ids that collide in a table, a filter or a run, and the mixed forms of similar ids are spread
+ * evenly. Two ids are equal exactly if their mixed forms are, so the index keeps only mixed forms.
  *
- * It is the permutation of Chaskey (Mouha et al., 2014) behind a secret key, with 6 rounds in place of 8:
- * nobody sees what comes out of it, and all that there is to win is a slow look-up.
+ * It is the permutation of Chaskey (Mouha et al., 2014) with 6 rounds in place of 8. That is enough: no attacker sees
+ * the output, and an attack could only make look-ups slow.
  */
 
 import { ID_BYTES } from '../event/message-id.ts'
@@ -22,10 +22,10 @@ export class IdMixer {
   }
 
   /**
-   * Writes the mixed forms of ids.
+   * Writes the mixed forms of ids to `target`.
    *
-   * @param ids four words each, by the order of bytes of the machine
-   * @param length in words
+   * @param ids four words each, in the machine's byte order
+   * @param length of `ids`, in words
    */
   mix(ids: Int32Array, target: Uint32Array, length: number): void {
     const [key0, key1, key2, key3] = this.#key as unknown as [number, number, number, number]
@@ -54,7 +54,7 @@ export class IdMixer {
   }
 }
 
-/** Some ids, copied to where their words can be read, and in mixed form. */
+/** A few ids as words: plain, copied from bytes of any alignment, and in mixed form. */
 export class IdBlock {
   readonly plain: Int32Array
   readonly mixed: Uint32Array
@@ -68,7 +68,7 @@ export class IdBlock {
     this.#bytes = new Uint8Array(this.plain.buffer)
   }
 
-  /** Takes the bytes from `from` to before `end` of `ids`. Returns how many words these are. */
+  /** Copies and mixes the ids in the bytes from `from` to before `end`. Returns how many words they have. */
   take(ids: Buffer, from: number, end: number): number {
     this.#bytes.set(ids.subarray(from, end))
     const length = (end - from) / 4

@@ -1,15 +1,16 @@
 import type { PartitionState } from './id-index-state.ts'
 import type { IdRun } from './id-run.ts'
 
-/** Runs of about one size that are merged into one. */
+/** This many runs of about the same size are merged into one. */
 const FAN_IN = 8
 
-/** Where ids are from. */
+/** The records that ids are from. */
 export interface IdSource {
   /** The last record. */
   through: number
-  /** When the records were stored, from … to, in milliseconds since 1970; it never falls from one to the next. */
+  /** When the first record was stored, in milliseconds since 1970. */
   storedFrom: number
+  /** When the last record was stored. Never falls from one table or run to the next. */
   storedThrough: number
 }
 
@@ -17,7 +18,7 @@ export interface IdSource {
 export class IdPartition {
   readonly source: IdSource
   readonly runs: IdRun[]
-  /** Whether no more ids come. */
+  /** Whether a newer partition exists, so that no more ids come. */
   isSealed = false
 
   constructor(source: IdSource, runs: IdRun[]) {
@@ -39,16 +40,17 @@ export class IdPartition {
     this.source.storedThrough = storedThrough
   }
 
+  /** Replaces merged runs. @param run undefined if no ids are left */
   replace(former: readonly IdRun[], run: IdRun | undefined): void {
     const kept = this.runs.filter(each => !former.includes(each))
     this.runs.splice(0, Infinity, ...(run === undefined ? [] : [run]), ...kept)
   }
 
   /**
-   * Runs that are to be merged: all in the end, and before that eight of a size. So an id is written three
-   * times, whatever there are.
+   * Runs to merge: all runs of a sealed partition, or eight of about the same size of one that still grows. With the
+   * sizes that open-id-index.ts sets, an id is merged at most three times.
    *
-   * @param unit ids of a run as they are written first
+   * @param unit ids of a new run, before runs are merged
    */
   mergeable(unit: number): IdRun[] | undefined {
     if (this.isSealed) return this.runs.length > 1 ? [...this.runs] : undefined

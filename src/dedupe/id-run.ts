@@ -1,15 +1,15 @@
 /**
- * A run on disk: a file of ids in mixed form (id-mixer.ts), in order. It is written once, and never changed.
+ * A run: a file of ids in mixed form (id-mixer.ts), in order. It is written once, and never changed.
  *
  *     ids        16 bytes each
  *     starts     where each bucket begins, in ids, and where the last one ends: 4 bytes each
  *     checksums  CRC-32 of each bucket's ids: 4 bytes each
- *     tail       16 bytes: magic, how many bits of an id name its bucket, how many ids, CRC-32 of starts,
- *                checksums, and the tail up to here
+ *     tail       16 bytes: magic; how many bits of an id name its bucket; how many ids; CRC-32 of starts,
+ *                checksums, and the tail before this field
  *
- * A bucket is the ids that begin with the same bits, about 64. So looking for an id is one read of a
- * kibibyte. `starts` and `checksums` stay in memory: an eighth of a byte an id. Numbers are in the order of
- * bytes of the machine.
+ * A bucket has the ids that begin with the same bits: 32 to 64 on average. So a look-up is one read of at most about a
+ * kibibyte. `starts` and `checksums` stay in memory: an eighth to a quarter of a byte for each id. Numbers are in the
+ * machine's byte order.
  */
 
 import { readSync } from 'node:fs'
@@ -22,16 +22,16 @@ const MAGIC = 0x31724446
 const TAIL_WORDS = 4
 const BUCKET_IDS = 64
 const BUCKET_BITS_MAX = 26
-/** At least one bit, since a shift by 32 is none. */
+/** At least one bit: a shift by 32 would shift by 0. */
 const BUCKET_BITS_MIN = 1
 const WRITE_IDS = 65_536
-const DAMAGED = 'it has not what was written'
+const DAMAGED = 'its content does not match its checksums'
 
-/** What a bucket is read into; one is looked at at a time. */
+/** The memory into which any run reads a bucket. Reads are synchronous, so there is one at a time. */
 let bucketWords = new Uint32Array(1024 * ID_WORDS)
 let bucketBytes = bytesOf(bucketWords)
 
-/** The disk does not have what was written, or does not say. */
+/** The content of a run is damaged, or the disk cannot read it. */
 export class RunUnreadable extends Error {
   readonly run: IdRun
 
@@ -62,7 +62,7 @@ export class IdRun {
     this.#checksums = index.checksums
   }
 
-  /** @throws RunUnreadable */
+  /** Reads the disk synchronously. @param from where the id begins in `id`, in words @throws RunUnreadable */
   has(id: Uint32Array, from = 0): boolean {
     const first = id[from] as number
     const bucket = first >>> this.#shift
@@ -86,17 +86,18 @@ export class IdRun {
     return false
   }
 
-  /** How many words `read` wants for these ids: as many as they have, and some more. */
+  /** How many words `read` needs as its target. It reads whole buckets, so these are a few more than the ids have. */
   wordsOf(low: number, high: number): number {
     const { first, end } = this.#bucketsOf(low, high)
     return ((this.#starts[end] as number) - (this.#starts[first] as number)) * ID_WORDS
   }
 
   /**
-   * The ids whose first word is at least `low`, and below `high`.
+   * Reads the ids whose first word is at least `low`, and below `high`.
    *
    * @param high at most 2^32
-   * @param target of `wordsOf` words; they are read into it
+   * @param target memory of `wordsOf(low, high)` words
+   * @returns the ids, as a part of `target`
    * @throws RunUnreadable
    */
   async read(low: number, high: number, target: Uint32Array): Promise<Uint32Array> {
@@ -112,6 +113,7 @@ export class IdRun {
     await this.#file.close()
   }
 
+  /** Closes and deletes the file. */
   async delete(): Promise<void> {
     await this.close()
     await rm(this.path, { force: true })
@@ -134,7 +136,7 @@ export class IdRun {
     }
   }
 
-  /** Into `bucketBytes`. */
+  /** Reads the ids of a bucket into `bucketBytes`. */
   #readBucket(bucket: number, position: number, length: number): void {
     try {
       const read = readSync(this.#descriptor, bucketBytes, 0, length, position)
@@ -152,7 +154,7 @@ interface RunIndex {
   readonly checksums: Uint32Array
 }
 
-/** Writes a run from its first id to its last. */
+/** Writes the file of a run, from the first id to the last. */
 export class RunWriter {
   readonly #number: number
   readonly #path: string
@@ -173,7 +175,7 @@ export class RunWriter {
     this.#checksums = new Uint32Array(2 ** this.#bits)
   }
 
-  /** @param ids in order, and behind those before */
+  /** @param ids in order, and greater than the ids of earlier calls */
   async append(ids: Uint32Array): Promise<void> {
     const bytes = bytesOf(ids)
     this.#noteBuckets(ids, bytes)
@@ -186,7 +188,7 @@ export class RunWriter {
     this.#size += ids.length / ID_WORDS
   }
 
-  /** Resolves when the file is on disk; its directory's entry is the caller's. */
+  /** Resolves when the file is synced. The caller has to sync its entry in the directory. */
   async finish(): Promise<IdRun> {
     this.#starts.fill(this.#size, this.#bucket + 1)
     const index = { bits: this.#bits, starts: this.#starts, checksums: this.#checksums }
@@ -205,6 +207,7 @@ export class RunWriter {
     return new IdRun(this.#number, this.#path, this.#file, index)
   }
 
+  /** Closes and deletes the file. */
   async abandon(): Promise<void> {
     await this.#file.close()
     await rm(this.#path, { force: true })
@@ -231,11 +234,12 @@ export class RunWriter {
 }
 
 /**
- * Writes a run. Where that fails, or `fill` resolves to false, no file is left.
+ * Writes a run. If that fails, or `fill` resolves to false, the file is deleted.
  *
- * @param idsMax how many ids it will have, or a few more
- * @param fill resolves to whether the run is whole
- * @throws Error of the disk
+ * @param idsMax how many ids the run will have, or a few more
+ * @param fill resolves to whether it has written all ids
+ * @returns undefined if `fill` resolved to false
+ * @throws Error of the disk, or of `fill`
  */
 export async function createRun(
   number: number,
@@ -254,12 +258,12 @@ export async function createRun(
   return undefined
 }
 
-/** The name of its file. */
+/** The name of a run's file. */
 export function runName(number: number): string {
   return `run-${number}`
 }
 
-/** @throws Error where there is none, or it is damaged. */
+/** Reads all of a run but its ids. @throws Error if the file is missing or damaged */
 export async function openRun(number: number, path: string): Promise<IdRun> {
   const file = await open(path, 'r')
   try {
@@ -288,7 +292,7 @@ function checksumOf({ starts, checksums }: RunIndex, tail: Uint32Array): number 
   return crc32(bytesOf(tail.subarray(0, TAIL_WORDS - 1)), crc32(bytesOf(checksums), crc32(bytesOf(starts))))
 }
 
-/** Sorted ids, without those below `low` or from `high` on. */
+/** Sorted ids without the ids below `low`, or from `high` on. */
 function between(words: Uint32Array, low: number, high: number): Uint32Array {
   let from = 0
   let to = words.length

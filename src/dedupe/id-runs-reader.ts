@@ -1,13 +1,14 @@
 import type { IdRun } from './id-run.ts'
 
-/** Reads several runs, with memory that it keeps. */
+/** Reads several runs at once. It keeps its memory for the next call. */
 export class IdRunsReader {
   #words = new Uint32Array(0)
 
   /**
-   * The ids of each run whose first word is at least `low`, and below `high`, in memory that the next call uses
-   * again.
+   * Reads from each run the ids whose first word is at least `low`, and below `high`.
    *
+   * @param high at most 2^32
+   * @returns an array for each run, in their order. The next call overwrites the memory.
    * @throws RunUnreadable
    */
   async read(runs: readonly IdRun[], low: number, high: number): Promise<Uint32Array[]> {
@@ -20,7 +21,7 @@ export class IdRunsReader {
       end += lengths[index] as number
       return run.read(low, high, this.#words.subarray(from, end))
     })
-    // All of them, so that none still writes to this memory when one has failed.
+    // Waits for all reads, also after a failure: a pending one would still write into the memory of the next call.
     const results = await Promise.allSettled(reads)
     return results.map(result => {
       if (result.status === 'rejected') throw result.reason

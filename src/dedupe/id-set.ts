@@ -5,13 +5,13 @@ const CAPACITY_MIN = 1024
 const LOAD_MAX = 0.5
 
 /**
- * A set of id digests in 24 to 40 bytes each: an open-addressing table of indexes into one buffer.
+ * A set of id digests: an open-addressing table of indexes into one buffer. A digest takes 24 to 48 bytes.
  *
- * Digests are compared a word at a time, the last one first: ids of one family differ only there.
+ * Digests are compared one word at a time, the last word first: ids of one family differ only there (message-id.ts).
  */
 export class IdSet {
   #words = new Uint32Array(CAPACITY_MIN * LOAD_MAX * ID_WORDS)
-  /** For each slot the index of a digest, counted from 1; 0 is free. The capacity is a power of two. */
+  /** For each slot the index of a digest, counted from 1; 0 if the slot is free. The capacity is a power of two. */
   #slots = new Uint32Array(CAPACITY_MIN)
   #size = 0
 
@@ -19,17 +19,17 @@ export class IdSet {
     return this.#size
   }
 
-  /** All digests, in the order in which they were added. */
+  /** All digests, in the order in which they were added. Not a copy: the next `add` may change it. */
   get digests(): Buffer {
     return Buffer.from(this.#words.buffer, 0, this.#size * ID_BYTES)
   }
 
-  /** @param at where the digest begins in `ids` */
+  /** @param at where the digest begins in `ids`, in bytes */
   has(ids: Buffer, at = 0): boolean {
     return this.#slots[slotOf(this.#slots, this.#words, ids, at)] !== 0
   }
 
-  /** False where it was there already. @param at where the digest begins in `ids` */
+  /** Returns false if the set had the digest already. @param at where the digest begins in `ids`, in bytes */
   add(ids: Buffer, at = 0): boolean {
     const slot = slotOf(this.#slots, this.#words, ids, at)
     if (this.#slots[slot] !== 0) return false

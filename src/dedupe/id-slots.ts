@@ -3,16 +3,17 @@ import { ID_BYTES } from '../event/message-id.ts'
 
 const SEED = randomInt(2 ** 32)
 
-/** What an id takes in a table of words. */
+/** Words of an id. */
 export const ID_WORDS = ID_BYTES / 4
 
 /**
- * The slot of an open-addressing table that holds an id, or the free one where it belongs. Ids are compared a word at a
- * time, the last one first: ids that were made here one after the other differ only there.
+ * Returns the slot of an open-addressing table that has an id, or the free slot where it belongs. Ids are compared one
+ * word at a time, the last word first: ids of one family differ only there (message-id.ts).
  *
- * @param slots for each the index of an entry, counted from 1; 0 is free; their number is a power of two
- * @param words of the entries, in their order
- * @param at where the id begins in `ids`
+ * @param slots for each slot the index of an entry, counted from 1; 0 if it is free. Their number is a power of two,
+ *   and at least one is free.
+ * @param words the ids of the entries, in the order of the indexes
+ * @param at where the id begins in `ids`, in bytes
  */
 export function slotOf(slots: Uint32Array, words: Uint32Array, ids: Buffer, at: number): number {
   const first = ids.readUInt32LE(at)
@@ -32,12 +33,12 @@ export function slotOf(slots: Uint32Array, words: Uint32Array, ids: Buffer, at: 
   }
 }
 
-/** Writes an id as the words of an entry. */
+/** Writes an id as the words of an entry. @param at where the id begins in `ids`, in bytes */
 export function writeWords(words: Uint32Array, entry: number, ids: Buffer, at: number): void {
   for (let word = 0; word < ID_WORDS; word++) words[entry * ID_WORDS + word] = ids.readUInt32LE(at + word * 4)
 }
 
-/** 32 bits of an id. @param at where it begins in `ids` */
+/** A hash of 32 bits, which differs from process to process. @param at where the id begins in `ids`, in bytes */
 export function hashOf(ids: Buffer, at: number): number {
   const [first, second] = [ids.readUInt32LE(at), ids.readUInt32LE(at + 4)]
   return hashOfWords(first, second, ids.readUInt32LE(at + 8), ids.readUInt32LE(at + 12))
@@ -47,7 +48,10 @@ function hashOfWords(first: number, second: number, third: number, last: number)
   return mixed(mixed(mixed(mixed(SEED, first), second), third), last)
 }
 
-/** All bytes count, and where they lead is not known outside: clients choose ids, and could choose ones that meet. */
+/**
+ * Mixes a word into a hash. Clients choose ids: all bytes count, and the seed is secret, so that they cannot choose ids
+ * that collide.
+ */
 function mixed(hash: number, word: number): number {
   const next = Math.imul(hash ^ word, 0x9e3779b1)
   return next ^ (next >>> 15)

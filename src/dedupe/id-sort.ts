@@ -1,10 +1,10 @@
-/** Sorting of ids in mixed form (id-mixer.ts): spread evenly, so that a bucket for each leaves little to do. */
+/** Sorts ids in mixed form (id-mixer.ts). They are spread evenly, so a bucket sort with small buckets is fast. */
 
 import { ID_WORDS } from './id-mixer.ts'
 
 const IDS_A_BUCKET = 2
 
-/** @param at where the id begins, in words */
+/** Whether the id at `at` of `words` is less than the id at `other` of `others`. Positions are in words. */
 export function isLess(words: Uint32Array, at: number, others: Uint32Array, other: number): boolean {
   for (let word = 0; word < ID_WORDS; word++) {
     const difference = (words[at + word] as number) - (others[other + word] as number)
@@ -13,14 +13,14 @@ export function isLess(words: Uint32Array, at: number, others: Uint32Array, othe
   return false
 }
 
-/** Sorts ids, with memory that it keeps. */
+/** Sorts ids. It keeps its memory for the next call. */
 export class IdSorter {
   #ends = new Uint32Array(0)
   #sorted = new Uint32Array(0)
 
   /**
-   * @param parts ids of which the first words are at least `low` and below `low + span`
-   * @returns them in order, in memory that the next call uses again
+   * @param parts ids whose first word is at least `low` and below `low + span`
+   * @returns all ids, in order. The next call overwrites the memory.
    */
   sort(parts: readonly Uint32Array[], low: number, span: number): Uint32Array {
     const length = parts.reduce((sum, part) => sum + part.length, 0)
@@ -49,7 +49,7 @@ function count(ids: Uint32Array, low: number, scale: number, counts: Uint32Array
   }
 }
 
-/** @param ends where each bucket ends in `sorted`, in ids; where it begins, afterwards */
+/** @param ends where each bucket ends in `sorted`, in ids. It is changed to where each bucket begins. */
 function scatter(ids: Uint32Array, low: number, scale: number, ends: Uint32Array, sorted: Uint32Array): void {
   for (let at = ids.length - ID_WORDS; at >= 0; at -= ID_WORDS) {
     const bucket = (((ids[at] as number) - low) * scale) | 0
@@ -63,7 +63,7 @@ function scatter(ids: Uint32Array, low: number, scale: number, ends: Uint32Array
   }
 }
 
-/** Insertion sort: buckets are in order, and have few ids each. */
+/** Insertion sort. The buckets are in order already, and each has few ids. */
 function finish(ids: Uint32Array): void {
   for (let at = ID_WORDS; at < ids.length; at += ID_WORDS) {
     const first = ids[at] as number
@@ -75,7 +75,7 @@ function finish(ids: Uint32Array): void {
     do {
       for (let word = 0; word < ID_WORDS; word++) ids[place + word] = ids[place + word - ID_WORDS] as number
       place -= ID_WORDS
-    } while (place > 0 && isBehind(ids, place - ID_WORDS, first, second, third, last))
+    } while (place > 0 && isGreater(ids, place - ID_WORDS, first, second, third, last))
     ids[place] = first
     ids[place + 1] = second
     ids[place + 2] = third
@@ -83,8 +83,8 @@ function finish(ids: Uint32Array): void {
   }
 }
 
-/** Whether the id at `at` is greater than the one of these words. */
-function isBehind(ids: Uint32Array, at: number, a: number, b: number, c: number, d: number): boolean {
+/** Whether the id at `at` is greater than the id with the words `a` to `d`. */
+function isGreater(ids: Uint32Array, at: number, a: number, b: number, c: number, d: number): boolean {
   if (ids[at] !== a) return (ids[at] as number) > a
   if (ids[at + 1] !== b) return (ids[at + 1] as number) > b
   if (ids[at + 2] !== c) return (ids[at + 2] as number) > c

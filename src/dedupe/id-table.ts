@@ -1,9 +1,9 @@
 /**
- * The ids that are not on disk yet, in mixed form (id-mixer.ts): an open-addressing table whose slots are in
- * the order of the ids, so that it is nearly sorted at any time. 34 to 68 bytes an id.
+ * A set of ids in mixed form (id-mixer.ts): an open-addressing table whose slots are in the order of the ids, so that
+ * it is always nearly sorted. An id takes 34 to 68 bytes.
  *
- * A byte for each slot says whether it is taken, and nearly always that it is another id which has it: these
- * bytes stay in the processor's cache.
+ * Each slot has a tag: a byte that says whether the slot is taken, and that rules out nearly all other ids. The tags
+ * stay in the processor's cache, so few look-ups read the ids.
  */
 
 import { ID_WORDS } from './id-mixer.ts'
@@ -11,7 +11,7 @@ import { isLess } from './id-sort.ts'
 
 const SLOT_BITS_MIN = 10
 const LOAD_MAX = 0.5
-/** Slots behind the last, for ids that the last ones have no place for. */
+/** Extra slots at the end, for ids whose own slot and all slots behind it are taken. */
 const SLACK = 256
 const FREE = 0
 
@@ -31,7 +31,7 @@ export class IdTable {
     return slot < this.#tags.length && this.#tags[slot] !== FREE
   }
 
-  /** Has no effect where it is there already. */
+  /** Adds an id. Has no effect if the table has it. @param from where the id begins in `ids`, in words */
   add(ids: Uint32Array, from = 0): void {
     const slot = this.#slotOf(ids, from)
     if (slot === this.#tags.length) {
@@ -50,16 +50,16 @@ export class IdTable {
     if (++this.#size > 2 ** this.#bits * LOAD_MAX) this.#grow()
   }
 
-  /** Forgets all, and keeps its memory. */
+  /** Removes all ids. Keeps the memory. */
   clear(): void {
     this.#tags.fill(FREE)
     this.#size = 0
   }
 
   /**
-   * All ids, in order.
+   * Returns all ids, in order.
    *
-   * @param target where they are written to, if it is large enough
+   * @param target memory for them, which is used if it is large enough
    */
   sorted(target: Uint32Array = new Uint32Array(this.#size * ID_WORDS)): Uint32Array {
     if (target.length < this.#size * ID_WORDS) return this.sorted()
@@ -71,7 +71,7 @@ export class IdTable {
       if (tags[slot] === FREE) continue
       const at = slot * ID_WORDS
       let place = length
-      // Within a cluster the order is that of arrival.
+      // The ids of a cluster (adjacent taken slots) are in the order of their arrival.
       while (place > 0 && isLess(words, at, sorted, place - ID_WORDS)) {
         for (let word = 0; word < ID_WORDS; word++)
           sorted[place + word] = sorted[place + word - ID_WORDS] as number
@@ -86,7 +86,7 @@ export class IdTable {
     return sorted
   }
 
-  /** Where the id is, or the free slot where it belongs; the end where there is none. */
+  /** The slot that has the id, or the free slot where it belongs; `#tags.length` if no slot is free. */
   #slotOf(ids: Uint32Array, from: number): number {
     const tags = this.#tags
     const words = this.#words
@@ -119,7 +119,7 @@ export class IdTable {
   }
 }
 
-/** 1 to 255. */
+/** 1 to 255: 0 is a free slot. */
 function tagOf(word: number): number {
   return word & 0xff || 1
 }

@@ -4,32 +4,38 @@ import { IdBlock, type IdMixer } from './id-mixer.ts'
 const AHEAD_IDS = 64
 
 /**
- * Mixed forms of ids that are asked for one after another, and of some that will be asked for next, so that
- * what says of them can be loaded before it is needed.
+ * Mixes ids ahead of look-ups. Callers look up the ids of a buffer one after another: with one id the next 63 are
+ * mixed too, so that their blocks of the filter can be loaded into the cache before they are needed.
  */
 export class IdsAhead {
-  /** Whether the last `find` has mixed more than it was asked for. */
+  /** Whether the last `find` has mixed ids ahead. */
   isNew = false
   readonly #block: IdBlock
   #ids: Buffer | undefined
-  /** The words of `#ids`, where they can be read as such. */
+  /** `#ids` as words; undefined if they are not aligned, or were not needed yet. */
   #words: Int32Array | undefined
-  /** Where in `#ids` the first id of the block begins, and the last one ends. */
+  /** Where in `#ids` the first id of the block begins, in bytes. */
   #from = 0
+  /** Where the last one ends. */
   #end = 0
+  /** Where the id of the last call began. */
   #last = Number.NaN
 
   constructor(mixer: IdMixer) {
     this.#block = new IdBlock(mixer, AHEAD_IDS)
   }
 
+  /** The mixed ids of the last `find`. */
   get mixed(): Uint32Array {
     return this.#block.mixed
   }
 
   /**
+   * Mixes an id, unless an earlier call did.
+   *
+   * @param at where the id begins in `ids`, in bytes
    * @returns where in `mixed` the id begins, in words
-   * @throws RangeError where the buffer ends before the id
+   * @throws RangeError if the buffer ends before the id does
    */
   find(ids: Buffer, at: number): number {
     if (at + ID_BYTES > ids.length) throw new RangeError(`There is no id at ${at} of ${ids.length} bytes.`)
@@ -43,7 +49,7 @@ export class IdsAhead {
       this.#take(at, at + ID_BYTES)
       return 0
     }
-    if (at < this.#end && this.#isAsItWas(this.#words, at)) return (at - this.#from) / 4
+    if (at < this.#end && this.#isUnchanged(this.#words, at)) return (at - this.#from) / 4
     this.#take(at, Math.min(at + AHEAD_IDS * ID_BYTES, ids.length - ((ids.length - at) % ID_BYTES)))
     this.isNew = true
     return 0
@@ -55,8 +61,8 @@ export class IdsAhead {
     this.#block.take(this.#ids as Buffer, from, end)
   }
 
-  /** The buffer may be used again for other ids. */
-  #isAsItWas(words: Int32Array, at: number): boolean {
+  /** Whether the id is the one that was mixed. The caller may have overwritten the buffer with other ids. */
+  #isUnchanged(words: Int32Array, at: number): boolean {
     const { plain } = this.#block
     const word = (at - this.#from) / 4
     const own = at / 4
@@ -69,7 +75,7 @@ export class IdsAhead {
   }
 }
 
-/** Undefined where the buffer does not begin at a whole word of its memory. */
+/** The buffer as words, not copied; undefined if it is not aligned to them. */
 function wordsOf(ids: Buffer): Int32Array | undefined {
   if (ids.byteOffset % 4 !== 0) return undefined
   return new Int32Array(ids.buffer, ids.byteOffset, Math.floor(ids.length / 4))

@@ -15,26 +15,28 @@ import { type IdRun, openRun, runName } from './id-run.ts'
 import { IdRunsReader } from './id-runs-reader.ts'
 import { IdTable } from './id-table.ts'
 
-/** Processes of one DATA_DIR have an index each. */
+/** Most indexes below one DATA_DIR. Each process has its own. */
 const INDEXES_MAX = 64
-/** Ids in memory: 8 MiB at most. */
+/** Ids of a full table: about 4 MiB of memory. */
 const TABLE_IDS = 131_072
-/** Full tables in a partition: at least so many, where it has room for them, and at most. */
+/** A partition has room for at least this many full tables. */
 const PARTITION_TABLES_MIN = 16
+/** Most full tables of a partition. */
 const PARTITION_TABLES_MAX = 128
-/** A window, and a set of all ids, in partitions. */
+/** The dedupe window has at least this many partitions. */
 const WINDOW_PARTITIONS = 6
+/** `dedupeIdsMax` ids have at least this many partitions. */
 const IDS_PARTITIONS = 8
-/** What says nothing of the files, but that the process has too little of something. */
-const OWN_TROUBLE = new Set<string | undefined>(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM'])
+/** Errors that do not mean that a file is damaged: the process has not enough descriptors, memory or rights. */
+const ENVIRONMENT_ERRORS = new Set<string | undefined>(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM'])
 const LOCK_PREFIX = 'lock'
 const NOTHING = new Uint32Array(0)
 
 /**
- * Opens an index below `path` that no other process has open, and makes one where there is none. One that
- * cannot be read is thrown away: the store has all that was in it.
+ * Opens an index below `path` that no other process has open, or creates one. A damaged index is deleted and created
+ * again, empty: its content is read from the store again.
  *
- * @throws ConfigInvalid where the directory cannot be written.
+ * @throws ConfigInvalid if the directory cannot be read or written, or if all indexes are in use
  */
 export async function openIdIndex(path: string, config: IdIndexConfig, log: Logger): Promise<IdIndex> {
   for (let number = 0; number < INDEXES_MAX; number++) {
@@ -48,7 +50,9 @@ export async function openIdIndex(path: string, config: IdIndexConfig, log: Logg
       throw error
     }
   }
-  throw new ConfigInvalid(`DATA_DIR: more than ${INDEXES_MAX} processes archive with ${path}.`)
+  throw new ConfigInvalid(
+    `DATA_DIR: more than ${INDEXES_MAX} processes archive with ${path}. Use another directory.`,
+  )
 }
 
 async function openLocked(
@@ -62,10 +66,10 @@ async function openLocked(
     return await open(directory, lock, config, log, state)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
-    if (OWN_TROUBLE.has(code)) {
+    if (ENVIRONMENT_ERRORS.has(code)) {
       throw new ConfigInvalid(`DATA_DIR: ${directory} cannot be read: ${message}`, { cause: error })
     }
-    log.warn({ err: error }, 'The index of archived ids cannot be read: it is made anew from the archive.')
+    log.warn({ err: error }, 'The index of archived ids cannot be read. It is rebuilt from the archive.')
     return await open(directory, lock, config, log, undefined)
   }
 }
@@ -77,7 +81,7 @@ async function open(
   log: Logger,
   state: IdIndexState | undefined,
 ): Promise<IdIndex> {
-  await removeUnnamed(directory, state)
+  await removeUnknownFiles(directory, state)
   const key = state === undefined ? randomBytes(KEY_BYTES) : Buffer.from(state.key, 'hex')
   const share = Math.max(1, Math.floor(config.dedupeIdsMax / IDS_PARTITIONS))
   const tableIds = Math.max(1, Math.min(TABLE_IDS, Math.floor(share / PARTITION_TABLES_MIN)))
@@ -117,8 +121,8 @@ async function restore(directory: string, state: IdIndexState, disk: IdDisk, tab
   }
 }
 
-/** What a crash left, and what was made before by another version. */
-async function removeUnnamed(directory: string, state: IdIndexState | undefined): Promise<void> {
+/** Removes the files that the state does not name: a crash, or another version, has left them. */
+async function removeUnknownFiles(directory: string, state: IdIndexState | undefined): Promise<void> {
   await mkdir(directory, { recursive: true })
   const states =
     state === undefined ? [] : [...state.partitions, ...(state.tail === null ? [] : [state.tail])]

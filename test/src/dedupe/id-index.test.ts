@@ -29,10 +29,10 @@ import {
 
 const HOUR_MS = 60 * 60 * 1000
 const WINDOW_MS = 24 * HOUR_MS
-/** Tables of 125 ids, and partitions of 2,000. */
+/** Most ids of an index with tables of 125 ids, and partitions of 2,000. */
 const SMALL = 16_000
 
-/** An id for each number, as clients choose them. */
+/** Makes an id for each number. Clients choose ids of all these kinds. */
 const KINDS: Record<string, (n: number) => Buffer> = {
   hashes: n => createHash('sha256').update(`id ${n}`).digest().subarray(0, ID_BYTES),
   'ids that count up at their end': n => {
@@ -72,7 +72,7 @@ function add(index: IdIndex, number: number, ids: readonly Buffer[], storedAt = 
   index.add(Buffer.concat(ids), { from: number, through: number, storedAt }, positionOf(number))
 }
 
-/** Waits until what was added is in runs, and merged. */
+/** Adds records of 100 ids each, and awaits `ready` after each. */
 async function addMany(
   index: IdIndex,
   from: number,
@@ -86,7 +86,7 @@ async function addMany(
   }
 }
 
-function knowsAll(index: IdIndex, number: number): boolean {
+function hasAll(index: IdIndex, number: number): boolean {
   return range(100).every(i => index.has(idOf(number * 100 + i)))
 }
 
@@ -96,7 +96,7 @@ function collectWarnings(): { log: Logger; warnings: string[] } {
   return { log: Object.assign(Object.create(silent), { warn }) as Logger, warnings }
 }
 
-/** Adds, removes and asks at random, beside a set that does the same. */
+/** Adds, removes and looks up random ids in an index, and does the same with a set. */
 class Model {
   readonly known = new Set<string>()
   readonly records: Buffer[][] = []
@@ -105,7 +105,7 @@ class Model {
   readonly #idsMax: number
   #next = 0
 
-  /** @param idsMax of one addition */
+  /** @param idsMax most ids of one addition */
   constructor(random: Random, kind: (n: number) => Buffer, idsMax = 200) {
     this.#random = random
     this.#kind = kind
@@ -125,7 +125,7 @@ class Model {
     await index.remove(Buffer.concat(ids))
   }
 
-  /** Whether the index says of some ids what the set says. */
+  /** Whether the index and the set agree on `count` random ids. */
   agrees(index: IdIndex, count = 200): boolean {
     const ids = Buffer.concat(range(count).map(() => this.#kind(this.#random(this.#next + 200))))
     return range(count).every(n => {
@@ -134,14 +134,14 @@ class Model {
     })
   }
 
-  /** Mostly new. */
+  /** A new id in three of four calls, else an earlier one. */
   #anyId(): Buffer {
     return this.#kind(this.#random(4) === 0 ? this.#random(this.#next + 1) : this.#next++)
   }
 }
 
 for (const [kind, idOfKind] of Object.entries(KINDS)) {
-  test(`an index knows what a set knows: ${kind}`, async t => {
+  test(`an index has the same ids as a set: ${kind}`, async t => {
     const random = createRandom(7)
     const path = temporaryDirectory(t)
     let index = await open(t, path)
@@ -162,10 +162,10 @@ for (const [kind, idOfKind] of Object.entries(KINDS)) {
   })
 }
 
-test('an index knows what a set knows: many ids come at once', async t => {
+test('an index has the same ids as a set: bulk additions', async t => {
   const random = createRandom(13)
   const path = temporaryDirectory(t)
-  // Tables of 1,000 ids: from 2,000 on they are written as they come, at most 4,000 at once.
+  // Tables of 1,000 ids: an addition of 2,000 or more is written as runs directly, of at most 4,000 ids.
   const idsMax = 128_000
   let index = await open(t, path, { idsMax })
   const model = new Model(random, idOf, 6_000)
@@ -175,8 +175,8 @@ test('an index knows what a set knows: many ids come at once', async t => {
     model.addSome(index)
     const isReady = random(3) > 0 ? index.ready() : undefined
     for (const _ of range(random(12))) await nextTurn()
-    // What is in the middle of being written is asked for, or taken out.
-    if (random(3) === 0 && !model.agrees(index)) t.fail(`in the midst of round ${round}`)
+    // Looks up, or removes, ids while they are being written.
+    if (random(3) === 0 && !model.agrees(index)) t.fail(`during round ${round}`)
     if (random(8) === 0) await model.removeSome(index)
     await isReady
     if (random(8) === 0) {
@@ -190,7 +190,7 @@ test('an index knows what a set knows: many ids come at once', async t => {
   t.equal(index.remembersFrom, 0)
 })
 
-test('the filter is made anew as ids become more, and as they are dropped', async t => {
+test('the filter is rebuilt when ids are added and when old ones are dropped', async t => {
   const path = temporaryDirectory(t)
   const idsMax = 100_000
   const index = await open(t, path, { idsMax })
@@ -208,13 +208,13 @@ test('the filter is made anew as ids become more, and as they are dropped', asyn
     const isKnown = range(n + 1).every(
       m => m < index.remembersFrom || sample(m * 1_000).every(id => index.has(id)),
     )
-    if (!isKnown) t.fail(`not all is known after ${n} additions`)
+    if (!isKnown) t.fail(`an id is not found after ${n} additions`)
   }
   t.notOk(range(10_000).some(n => index.has(idOf(1_000_000 + n))))
   t.ok(index.remembersFrom > 80 && index.remembersFrom < 130, `from ${index.remembersFrom}`)
 })
 
-test('an empty index, an index of one id, and of none', async t => {
+test('an index without ids, with one id, and with a record that has no ids', async t => {
   const path = temporaryDirectory(t)
   let index = await open(t, path)
   t.match({ position: index.position, remembersFrom: index.remembersFrom, size: index.size }, { size: 0 })
@@ -236,7 +236,7 @@ test('an empty index, an index of one id, and of none', async t => {
   t.same(index.position, positionOf(6), 'a record without ids moves the position')
 })
 
-/** Microseconds of CPU in the turn of the event loop that took most, until the work is done. */
+/** Returns the CPU time of the longest turn of the event loop until the work ends, in microseconds. */
 async function longestTurn(work: Promise<void>): Promise<number> {
   let longest = 0
   let isDone = false
@@ -252,7 +252,7 @@ async function longestTurn(work: Promise<void>): Promise<number> {
   return longest
 }
 
-test('many ids at once are known at once, and do not hold up the process', async t => {
+test('a bulk addition is found at once, and does not block the event loop', async t => {
   const path = temporaryDirectory(t)
   let index = await open(t, path, { idsMax: 200_000_000 })
   const count = 1_000_000
@@ -275,7 +275,7 @@ test('many ids at once are known at once, and do not hold up the process', async
   t.notOk(range(10_000).some(n => index.has(idOf(n))))
 })
 
-test('of a buffer that is used again, the ids that are in it now are looked up', async t => {
+test('a look-up sees that the caller has overwritten the buffer of ids', async t => {
   const index = await open(t, temporaryDirectory(t))
   const ids = range(200).map(idOf)
   add(index, 0, ids)
@@ -292,7 +292,7 @@ test('of a buffer that is used again, the ids that are in it now are looked up',
   )
 })
 
-test('a start needs no filter on disk, and none that is damaged', async t => {
+test('a start finds all ids if the saved filter is missing, damaged or old', async t => {
   const path = temporaryDirectory(t)
   const filter = join(path, '0', 'filter')
   let index = await open(t, path)
@@ -302,9 +302,9 @@ test('a start needs no filter on disk, and none that is damaged', async t => {
   const damages: Record<string, () => void> = {
     whole: () => {},
     missing: () => rmSync(filter),
-    garbled: () => writeFileSync(filter, Buffer.from(bytes).fill(0, 0, Math.floor(bytes.length / 2))),
+    overwritten: () => writeFileSync(filter, Buffer.from(bytes).fill(0, 0, Math.floor(bytes.length / 2))),
     cut: () => truncateSync(filter, bytes.length - 20),
-    'that of another time': () => writeFileSync(filter, bytes),
+    old: () => writeFileSync(filter, bytes),
     empty: () => writeFileSync(filter, ''),
   }
   let number = 60
@@ -312,7 +312,7 @@ test('a start needs no filter on disk, and none that is damaged', async t => {
     damage()
     index = await open(t, path)
     t.ok(
-      range(number).every(n => knowsAll(index, n)),
+      range(number).every(n => hasAll(index, n)),
       what,
     )
     t.notOk(range(1_000).some(n => index.has(idOf(1_000_000 + n))))
@@ -329,7 +329,7 @@ test('two processes of one directory have an index each', async t => {
   t.notOk(second.has(idOf(1)))
 })
 
-test('ids are remembered for their window, and dropped soon after', async t => {
+test('ids are remembered for the dedupe window, and dropped soon after', async t => {
   const path = temporaryDirectory(t)
   let index = await open(t, path, { idsMax: 10_000_000 })
   await addMany(index, 0, 120, n => n / 2)
@@ -338,29 +338,29 @@ test('ids are remembered for their window, and dropped soon after', async t => {
   t.ok(
     range(120)
       .slice(-49)
-      .every(n => knowsAll(index, n)),
-    'a window is 48 records',
+      .every(n => hasAll(index, n)),
+    'the window has 48 records',
   )
-  t.ok(range(120).every(n => n < index.remembersFrom || knowsAll(index, n)))
+  t.ok(range(120).every(n => n < index.remembersFrom || hasAll(index, n)))
   t.ok(index.remembersFrom > 120 - 48 - 14, `from ${index.remembersFrom}`)
-  t.notOk(knowsAll(index, 0))
+  t.notOk(hasAll(index, 0))
 })
 
-test('a clock that jumps ahead, and back, makes the index forget only what it says', async t => {
+test('if the clock jumps ahead and back, the index forgets only ids before remembersFrom', async t => {
   const path = temporaryDirectory(t)
   const index = await open(t, path, { idsMax: 10_000_000 })
   await addMany(index, 0, 20)
   add(index, 20, [idOf(2_000)], 400 * 24 * HOUR_MS)
   t.ok(
-    range(20).every(n => knowsAll(index, n)),
-    'nothing is forgotten in the same turn',
+    range(20).every(n => hasAll(index, n)),
+    'no id is forgotten in the same turn',
   )
   await addMany(index, 21, 60)
-  t.ok(range(60).every(n => n + 21 < index.remembersFrom || knowsAll(index, n + 21)))
-  t.ok(index.remembersFrom <= 20, 'what came later is remembered')
+  t.ok(range(60).every(n => n + 21 < index.remembersFrom || hasAll(index, n + 21)))
+  t.ok(index.remembersFrom <= 20, 'later ids are remembered')
 })
 
-test('past the bound the oldest ids go, and no others', async t => {
+test('past DEDUPE_IDS_MAX only the oldest ids are forgotten', async t => {
   const path = temporaryDirectory(t)
   const { log, warnings } = collectWarnings()
   const index = await open(t, path, { idsMax: 4_000, log })
@@ -369,15 +369,15 @@ test('past the bound the oldest ids go, and no others', async t => {
   t.ok(
     range(100)
       .slice(-35)
-      .every(n => knowsAll(index, n)),
-    'the last 3,500 are there',
+      .every(n => hasAll(index, n)),
+    'the last 3,500 are found',
   )
-  t.ok(range(100).every(n => n < index.remembersFrom || knowsAll(index, n)))
+  t.ok(range(100).every(n => n < index.remembersFrom || hasAll(index, n)))
   t.ok(index.remembersFrom <= 65)
   t.match(warnings[0], /DEDUPE_IDS_MAX/)
 })
 
-test('an index that is reset has forgotten everything, also on disk', async t => {
+test('a reset removes all ids and the position, also on disk', async t => {
   const path = temporaryDirectory(t)
   let index = await open(t, path)
   await addMany(index, 0, 30)
@@ -396,7 +396,7 @@ test('an index that is reset has forgotten everything, also on disk', async t =>
   t.ok(index.has(idOf(1)))
 })
 
-/** The files that a state names were synced; the others are as a power loss leaves them. */
+/** Changes an index as a power loss may: files that the state does not name were not synced, and lose their content. */
 function losePower(path: string, random: Random): void {
   const own = join(path, '0')
   const state = readdirSync(own).includes('state') ? readFileSync(join(own, 'state'), 'utf8') : ''
@@ -413,10 +413,10 @@ function losePower(path: string, random: Random): void {
 }
 
 for (const [what, idsOf] of [
-  ['few at once', (_: number) => 100],
-  ['few at once, and many', (n: number) => (n % 3 === 1 ? 700 : 100)],
+  ['small additions', (_: number) => 100],
+  ['small and bulk additions', (n: number) => (n % 3 === 1 ? 700 : 100)],
 ] as const)
-  test(`whatever a crash leaves, ids and position are of one time: ${what}`, t => crashes(t, idsOf))
+  test(`after a crash the ids and the position match: ${what}`, t => crashes(t, idsOf))
 
 /** @param idsOf how many ids each record has */
 async function crashes(t: Test, idsOf: (number: number) => number): Promise<void> {
@@ -436,8 +436,8 @@ async function crashes(t: Test, idsOf: (number: number) => number): Promise<void
     const last = left.position?.number
     positions.add(last)
     const isWhole = range((last ?? -1) + 1).every(n => n < left.remembersFrom || knows(left, n))
-    if (!isWhole) t.fail(`not all up to ${last} is there`)
-    if (range(500).some(n => left.has(idOf(1_000_000 + n)))) t.fail('an id is known that was not added')
+    if (!isWhole) t.fail(`an id of a record up to ${last} is not found`)
+    if (range(500).some(n => left.has(idOf(1_000_000 + n)))) t.fail('the index has an id that was not added')
     await left.close()
   }
   for (const number of range(60)) {
@@ -448,8 +448,8 @@ async function crashes(t: Test, idsOf: (number: number) => number): Promise<void
     await crash()
     await isReady
   }
-  t.ok(positions.size > 10, `${positions.size} different positions were found`)
-  t.same(warnings, [], 'nothing was damaged')
+  t.ok(positions.size > 10, `${positions.size} different positions were restored`)
+  t.same(warnings, [], 'no index was damaged')
 }
 
 function largestRun(path: string): string {
@@ -459,12 +459,12 @@ function largestRun(path: string): string {
   return join(own, bySize.at(-1) as string)
 }
 
-test('an index with a file that is cut, or missing, is made anew', async t => {
+test('an index with a damaged or missing file is rebuilt', async t => {
   const damages: Record<string, (path: string) => void> = {
     'a run is cut': path => truncateSync(largestRun(path), statSync(largestRun(path)).size - 1),
     'a run is missing': path => rmSync(largestRun(path)),
-    'the state is garbled': path => writeFileSync(join(path, '0', 'state'), '{"version":1}'),
-    'the index of a run is garbled': path => {
+    'the state is invalid': path => writeFileSync(join(path, '0', 'state'), '{"version":1}'),
+    'the bucket index of a run is damaged': path => {
       const bytes = readFileSync(largestRun(path))
       bytes[bytes.length - 40] = (bytes[bytes.length - 40] as number) ^ 1
       writeFileSync(largestRun(path), bytes)
@@ -480,18 +480,17 @@ test('an index with a file that is cut, or missing, is made anew', async t => {
     const again = await open(t, path, { log })
     t.match(
       { position: again.position, size: again.size, warnings },
-      { size: 0, warnings: [/made anew/] },
+      { size: 0, warnings: [/rebuilt/] },
       what,
     )
     await addMany(again, 0, 30)
-    t.ok(knowsAll(again, 29), what)
+    t.ok(hasAll(again, 29), what)
   }
 })
 
 for (const hasFilter of [true, false]) {
-  const when = hasFilter ? 'when it looks there' : 'when it starts'
-  test(`of what is damaged where ids are, it says that it has forgotten it, ${when}`, t =>
-    forgets(t, hasFilter))
+  const when = hasFilter ? 'at a look-up' : 'at a start'
+  test(`damaged ids of a run are forgotten, and remembersFrom says so, ${when}`, t => forgets(t, hasFilter))
 }
 
 async function forgets(t: Test, hasFilter: boolean): Promise<void> {
@@ -506,8 +505,8 @@ async function forgets(t: Test, hasFilter: boolean): Promise<void> {
   writeFileSync(run, bytes)
   if (!hasFilter) rmSync(join(path, '0', 'filter'))
   index = await open(t, path, { log })
-  t.ok(range(70).every(n => knowsAll(index, n) || n < index.remembersFrom))
-  t.ok(range(70).every(n => n < index.remembersFrom || knowsAll(index, n)))
+  t.ok(range(70).every(n => hasAll(index, n) || n < index.remembersFrom))
+  t.ok(range(70).every(n => n < index.remembersFrom || hasAll(index, n)))
   t.match(warnings, [/damaged/])
   t.not(index.remembersFrom, 0)
   add(index, 70, [idOf(9_999_999)])
@@ -515,7 +514,7 @@ async function forgets(t: Test, hasFilter: boolean): Promise<void> {
   await index.close()
 }
 
-/** A small disk where one can be mounted; where not, a directory that is taken away stands for a full one. */
+/** A disk of 4 MiB, if one can be mounted here. If not, a directory that is moved away stands for a full disk. */
 function smallDisk(t: Test): { path: string; fill: () => void; empty: () => void; error: RegExp } {
   const path = join(temporaryDirectory(t), 'disk')
   mkdirSync(path)
@@ -523,7 +522,7 @@ function smallDisk(t: Test): { path: string; fill: () => void; empty: () => void
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'frequency-test', path], { stdio: 'ignore' })
   } catch {
-    t.comment('no disk can be mounted here: the directory is taken away, and no ENOSPC is seen')
+    t.comment('no disk can be mounted here: the directory is moved away, and ENOSPC is not tested')
     const own = join(index, '0')
     const fill = () => renameSync(own, `${own}-away`)
     return { path: index, fill, empty: () => renameSync(`${own}-away`, own), error: /ENOENT/ }
@@ -541,7 +540,7 @@ function smallDisk(t: Test): { path: string; fill: () => void; empty: () => void
   return { path: index, fill, empty: () => rmSync(ballast), error: /ENOSPC/ }
 }
 
-test('a full disk costs nothing: it is tried again', async t => {
+test('while the disk is full no id is lost, and the write is tried again', async t => {
   const disk = smallDisk(t)
   let index = await open(t, disk.path)
   await addMany(index, 0, 20)
@@ -559,11 +558,11 @@ test('a full disk costs nothing: it is tried again', async t => {
     }
   }
   await t.rejects(addUntilRefused(), disk.error)
-  t.ok(number < 30, `what is in memory is bounded: ${number}`)
+  t.ok(number < 30, `the ids in memory are bounded: ${number}`)
   await t.rejects(index.ready(), disk.error, 'again')
   t.ok(
-    range(number).every(n => knowsAll(index, n)),
-    'and everything is known',
+    range(number).every(n => hasAll(index, n)),
+    'all ids are found',
   )
   t.notOk(index.has(idOf(999_999)))
   disk.empty()
@@ -572,11 +571,11 @@ test('a full disk costs nothing: it is tried again', async t => {
   await index.close()
   index = await open(t, disk.path)
   t.equal(index.position?.number, number + 19)
-  t.ok(range(number + 20).every(n => knowsAll(index, n)))
+  t.ok(range(number + 20).every(n => hasAll(index, n)))
   await index.close()
 })
 
-test('an index that cannot be written when it is closed says so, and has what it had before', async t => {
+test('close rejects if the disk is full, and the earlier state stays', async t => {
   const disk = smallDisk(t)
   let index = await open(t, disk.path)
   await addMany(index, 0, 20)
@@ -588,11 +587,11 @@ test('an index that cannot be written when it is closed says so, and has what it
   disk.empty()
   index = await open(t, disk.path)
   t.equal(index.position?.number, 19)
-  t.ok(range(20).every(n => knowsAll(index, n)))
+  t.ok(range(20).every(n => hasAll(index, n)))
   await index.close()
 })
 
-test('few ids reach the disk after some seconds', async t => {
+test('a table that is not full reaches the disk after some seconds', async t => {
   const path = temporaryDirectory(t)
   const index = await open(t, path)
   add(index, 0, [idOf(1)])

@@ -12,7 +12,7 @@ const CHOSEN: Record<string, (n: number) => string> = {
 }
 
 for (const [what, idOf] of Object.entries(CHOSEN)) {
-  test(`a set holds exactly what was put in, and does not grow slow: ${what}`, async t => {
+  test(`a set has exactly the ids that were added, and stays fast: ${what}`, async t => {
     const digests = range(COUNT).map(n => idDigest(idOf(n)))
     const set = new IdSet()
     const adding = async () => {
@@ -23,24 +23,24 @@ for (const [what, idOf] of Object.entries(CHOSEN)) {
     t.ok(digests.every(digest => set.has(digest)))
     t.notOk(range(1_000).some(n => set.has(idDigest(`other-${n}`))))
     t.same([...set].slice(0, 100), digests.slice(0, 100))
-    t.ok(ms < 10_000, 'where ids meet in one place this takes minutes')
+    t.ok(ms < 10_000, 'if the ids collided, this would take minutes')
   })
 }
 
-test('an id that is there already is not added again', async t => {
+test('an id is added once', async t => {
   const set = new IdSet()
   t.ok(set.add(idDigest('a')))
   t.notOk(set.add(idDigest('a')))
   t.equal(set.size, 1)
 })
 
-test('ids that differ in anything have digests that differ', async t => {
+test('different ids have different digests', async t => {
   const uuid = '01a20c50-e03a-77f7-a7ab-9ed5fad845a3'
   const ids = [uuid, uuid.toUpperCase(), `${uuid} `, uuid.replaceAll('-', ''), '', 'a', 'A', 'ä', 'a\u0308']
   t.equal(new Set(ids.map(id => idDigest(id).toString('hex'))).size, ids.length)
 })
 
-test('the digest of an id does not depend on what was made before', async t => {
+test('the digest of an id does not depend on the ids that were minted before', async t => {
   const uuid = mintMessageId(Date.now())
   const family = uuid.slice(0, -3)
   const ids = [
@@ -62,7 +62,7 @@ test('the digest of an id does not depend on what was made before', async t => {
   t.equal(new Set(before).size, ids.length)
 })
 
-test('ids that are made are UUIDs of version 7 of their time, each another one, in order', async t => {
+test('minted ids are UUIDs of version 7 with their time: all different, and in order', async t => {
   const at = Date.UTC(2026, 10, 24, 13)
   const ids = [...range(10_000).map(() => at), at + 1, at].map(mintMessageId)
   t.equal(new Set(ids).size, ids.length)
@@ -71,7 +71,7 @@ test('ids that are made are UUIDs of version 7 of their time, each another one, 
   t.same([times[0], times.at(-2), times.at(-1)], [at, at + 1, at])
 })
 
-test('an id can be made for any time that a program may say', async t => {
+test('an id can be minted for any time that a Date can have', async t => {
   for (const [ms, time] of [
     [-1, 2 ** 48 - 1],
     [0, 0],
