@@ -132,7 +132,7 @@ export class IdDiskFilter {
       const head = { key: key.toString('hex'), runs, ids: this.#added }
       await writeFilter(directory, this.#filter, head, afterPiece)
     } catch (error) {
-      log.debug({ err: error }, 'The filter of archived ids was not saved. The next start reads all ids.')
+      log.debug({ err: error }, 'The filter of archived ids was not saved. The next start takes longer.')
     }
   }
 
@@ -146,8 +146,7 @@ export class IdDiskFilter {
     const saved = await readFilter(directory, key.toString('hex'))
     if (saved === undefined || this.#lacksTooMuch(saved.runs)) {
       this.#beginRebuild()
-      let isDone = false
-      while (!isDone) isDone = await forgetting(() => this.#rebuildStep(), false, forget)
+      await repeat(() => this.#rebuildStep(), forget)
       this.#rebuildOwed = 0
       return
     }
@@ -155,7 +154,7 @@ export class IdDiskFilter {
     this.#savedRuns = saved.runs
     this.#filter = saved.filter
     this.#added = saved.ids
-    await forgetting(() => this.#addRuns(this.#missingIn(saved.runs)), undefined, forget)
+    await repeat(() => this.#addRuns(this.#missingIn(saved.runs)), forget)
     if (this.#isFull) this.#rebuildOwed = 2 * size
   }
 
@@ -180,7 +179,8 @@ export class IdDiskFilter {
     return sizeOf(this.#missingIn(saved)) > this.#size * MISSING_SHARE_MAX
   }
 
-  async #addRuns(runs: readonly IdRun[]): Promise<void> {
+  /** Adds the ids of these runs. Resolves to true. @throws RunUnreadable */
+  async #addRuns(runs: readonly IdRun[]): Promise<boolean> {
     const slices = Math.ceil(sizeOf(runs) / STEP_IDS)
     let low = 0
     for (let slice = 1; slice <= slices; slice++) {
@@ -188,6 +188,7 @@ export class IdDiskFilter {
       for (const part of await this.#reader.read(runs, low, high)) this.add(part)
       low = high
     }
+    return true
   }
 
   #beginRebuild(): void {
@@ -212,17 +213,14 @@ export class IdDiskFilter {
   }
 }
 
-/** Resolves to `otherwise`, after a call of `forget`, if a run is unreadable. */
-async function forgetting<T>(
-  read: () => Promise<T>,
-  otherwise: T,
-  forget: (error: RunUnreadable) => void,
-): Promise<T> {
-  try {
-    return await read()
-  } catch (error) {
-    if (!(error instanceof RunUnreadable)) throw error
-    forget(error)
-    return otherwise
+/** Repeats a step until it resolves to true. After an unreadable run it goes on without the runs that `forget` drops. */
+async function repeat(step: () => Promise<boolean>, forget: (error: RunUnreadable) => void): Promise<void> {
+  for (let isDone = false; !isDone; ) {
+    try {
+      isDone = await step()
+    } catch (error) {
+      if (!(error instanceof RunUnreadable)) throw error
+      forget(error)
+    }
   }
 }

@@ -514,6 +514,27 @@ async function forgets(t: Test, hasFilter: boolean): Promise<void> {
   await index.close()
 }
 
+test('ids of whole runs that the saved filter lacks are found, even if another such run is damaged', async t => {
+  const path = temporaryDirectory(t)
+  const filter = join(path, '0', 'filter')
+  let index = await open(t, path)
+  await addMany(index, 0, 80)
+  await index.close()
+  const before = readFileSync(filter)
+  index = await open(t, path)
+  await addMany(index, 80, 30)
+  await index.close()
+  writeFileSync(filter, before)
+  const { partitions } = JSON.parse(readFileSync(join(path, '0', 'state'), 'utf8').slice(8))
+  const run = join(path, '0', `run-${partitions.at(-2).runs[0]}`)
+  writeFileSync(run, readFileSync(run).fill(0, 0, 100 * ID_BYTES))
+  const { log, warnings } = collectWarnings()
+  index = await open(t, path, { log })
+  t.match(warnings, [/damaged/])
+  t.ok(index.remembersFrom < 105, `from ${index.remembersFrom}`)
+  t.ok(range(110).every(n => n < index.remembersFrom || hasAll(index, n)))
+})
+
 /** A disk of 4 MiB, if one can be mounted here. If not, a directory that is moved away stands for a full disk. */
 function smallDisk(t: Test): { path: string; fill: () => void; empty: () => void; error: RegExp } {
   const path = join(temporaryDirectory(t), 'disk')
