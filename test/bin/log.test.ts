@@ -1,4 +1,4 @@
-/** `frequency log`, the built program, on a directory and on a real S3 server. */
+/** Runs `frequency log` of the built program, on a directory and on a real S3 server. */
 import t, { type Test } from 'tap'
 import { logKeys } from '../../src/log/log-keys.ts'
 import { LogReader } from '../../src/log/log-reader.ts'
@@ -95,7 +95,7 @@ t.test('a log is built, shown, repaired and verified in a directory', async t =>
   t.match(await jsonOf(t, ['log', 'show', url, '--from', '1']), { code: 0, records: [{ isRepaired: true }] })
 })
 
-t.test('what is not clean is told by the exit code', async t => {
+t.test('the exit code is 1 if damaged objects or duplicates are found', async t => {
   const archive = await openArchive(t, 'directory')
   const url = archive.settings.ARCHIVE_URL as string
   const events = archivedEvents(10)
@@ -118,7 +118,7 @@ t.test('what is not clean is told by the exit code', async t => {
   })
 })
 
-t.test('an archive that is not there, or a number that is none', async t => {
+t.test('an archive that does not exist, an invalid number, and an archive without objects', async t => {
   const nowhere = `${temporaryDirectory(t)}/nowhere`
   for (const args of [['show'], ['build'], ['repair', '1', '--yes']])
     t.match(await run(t, ['log', ...args, nowhere]), { code: 2, stderr: /^frequency: ARCHIVE_URL: .*ENOENT/ })

@@ -23,7 +23,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
-import { IdRecords, mixed } from '../../src/cli/verify/id-records.ts'
+import { IdRecords, mixedDigest } from '../../src/cli/verify/id-records.ts'
 import { progressLine } from '../../src/cli/verify/progress-bar.ts'
 import { inWords, resultOf } from '../../src/cli/verify/report.ts'
 import { ScratchFile } from '../../src/cli/verify/scratch-file.ts'
@@ -37,7 +37,7 @@ import type { StoreReader } from '../../src/store/store.ts'
 import { freePort } from '../services/ports.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-/** Arguments of env: the hooks that tap gives to all processes of Node are neither for the program nor for the compiler. */
+/** Arguments for `env`. Tap puts hooks for all Node processes into NODE_OPTIONS: program and build must not load them. */
 const WITHOUT_HOOKS = ['-u', 'NODE_OPTIONS']
 const PROGRAM = join(ROOT, 'dist/bin/frequency.js')
 
@@ -47,7 +47,7 @@ interface Run {
   stderr: string
 }
 
-/** Runs the built program, with no settings but these. */
+/** Runs the built program. Of the environment it gets no settings of frequency, except these. */
 function frequency(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = ROOT): Promise<Run> {
   const { ARCHIVE_URL, DATA_DIR, S3_FORCE_PATH_STYLE, ...inherited } = process.env
   return new Promise(resolve => {
@@ -64,13 +64,13 @@ function frequency(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = R
 
 type Report = VerifyFindings & { code: number; result: string; error?: string }
 
-/** What the program says in JSON, and its exit code. */
+/** Runs `verify --json`. Returns its report and its exit code. */
 async function jsonOf(args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Report> {
   const { code, stdout } = await frequency(['verify', '--json', ...args], env)
   return { code, ...JSON.parse(stdout) }
 }
 
-/** What is found in a directory, without a process for it. */
+/** Verifies an archive in this process. */
 async function findingsOf(
   path: string,
   options: Partial<VerifyOptions> = {},
@@ -108,7 +108,7 @@ function idOf(event: string | undefined): string {
   return JSON.parse(event as string).messageId
 }
 
-/** The bytes of an object, as the archiver writes it. */
+/** The bytes of an object, as an archiver writes them. */
 function bytesOf(events: readonly string[], extension = '.ndjson.gz'): Buffer {
   const { before, between, after } = framingOf(extension.startsWith('.json') ? 'json' : 'ndjson')
   const bytes = Buffer.concat([before, Buffer.from(events.join(between.toString())), after])
@@ -119,7 +119,7 @@ function keyOf(bytes: Buffer | string, extension = '.ndjson.gz', at = '2026-11-2
   return objectKey('frequency', new Date(at), hash('sha256', bytes, 'hex'), extension)
 }
 
-/** An archive in a directory, of these objects. */
+/** Makes an archive in a directory, with these objects. Returns its path. */
 function archiveOf(t: Test, objects: Record<string, Buffer | string>): string {
   const path = temporaryDirectory(t)
   for (const [key, bytes] of Object.entries(objects)) {
@@ -129,7 +129,7 @@ function archiveOf(t: Test, objects: Record<string, Buffer | string>): string {
   return path
 }
 
-/** One object, and the problems that are reported of it. */
+/** Verifies an archive with one object. Returns the problems that are reported for it. */
 async function problemsOf(t: Test, bytes: Buffer | string, extension?: string): Promise<string[]> {
   const report = await findingsOf(archiveOf(t, { [keyOf('first', extension)]: bytes }))
   t.equal(report.result, 'findings')
@@ -168,12 +168,12 @@ t.test('a good archive, in every format and compression', async t => {
 
   const { code, stdout, stderr } = await frequency(['verify', path])
   t.equal(code, 0)
-  t.equal(stderr, '', 'nothing is shown but on a terminal')
+  t.equal(stderr, '', 'progress is shown only on a terminal')
   t.match(stdout, /Objects\s+4\n\s+Events\s+200\s+200 different ids\n/)
   t.match(stdout, /CLEAN: every object can be read/)
 })
 
-t.test('the location comes from the environment too, and no other setting is in the way', async t => {
+t.test('the location can come from the environment, and settings of other commands are ignored', async t => {
   const events = eventsOf(3)
   const path = archiveOf(t, { [keyOf(events[0] as string)]: bytesOf(events) })
   t.match(await jsonOf([], { ARCHIVE_URL: `file://${path}`, ROLE: 'archive' }), { code: 0, events: 3 })
@@ -183,13 +183,13 @@ t.test('the location comes from the environment too, and no other setting is in 
   t.match(await jsonOf(['--data-dir', dataDir]), { code: 0, objects: 0 })
 })
 
-t.test('an empty archive is clean, and is said to be empty', async t => {
+t.test('an empty archive is clean, and the report says that it is empty', async t => {
   const { code, stdout } = await frequency(['verify', temporaryDirectory(t)])
   t.equal(code, 0)
   t.match(stdout, /CLEAN, but empty/)
 })
 
-t.test('an archive that is not there is an error, and is not made', async t => {
+t.test('an archive that does not exist is an error, and is not created', async t => {
   const path = join(temporaryDirectory(t), 'nothing')
   const { code, stdout, stderr } = await frequency(['verify', path])
   t.equal(code, 2)
@@ -199,7 +199,7 @@ t.test('an archive that is not there is an error, and is not made', async t => {
   t.match(await jsonOf([path]), { code: 2, result: 'error', error: /cannot be read/ })
 })
 
-t.test('an archive is left as it is', async t => {
+t.test('verify does not change the archive', async t => {
   const events = eventsOf(3)
   const path = archiveOf(t, { [keyOf(events[0] as string)]: bytesOf([...events, events[0] as string]) })
   const before = readdirSync(path, { recursive: true })
@@ -209,12 +209,12 @@ t.test('an archive is left as it is', async t => {
 
 t.test('duplicates: in one object, and across objects', async t => {
   const [a, b, c] = eventsOf(3) as [string, string, string]
-  const foreign = eventOf({ messageId: 'order-42' })
+  const withOwnId = eventOf({ messageId: 'order-42' })
   const first = keyOf(a)
   const second = keyOf(b)
   const objects = {
-    [first]: bytesOf([a, a, a, c, foreign]),
-    [second]: bytesOf([b, c, foreign], '.ndjson.gz'),
+    [first]: bytesOf([a, a, a, c, withOwnId]),
+    [second]: bytesOf([b, c, withOwnId], '.ndjson.gz'),
   }
   const path = archiveOf(t, objects)
   const { code, result, events: count, ids, duplicates } = await jsonOf([path])
@@ -222,14 +222,14 @@ t.test('duplicates: in one object, and across objects', async t => {
   t.equal(duplicates.events, 4)
   t.equal(duplicates.ids, 3)
   const both = [first, second].sort().map(key => ({ key, events: 1 }))
-  const wanted = [
+  const expected = [
     { messageId: idOf(a), events: 3, objects: [{ key: first, events: 3 }] },
     { messageId: idOf(c), events: 2, objects: both },
     { messageId: 'order-42', events: 2, objects: both },
   ]
   t.same(
     duplicates.list,
-    wanted.sort((x, y) => (x.messageId < y.messageId ? -1 : 1)),
+    expected.sort((x, y) => (x.messageId < y.messageId ? -1 : 1)),
   )
 
   const { stdout } = await frequency(['verify', path, '--list', '1'])
@@ -238,7 +238,7 @@ t.test('duplicates: in one object, and across objects', async t => {
   t.match(stdout, /NOT CLEAN/)
 })
 
-t.test('ids that clients count up are no trouble', async t => {
+t.test('ids that clients count up are compared fast', async t => {
   const events = Array.from({ length: 50_000 }, (_, n) =>
     eventOf({ messageId: `00000000-0000-4000-8000-${String(n).padStart(12, '0')}` }),
   )
@@ -246,7 +246,7 @@ t.test('ids that clients count up are no trouble', async t => {
   t.match(await findingsOf(path), { ids: 50_000, duplicates: { events: 1 } })
 })
 
-t.test('more ids than are held in memory', async t => {
+t.test('more ids than memory holds', async t => {
   const objects: Record<string, Buffer> = {}
   const PER_OBJECT = 60_000
   for (let object = 0; object < 20; object++) {
@@ -299,7 +299,7 @@ t.test('objects that cannot be read', async t => {
   ])
 })
 
-t.test('lines that are no events', async t => {
+t.test('lines that are not events', async t => {
   const good = eventOf()
   t.same(await problemsOf(t, `${good}\n[1]\n\n{"a":\nnull\n${eventOf()}\n`, '.ndjson'), [
     'line 2 is no JSON object, as are 3 more',
@@ -330,7 +330,7 @@ t.test('lines that are no events', async t => {
   t.same(await problemsOf(t, `[\n${good},\n]\n`, '.json'), ['line 3 is no JSON object'])
 })
 
-t.test('damage is counted, and all else is read nonetheless', async t => {
+t.test('damage is counted, and all other objects and lines are read', async t => {
   const good = eventsOf(10)
   const path = archiveOf(t, {
     [keyOf('1')]: bytesOf(good),
@@ -343,11 +343,14 @@ t.test('damage is counted, and all else is read nonetheless', async t => {
   const report = await findingsOf(path)
   t.match(report, { result: 'findings', objects: 3, otherObjects: 2, events: 11, ids: 10 })
   t.match(report.unreadable, { objects: 2, notJson: 1, withoutMessageId: 1, withoutReceivedAt: 0 })
-  t.match(report.words, /Unreadable objects\s+2\s+in them 1 line no JSON object, 1 event without messageId\n/)
-  t.match(report.words, /Other objects\s+2\s+not of frequency, not read\n/)
+  t.match(
+    report.words,
+    /Unreadable objects\s+2\s+in them: 1 line without a JSON object, 1 event without messageId\n/,
+  )
+  t.match(report.words, /Other objects\s+2\s+not written by frequency, not read\n/)
 })
 
-t.test('a line break of Unicode is none of JSON', async t => {
+t.test('Unicode line breaks other than LF do not end a line', async t => {
   const event = eventOf({ title: 'a\u2028b\u2029c\u0085d' })
   t.match(await findingsOf(archiveOf(t, { [keyOf(event)]: bytesOf([event, eventOf()]) })), {
     result: 'clean',
@@ -394,7 +397,7 @@ t.test('events of several sources may have the same id', async t => {
   t.match(await findingsOf(archiveOf(t, { [keyOf('0')]: first })), { result: 'clean', ids: 5 })
 })
 
-t.test('an id that must be there may be that of any source', async t => {
+t.test('an id of --ids is found in an event of any source', async t => {
   const path = archiveOf(t, {
     [keyOf('0')]: bytesOf([
       eventOf({ messageId: 'order-1', source: 'web' }),
@@ -438,13 +441,13 @@ t.test('a range of partitions', async t => {
   })
 })
 
-t.test('a usage that cannot be understood is no finding', async t => {
+t.test('wrong arguments exit with 2', async t => {
   t.match(await frequency(['verify', '--no-such-option']), { code: 2, stderr: /unknown option/ })
   t.match(await frequency(['verify', 'ftp://somewhere']), { code: 2, stderr: /ARCHIVE_URL must be/ })
   t.match(await frequency(['verify', '--help']), { code: 0, stdout: /--ids <file>/ })
 })
 
-t.test('zstd, where this Node cannot read it', { skip: canZstd() && 'this Node can' }, async t => {
+t.test('zstd, if this Node cannot read it', { skip: canZstd() && 'this Node can' }, async t => {
   const path = archiveOf(t, { [keyOf('first', '.ndjson.zst')]: 'bytes' })
   t.match(await frequency(['verify', path]), { code: 2, stderr: /zstd: to read it takes Node 22\.15/ })
 })
@@ -497,7 +500,7 @@ t.test('S3', { skip: process.env.TEST_S3_ENDPOINT === undefined && 'no S3 server
   t.match(await jsonOf([url], nobody), { code: 2, result: 'error', error: /ECONNREFUSED/ })
 })
 
-t.test('an object that the store does not give', async t => {
+t.test('an object that the store cannot read', async t => {
   const key = keyOf('loop')
   const path = archiveOf(t, { [keyOf('open')]: bytesOf(eventsOf(3)) })
   symlinkSync(join(path, key), join(path, key))
@@ -506,7 +509,7 @@ t.test('an object that the store does not give', async t => {
   t.match(report.unfetched.list, [{ key, problems: [/ELOOP/] }])
 })
 
-t.test('a read that breaks off goes on where it was', async t => {
+t.test('a read that breaks off is repeated, and no event counts twice', async t => {
   const events = eventsOf(5000)
   const bytes = bytesOf(events, '.json')
   const path = archiveOf(t, { [keyOf('long', '.json')]: bytes })
@@ -539,17 +542,17 @@ async function* brokenOff(bytes: Buffer, length: number): AsyncIterable<Buffer> 
   throw new Error('the connection was reset')
 }
 
-t.test('a ledger is read in parts, each id in one of them', async t => {
+t.test('id records are read in parts, each id in one part', async t => {
   const scratch = new ScratchFile()
   t.teardown(() => scratch.close())
-  const ledger = new IdRecords(scratch)
+  const idRecords = new IdRecords(scratch)
   const COUNT = 5000
-  for (let n = 0; n < COUNT; n++) ledger.add(idDigest(`id-${n}`), n)
+  for (let n = 0; n < COUNT; n++) idRecords.add(idDigest(`id-${n}`), n)
   const found: number[] = []
-  for (const { partition } of ledger.shares()) {
+  for (const { partition } of idRecords.shares()) {
     for (let part = 0; part < 3; part++) {
-      ledger.read({ partition, part, parts: 3 }, (digest, place) => {
-        if (digest.equals(mixed(idDigest(`id-${place}`)))) found.push(place)
+      idRecords.read({ partition, part, parts: 3 }, (digest, place) => {
+        if (digest.equals(mixedDigest(idDigest(`id-${place}`)))) found.push(place)
       })
     }
   }
@@ -559,7 +562,7 @@ t.test('a ledger is read in parts, each id in one of them', async t => {
   )
 })
 
-t.test('the line of progress', async t => {
+t.test('the progress line', async t => {
   const progress = { objects: 250, objectsKnown: 1000, events: 250_000, records: 1234, compared: 0.5 }
   t.equal(
     progressLine({ phase: 'reading', isListed: true, ...progress }, 2000),

@@ -1,10 +1,11 @@
 /**
- * Builds the log of an archive that has objects and none: of one that an earlier version wrote, or that lost its log.
+ * Builds the log of an archive that has objects but no log: an earlier version wrote it, or the log was lost.
  *
- *   no archiver runs ──► records 1 … n, each on condition ──► record 0
+ *   no archiver runs ──► create records 1 … n, if they do not exist ──► create record 0
  *
- * Without record 0 there is no log: archivers refuse, and what is left of a build that was broken off is deleted by the
- * next one. Two builds at once find each other's records, and both stop.
+ * Until record 0 exists the archive has no log, and archivers archive nothing. A build deletes the records of an
+ * earlier build that was broken off. If two builds run at once, at most one finishes: a build stops when it finds
+ * records of another one.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -26,13 +27,15 @@ import type { ObjectProblems, VerifyProgress } from '../verify/verifier.ts'
 
 /** Objects that are read at once. */
 const READERS = 8
-/** What a record takes: archivers read it whole. */
+/** Events of a record, unless one object has more. Archivers read a whole record into memory. */
 const RECORD_EVENTS_MAX = 1_000_000
+/** Most objects of a record. */
 const RECORD_OBJECTS_MAX = 5_000
-/** The ids of one object are in one record, whose head is bounded. */
+/** A larger object cannot be named: its ids have to fit into the head of one record, which is bounded. */
 const OBJECT_EVENTS_MAX = 12_000_000
+/** Keys of one request. */
 const REMOVED_AT_ONCE = 1_000
-/** A record's first bytes, with the id of its log. */
+/** The first bytes of a record. They have the id of its log. */
 const ID_READ_BYTES = 256
 
 export interface BuildLimits {
@@ -41,25 +44,27 @@ export interface BuildLimits {
 }
 
 export interface BuildOptions {
-  /** Of the archive. */
+  /** The prefix of the archive's keys, without a slash at the end. */
   readonly prefix: string
-  /** How many findings of each kind are listed; all are counted. */
+  /** Most findings of each kind that are listed. All are counted. */
   readonly listMax: number
+  /** @default 1,000,000 events and 5,000 objects */
   readonly limits?: BuildLimits
 }
 
 export interface BuiltLog {
   readonly id: string
-  /** The last one's number: they count from 0. */
+  /** The number of the last record. The first is 0. */
   readonly position: number
-  /** Objects that it names, and the events in them. */
+  /** Objects that the log names. */
   readonly objects: number
+  /** Events in these objects. */
   readonly events: number
-  /** Records of a build that was broken off, which were deleted. */
+  /** How many records of a build that was broken off were deleted. */
   readonly abandoned: number
-  /** Objects that are damaged, and that it does not name. */
+  /** Damaged objects. The log does not name them. */
   readonly damaged: { readonly objects: number; readonly list: readonly ObjectProblems[] }
-  /** Events that it names, and whose id an event before has; each is named. */
+  /** Events whose id an earlier event has. The log names them all the same. */
   readonly duplicates: {
     readonly events: number
     readonly ids: number
@@ -106,16 +111,20 @@ export class LogBuilder {
     this.#ids = new IdComparison(this.#scratch, options.listMax)
   }
 
-  /** @throws LogRefused where there is a log, or no object, or another build; StoreUnavailable */
+  /**
+   * Builds the log. To be called once.
+   *
+   * @throws LogRefused if the archive has a log or no objects, or if another build is running; StoreUnavailable
+   */
   async run(): Promise<BuiltLog> {
     try {
-      await this.#refuseWhereLogIs()
+      await this.#assertNoLog()
       const abandoned = await this.#removeAbandoned()
       const root = rootRecord(this.#id, this.#writer)
       this.#hash = decodeHead(0, root).hash
       await this.#appendAll()
       if (this.#objects.length === 0)
-        throw new LogRefused('The archive has no objects: whoever archives first begins its log.')
+        throw new LogRefused('The archive has no objects. The first archiver that starts begins its log.')
       const duplicates = await this.#compare()
       await this.#finish(root)
       return {
@@ -131,7 +140,7 @@ export class LogBuilder {
     }
   }
 
-  async #refuseWhereLogIs(): Promise<void> {
+  async #assertNoLog(): Promise<void> {
     const { object } = await this.#store.read(this.#keys.record(0))
     const isFolded = (await this.#reader.manifest(1)).manifest !== undefined
     if (object !== undefined || isFolded)
@@ -184,7 +193,7 @@ export class LogBuilder {
     })
     const key = this.#keys.record(number)
     const { outcome } = await this.#store.create(key, bytes)
-    if (outcome === 'exists' && !(await this.#isOurs(number))) throw otherBuild()
+    if (outcome === 'exists' && !(await this.#isOurs(number))) throw otherWriter()
     this.#position = number
     this.#hash = record.hash
     this.#named.objects += batches.length
@@ -192,7 +201,7 @@ export class LogBuilder {
     this.progress.records++
   }
 
-  /** Those that can be named, in the order of their keys. Several are read at once. */
+  /** Reads all objects, several at once. Yields those that can be named, in the order of their keys. */
   async *#batches(): AsyncIterable<BatchDraft> {
     const reading: Promise<BatchDraft | undefined>[] = []
     for await (const key of this.#store.list(`${this.#options.prefix}/dt=`)) {
@@ -200,7 +209,7 @@ export class LogBuilder {
       assertDecompressible(key)
       this.progress.objectsKnown++
       const described = this.#describe(key, this.#objects.add(key))
-      // It is waited for in its turn.
+      // It is awaited later. Until then the no-op `catch` keeps a rejection from ending the process.
       described.catch(() => {})
       if (reading.push(described) < READERS) continue
       const batch = await reading.shift()
@@ -234,14 +243,14 @@ export class LogBuilder {
     return {
       ...described,
       batch: undefined,
-      problems: [`has ${events} events: no record takes more than ${OBJECT_EVENTS_MAX}`],
+      problems: [`has ${events} events: a record can name at most ${OBJECT_EVENTS_MAX}`],
     }
   }
 
   async #compare(): Promise<BuiltLog['duplicates']> {
     this.progress.phase = 'comparing'
     const { duplicateEvents, duplicateIds, found } = await this.#ids.compare({
-      ledgers: [],
+      others: [],
       compared: (_, done) => {
         this.progress.compared = done
       },
@@ -254,26 +263,24 @@ export class LogBuilder {
   }
 
   /**
-   * Makes it the log. The hint of the head comes first: where another build deletes records after that, archivers see
-   * by it that some are missing.
+   * Creates record 0, which makes the records a log. Writes the hint of the head before it: if another build deletes
+   * records later, archivers see from the hint that records are missing.
    */
   async #finish(root: Buffer): Promise<void> {
     for (let number = 1; number <= this.#position; number++)
-      if (!(await this.#isOurs(number))) throw otherBuild()
+      if (!(await this.#isOurs(number))) throw otherWriter()
     await this.#store.replace(this.#keys.head, Buffer.from(String(this.#position)))
     await this.#store.create(this.#keys.record(0), root)
-    if (!(await this.#isOurs(0))) throw otherBuild()
+    if (!(await this.#isOurs(0))) throw otherWriter()
   }
 
-  /** A record begins with the id of its log, which is this build's alone. */
+  /** Whether this build wrote the record: it begins with the id of its log, and each build makes a new id. */
   async #isOurs(number: number): Promise<boolean> {
     const { object } = await this.#store.read(this.#keys.record(number), { start: 0, length: ID_READ_BYTES })
     return object?.body.includes(this.#id) === true
   }
 }
 
-function otherBuild(): Error {
-  return new LogRefused(
-    'Somebody else writes to the log meanwhile: another build, or an archiver. Stop it, and run this again.',
-  )
+function otherWriter(): Error {
+  return new LogRefused('Another build, or an archiver, is writing to the log. Stop it, and run this again.')
 }

@@ -1,10 +1,10 @@
 /**
- * Makes a record anew that is damaged or gone, from the objects that no other record names.
+ * Replaces a record that is damaged or missing. The new record names the objects that no other record names.
  *
- *   list objects ──► read the log ──► bring bytes that can be saved to their keys ──► read what no record names ──► write
+ *   list objects ──► read the log ──► move bytes that can be saved to their keys ──► read the unnamed objects ──► write
  *
- * What the record named and what became an object is found so. What it named and what is no object, and cannot be made
- * one, was not acknowledged: it is on the queue, and is archived again.
+ * The new record so names each batch of the old one that became an object. The events of its other batches were not
+ * acknowledged: they are still in the queue, and are archived again.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -17,40 +17,53 @@ import { type LogStep, walkLog } from '../../log/log-walk.ts'
 import { isObjectKey } from '../../object/object-key.ts'
 import type { ObjectStore } from '../../store/store.ts'
 import { KeyMatch } from '../verify/key-match.ts'
-import { picked } from '../verify/log-check.ts'
+import { textsAt } from '../verify/log-check.ts'
 import { ScratchFile } from '../verify/scratch-file.ts'
 import { TextList } from '../verify/text-list.ts'
 import type { ObjectProblems } from '../verify/verifier.ts'
 import { type Salvage, salvage, settleSalvage } from './salvage.ts'
 
-/** The head of one record names them all. */
+/** Most events of the new record: their ids have to fit into its head. */
 const EVENTS_MAX = 12_000_000
 
 export interface RepairPlan {
+  /** The number of the record. */
   readonly number: number
-  /** What is wrong with the record. */
+  /** What is wrong with the record, as a sentence. */
   readonly problem: string
+  /** Whether the record is missing. */
   readonly isGone: boolean
-  /** Bytes that are in the record, or staged, and are brought to their keys first. */
+  /** Bytes in the record, or staged, that are moved to their keys first. */
   readonly salvage: readonly Salvage[]
-  /** What the new record names. More come where bytes can be saved. */
+  /** The objects that the new record names. The objects of `salvage` are added when their bytes are moved. */
   readonly batches: readonly BatchDraft[]
+  /** Events in `batches`. */
   readonly events: number
-  /** Objects that no record names, and that cannot be named. */
+  /** Objects that no record names, but that are damaged, so that they cannot be named. */
   readonly damaged: readonly ObjectProblems[]
+  /** The id of the log. */
   readonly log: string
+  /** The hash of the record before. */
   readonly previous: string
+  /** The hash by which the next record names this one, if it is known. */
   readonly standsFor: string | undefined
 }
 
-/** What the log says besides the record. */
-interface Surroundings {
+/** What the rest of the log says about the record. */
+interface LogContext {
+  /** The id of the log. */
   log: string | undefined
+  /** What is wrong with the record. */
   problem: string | undefined
+  /** The last folded record. */
   watermark: number
+  /** The last record. */
   position: number
+  /** The hash of the record before. */
   previous: string | undefined
+  /** The hash by which the next record names this one. */
   next: string | undefined
+  /** Batches of the record that later records declare void, by their place in it. */
   readonly voids: Set<number>
 }
 
@@ -71,9 +84,9 @@ export class LogRepair {
   }
 
   /**
-   * Finds out what is to be done, and does nothing.
+   * Finds out what the repair has to do. Changes nothing.
    *
-   * @throws LogRefused where there is nothing to repair, or it cannot be repaired; StoreUnavailable
+   * @throws LogRefused if the record needs no repair, or cannot be repaired; StoreUnavailable
    */
   async plan(): Promise<RepairPlan> {
     const scratch = new ScratchFile()
@@ -85,10 +98,10 @@ export class LogRepair {
   }
 
   /**
-   * Does it.
+   * Moves the bytes of `planned.salvage` to their keys, plans again, and writes the record.
    *
-   * @returns what was written: it is looked again after bytes were brought to their keys
-   * @throws LogRefused where it has changed meanwhile; StoreUnavailable
+   * @returns the second plan: what was written
+   * @throws LogRefused if the record was written meanwhile, or can no longer be repaired; StoreUnavailable
    */
   async run(planned: RepairPlan): Promise<RepairPlan> {
     for (const each of planned.salvage) await settleSalvage(this.#store, each)
@@ -97,10 +110,12 @@ export class LogRepair {
     const key = this.#keys.record(plan.number)
     if (!plan.isGone) await this.#store.replace(key, bytes)
     else if ((await this.#store.create(key, bytes)).outcome === 'exists') {
-      // Its own creation may have been answered so.
+      // A create that the store client has retried finds its own record.
       const found = (await this.#reader.record(plan.number)).record
       if (found?.nonce !== record.nonce)
-        throw new LogRefused(`Somebody has written record ${plan.number} meanwhile: run this again.`)
+        throw new LogRefused(
+          `Record ${plan.number} was written by another program meanwhile. Run this again.`,
+        )
     }
     return plan
   }
@@ -110,14 +125,14 @@ export class LogRepair {
     const match = new KeyMatch(scratch)
     const objects = new TextList(scratch)
     for await (const key of this.#store.list(`${this.#prefix}/dt=`))
-      if (isObjectKey(key)) match.listed(objects.add(key), key)
-    const around = await this.#readAround(match)
-    const problem = problemOf(number, around)
+      if (isObjectKey(key)) match.addListed(objects.add(key), key)
+    const context = await this.#readContext(match)
+    const problem = problemOf(number, context)
     const { object } = await this.#store.read(this.#keys.record(number))
-    const isVoid = (batch: number) => around.voids.has(batch)
+    const isVoid = (batch: number) => context.voids.has(batch)
     const saved = object && (await salvage(this.#store, this.#prefix, object.body, isVoid))
     const { batches, damaged, events } = await this.#describeAll(
-      number === 0 ? [] : picked(objects, match.match().unknown, Number.POSITIVE_INFINITY),
+      number === 0 ? [] : textsAt(objects, match.match().unknown, Number.POSITIVE_INFINITY),
     )
     return {
       number,
@@ -127,14 +142,15 @@ export class LogRepair {
       batches,
       events,
       damaged,
-      log: logOf(number, this.#keys, around),
-      previous: previousOf(number, around),
-      standsFor: around.next ?? saved?.hash,
+      log: logOf(this.#keys, context),
+      previous: previousOf(number, context),
+      standsFor: context.next ?? saved?.hash,
     }
   }
 
-  async #readAround(match: KeyMatch): Promise<Surroundings> {
-    const around: Surroundings = {
+  /** Reads the log, and adds the objects that it names to `match`. */
+  async #readContext(match: KeyMatch): Promise<LogContext> {
+    const context: LogContext = {
       log: undefined,
       problem: undefined,
       watermark: 0,
@@ -145,32 +161,32 @@ export class LogRepair {
     }
     let place = 0
     for await (const step of walkLog({ store: this.#store, reader: this.#reader, keys: this.#keys })) {
-      this.#note(step, around)
+      this.#note(step, context)
       if (step.kind !== 'record' && step.kind !== 'folded') continue
-      for (const batch of step.record.batches) match.named(place++, batch.key, batch)
+      for (const batch of step.record.batches) match.addNamed(place++, batch.key, batch)
     }
-    return around
+    return context
   }
 
-  #note(step: LogStep, around: Surroundings): void {
+  #note(step: LogStep, context: LogContext): void {
     const number = this.#number
     if (step.kind === 'manifest') {
       const { log, through, hash } = step.manifest
-      around.log ??= log
-      around.watermark = through
-      around.position = through
-      if (through === number - 1) around.previous = hash
+      context.log ??= log
+      context.watermark = through
+      context.position = through
+      if (through === number - 1) context.previous = hash
     } else if (step.kind === 'damaged') {
-      around.position = step.number
-      if (step.number === number) around.problem = step.message
+      context.position = step.number
+      if (step.number === number) context.problem = step.message
     } else {
       const { record } = step
-      around.position = record.number
-      if (record.number === number - 1) around.previous = record.hash
+      context.position = record.number
+      if (record.number === number - 1) context.previous = record.hash
       if (step.kind === 'folded') return
-      around.log ??= step.record.log
-      if (record.number === number + 1) around.next = step.record.previous
-      for (const each of step.record.voids) if (each.number === number) around.voids.add(each.batch)
+      context.log ??= step.record.log
+      if (record.number === number + 1) context.next = step.record.previous
+      for (const each of step.record.voids) if (each.number === number) context.voids.add(each.batch)
     }
   }
 
@@ -186,18 +202,18 @@ export class LogRepair {
       events += batch?.events ?? 0
       if (events > EVENTS_MAX)
         throw new LogRefused(
-          `More than ${EVENTS_MAX} events are in objects that no record names: no record takes so many. Look with "frequency verify" what they are.`,
+          `The objects that no record names have more than ${EVENTS_MAX} events: too many for one record. Run "frequency verify" to list these objects.`,
         )
     }
     return { batches, damaged, events }
   }
 }
 
-function problemOf(number: number, { problem, watermark, position }: Surroundings): string {
+function problemOf(number: number, { problem, watermark, position }: LogContext): string {
   if (problem !== undefined) return problem
   if (number <= watermark && number > 0)
     throw new LogRefused(
-      `Record ${number} is folded (the watermark is ${watermark}): nobody needs it any more.`,
+      `Record ${number} is folded (the watermark is ${watermark}): it is not needed any more.`,
     )
   if (position === -1)
     throw new LogRefused('The archive has no log. If it has objects, run: frequency log build')
@@ -206,14 +222,14 @@ function problemOf(number: number, { problem, watermark, position }: Surrounding
   throw new LogRefused(`Record ${number} can be read: there is nothing to repair.`)
 }
 
-function logOf(number: number, keys: LogKeys, { log }: Surroundings): string {
+function logOf(keys: LogKeys, { log }: LogContext): string {
   if (log !== undefined) return log
   throw new LogRefused(
-    `Nothing says which log record ${number} was of. Delete what is below ${keys.records}, and run: frequency log build`,
+    `The id of the log is not known: no other record and no manifest can be read. Delete all objects below ${keys.records}, and run: frequency log build`,
   )
 }
 
-function previousOf(number: number, { previous }: Surroundings): string {
+function previousOf(number: number, { previous }: LogContext): string {
   if (number === 0) return ''
   if (previous !== undefined) return previous
   throw new LogRefused(`Record ${number - 1} cannot be used either: repair it first.`)

@@ -1,4 +1,4 @@
-/** What can still be had of a damaged record: the bytes of its objects, as far as they are what its head says. */
+/** Saves the objects of a damaged record: their bytes are used if they have the SHA-256 that its head names. */
 
 import { hash } from 'node:crypto'
 import { ObjectNotFound } from '../../errors.ts'
@@ -11,20 +11,23 @@ import type { ObjectStore } from '../../store/store.ts'
 /** Bytes of an object that is not at its key. */
 export interface Salvage {
   readonly key: string
-  /** Where they are staged; undefined where they are in the record. */
+  /** The key at which they are staged; undefined if they are in the record. */
   readonly staged: string | undefined
+  /** The bytes, if they are in the record. */
   readonly body: Buffer | undefined
 }
 
 export interface Salvaged {
   readonly bodies: readonly Salvage[]
-  /** The hash by which a next record names it, as far as that can be told from its bytes. */
+  /** The hash by which the next record names this one; undefined if its bytes do not tell. */
   readonly hash: string | undefined
 }
 
 /**
- * @param bytes of the whole record, as they are
- * @param isVoid whether a batch is not to be an object, by its place in the record
+ * Finds the objects of a damaged record that are not at their keys, but whose bytes can be saved.
+ *
+ * @param bytes the whole record, damaged as it is
+ * @param isVoid whether the batch at this place in the record is void: it must not become an object
  * @throws StoreUnavailable
  */
 export async function salvage(
@@ -44,13 +47,13 @@ export async function salvage(
   return { bodies, hash: headHashIn(bytes) }
 }
 
-/** Brings the bytes to their key. @throws StoreUnavailable */
+/** Moves the bytes to their key. @throws StoreUnavailable */
 export async function settleSalvage(store: ObjectStore, { key, staged, body }: Salvage): Promise<void> {
   if (body !== undefined) await storeSalvage(store, key, body)
   else if (staged !== undefined) await store.move(staged, key)
 }
 
-/** Meanwhile the batch may have become void: then an object without events is there, and stays. */
+/** Stores the bytes. Replaces any object but an empty one: that means that the batch was declared void meanwhile. */
 async function storeSalvage(store: ObjectStore, key: string, body: Buffer): Promise<void> {
   const { outcome } = await store.create(key, body)
   if (outcome === 'created') return
@@ -58,7 +61,7 @@ async function storeSalvage(store: ObjectStore, key: string, body: Buffer): Prom
   if (object?.body.equals(emptyObject(key)) !== true) await store.replace(key, body)
 }
 
-/** Undefined where there is no such object. */
+/** The SHA-256 of an object, in hexadecimal; undefined if it does not exist. */
 async function digestIn(store: Pick<ObjectStore, 'get'>, key: string): Promise<string | undefined> {
   const digesting = new DigestingStore(store)
   try {

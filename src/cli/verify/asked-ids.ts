@@ -10,16 +10,16 @@ import type { Smallest } from './smallest.ts'
 import { TextList } from './text-list.ts'
 
 /**
- * The messageIds that must be in an archive. One is there if an event of any source has it. The file names
- * no sources: it is what a sender kept of its own ids, and the name of a write key is not its concern.
+ * The messageIds that must be in an archive (--ids). A messageId is found if an event of any source has it: the file
+ * names no sources, since a sender knows its ids, but not the source that its write key stands for.
  *
- * Memory: the blocks of two ledgers, and two sets of one share's ids. On disk, 22 bytes for each id that is
- * asked for and for each archived event that has a source.
+ * Memory: the blocks of two lists of id records, and two sets of one share's ids. On disk: the text and 22 bytes for
+ * each id of the file, and 22 bytes for each archived event that has a source.
  */
 export class AskedIds {
   readonly #texts: TextList
   readonly #asked: IdRecords
-  /** MessageIds of archived events that have a source. Those of the others are their identities. */
+  /** MessageIds of the archived events that have a source. An event without one has its messageId as its identity. */
   readonly #ofSources: IdRecords
 
   private constructor(scratch: ScratchFile) {
@@ -44,39 +44,46 @@ export class AskedIds {
     return ids
   }
 
-  get ledgers(): readonly IdRecords[] {
+  get idRecords(): readonly IdRecords[] {
     return [this.#asked, this.#ofSources]
   }
 
-  /** Takes note of an archived event. */
+  /** Adds an archived event. */
   add({ source, messageId }: IdentifiedEvent): void {
     if (typeof source === 'string') this.#ofSources.add(idDigest(messageId), 0)
   }
 
   /**
-   * Looks for the ids of a share.
+   * Looks for the ids of a share in the archive.
    *
    * @param identities of all archived events
-   * @param missing gets the number of each id that is not there, for `textOf`.
+   * @param missing is offered the number of each missing id, which `textOf` takes
+   * @returns how many different ids of the file are in the share, and how many of them are missing
    */
-  seek(share: Share, identities: IdRecords, missing: Smallest<number>): { asked: number; missing: number } {
+  findMissing(
+    share: Share,
+    identities: IdRecords,
+    missing: Smallest<number>,
+  ): { asked: number; missing: number } {
     const asked = new IdSet()
-    const named = new IdSet()
+    const archived = new IdSet()
     this.#asked.read(share, digest => {
       asked.add(digest)
     })
-    for (const ledger of [identities, this.#ofSources]) {
-      ledger.read(share, digest => {
-        if (asked.has(digest)) named.add(digest)
+    for (const idRecords of [identities, this.#ofSources]) {
+      idRecords.read(share, digest => {
+        if (asked.has(digest)) archived.add(digest)
       })
     }
-    const found = named.size
+    const found = archived.size
     this.#asked.read(share, (digest, number) => {
-      if (named.add(digest)) missing.offer(number)
+      // Adds it, so that an id that the file repeats is offered once.
+      if (archived.add(digest)) missing.offer(number)
     })
     return { asked: asked.size, missing: asked.size - found }
   }
 
+  /** The messageId with this number, as the file has it. */
   textOf(number: number): string {
     return this.#texts.at(number)
   }

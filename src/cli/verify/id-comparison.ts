@@ -1,4 +1,4 @@
-/** Finds the ids that are more than once in an archive, in bounded memory. */
+/** Finds the ids that an archive has more than once, in bounded memory. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { IdSet } from '../../dedupe/id-set.ts'
@@ -7,101 +7,106 @@ import { identityOf } from '../../event/message-id.ts'
 import type { IdentifiedEvent } from '../../object/object-check.ts'
 import { isDamage, linesOf, readPieces } from '../../object/object-reader.ts'
 import type { StoreReader } from '../../store/store.ts'
-import { IdRecords, mixed, type Share } from './id-records.ts'
+import { IdRecords, mixedDigest, type Share } from './id-records.ts'
 import type { ScratchFile } from './scratch-file.ts'
 import { Smallest } from './smallest.ts'
 import type { TextList } from './text-list.ts'
 
-/** Objects that are named for one duplicate. */
+/** Most objects that are listed for one duplicate. */
 const PLACES_MAX = 10
 
 /** Events of one source with one messageId. */
 export interface Duplicate {
   readonly messageId: string
   readonly source?: string
-  /** How often it is in the archive. */
+  /** How many events of the archive have it. */
   readonly events: number
-  /** The first `PLACES_MAX` objects that it is in. */
+  /** The first `PLACES_MAX` objects that have such events, and how many each has. */
   readonly objects: readonly { readonly key: string; readonly events: number }[]
 }
 
 interface FoundDuplicate {
-  readonly mixed: Buffer
+  /** Mixed, as id records have it. */
+  readonly digest: Buffer
   events: number
+  /** How many of the events are in each object, by the place of the object. */
   readonly places: Map<number, number>
 }
 
 export interface ComparedIds {
-  /** Different ids. */
+  /** How many different ids there are. */
   readonly ids: number
-  /** Those after the first of each id. */
+  /** How many events have an id that an earlier event has. */
   readonly duplicateEvents: number
+  /** How many ids are duplicated. */
   readonly duplicateIds: number
   readonly found: readonly FoundDuplicate[]
 }
 
 export interface ShareListener {
-  readonly ledgers: readonly IdRecords[]
-  /** A share is compared. @param done 0 to 1, with this one */
+  /** Other lists that the listener reads by the same shares. The shares are small enough for the largest list. */
+  readonly others: readonly IdRecords[]
+  /** Called when a share is compared. @param done how much of the work is done, from 0 to 1 */
   compared(share: Share, done: number): void
 }
 
-const NOBODY: ShareListener = { ledgers: [], compared: () => {} }
+const NO_LISTENER: ShareListener = { others: [], compared: () => {} }
 
 export class IdComparison {
-  readonly ledger: IdRecords
+  readonly idRecords: IdRecords
   readonly #listMax: number
 
   constructor(scratch: ScratchFile, listMax: number) {
-    this.ledger = new IdRecords(scratch)
+    this.idRecords = new IdRecords(scratch)
     this.#listMax = listMax
   }
 
-  /** @param place of its object among all keys */
+  /** Adds an event. @param place the index of its object's key among all keys */
   add(identity: Buffer, place: number): void {
-    this.ledger.add(identity, place)
+    this.idRecords.add(identity, place)
   }
 
-  async compare({ ledgers, compared }: ShareListener = NOBODY): Promise<ComparedIds> {
-    const list = new Smallest<FoundDuplicate>(this.#listMax, (a, b) => a.mixed.compare(b.mixed))
+  /** To be called when all events are added. Blocks the event loop for each share. */
+  async compare({ others, compared }: ShareListener = NO_LISTENER): Promise<ComparedIds> {
+    const list = new Smallest<FoundDuplicate>(this.#listMax, (a, b) => a.digest.compare(b.digest))
     let [ids, duplicateEvents, duplicateIds] = [0, 0, 0]
-    const largest = ledgers.reduce((a, b) => (b.size > a.size ? b : a), this.ledger)
+    const largest = others.reduce((a, b) => (b.size > a.size ? b : a), this.idRecords)
     const shares = [...largest.shares()]
     for (const [done, share] of shares.entries()) {
-      const { seen, repeated, again } = this.#compareShare(share)
+      const { seen, repeated, repeatedEvents } = this.#compareShare(share)
       ids += seen
-      duplicateEvents += again
+      duplicateEvents += repeatedEvents
       duplicateIds += repeated.size
       this.#locate(share, repeated, list)
       compared(share, (done + 1) / shares.length)
-      // The progress bar has its turn.
+      // Lets the progress bar draw.
       await delay(0)
     }
     return { ids, duplicateEvents, duplicateIds, found: list.items }
   }
 
-  /** @returns how many ids are in a share, which come more than once, and how many events of these are too many. */
-  #compareShare(share: Share): { seen: number; repeated: IdSet; again: number } {
+  /** @returns how many ids a share has, which of them are repeated, and how many events repeat an id */
+  #compareShare(share: Share): { seen: number; repeated: IdSet; repeatedEvents: number } {
     const seen = new IdSet()
     const repeated = new IdSet()
-    let again = 0
-    this.ledger.read(share, digest => {
+    let repeatedEvents = 0
+    this.idRecords.read(share, digest => {
       if (seen.add(digest)) return
-      again++
+      repeatedEvents++
       repeated.add(digest)
     })
-    return { seen: seen.size, repeated, again }
+    return { seen: seen.size, repeated, repeatedEvents }
   }
 
-  /** Finds out where the ids of a share are that come more than once, as far as they are listed. */
+  /** Finds the objects of the repeated ids of a share. Only the ids that are listed are looked for. */
   #locate(share: Share, repeated: IdSet, list: Smallest<FoundDuplicate>): void {
     const listed = new Map<string, FoundDuplicate>()
     for (const digest of repeated) {
-      const found = { mixed: Buffer.from(digest), events: 0, places: new Map<number, number>() }
-      if (list.offer(found)) listed.set(found.mixed.toString('latin1'), found)
+      const found = { digest: Buffer.from(digest), events: 0, places: new Map<number, number>() }
+      if (list.offer(found)) listed.set(found.digest.toString('latin1'), found)
     }
     if (listed.size === 0) return
-    this.ledger.read(share, (digest, place) => {
+    this.idRecords.read(share, (digest, place) => {
       const found = repeated.has(digest) ? listed.get(digest.toString('latin1')) : undefined
       if (found === undefined) return
       found.events++
@@ -111,14 +116,19 @@ export class IdComparison {
   }
 }
 
-/** The ledger has digests only: each event is looked up in an object that it is in. @param keys by place */
+/**
+ * Reads the messageId and source of each duplicate from one of its objects: the comparison knows only digests.
+ *
+ * @param keys all keys, by place
+ * @returns the duplicates, in the order of messageId and source
+ */
 export async function describeDuplicates(
   found: readonly FoundDuplicate[],
   store: Pick<StoreReader, 'get'>,
   keys: TextList,
 ): Promise<Duplicate[]> {
   const described: Duplicate[] = []
-  for (const { mixed: digest, events, places } of found) {
+  for (const { digest, events, places } of found) {
     const objects = [...places]
       .sort(([a], [b]) => a - b)
       .map(([place, count]) => ({ key: keys.at(place), events: count }))
@@ -128,6 +138,7 @@ export async function describeDuplicates(
   return described.sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1))
 }
 
+/** The event with this digest; a placeholder if the object cannot be read any more. */
 async function eventOf(
   store: Pick<StoreReader, 'get'>,
   digest: Buffer,
@@ -138,7 +149,7 @@ async function eventOf(
       for (const line of linesOf(piece)) {
         const event = eventIn(line)
         const identity = event && identityOf(event)
-        if (identity !== undefined && mixed(identity).equals(digest)) return event as IdentifiedEvent
+        if (identity !== undefined && mixedDigest(identity).equals(digest)) return event as IdentifiedEvent
       }
     }
   } catch (error) {

@@ -1,14 +1,13 @@
 /**
- * Remembers ids and where each was seen, in bounded memory however many there are, and brings equal
- * ones together again.
+ * A list of ids, and of where each was seen, in bounded memory. It is read again in shares, so that equal ids come in
+ * the same share.
  *
- * A record is the digest of an id (16 bytes) and the number of its place (6 bytes). Records go to 256
- * partitions by a hash of the digest, so that equal ids meet in one of them; a partition's records are
- * collected in a block of 88 KiB, and full blocks are written to the scratch file. So a ledger holds
- * 22 MiB, and 22 bytes of disk an id once there are more than about a million.
+ * An id record is the digest of an id (16 bytes) and the number of its place (6 bytes). A hash of the digest says which
+ * of 256 partitions gets it. The records of a partition are collected in a block of 88 KiB, and full blocks are written
+ * to the scratch file. So a list takes 22 MiB of memory, and 22 bytes of disk for each id once it has about a million.
  *
- * They are read again share by share: a partition, or a part of one, of about `SHARE_IDS_MAX` records.
- * A partition that is larger is read several times, and each time other records of it are taken.
+ * A share is a partition, or a part of one, with about `SHARE_IDS_MAX` records. A larger partition is read once for
+ * each of its parts, and the records of the other parts are skipped.
  */
 
 import { ID_BYTES } from '../../event/message-id.ts'
@@ -18,20 +17,20 @@ const PARTITIONS = 256
 const PLACE_BYTES = 6
 const RECORD_BYTES = ID_BYTES + PLACE_BYTES
 const BLOCK_BYTES = 4096 * RECORD_BYTES
-/** A set of them takes some 100 MB. */
+/** A set of this many ids takes about 100 to 200 MB. */
 const SHARE_IDS_MAX = 4_000_000
 
 const LAST_WORD = ID_BYTES - 4
 
 interface Partition {
-  /** Where its full blocks are in the scratch file. */
+  /** The positions of its full blocks in the scratch file. */
   readonly written: number[]
   block: Buffer | undefined
   blockLength: number
   size: number
 }
 
-/** A part of all ids; equal ids are in the same one, in every ledger. */
+/** A part of all ids. Equal ids are in the same share, in every list. */
 export interface Share {
   readonly partition: number
   readonly part: number
@@ -73,7 +72,7 @@ export class IdRecords {
     }
   }
 
-  /** The shares in which this ledger, and every other of at most its size, can be read. */
+  /** The shares of this list. They are also small enough for a list that is not larger. */
   *shares(): Iterable<Share> {
     for (const [partition, { size }] of this.#partitions.entries()) {
       const parts = Math.max(1, Math.ceil(size / SHARE_IDS_MAX))
@@ -84,7 +83,7 @@ export class IdRecords {
   /**
    * Calls `each` with every record of a share.
    *
-   * @param each gets the mixed digest, which is as good as the digest; it is to be copied, if kept.
+   * @param each gets the mixed digest: two of them are equal exactly if the digests are. It must not keep the buffer.
    */
   read({ partition: number, part, parts }: Share, each: (mixedDigest: Buffer, place: number) => void): void {
     const { written, block, blockLength } = this.#partitions[number] as Partition
@@ -99,17 +98,17 @@ export class IdRecords {
   }
 }
 
-/** The mixed digest as which a ledger knows this one. */
-export function mixed(digest: Buffer): Buffer {
+/** The mixed form of a digest, which `read` gives in place of it. */
+export function mixedDigest(digest: Buffer): Buffer {
   const copy = Buffer.from(digest)
   copy.writeUInt32LE(mixedLastWord(digest), LAST_WORD)
   return copy
 }
 
 /**
- * MurmurHash3 of a digest, as another last word for it. Each step of it can be undone, given the words
- * before, so digests that differ still do. Ids that clients count up, or have made to end in the same
- * bytes, fall into different partitions, and different slots of a set, nonetheless.
+ * Returns MurmurHash3 of a digest, which replaces its last word. Each step can be undone if the other words are known,
+ * so different digests stay different. Ids that clients count up, or that end in the same bytes, are spread over all
+ * partitions.
  */
 function mixedLastWord(digest: Buffer): number {
   let hash = 0
@@ -123,7 +122,7 @@ function mixedLastWord(digest: Buffer): number {
   return (hash ^ (hash >>> 16)) >>> 0
 }
 
-/** Independent of the low bits, by which a set places a digest, and of the high ones, by which there are partitions. */
+/** Which part of its partition a record is in. Independent of the high bits, which name the partition. */
 function partOf(lastWord: number, parts: number): number {
   return (Math.imul(lastWord ^ (lastWord >>> 15), 0x2c1b3c6d) >>> 16) % parts
 }

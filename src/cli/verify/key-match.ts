@@ -1,6 +1,6 @@
 /**
- * Brings the objects that are listed and those that a log names together, in bounded memory: by digests of their
- * keys, and of their keys with their content.
+ * Compares the objects that were listed with the objects that a log names, in bounded memory: by digests of the keys,
+ * and of the keys with the content.
  */
 
 import { hash } from 'node:crypto'
@@ -10,11 +10,11 @@ import type { ObjectDigest } from '../../log/describe-object.ts'
 import { IdRecords } from './id-records.ts'
 import type { ScratchFile } from './scratch-file.ts'
 
-/** Places of the one kind are even, those of the other odd. */
+/** In an id record the place of a listed object is doubled, and that of a named one is doubled, plus 1. */
 const LISTED = 0
 const NAMED = 1
 
-/** A set of whole numbers below 2^31, a bit each; they come in their order. */
+/** A set of places, which are whole numbers below 2^31. It takes a bit for each, and iterates in ascending order. */
 export class Places {
   #bits = new Uint8Array(1024)
   #size = 0
@@ -52,11 +52,11 @@ export class Places {
 }
 
 export interface KeyMatches {
-  /** Places of names without an object. */
+  /** Places of named objects that were not listed. */
   readonly missing: Places
-  /** Places of objects without a name. */
+  /** Places of listed objects that the log does not name. */
   readonly unknown: Places
-  /** Places of objects that have a name, and whose content is not what any name says. */
+  /** Places of listed objects that the log names with another content. */
   readonly changed: Places
 }
 
@@ -69,36 +69,36 @@ export class KeyMatch {
     this.#contents = new IdRecords(scratch)
   }
 
-  listed(place: number, key: string): void {
+  addListed(place: number, key: string): void {
     this.#keys.add(digestOf(key), 2 * place + LISTED)
   }
 
-  /** An object that is not read to its end has no content. */
-  listedContent(place: number, key: string, content: ObjectDigest): void {
+  /** Adds the content of a listed object. Without a call, the content is not compared. */
+  addListedContent(place: number, key: string, content: ObjectDigest): void {
     this.#contents.add(digestOf(textOf(key, content)), 2 * place + LISTED)
   }
 
-  named(place: number, key: string, content: ObjectDigest): void {
+  addNamed(place: number, key: string, content: ObjectDigest): void {
     this.#keys.add(digestOf(key), 2 * place + NAMED)
     this.#contents.add(digestOf(textOf(key, content)), 2 * place + NAMED)
   }
 
   match(): KeyMatches {
-    const keys = alone(this.#keys)
-    const contents = alone(this.#contents)
+    const keys = unmatched(this.#keys)
+    const contents = unmatched(this.#contents)
     return { missing: keys[NAMED], unknown: keys[LISTED], changed: contents[LISTED].without(keys[LISTED]) }
   }
 }
 
-/** Places of one kind without a counterpart of the other. */
-function alone(ledger: IdRecords): readonly [listed: Places, named: Places] {
+/** Places of listed objects without an equal named one, and of named objects without an equal listed one. */
+function unmatched(idRecords: IdRecords): readonly [listed: Places, named: Places] {
   const places = [new Places(), new Places()] as const
-  for (const share of ledger.shares()) {
+  for (const share of idRecords.shares()) {
     const sets = [new IdSet(), new IdSet()] as const
-    ledger.read(share, (digest, place) => {
+    idRecords.read(share, (digest, place) => {
       sets[place % 2 === LISTED ? LISTED : NAMED].add(digest)
     })
-    ledger.read(share, (digest, place) => {
+    idRecords.read(share, (digest, place) => {
       const kind = place % 2 === LISTED ? LISTED : NAMED
       if (!sets[kind === LISTED ? NAMED : LISTED].has(digest)) places[kind].add(Math.floor(place / 2))
     })

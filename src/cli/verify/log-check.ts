@@ -1,8 +1,8 @@
 /**
- * Holds an archive's log against its objects.
+ * Compares an archive's log with its objects.
  *
- * The log is read after the objects are listed. So an object that became visible before it was listed is named by what
- * is read here, whatever is archived meanwhile.
+ * The log is read after the objects are listed. A record is written before its objects appear, so each listed object is
+ * named by the log as it is read here, even if archivers go on meanwhile.
  */
 
 import { hash } from 'node:crypto'
@@ -18,15 +18,15 @@ import { KeyMatch, type KeyMatches, Places } from './key-match.ts'
 import type { ScratchFile } from './scratch-file.ts'
 import { TextList } from './text-list.ts'
 
-/** What is not settled by then was left by its writer; another archiver settles it, or voids it. */
+/** A batch that is not settled after this time was left by its archiver. Another archiver settles it, or voids it. */
 const SETTLED_MS_MAX = 5 * 60_000
 
 const LOOKS_AT_ONCE = 16
-/** In place of the place of a batch that is folded, or named by a repair. */
+/** Stands for the place in its record of a batch that cannot be void: it is folded, or was named by a repair. */
 const NEVER_VOID = -1
 
-/** `there`: it has become an object since the listing, or none is expected. */
-type Kind = 'there' | 'unsettled' | 'missing'
+/** `present`: the object has appeared since the listing, or the batch is void. */
+type Kind = 'present' | 'unsettled' | 'missing'
 
 export interface NamedObject {
   readonly key: string
@@ -40,22 +40,22 @@ interface Counted<T> {
 }
 
 export interface LogFindings {
-  /** The log's id; undefined where its first record cannot be read. */
+  /** The log's id; undefined if no record or manifest can be read. */
   readonly id?: string
-  /** The last record; -1 where there is none that can be read. */
+  /** The last record that can be read; -1 if none can. */
   readonly position: number
-  /** Objects that it names, in the partitions that were looked at. */
+  /** Objects that the log names, in the partitions that were read. */
   readonly objects: number
-  /** Named, and their bytes are nowhere. */
+  /** The log names these objects, but their bytes are nowhere. */
   readonly missing: Counted<NamedObject>
-  /** Named, and their bytes are in the log or staged, and not yet at their key. */
+  /** The log names these objects. Their bytes are in the log or staged, but not yet at their keys. */
   readonly unsettled: Counted<NamedObject> & {
-    /** Those that have been so for longer than a few minutes. */
+    /** How many have been unsettled for more than 5 minutes. */
     readonly left: number
   }
-  /** Their bytes are not those that the log names. */
+  /** The log names these objects with other bytes. */
   readonly changed: Counted<string>
-  /** No record names them. */
+  /** No record names these objects. */
   readonly unknown: Counted<string>
   /** Records that cannot be used. */
   readonly damaged: { readonly records: number; readonly list: readonly string[] }
@@ -63,14 +63,18 @@ export interface LogFindings {
   readonly refused?: string
 }
 
-/** What is kept of a name: the record's number, the batch's place in it, its key, and where its bytes are. */
-interface Name {
+/** What is kept of a batch that the log names. */
+interface NamedBatch {
+  /** The number of its record. */
   readonly number: number
+  /** Its place in the record, or `NEVER_VOID`. */
   readonly batch: number
   readonly key: string
+  /** The key of its staged bytes. */
   readonly staged?: string | undefined
+  /** Whether its bytes are in the record. */
   readonly isInline?: boolean
-  /** Milliseconds since 1970. */
+  /** When the record was stored, in milliseconds since 1970. */
   readonly storedAt?: number
 }
 
@@ -81,16 +85,16 @@ export interface LogCheckOptions {
 }
 
 export class LogCheck {
-  /** Records that were read. */
+  /** How many records were read. */
   records = 0
   readonly #store: StoreReader
   readonly #options: LogCheckOptions
   readonly #reader: LogReader
   readonly #match: KeyMatch
-  readonly #names: TextList
-  /** Places of objects without events: one stands at the key of a batch that has become void (settlement.ts). */
+  readonly #named: TextList
+  /** Places of objects without events. A void batch has such an object at its key (settlement.ts). */
   readonly #empty = new Places()
-  /** `number:batch` */
+  /** Void batches, as `number:batch`. */
   readonly #voids = new Set<string>()
   readonly #damaged: string[] = []
   #damagedRecords = 0
@@ -102,34 +106,34 @@ export class LogCheck {
     this.#options = options
     this.#reader = new LogReader(store, logKeys(options.prefix))
     this.#match = new KeyMatch(scratch)
-    this.#names = new TextList(scratch)
+    this.#named = new TextList(scratch)
   }
 
-  /** @param place in the order of all keys */
-  listed(place: number, key: string): void {
-    this.#match.listed(place, key)
+  /** Adds a listed object. @param place the index of its key among all keys */
+  addListed(place: number, key: string): void {
+    this.#match.addListed(place, key)
   }
 
-  /** To be called for an object that was read to its end. */
-  read(place: number, key: string, content: ObjectDigest): void {
-    this.#match.listedContent(place, key, content)
+  /** Adds the content of a listed object that was read to its end. */
+  addContent(place: number, key: string, content: ObjectDigest): void {
+    this.#match.addListedContent(place, key, content)
   }
 
-  /** To be called besides where that object is whole, and has no event. */
-  readEmpty(place: number): void {
+  /** To be called, besides `addContent`, for an object that is whole and has no events. */
+  addEmpty(place: number): void {
     this.#empty.add(place)
   }
 
   /**
-   * Reads the log, and compares.
+   * Reads the log, and compares it with the objects that were added.
    *
-   * @param keys of the objects that were listed, by place
-   * @returns null where there is no log
+   * @param keys the keys of the listed objects, by place
+   * @returns null if the archive has no log
    * @throws StoreUnavailable
    */
   async run(keys: TextList): Promise<LogFindings | null> {
     try {
-      if (!(await this.#isThere())) return null
+      if (!(await this.#hasLog())) return null
       await this.#readLog()
     } catch (error) {
       if (!(error instanceof LogRefused)) throw error
@@ -138,8 +142,8 @@ export class LogCheck {
     return this.#findings(keys, this.#match.match())
   }
 
-  /** Records without a first one are those of a log that is being built, or was not built to its end. */
-  async #isThere(): Promise<boolean> {
+  /** Other records without record 0 are no log yet: a build of the log is running, or was broken off. */
+  async #hasLog(): Promise<boolean> {
     const { object } = await this.#store.read(logKeys(this.#options.prefix).record(0))
     return object !== undefined || (await this.#reader.manifest(1)).manifest !== undefined
   }
@@ -165,7 +169,7 @@ export class LogCheck {
 
   #takeFolded({ number, batches }: FoldedRecord): void {
     this.#position = number
-    for (const each of batches) this.#name(each, { number, batch: NEVER_VOID, key: each.key })
+    for (const each of batches) this.#addNamed(each, { number, batch: NEVER_VOID, key: each.key })
   }
 
   #takeRecord(record: LogRecord, storedAt: number): void {
@@ -176,13 +180,13 @@ export class LogCheck {
     for (const [n, each] of batches.entries()) {
       const { key, staged } = each
       const batch = each.isStored === true ? NEVER_VOID : n
-      this.#name(each, { number, batch, key, staged, isInline: isInline(each), storedAt })
+      this.#addNamed(each, { number, batch, key, staged, isInline: isInline(each), storedAt })
     }
   }
 
-  #name(batch: FoldedBatch, name: Name): void {
+  #addNamed(batch: FoldedBatch, named: NamedBatch): void {
     if (!this.#options.isInRange(batch.key)) return
-    this.#match.named(this.#names.add(JSON.stringify(name)), batch.key, batch)
+    this.#match.addNamed(this.#named.add(JSON.stringify(named)), batch.key, batch)
   }
 
   async #findings(keys: TextList, matches: KeyMatches | { readonly refused: string }): Promise<LogFindings> {
@@ -190,7 +194,7 @@ export class LogCheck {
     const base = {
       ...(this.#id !== undefined && { id: this.#id }),
       position: this.#position,
-      objects: this.#names.length,
+      objects: this.#named.length,
       damaged: { records: this.#damagedRecords, list: this.#damaged },
     }
     const nothing = { objects: 0, list: [] }
@@ -203,41 +207,43 @@ export class LogCheck {
         unknown: nothing,
         refused: matches.refused,
       }
-    const changed = this.#withoutVoid(matches.changed, keys)
+    const changed = this.#withoutVoids(matches.changed, keys)
     const unknown = matches.unknown.without(this.#empty)
     return {
       ...base,
-      ...(await this.#withoutObject(matches)),
-      changed: { objects: changed.size, list: [...picked(keys, changed, listMax)] },
-      unknown: { objects: unknown.size, list: [...picked(keys, unknown, listMax)] },
+      ...(await this.#missingAndUnsettled(matches)),
+      changed: { objects: changed.size, list: [...textsAt(keys, changed, listMax)] },
+      unknown: { objects: unknown.size, list: [...textsAt(keys, unknown, listMax)] },
     }
   }
 
-  #withoutVoid(changed: Places, keys: TextList): Places {
+  /** Returns `changed` without the empty objects at the keys of void batches: these objects are right. */
+  #withoutVoids(changed: Places, keys: TextList): Places {
     if (this.#voids.size === 0) return changed
     const voidKeys = new Set<string>()
-    for (const text of this.#names) {
-      const { number, batch, key } = JSON.parse(text) as Name
+    for (const text of this.#named) {
+      const { number, batch, key } = JSON.parse(text) as NamedBatch
       if (this.#voids.has(`${number}:${batch}`)) voidKeys.add(key)
     }
-    const ofVoid = new Places()
+    const voids = new Places()
     let place = 0
     for (const key of keys) {
-      if (this.#empty.has(place) && voidKeys.has(key)) ofVoid.add(place)
+      if (this.#empty.has(place) && voidKeys.has(key)) voids.add(place)
       place++
     }
-    return changed.without(ofVoid)
+    return changed.without(voids)
   }
 
-  async #withoutObject({ missing }: KeyMatches): Promise<Pick<LogFindings, 'missing' | 'unsettled'>> {
+  async #missingAndUnsettled({ missing }: KeyMatches): Promise<Pick<LogFindings, 'missing' | 'unsettled'>> {
     const lists = { missing: [] as NamedObject[], unsettled: [] as NamedObject[] }
     const counts = { missing: 0, unsettled: 0 }
     let left = 0
-    for await (const { name, kind } of this.#lookedAt(missing)) {
-      if (kind === 'there') continue
+    for await (const { named, kind } of this.#lookUp(missing)) {
+      if (kind === 'present') continue
       counts[kind]++
-      if (lists[kind].length < this.#options.listMax) lists[kind].push({ key: name.key, record: name.number })
-      if (kind === 'unsettled' && Date.now() - (name.storedAt as number) > SETTLED_MS_MAX) left++
+      if (lists[kind].length < this.#options.listMax)
+        lists[kind].push({ key: named.key, record: named.number })
+      if (kind === 'unsettled' && Date.now() - (named.storedAt as number) > SETTLED_MS_MAX) left++
     }
     return {
       missing: { objects: counts.missing, list: lists.missing },
@@ -245,27 +251,28 @@ export class LogCheck {
     }
   }
 
-  async *#lookedAt(missing: Places): AsyncIterable<{ name: Name; kind: Kind }> {
-    let names: Name[] = []
-    const look = () => Promise.all(names.map(async name => ({ name, kind: await this.#kindOf(name) })))
-    for (const text of picked(this.#names, missing, Number.POSITIVE_INFINITY)) {
-      names.push(JSON.parse(text) as Name)
-      if (names.length < LOOKS_AT_ONCE) continue
+  async *#lookUp(missing: Places): AsyncIterable<{ named: NamedBatch; kind: Kind }> {
+    let batches: NamedBatch[] = []
+    const look = () => Promise.all(batches.map(async named => ({ named, kind: await this.#kindOf(named) })))
+    for (const text of textsAt(this.#named, missing, Number.POSITIVE_INFINITY)) {
+      batches.push(JSON.parse(text) as NamedBatch)
+      if (batches.length < LOOKS_AT_ONCE) continue
       yield* await look()
-      names = []
+      batches = []
     }
     yield* await look()
   }
 
-  async #kindOf(name: Name): Promise<Kind> {
-    const { number, batch, key } = name
-    if (this.#voids.has(`${number}:${batch}`) || (await this.#exists(key))) return 'there'
-    if (await this.#hasBytes(name)) return 'unsettled'
-    // Between the two it may have been settled.
-    return (await this.#exists(key)) ? 'there' : 'missing'
+  async #kindOf(named: NamedBatch): Promise<Kind> {
+    const { number, batch, key } = named
+    if (this.#voids.has(`${number}:${batch}`) || (await this.#exists(key))) return 'present'
+    if (await this.#hasBytes(named)) return 'unsettled'
+    // The batch may have been settled between the two look-ups.
+    return (await this.#exists(key)) ? 'present' : 'missing'
   }
 
-  async #hasBytes({ number, batch: n, staged, isInline }: Name): Promise<boolean> {
+  /** Whether the bytes of a batch are staged, or whole in its record. */
+  async #hasBytes({ number, batch: n, staged, isInline }: NamedBatch): Promise<boolean> {
     if (staged !== undefined) return this.#exists(staged)
     if (isInline !== true) return false
     const { record } = await this.#reader.record(number)
@@ -280,8 +287,8 @@ export class LogCheck {
   }
 }
 
-/** The texts at these places, in their order. */
-export function* picked(texts: TextList, places: Iterable<number>, max: number): Iterable<string> {
+/** Yields the first `max` texts at these places. @param places in ascending order */
+export function* textsAt(texts: TextList, places: Iterable<number>, max: number): Iterable<string> {
   const wanted = places[Symbol.iterator]()
   let next = wanted.next()
   let place = 0

@@ -5,7 +5,7 @@ const DRAW_MS = 200
 const BAR_CHARS = 20
 const ERASE_LINE = '\r\u001b[K'
 
-/** One line on a terminal, drawn over and over until `stop`, which erases it. */
+/** A line on a terminal that is drawn again every 200 ms. `stop` erases it. */
 export class ProgressBar {
   readonly #stream: NodeJS.WriteStream
   readonly #progress: VerifyProgress
@@ -25,7 +25,7 @@ export class ProgressBar {
 
   #draw(): void {
     const line = progressLine(this.#progress, performance.now() - this.#startedAt)
-    // A terminal that does not know its width says 0.
+    // A terminal that does not know its width reports 0 columns.
     this.#stream.write(ERASE_LINE + line.slice(0, (this.#stream.columns || 80) - 1))
   }
 }

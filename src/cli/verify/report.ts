@@ -2,16 +2,16 @@ import type { Duplicate } from './id-comparison.ts'
 import type { LogFindings, NamedObject } from './log-check.ts'
 import type { ObjectProblems, VerifyFindings } from './verifier.ts'
 
-/** What was verified, and what came of it. */
+/** The report of `frequency verify`, as `--json` prints it. */
 export interface VerifyReport extends VerifyFindings {
-  /** The archive, in words. */
+  /** The description of the archive's store. */
   readonly archive: string
   readonly from?: string
   readonly to?: string
   /**
    * - clean: nothing is wrong.
-   * - findings: there are duplicates, unreadable objects or missing ids, or objects and log do not agree.
-   * - incomplete: objects could not be fetched, so what is in them is not known; there may be findings too.
+   * - findings: there are duplicates, unreadable objects or missing ids, or the objects and the log do not agree.
+   * - incomplete: objects could not be fetched, so their content is unknown. There may be findings too.
    */
   readonly result: 'clean' | 'findings' | 'incomplete'
   readonly seconds: number
@@ -28,7 +28,7 @@ function isWrong({ missing, changed, unknown, damaged, refused }: LogFindings): 
   return refused !== undefined || missing.objects + changed.objects + unknown.objects + damaged.records > 0
 }
 
-/** The report for a person. */
+/** The report as text, for a person. */
 export function inWords(report: VerifyReport): string {
   const blocks = [
     [`Archive: ${report.archive}`, ...logLine(report), ...rangeOf(report), `Read in ${report.seconds} s.`],
@@ -61,7 +61,8 @@ function rowsOf(report: VerifyReport): Row[] {
   if (missing !== undefined)
     rows.push(['Missing ids', missing.ids, `of ${grouped(missing.asked)} that must be there`])
   rows.push(...logRows(report.log))
-  if (report.otherObjects > 0) rows.push(['Other objects', report.otherObjects, 'not of frequency, not read'])
+  if (report.otherObjects > 0)
+    rows.push(['Other objects', report.otherObjects, 'not written by frequency, not read'])
   return rows
 }
 
@@ -79,9 +80,10 @@ function logRows(log: LogFindings | null): Row[] {
   if (log === null) return []
   const { objects, missing, unsettled, changed, unknown, damaged } = log
   const rows: Row[] = [['Named by the log', objects, '']]
-  if (missing.objects > 0) rows.push(['Missing objects', missing.objects, 'named, and not there'])
+  if (missing.objects > 0)
+    rows.push(['Missing objects', missing.objects, 'named by the log, not in the store'])
   if (unsettled.objects > 0) rows.push(['Not yet settled', unsettled.objects, leftOf(unsettled.left)])
-  if (changed.objects > 0) rows.push(['Changed objects', changed.objects, 'not the bytes that the log names'])
+  if (changed.objects > 0) rows.push(['Changed objects', changed.objects, 'other bytes than the log names'])
   if (unknown.objects > 0) rows.push(['Unknown objects', unknown.objects, 'the log does not name them'])
   if (damaged.records > 0) rows.push(['Damaged records', damaged.records, 'archivers stop there'])
   return rows
@@ -119,10 +121,10 @@ function logBlocks(log: LogFindings | null): string[][] {
 
 function badLinesOf({ notJson, withoutMessageId, withoutReceivedAt }: VerifyReport['unreadable']): string {
   const parts: string[] = []
-  if (notJson > 0) parts.push(`${many(notJson, 'line')} no JSON object`)
+  if (notJson > 0) parts.push(`${many(notJson, 'line')} without a JSON object`)
   if (withoutMessageId > 0) parts.push(`${many(withoutMessageId, 'event')} without messageId`)
   if (withoutReceivedAt > 0) parts.push(`${many(withoutReceivedAt, 'event')} without receivedAt`)
-  return parts.length > 0 ? `in them ${parts.join(', ')}` : ''
+  return parts.length > 0 ? `in them: ${parts.join(', ')}` : ''
 }
 
 function table(rows: readonly Row[]): string[] {
@@ -133,6 +135,7 @@ function table(rows: readonly Row[]): string[] {
   )
 }
 
+/** The lines of a list: its title, its items, and how many more of `count` there are. Empty if `count` is 0. */
 export function listed(title: string, count: number, items: readonly string[][]): string[] {
   if (count === 0) return []
   const left = count - items.length
@@ -164,18 +167,19 @@ function rangeOf({ from, to }: VerifyReport): string[] {
 
 function verdictOf({ result, objects, unfetched }: VerifyReport): string {
   if (result === 'incomplete')
-    return `INCOMPLETE: ${many(unfetched.objects, 'object')} could not be fetched. Run it again when the store is well.`
+    return `INCOMPLETE: ${many(unfetched.objects, 'object')} could not be fetched. Run this again when the store works.`
   if (result === 'findings') return 'NOT CLEAN: see above.'
   return objects === 0
-    ? 'CLEAN, but empty: there is no object of frequency here.'
-    : 'CLEAN: every object can be read, and every event is there once.'
+    ? 'CLEAN, but empty: no objects of frequency were found.'
+    : 'CLEAN: every object can be read, and every event is archived once.'
 }
 
+/** A number and its noun: `1 record`, `2,000 records`. */
 export function many(count: number, noun: string): string {
   return `${grouped(count)} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** 1,234,567 */
+/** A number with commas: `1,234,567`. */
 export function grouped(count: number): string {
   return count.toLocaleString('en-US')
 }

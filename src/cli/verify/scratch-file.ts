@@ -3,16 +3,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /**
- * Bytes that need not stay in memory, in one file in the directory for temporary files (TMPDIR). It is
- * made with the first of them, and removed at once where the system lets an open file be removed: so
- * none is left behind, however the process ends.
+ * A temporary file (in TMPDIR) for bytes that need not stay in memory. It is created by the first `append`. Except on
+ * Windows its directory entry is removed at once, so that no file is left however the process ends.
  */
 export class ScratchFile {
   #descriptor: number | undefined
   #directory: string | undefined
   #length = 0
 
-  /** Where the bytes are to be found again. */
+  /** Returns the position of the bytes, for `read`. @throws Error of the disk */
   append(bytes: Buffer): number {
     this.#descriptor ??= this.#open()
     const position = this.#length
@@ -29,7 +28,7 @@ export class ScratchFile {
     let done = 0
     while (done < length) {
       const count = readSync(this.#descriptor as number, bytes, done, length - done, position + done)
-      if (count === 0) throw new Error('the temporary file has become shorter')
+      if (count === 0) throw new Error('the temporary file is shorter than before')
       done += count
     }
     return bytes

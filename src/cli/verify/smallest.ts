@@ -1,5 +1,6 @@
-/** The smallest of all that it is offered, in order, and no more than so many. */
+/** Keeps the `max` smallest of all items that it is offered. */
 export class Smallest<T> {
+  /** In ascending order. */
   readonly items: T[] = []
   readonly #max: number
   readonly #compare: (a: T, b: T) => number
@@ -9,7 +10,7 @@ export class Smallest<T> {
     this.#compare = compare
   }
 
-  /** Whether it is among the smallest so far. */
+  /** Returns whether the item is one of the smallest so far. */
   offer(item: T): boolean {
     let low = 0
     let high = this.items.length
@@ -25,7 +26,7 @@ export class Smallest<T> {
   }
 }
 
-/** In the order of the bytes of their keys, as stores list them. */
+/** Compares by the UTF-8 bytes of the keys: the order in which stores list them. */
 export function byKey(a: { key: string }, b: { key: string }): number {
   return Buffer.compare(Buffer.from(a.key), Buffer.from(b.key))
 }

@@ -1,9 +1,9 @@
 import type { ScratchFile } from './scratch-file.ts'
 
-/** Texts are kept in blocks of this many: the last in memory, and those before it on disk. */
+/** Texts of a block. The last block is in memory, the earlier ones are on disk. */
 const BLOCK_TEXTS = 16_384
 
-/** A list of texts that only grows, in bounded memory. */
+/** A list of texts that only grows. Its memory is bounded. */
 export class TextList {
   readonly #scratch: ScratchFile
   readonly #blocks: { position: number; length: number }[] = []
@@ -17,7 +17,7 @@ export class TextList {
     return this.#blocks.length * BLOCK_TEXTS + this.#last.length
   }
 
-  /** Its index. */
+  /** Adds a text. Returns its index. */
   add(text: string): number {
     const index = this.length
     this.#last.push(text)

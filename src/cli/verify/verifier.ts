@@ -1,12 +1,13 @@
 /**
- * Reads an archive and finds what is wrong with it. Nothing is written to the archive.
+ * Reads an archive and reports what is wrong with it. Writes nothing to the archive.
  *
- * Keys are listed ahead of the objects that are read, and several objects are read at once. The identity of
- * each event (of its source and messageId: message-id.ts) goes to a ledger with the number of its object;
- * when all are read, the ledger brings equal ones together, share by share. Then the log is held against the
- * objects (log-check.ts). Memory is bounded, at some 350 MB, whatever the size of the archive: by the keys listed ahead, the lines in hand, the blocks of the
- * ledgers, the sets of one share's ids, and the findings that are listed. All else is on disk: 22 bytes an
- * event, and its key and 44 bytes for each object and each name in the log. A file of ids takes more of it (asked-ids.ts).
+ *   list keys ──► read objects, 8 at once ──► compare with the log (log-check.ts) ──► compare ids, share by share
+ *
+ * The identity of each event (a digest of its source and messageId: message-id.ts) is noted as an id record, with the
+ * number of its object. Memory is bounded at about 350 MB, whatever the size of the archive: the keys that are listed
+ * ahead, the lines that are being read, the blocks of id records, the sets of one share's ids, and the listed findings.
+ * The rest is in a temporary file: 22 bytes for each event; the key and 44 bytes for each object, and once more for
+ * each object that the log names. A file of ids needs more (asked-ids.ts).
  */
 
 import { Readable } from 'node:stream'
@@ -29,75 +30,84 @@ import { TextList } from './text-list.ts'
 
 const READERS = 8
 const KEYS_AHEAD_MAX = 100_000
-/** How often an object is read anew when the way to it fails, and the pause before the second time. */
+/** Attempts to read an object while the store is unavailable. */
 const ATTEMPTS_MAX = 4
+/** The pause before the second attempt. It doubles each time. */
 const RETRY_MS_MIN = 500
-/** So many objects in a row that cannot be fetched: it is the store that is away. */
+/** After this many objects in a row that could not be fetched, the store counts as unavailable. */
 const FAILURES_IN_A_ROW_MAX = 2 * READERS
 
 export interface VerifyOptions {
-  /** Below which the archive's keys are. */
+  /** The prefix of the archive's keys, without a slash at the end. */
   readonly prefix: string
-  /** The first and the last hour, as `2026-11-24T13`, whose partitions are read. @default all */
+  /** The hour of the first partition to read, as `2026-11-24T13`. @default the first one */
   readonly from?: string | undefined
+  /** The hour of the last partition to read. @default the last one */
   readonly to?: string | undefined
-  /** A file with a messageId a line. Each must be in the archive, with whatever source. */
+  /** A file with a messageId in each line. Each must be in the archive, from any source. */
   readonly idsFile?: string | undefined
-  /** How many findings of each kind are listed; all are counted. */
+  /** Most findings of each kind that are listed. All are counted. */
   readonly listMax: number
 }
 
 export interface VerifyProgress {
   phase: 'reading' | 'log' | 'comparing'
-  /** Objects that the listing has shown; more may come until `isListed`. */
+  /** Objects that were listed so far. */
   objectsKnown: number
+  /** Whether all objects are listed. */
   isListed: boolean
+  /** Objects that were read. */
   objects: number
   events: number
-  /** Of the log. */
+  /** Records of the log. */
   readonly records: number
-  /** 0 to 1 */
+  /** The share of the ids that is compared, from 0 to 1. */
   compared: number
 }
 
 export interface VerifyFindings {
   readonly objects: number
+  /** Objects below the prefix that frequency did not write. They are not read. */
   readonly otherObjects: number
   readonly events: number
-  /** Different ids. An id counts once for each source that used it. */
+  /** How many different ids there are. An id counts once for each source that used it. */
   readonly ids: number
   readonly duplicates: {
-    /** Those after the first of each source and id. */
+    /** Events whose source and id an earlier event has. */
     readonly events: number
+    /** Ids that are duplicated. */
     readonly ids: number
     readonly list: readonly Duplicate[]
   }
+  /** Lines by their problem. */
   readonly unreadable: Readonly<Record<LineProblem, number>> & {
-    /** With a problem of any kind. */
+    /** Objects with a problem of any kind. */
     readonly objects: number
     readonly list: readonly ObjectProblems[]
   }
-  /** Objects that are listed, but could not be fetched: what is in them is not known. */
+  /** Objects that are listed, but could not be fetched. Their content is unknown. */
   readonly unfetched: { readonly objects: number; readonly list: readonly ObjectProblems[] }
-  /** What the log says, held against the objects; null where the archive has no log. */
+  /** How the log and the objects differ; null if the archive has no log. */
   readonly log: LogFindings | null
+  /** Ids of `idsFile` that no archived event has. */
   readonly missing?: { readonly asked: number; readonly ids: number; readonly list: readonly string[] }
 }
 
 export interface ObjectProblems {
   readonly key: string
+  /** What is wrong, in words that follow the key. */
   readonly problems: readonly string[]
 }
 
 interface ListedObject {
   readonly key: string
-  /** Its place in the order of keys. */
+  /** The index of its key among all keys. */
   readonly place: number
 }
 
 interface FoundObjects {
   objects: number
-  /** Those with the smallest keys. */
+  /** The objects with the smallest keys. */
   readonly first: Smallest<ObjectProblems>
 }
 
@@ -110,7 +120,7 @@ export class Verifier {
   readonly #ids: IdComparison
   readonly #logCheck: LogCheck
   readonly #unreadable: FoundObjects
-  /** Whole, and without an event: a log says whether that is as it should be. */
+  /** Whole objects without events. Whether they are right depends on the log: a void batch has such an object. */
   readonly #empty: FoundObjects
   readonly #unfetched: Smallest<ObjectProblems>
   readonly #lineProblems: Record<LineProblem, number> = {
@@ -150,8 +160,10 @@ export class Verifier {
   }
 
   /**
-   * @throws StoreUnavailable where the archive cannot be read at all, or no longer.
-   * @throws ConfigInvalid where this program cannot read it: the file of ids, or an object's compression.
+   * Verifies the archive. To be called once.
+   *
+   * @throws StoreUnavailable if the keys or the log cannot be read, or too many objects in a row could not be fetched
+   * @throws ConfigInvalid if the file of ids cannot be read, or this Node cannot decompress an object
    */
   async run(): Promise<VerifyFindings> {
     try {
@@ -164,7 +176,7 @@ export class Verifier {
     }
   }
 
-  /** All readers take from one listing, which runs ahead of them. */
+  /** Reads all objects. The readers share one listing, which runs ahead of them. */
   async #readObjects(asked: AskedIds | undefined): Promise<void> {
     const listing = Readable.from(this.#list(), { highWaterMark: KEYS_AHEAD_MAX })
     const objects = listing[Symbol.asyncIterator]() as AsyncIterator<ListedObject>
@@ -196,7 +208,7 @@ export class Verifier {
         assertDecompressible(key)
         this.progress.objectsKnown++
         const place = this.#keys.add(key)
-        this.#logCheck.listed(place, key)
+        this.#logCheck.addListed(place, key)
         yield { key, place }
       }
     }
@@ -227,7 +239,7 @@ export class Verifier {
       check.end(await this.#readThrough({ key, place }, check))
       this.#failuresInARow = 0
       if (check.isEmpty) {
-        this.#logCheck.readEmpty(place)
+        this.#logCheck.addEmpty(place)
         this.#note(this.#empty, { key, problems: ['is empty'] })
       }
     } catch (error) {
@@ -247,7 +259,7 @@ export class Verifier {
     found.first.offer(object)
   }
 
-  /** Resolves to what is wrong with the object as a whole, in words; the rest is for `check` to say. */
+  /** Resolves to the problem of the object as a whole, in words, if it has one. `check` reports those of its lines. */
   async #readThrough({ key, place }: ListedObject, check: ObjectCheck): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
       const digesting = new DigestingStore(this.#store)
@@ -257,7 +269,7 @@ export class Verifier {
           check.take(piece)
           this.progress.events += check.events - eventsBefore
         }
-        this.#logCheck.read(place, key, digesting.end())
+        this.#logCheck.addContent(place, key, digesting.end())
         return undefined
       } catch (error) {
         if (error instanceof ObjectNotFound) return IS_GONE
@@ -272,7 +284,7 @@ export class Verifier {
   async #findings(asked: AskedIds | undefined): Promise<VerifyFindings> {
     this.progress.phase = 'log'
     const log = await this.#logCheck.run(this.#keys)
-    if (log === null || log.refused !== undefined) this.#takeEmptyAsUnreadable()
+    if (log === null || log.refused !== undefined) this.#countEmptyAsUnreadable()
     const compared = await this.#compare(asked)
     return {
       objects: this.progress.objects,
@@ -301,7 +313,8 @@ export class Verifier {
     }
   }
 
-  #takeEmptyAsUnreadable(): void {
+  /** Without a log, no batch can be void: an empty object has lost its events. */
+  #countEmptyAsUnreadable(): void {
     this.#unreadable.objects += this.#empty.objects
     for (const object of this.#empty.first.items) this.#unreadable.first.offer(object)
   }
@@ -311,12 +324,12 @@ export class Verifier {
     const missing = new Smallest<number>(this.#options.listMax, (a, b) => a - b)
     let [askedIds, missingIds] = [0, 0]
     const compared = await this.#ids.compare({
-      ledgers: asked?.ledgers ?? [],
+      others: asked?.idRecords ?? [],
       compared: (share, done) => {
         this.progress.compared = done
-        const sought = asked?.seek(share, this.#ids.ledger, missing)
-        askedIds += sought?.asked ?? 0
-        missingIds += sought?.missing ?? 0
+        const found = asked?.findMissing(share, this.#ids.idRecords, missing)
+        askedIds += found?.asked ?? 0
+        missingIds += found?.missing ?? 0
       },
     })
     return { ...compared, askedIds, missingIds, missing: missing.items }

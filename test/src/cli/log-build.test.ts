@@ -1,4 +1,4 @@
-/** Building the log of an archive that has objects and none. */
+/** Builds the log of an archive that has objects but no log. */
 import { randomUUID } from 'node:crypto'
 import { test } from 'tap'
 import { StoreUnavailable } from '../../../src/errors.ts'
@@ -29,12 +29,12 @@ async function numbersOf({ store, reader, keys }: TestArchive): Promise<number[]
 }
 
 for (const kind of STORE_KINDS) {
-  test(`an archive in ${kind} that was made by hand, in every format`, async t => {
+  test(`the log of objects in ${kind} is built, in every format`, async t => {
     const archive = await openArchive(t, kind)
     const { store } = archive
     for (const extension of ['.ndjson', '.ndjson.gz', '.json', '.json.gz'])
       await putObject(archive, objectOf(archivedEvents(40), extension), extension)
-    // The last key: it alone is more than a record is to have.
+    // The last key. This object alone exceeds the limit of a record.
     await putObject(archive, objectOf(archivedEvents(150)), '.ndjson.gz', '2026-11-25T00:00:00.000Z')
     const built = await build(archive, store)
     t.match(built, { position: 3, objects: 5, events: 310, abandoned: 0 })
@@ -48,7 +48,7 @@ for (const kind of STORE_KINDS) {
     await t.rejects(build(archive, store), { code: 'FRQ_LOG_REFUSED', message: /has a log/ })
   })
 
-  test(`an archiver goes on in ${kind} with the log that was built`, async t => {
+  test(`an archiver in ${kind} uses the log that was built`, async t => {
     const archive = await openArchive(t, kind)
     const { store } = archive
     const known = numberedEvents(10)
@@ -62,13 +62,13 @@ for (const kind of STORE_KINDS) {
     t.match(await verified(archive, store), { events: 20, ids: 20, log: { unknown: { objects: 0 } } })
   })
 
-  test(`a build in ${kind} that was broken off is begun anew`, async t => {
+  test(`a build in ${kind} that was broken off can be repeated`, async t => {
     const archive = await openArchive(t, kind)
     const { store, keys } = archive
     for (let n = 0; n < 6; n++) await putObject(archive, objectOf(archivedEvents(10)))
     const failing = storeWith(store, {
       create: async (key, body) => {
-        if (key === keys.record(3)) throw new StoreUnavailable('the network is gone')
+        if (key === keys.record(3)) throw new StoreUnavailable('the network is down')
         return store.create(key, body)
       },
     })
@@ -85,7 +85,7 @@ for (const kind of STORE_KINDS) {
     t.match(await verified(archive, store), { log: { objects: 7, unknown: { objects: 0 } } })
   })
 
-  test(`of two builds at once in ${kind} one makes the log`, async t => {
+  test(`if two builds run at once in ${kind}, one of them makes the log`, async t => {
     const archive = await openArchive(t, kind)
     const { store, keys } = archive
     for (let n = 0; n < 6; n++) await putObject(archive, objectOf(archivedEvents(10)))
@@ -100,14 +100,14 @@ for (const kind of STORE_KINDS) {
           return store.create(key, body)
         },
       })
-    await t.rejects(build(archive, interrupted(3)), { code: 'FRQ_LOG_REFUSED', message: /Somebody else/ })
+    await t.rejects(build(archive, interrupted(3)), { code: 'FRQ_LOG_REFUSED', message: /Another build/ })
     t.match(await verified(archive, store), {
       log: { id: (await other)?.id, objects: 6, damaged: { records: 0 }, unknown: { objects: 0 } },
     })
   })
 }
 
-test('records of another build are noticed before the log is there', async t => {
+test('a build that misses one of its records does not create record 0', async t => {
   const archive = await openArchive(t, 'directory')
   const { store, keys } = archive
   for (let n = 0; n < 4; n++) await putObject(archive, objectOf(archivedEvents(10)))
@@ -118,11 +118,11 @@ test('records of another build are noticed before the log is there', async t => 
       return created
     },
   })
-  await t.rejects(build(archive, interrupted), { code: 'FRQ_LOG_REFUSED', message: /Somebody else/ })
+  await t.rejects(build(archive, interrupted), { code: 'FRQ_LOG_REFUSED', message: /Another build/ })
   t.equal((await store.read(keys.record(0))).object, undefined)
 })
 
-test('what is damaged or double is reported', async t => {
+test('damaged objects and duplicates are reported', async t => {
   const archive = await openArchive(t, 'directory')
   const { store } = archive
   const twice = archivedEvent({ source: 'shop' })
@@ -145,7 +145,7 @@ test('what is damaged or double is reported', async t => {
   t.not(log?.unknown.list.includes(withoutId), true)
 })
 
-test('an archive without objects needs no build, and one whose store fails gets no log', async t => {
+test('a build without objects is refused, and a build whose store fails creates no log', async t => {
   const archive = await openArchive(t, 'directory')
   const { store, keys } = archive
   await t.rejects(build(archive, store), { code: 'FRQ_LOG_REFUSED', message: /has no objects/ })
@@ -159,7 +159,7 @@ test('an archive without objects needs no build, and one whose store fails gets 
   t.equal((await store.read(keys.record(0))).object, undefined)
 })
 
-test('the span of an object is that of its events, and of its key where they say nothing', async t => {
+test('the span of an object is taken from its events, or from its key if they have no receivedAt', async t => {
   const archive = await openArchive(t, 'directory')
   const { store, reader } = archive
   const undated = JSON.stringify({ messageId: randomUUID(), event: 'a' })

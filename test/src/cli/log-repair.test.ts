@@ -1,4 +1,4 @@
-/** Making a record anew that is damaged or gone, and archivers that wait at it. */
+/** Repairs records that are damaged or missing, and at which archivers wait. */
 import { type Test, test } from 'tap'
 import { LogRepair, type RepairPlan } from '../../../src/cli/log/repair-log.ts'
 import { encodeRecord, type LogBatch } from '../../../src/log/log-record.ts'
@@ -19,7 +19,7 @@ import {
 } from '../../helpers/archive-by-hand.ts'
 import { numberedEvents } from '../../helpers/helper.ts'
 
-/** An archive with records 1 to 3 of ten events each, and no archiver at work. */
+/** An archive with records 1 to 3 of ten events each. No archiver is running. */
 async function archiveOfThree(t: Test, kind: StoreKind): Promise<TestArchive> {
   const archive = await openArchive(t, kind)
   const archiver = await startArchiver(t, archive)
@@ -45,7 +45,7 @@ function batchesOf({ reader }: TestArchive, number: number): Promise<readonly Lo
   return reader.record(number).then(({ record }) => record?.batches ?? [])
 }
 
-/** What is there once archivers have gone on with ten new events beside the thirty. */
+/** Checks that the archive has the thirty events, and ten that were archived after the repair. */
 async function isWhole(t: Test, archive: TestArchive): Promise<void> {
   const findings = await verified(archive, archive.store)
   t.match(findings, { objects: 4, events: 40, ids: 40, duplicates: { events: 0 } })
@@ -78,7 +78,7 @@ for (const kind of STORE_KINDS) {
     })
   }
 
-  test(`a record in the middle in ${kind} is gone`, async t => {
+  test(`a record in the middle of the log in ${kind} is missing`, async t => {
     const archive = await archiveOfThree(t, kind)
     await archive.store.replace(archive.keys.head, Buffer.from('3'))
     await archive.store.remove([archive.keys.record(2)])
@@ -90,7 +90,7 @@ for (const kind of STORE_KINDS) {
     await isWhole(t, archive)
   })
 
-  test(`the last record in ${kind} is gone, as the hint of the head says`, async t => {
+  test(`the last record in ${kind} is missing: the hint of the head tells it`, async t => {
     const archive = await archiveOfThree(t, kind)
     await archive.store.replace(archive.keys.head, Buffer.from('3'))
     await archive.store.remove([archive.keys.record(3)])
@@ -125,7 +125,7 @@ for (const kind of STORE_KINDS) {
     await isWhole(t, archive)
   })
 
-  test(`what a damaged record in ${kind} named and is no object yet is made one`, async t => {
+  test(`an object of a damaged record in ${kind} that is not settled is saved`, async t => {
     const archive = await archiveOfThree(t, kind)
     const { store, keys, reader } = archive
     const { record } = await reader.record(3)
@@ -146,7 +146,7 @@ for (const kind of STORE_KINDS) {
   })
 }
 
-test('bytes that are not what the head says are not brought to the key, nor those of a void batch', async t => {
+test('bytes with another SHA-256, and bytes of a void batch, are not saved', async t => {
   const archive = await archiveOfThree(t, 's3')
   const { store, keys, reader } = archive
   const { record } = await reader.record(2)
@@ -160,7 +160,7 @@ test('bytes that are not what the head says are not brought to the key, nor thos
   t.equal((await repairOf(archive, 2).plan()).salvage.length, 1)
 
   const last = (await reader.record(3)).record
-  if (last === undefined) throw new Error('record 3 is gone')
+  if (last === undefined) throw new Error('record 3 is missing')
   const voiding = encodeRecord({
     ...last,
     number: 4,
@@ -173,7 +173,7 @@ test('bytes that are not what the head says are not brought to the key, nor thos
   t.same((await repairOf(archive, 2).plan()).salvage, [])
 })
 
-test('what needs no repair is refused, and nothing is written', async t => {
+test('a record that needs no repair is refused', async t => {
   const archive = await archiveOfThree(t, 'directory')
   const refused = (message: RegExp) => ({ code: 'FRQ_LOG_REFUSED', message })
   await t.rejects(repairOf(archive, 2).plan(), refused(/can be read/))
@@ -183,7 +183,7 @@ test('what needs no repair is refused, and nothing is written', async t => {
   await t.rejects(repairOf(empty, 0).plan(), refused(/no log/))
 })
 
-test('a plan changes nothing, and names what is there when it is done', async t => {
+test('a plan changes nothing, and a repair names the objects that exist when it runs', async t => {
   const archive = await archiveOfThree(t, 'directory')
   const { store, keys, reader } = archive
   await damage(store, keys.record(3), flipped(30))
@@ -197,7 +197,7 @@ test('a plan changes nothing, and names what is there when it is done', async t 
   t.ok((await reader.record(3)).record?.batches.some(({ key }) => key === late))
 })
 
-test('a record that is gone is not written over one that came meanwhile', async t => {
+test('a repair of a missing record does not overwrite a record that was written meanwhile', async t => {
   const archive = await archiveOfThree(t, 'directory')
   const { store, keys, prefix } = archive
   await store.replace(keys.head, Buffer.from('3'))

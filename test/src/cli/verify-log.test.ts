@@ -1,4 +1,4 @@
-/** What verify finds where an archive's log and its objects do not agree. */
+/** What verify reports if an archive's log and its objects do not agree. */
 import { hash, randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
@@ -37,7 +37,7 @@ const CLEAN = {
 }
 
 interface BuiltArchive extends TestArchive {
-  /** In the order of the log: two in each record. */
+  /** The keys in the order of the log, which has two in each record. */
   readonly objects: string[]
 }
 
@@ -55,7 +55,7 @@ interface Draft {
   readonly bytes: Buffer
 }
 
-/** A batch of ten events that is no object yet. */
+/** A batch of ten events without an object. */
 function draftOf({ prefix }: TestArchive, own: Partial<BatchDraft> = {}): Draft {
   const events = archivedEvents(10)
   const bytes = objectOf(events)
@@ -123,22 +123,22 @@ for (const kind of STORE_KINDS) {
     t.match(
       findings.unreadable,
       { objects: 1, list: [{ key: cut }] },
-      'its bytes are not held against the log',
+      'a damaged object is not reported as changed too',
     )
     t.equal(resultOf(findings), 'findings')
     const words = wordsOf(findings)
     for (const text of [
-      /Missing objects +1 {2}named, and not there/,
+      /Missing objects +1 {2}named by the log, not in the store/,
       /Changed objects +1/,
       /Unknown objects +1/,
       new RegExp(`${missing} {2}\\(record 1\\)`),
       /NOT CLEAN/,
     ])
       t.match(words, text)
-    t.notMatch(words, /Other objects/, 'what is of the log is none')
+    t.notMatch(words, /Other objects/, 'objects of the log are not counted')
   })
 
-  test(`what is not settled in ${kind} is no finding, as long as its bytes are there`, async t => {
+  test(`an unsettled batch in ${kind} is not a finding if its bytes are in the log or staged`, async t => {
     const archive = await archiveOfFour(t, kind)
     const { store, keys } = archive
     const staged = draftOf(archive, { staged: keys.stagedObject('nonce') })
@@ -159,11 +159,7 @@ for (const kind of STORE_KINDS) {
 
     for (const { batch } of [lost, voided]) await store.create(batch.key, emptyObject(batch.key))
     const { changed, unknown } = (await verified(archive, store)).log ?? {}
-    t.same(
-      changed,
-      { objects: 1, list: [lost.batch.key] },
-      'an empty object says nothing of a batch that is not void',
-    )
+    t.same(changed, { objects: 1, list: [lost.batch.key] }, 'an empty object is right only for a void batch')
     t.match(unknown, { objects: 0 })
     await store.remove([lost.batch.key])
 
@@ -171,7 +167,7 @@ for (const kind of STORE_KINDS) {
     t.match((await verified(archive, store)).log, { unsettled: { objects: 1 }, missing: { objects: 2 } })
   })
 
-  test(`records in ${kind} that are damaged, gone, or of another past`, async t => {
+  test(`records in ${kind} that are damaged, missing, or follow another record`, async t => {
     const archive = await archiveOfFour(t, kind)
     const { store, keys } = archive
     const third = draftOf(archive)
@@ -190,14 +186,14 @@ for (const kind of STORE_KINDS) {
     t.equal(resultOf(findings), 'findings')
   })
 
-  test(`what is archived in ${kind} while it is read is neither unknown nor missing`, async t => {
+  test(`an object that is archived in ${kind} during a verify is neither unknown nor missing`, async t => {
     const archive = await archiveOfFour(t, kind)
     const { store } = archive
     const early = draftOf(archive)
     const late = draftOf(archive)
     const racing = storeWith(store, {
       list: async function* (prefix) {
-        // Its record and its object come before its key is listed, and after the others were.
+        // Record and object are written after the other keys were listed, and before this key is.
         for await (const key of store.list(prefix)) yield key
         if (prefix !== `${archive.prefix}/`) return
         await append(archive, 3, [early.batch])
@@ -213,7 +209,7 @@ for (const kind of STORE_KINDS) {
   })
 }
 
-test('only partitions that are asked for are compared', async t => {
+test('only the partitions from --from to --to are compared with the log', async t => {
   const archive = await openArchive(t, 'directory')
   const { store } = archive
   const at = (hour: string) => `2026-11-24T${hour}:05:07.123Z`
@@ -231,7 +227,7 @@ test('only partitions that are asked for are compared', async t => {
   })
 })
 
-test('an archive without a log is verified as before, and it is said', async t => {
+test('an archive without a log is verified, and the report says that it has no log', async t => {
   const archive = await openArchive(t, 'directory')
   await putObject(archive, objectOf(archivedEvents(5)))
   const findings = await verified(archive, archive.store)
@@ -240,7 +236,7 @@ test('an archive without a log is verified as before, and it is said', async t =
   t.match(wordsOf(findings), /Log: none\..*frequency log build/)
 })
 
-test('a manifest that is damaged is a finding, and the rest is reported', async t => {
+test('a damaged manifest is a finding, and the objects are reported all the same', async t => {
   const archive = await archiveOfFour(t, 'directory')
   const { store, keys } = archive
   await store.replace(keys.manifest(1), Buffer.from('{}'))
@@ -251,7 +247,7 @@ test('a manifest that is damaged is a finding, and the rest is reported', async 
 })
 
 for (const kind of STORE_KINDS) {
-  test(`a log in ${kind} that is folded, with its records and after they are deleted`, async t => {
+  test(`a folded log in ${kind}, before and after its records are deleted`, async t => {
     const archive = await archiveOfFour(t, kind)
     const { store, keys, prefix, objects } = archive
     const id = (await archive.reader.record(0)).record?.log
@@ -280,7 +276,7 @@ for (const kind of STORE_KINDS) {
     await t.rejects(repair, { code: 'FRQ_LOG_REFUSED', message: /is folded/ })
   })
 
-  test(`a log in ${kind} that is folded and deleted while it is read`, async t => {
+  test(`records in ${kind} that are folded and deleted while the log is read`, async t => {
     const archive = await archiveOfFour(t, kind)
     const { store, keys } = archive
     let isDone = false
@@ -299,7 +295,7 @@ for (const kind of STORE_KINDS) {
   })
 }
 
-/** Folds what is above the watermark, up to this record. */
+/** Folds the records above the watermark, up to this one. */
 async function foldThrough({ store, keys, reader }: TestArchive, through: number): Promise<void> {
   const watermark = new Watermark(reader)
   await watermark.look()
