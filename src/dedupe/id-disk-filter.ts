@@ -55,7 +55,7 @@ export class IdDiskFilter {
     this.#partitions = partitions
   }
 
-  /** Ids that the rebuild still has to read; 0 if no rebuild is due. */
+  /** How many ids the rebuild is behind and has to read now; 0 or less if no step is due. */
   get rebuildOwed(): number {
     return this.#rebuildOwed
   }

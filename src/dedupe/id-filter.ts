@@ -32,7 +32,7 @@ export interface IdFilterShape {
   /** Blocks of each range from `edge` on. */
   readonly above: number
   readonly edge: number
-  /** Whether the rebuild makes the filter larger. It then goes from the last range to the first. */
+  /** Whether the rebuild makes the filter larger. If so, it goes from the last range to the first. */
   readonly isGrowing: boolean
 }
 
@@ -103,7 +103,8 @@ export class IdFilter {
   }
 
   /**
-   * Loads the blocks of these ids into the processor's cache. The loads overlap, while look-ups wait for one at a time.
+   * Loads the blocks of these ids into the processor's cache, all at the same time. Look-ups would load one after
+   * another.
    *
    * @returns a meaningless number. The caller has to keep it, or the compiler may drop the loads.
    */

@@ -31,7 +31,7 @@ export interface IdIndexState {
   readonly key: string
   readonly position: LogPosition | null
   readonly remembersFrom: number
-  /** The number of the next run. No number is used twice. */
+  /** The number of the next run: greater than the numbers of all runs before. */
   readonly nextRun: number
   readonly partitions: readonly PartitionState[]
   /** Ids that are in memory too, in the table that is being filled. */

@@ -350,7 +350,7 @@ t.test('damage is counted, and all other objects and lines are read', async t =>
   t.match(report.words, /Other objects\s+2\s+not written by frequency, not read\n/)
 })
 
-t.test('Unicode line breaks other than LF do not end a line', async t => {
+t.test('the line breaks U+2028, U+2029 and U+0085 do not end a line', async t => {
   const event = eventOf({ title: 'a\u2028b\u2029c\u0085d' })
   t.match(await findingsOf(archiveOf(t, { [keyOf(event)]: bytesOf([event, eventOf()]) })), {
     result: 'clean',
