@@ -10,6 +10,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { readFully, writeFully } from './file-io.ts'
 import { IdFilter, type IdFilterShape } from './id-filter.ts'
 
 export const FILTER_NAME = 'filter'
@@ -49,7 +50,7 @@ export async function writeFilter(
     let position = 0
     for (const piece of filter.pieces) {
       checksums.push(crc32(piece))
-      position = await writeWhole(file, piece, position)
+      position = await writeFully(file, piece, position)
       if (!(await afterPiece())) {
         await rm(temporary)
         return
@@ -59,7 +60,7 @@ export async function writeFilter(
     const tail = Buffer.alloc(TAIL_BYTES)
     tail.writeUInt32LE(json.length)
     tail.writeUInt32LE(crc32(json), 4)
-    await writeWhole(file, Buffer.concat([json, tail]), position)
+    await writeFully(file, Buffer.concat([json, tail]), position)
     await rename(temporary, join(directory, FILTER_NAME))
   } finally {
     await file.close()
@@ -83,7 +84,7 @@ export async function readFilter(
     const filter = new IdFilter(head.shape)
     let position = 0
     for (const [number, piece] of filter.pieces.entries()) {
-      await readWhole(file, piece, position)
+      await readFully(file, piece, position)
       if (crc32(piece) !== head.checksums[number]) return undefined
       position += piece.length
     }
@@ -99,28 +100,11 @@ export async function readFilter(
 async function readHead(file: FileHandle): Promise<Head> {
   const { size } = await file.stat()
   const tail = Buffer.alloc(TAIL_BYTES)
-  await readWhole(file, tail, Math.max(0, size - TAIL_BYTES))
+  await readFully(file, tail, Math.max(0, size - TAIL_BYTES))
   const length = tail.readUInt32LE()
   if (length + TAIL_BYTES > size) throw new Error('its tail is damaged')
   const json = Buffer.alloc(length)
-  await readWhole(file, json, size - TAIL_BYTES - length)
+  await readFully(file, json, size - TAIL_BYTES - length)
   if (crc32(json) !== tail.readUInt32LE(4)) throw new Error('its head is damaged')
   return JSON.parse(json.toString())
-}
-
-async function readWhole(file: FileHandle, target: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < target.length; ) {
-    const { bytesRead } = await file.read(target, done, target.length - done, position + done)
-    if (bytesRead === 0) throw new Error('it is cut short')
-    done += bytesRead
-  }
-}
-
-/** Resolves to the position behind the last byte. */
-async function writeWhole(file: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
-  let done = 0
-  while (done < bytes.length) {
-    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
-  }
-  return position + done
 }

@@ -16,6 +16,7 @@ import { readSync } from 'node:fs'
 import { type FileHandle, open, rm } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { ID_BYTES } from '../event/message-id.ts'
+import { readFully, writeFully } from './file-io.ts'
 import { ID_WORDS } from './id-mixer.ts'
 
 const MAGIC = 0x31724446
@@ -127,7 +128,7 @@ export class IdRun {
   async #readBuckets({ first, end }: { first: number; end: number }, target: Uint32Array): Promise<void> {
     const from = this.#starts[first] as number
     const bytes = bytesOf(target)
-    await readWhole(this.#file, bytes, from * ID_BYTES)
+    await readFully(this.#file, bytes, from * ID_BYTES)
     for (let bucket = first; bucket < end; bucket++) {
       const start = ((this.#starts[bucket] as number) - from) * ID_BYTES
       const stop = ((this.#starts[bucket + 1] as number) - from) * ID_BYTES
@@ -195,14 +196,8 @@ export class RunWriter {
     const tail = Uint32Array.of(MAGIC, this.#bits, this.#size, 0)
     tail[TAIL_WORDS - 1] = checksumOf(index, tail)
     let position = this.#size * ID_BYTES
-    for (const part of [this.#starts, this.#checksums, tail]) {
-      const bytes = bytesOf(part)
-      for (let written = 0; written < bytes.length; ) {
-        const { bytesWritten } = await this.#file.write(bytes, written, bytes.length - written, position)
-        written += bytesWritten
-        position += bytesWritten
-      }
-    }
+    for (const part of [this.#starts, this.#checksums, tail])
+      position = await writeFully(this.#file, bytesOf(part), position)
     await this.#file.datasync()
     return new IdRun(this.#number, this.#path, this.#file, index)
   }
@@ -269,7 +264,7 @@ export async function openRun(number: number, path: string): Promise<IdRun> {
   try {
     const { size: length } = await file.stat()
     const tail = new Uint32Array(TAIL_WORDS)
-    await readWhole(file, bytesOf(tail), length - tail.byteLength)
+    await readFully(file, bytesOf(tail), length - tail.byteLength)
     const [magic, bits = 0, size = 0, checksum] = tail
     const buckets = 2 ** bits
     const expected = size * ID_BYTES + (2 * buckets + 1) * 4 + tail.byteLength
@@ -277,8 +272,8 @@ export async function openRun(number: number, path: string): Promise<IdRun> {
       throw new Error(`${path} is damaged`)
     const starts = new Uint32Array(buckets + 1)
     const checksums = new Uint32Array(buckets)
-    await readWhole(file, bytesOf(starts), size * ID_BYTES)
-    await readWhole(file, bytesOf(checksums), size * ID_BYTES + starts.byteLength)
+    await readFully(file, bytesOf(starts), size * ID_BYTES)
+    await readFully(file, bytesOf(checksums), size * ID_BYTES + starts.byteLength)
     const index = { bits, starts, checksums }
     if (checksum !== checksumOf(index, tail) || starts.at(-1) !== size) throw new Error(`${path} is damaged`)
     return new IdRun(number, path, file, index)
@@ -299,15 +294,6 @@ function between(words: Uint32Array, low: number, high: number): Uint32Array {
   while (from < to && (words[from] as number) < low) from += ID_WORDS
   while (to > from && (words[to - ID_WORDS] as number) >= high) to -= ID_WORDS
   return words.subarray(from, to)
-}
-
-async function readWhole(file: FileHandle, target: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < target.length; ) {
-    if (position < 0) throw new Error('it is cut short')
-    const { bytesRead } = await file.read(target, done, target.length - done, position + done)
-    if (bytesRead === 0) throw new Error('it is cut short')
-    done += bytesRead
-  }
 }
 
 function bytesOf(words: Uint32Array): Uint8Array {
