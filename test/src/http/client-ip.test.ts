@@ -21,7 +21,7 @@ function edited(json: string, { policy = 'keep', source, address }: Partial<Opti
   return result.toString()
 }
 
-test('an address is put where there is none, and all else stays as it is', async t => {
+test('an event without an address gets one, and nothing else of it changes', async t => {
   const cases: [json: string, result: string][] = [
     ['{"n":1.10}', '{"n":1.10,"context":{"ip":"203.0.113.77"}}'],
     ['{}', '{"context":{"ip":"203.0.113.77"}}'],
@@ -35,7 +35,9 @@ test('an address is put where there is none, and all else stays as it is', async
       '{"properties":{"context":{"a":1}},"context":{"ip":"203.0.113.77"}}',
     ],
     ['{"con\\u0074ext":{"a":1}}', '{"con\\u0074ext":{"a":1,"ip":"203.0.113.77"}}'],
-    ['{"context":null}', '{"context":null}'],
+    ['{"context":null}', '{"context":{"ip":"203.0.113.77"}}'],
+    ['{"context":[]}', '{"context":{"ip":"203.0.113.77"}}'],
+    ['{"context":"web"}', '{"context":"web"}'],
     ['{"context":{"ip":"198.51.100.1"}}', '{"context":{"ip":"198.51.100.1"}}'],
     ['{"context":{"ip":null}}', '{"context":{"ip":null}}'],
   ]
