@@ -1,15 +1,15 @@
 import createError from '@fastify/error'
 
-/** A setting that cannot work. The message names the setting, in one line. */
+/** A setting cannot work. The message is one line and names the setting. */
 export const ConfigInvalid = createError('FRQ_CONFIG_INVALID', '%s')
 
-/** Another process has taken the directory for itself. */
+/** Another process holds the lock of the directory. */
 export const DirectoryInUse = createError('FRQ_DIRECTORY_IN_USE', 'another process is using it')
 
-/** The body is not JSON, not UTF-8, or holds a key that would poison a prototype. */
+/** The body is not JSON, not UTF-8, or has a key that would poison a prototype (`__proto__`). */
 export const BodyInvalid = createError('FRQ_BODY_INVALID', '%s', 400)
 
-/** The body was read, but it is not an event. The message names the field and says what it must be. */
+/** The body is JSON, but not an event. The message names the field and says what it must be. */
 export const EventInvalid = createError('FRQ_EVENT_INVALID', '%s', 400)
 
 export const BodyTooLarge = createError(
@@ -26,7 +26,7 @@ export const EncodingUnsupported = createError(
   415,
 )
 
-/** An event of a batch is larger than an event may be. */
+/** One event of a batch is larger than the limit for one event. */
 export const EventTooLarge = createError(
   'FRQ_EVENT_TOO_LARGE',
   'The event is larger than %d bytes (%s): send less in it.',
@@ -40,27 +40,30 @@ export const BatchTooLong = createError(
   413,
 )
 
-/** None of the events of a batch was taken. `refused` says why, one by one; libraries show the message alone. */
+/**
+ * No event of a batch was accepted. The member `refused` of the answer gives the reason for each event. Client
+ * libraries print the message only, so the message has the first reason and the count.
+ */
 export const BatchRefused = createError(
   'FRQ_BATCH_REFUSED',
   'No event of the batch can be taken; %d refused, the first (index %d) because: %s',
   400,
 )
 
-/** What came on a connection is no HTTP request that can be read. */
-export const RequestInvalid = createError('FRQ_REQUEST_INVALID', 'This is no valid HTTP request.', 400)
+/** The bytes on a connection are not a valid HTTP request. */
+export const RequestInvalid = createError('FRQ_REQUEST_INVALID', 'This is not a valid HTTP request.', 400)
 
-/** Not a 408: clients of this kind send again what got a 503, and drop what got a 408. */
+/** 503 and not 408: analytics clients retry after a 503, and drop the events after a 408. */
 export const RequestTooSlow = createError(
   'FRQ_REQUEST_TOO_SLOW',
   'The request was not complete in time (REQUEST_MS_MAX): send it again, faster or with less in it.',
   503,
 )
 
-/** The bodies of all requests together take more memory than they may. */
+/** The bodies of all open requests together exceed BODIES_BYTES_MAX. */
 export const BodiesTooMany = createError(
   'FRQ_BODIES_TOO_MANY',
-  'The server holds as many request bodies as it may (BODIES_BYTES_MAX): send it again later.',
+  'Open requests already hold as many bytes of bodies as BODIES_BYTES_MAX allows: send this one again later.',
   503,
 )
 
@@ -70,17 +73,17 @@ export const HeadersTooLarge = createError(
   431,
 )
 
-/** The request has no write key, or one that is not known. What it had is not repeated. */
+/** The request has no write key, or an unknown one. The message does not repeat the key. */
 export const WriteKeyInvalid = createError('FRQ_WRITE_KEY_INVALID', '%s', 401)
 
-/** The message says which limit, and when there is room again. */
+/** The message names the limit, and says after how many seconds the client may send again. */
 export const RateExceeded = createError('FRQ_RATE_EXCEEDED', '%s', 429)
 
 export const RouteNotFound = createError('FRQ_NOT_FOUND', 'There is nothing at %s %s.', 404)
 
 export const MethodNotAllowed = createError('FRQ_METHOD_NOT_ALLOWED', '%s answers %s only.', 405)
 
-/** Whoever asks for the live page may not see it. */
+/** The client may not see the live page. */
 export const UiForbidden = createError('FRQ_UI_FORBIDDEN', '%s', 403)
 
 export const UiTokenWrong = createError(
@@ -101,36 +104,36 @@ export const ViewersTooMany = createError(
   503,
 )
 
-/** A server that a command asks does not answer, or does not want to. */
+/** The server that a command asks does not answer, or refuses. */
 export const ServerUnreachable = createError('FRQ_SERVER_UNREACHABLE', '%s')
 
-/** It may be in the archive all the same. */
+/** The object is not among the last objects that the server remembers. It may exist in the archive. */
 export const ObjectNotListed = createError(
   'FRQ_OBJECT_NOT_LISTED',
   '%s is not among the last objects that were archived here.',
   404,
 )
 
-/** Nothing took the event durably. It was not accepted, and the client should send it again. */
+/** Neither broker nor disk took the event durably. It was not accepted: the client should send it again. */
 export const QueueUnavailable = createError('FRQ_QUEUE_UNAVAILABLE', '%s', 503)
 
-/** The store did not take, or does not have, an object. Trying again later may help. */
+/** The store could not write, read, list or delete an object. A retry may succeed. */
 export const StoreUnavailable = createError('FRQ_STORE_UNAVAILABLE', '%s', 503)
 
-/** A record of the archive's log cannot be used. Archiving stops there until a person has looked. */
+/** A record of the archive's log cannot be used. Archiving stops at this record until a person has repaired the log. */
 export const LogDamaged = createError(
   'FRQ_LOG_DAMAGED',
   'The log record %d cannot be used: %s. See "frequency log repair --help".',
   503,
 )
 
-/** The archive and its log do not belong together, as a person has to see. The message says what to do. */
+/** The archive and its log do not belong together. A person has to decide; the message says what to do. */
 export const LogRefused = createError('FRQ_LOG_REFUSED', '%s', 503)
 
-/** The store has no object of that key. */
+/** The store has no object with this key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
 
-/** Whether an error is one of these, and says what to mend; any other is a mistake of ours. */
+/** Whether `error` is one of the errors above, so that its message says what to correct. Any other error is a bug. */
 export function isRefusal(error: unknown): error is Error & { code: string } {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('FRQ_')
 }

@@ -3,20 +3,20 @@ import { type EventTrace, TraceList, tracesStart, traceTrailer } from './event-t
 import { ID_BYTES, identityOf, writeIdentity } from './message-id.ts'
 
 /**
- * Events that travel together, as one message on the broker or one record on disk. They are copied
- * together once, where they are taken in, and are one buffer from then on.
+ * Several events that become one message on the broker, or one record on disk. They are copied into one buffer once,
+ * when they are received; after that they stay one buffer.
  */
 export interface EventGroup {
   readonly count: number
-  /** 16 bytes an event, in order (message-id.ts). */
+  /** The identities, 16 bytes for each event, in the order of the events (message-id.ts). */
   readonly ids: Buffer
-  /** The events' JSON, with a line feed between one and the next, and none at the end. */
+  /** The JSON of each event on one line. Line feeds separate the lines; there is none at the end. */
   readonly lines: Buffer
-  /** Of the events that came with one (event-trace.ts). */
+  /** The traces of the events that have one (event-trace.ts). Undefined if no event has one. */
   readonly traces?: Buffer | undefined
 }
 
-/** What a group can hold, and still be told apart from others by a key of the embedded queue (disk-log.ts). */
+/** Events in a group at most. The embedded queue's record keys have room for no larger count (disk-log.ts). */
 export const GROUP_EVENTS_MAX = 4096
 
 const LINE_FEED = 0x0a
@@ -24,7 +24,7 @@ const EVENTS_MIN = 16
 const BYTES_MIN = 8 * 1024
 const NO_BYTES = Buffer.alloc(0)
 
-/** Collects events into a group. A first event is copied only when there is a second. */
+/** Collects events into a group. The first event is copied only when a second one follows. */
 export class GroupBuilder {
   readonly #bytesExpected: number
   #first: Buffer | undefined
@@ -34,7 +34,7 @@ export class GroupBuilder {
   #count = 0
   #traces: TraceList | undefined
 
-  /** @param bytes that it will have, about */
+  /** @param bytes expected size of the lines, to allocate once. Default: 0, the buffer grows as needed */
   constructor(bytes = 0) {
     this.#bytesExpected = bytes
   }
@@ -43,7 +43,7 @@ export class GroupBuilder {
     return this.#count
   }
 
-  /** Length of the lines. */
+  /** Length of the lines in bytes, with the line feeds. */
   get bytes(): number {
     return this.#bytes
   }
@@ -97,8 +97,10 @@ function grown(buffer: Buffer, used: number, wanted: number): Buffer {
 }
 
 /**
- * Where each line begins, and behind them where one more would: line `n` ends a byte before the next begins.
- * Undefined where there are not as many lines as events.
+ * Offsets of the lines of a group.
+ *
+ * @returns `count + 1` offsets: line `n` is from `starts[n]` to `starts[n + 1] - 1`, which is its line feed or the end.
+ * Undefined if the number of lines is not `count`.
  */
 export function lineStarts({ count, lines }: Pick<EventGroup, 'count' | 'lines'>): Uint32Array | undefined {
   const starts = new Uint32Array(count + 1)
@@ -113,12 +115,12 @@ export function lineStarts({ count, lines }: Pick<EventGroup, 'count' | 'lines'>
 }
 
 /**
- * The `ids` of a group, made of its lines.
+ * Computes the `ids` of a group from its lines.
  *
- * @returns undefined if there are not as many lines as events, or one of them is no event with a `messageId`.
+ * @returns undefined if the number of lines is not `count`, or if a line is not a JSON object with a `messageId`.
  */
 export function identitiesOf(group: Pick<EventGroup, 'count' | 'lines'>): Buffer | undefined {
-  // A count that another program made up must not be a way to fill memory.
+  // Another program may send any count. A count above the number of bytes is wrong, and must not allocate memory.
   const starts = group.count > group.lines.length ? undefined : lineStarts(group)
   if (starts === undefined) return undefined
   const ids: Buffer[] = []
@@ -132,14 +134,15 @@ export function identitiesOf(group: Pick<EventGroup, 'count' | 'lines'>): Buffer
 }
 
 /**
- * How a group lies on disk: its ids, then its lines, then its traces if it has any. The number of events
- * goes with the record's key.
+ * The group as a record on disk: its ids, then its lines, then its traces and their trailer if it has traces. The
+ * number of events is in the record's key.
  */
 export function encodeGroup({ ids, lines, traces }: EventGroup): Buffer {
   if (traces === undefined) return Buffer.concat([ids, lines])
   return Buffer.concat([ids, lines, traces, traceTrailer(traces)])
 }
 
+/** The group in a record that `encodeGroup` wrote. Its buffers are views of `record`, not copies. */
 export function decodeGroup(count: number, record: Buffer): EventGroup {
   const linesStart = count * ID_BYTES
   const traces = tracesStart(record)

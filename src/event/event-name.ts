@@ -1,6 +1,6 @@
 /**
- * What an event is called for people: its `event`; else its `type`, with its `name` if it has one (`page Home`).
- * ui/wording.js has the same for the live page.
+ * The name of an event for display: its `event`; else its `type`, followed by its `name` if it has one (`page Home`);
+ * else `(no name)`. ui/wording.js has the same rule for the live page.
  */
 export function eventName({ event, type, name }: Readonly<Record<string, unknown>>): string {
   if (isText(event)) return String(event)

@@ -1,14 +1,14 @@
 /**
- * Which traces events belong to (W3C Trace Context), in the form in which that travels with a group: 27
- * bytes for each event that has one,
+ * The traces of a group's events (W3C Trace Context), in the binary form that is sent with the group: 27 bytes for
+ * each event that has a trace.
  *
- *     2   which event of the group, counted from 0
+ *     2   index of the event in the group, from 0
  *     16  trace-id
- *     8   parent-id: the span that the event was published in
+ *     8   parent-id: the span in which the event was published
  *     1   trace-flags
  */
 
-/** An OpenTelemetry `SpanContext` is one. */
+/** The trace of one event. An OpenTelemetry `SpanContext` has these members. */
 export interface EventTrace {
   /** 32 hexadecimal digits. */
   readonly traceId: string
@@ -18,20 +18,23 @@ export interface EventTrace {
 }
 
 const TRACE_BYTES = 27
-/** The traces that are known of a group; events past it travel without. As many as a span has links by default. */
+/**
+ * Traces in a group at most: the default limit for links of an OpenTelemetry span. Further events are sent without
+ * their trace.
+ */
 export const GROUP_TRACES_MAX = 128
 
 const SPAN_AT = 18
 const FLAGS_AT = 26
-/** Behind a group's traces in a record on disk, and in no JSON. */
+/** Ends a record on disk that has traces. A record without traces ends in JSON, which cannot contain these bytes. */
 const MARK = Buffer.from('\0traces\0')
 
-/** Collects the traces of a group's events. */
+/** Collects the traces of a group's events, at most GROUP_TRACES_MAX. */
 export class TraceList {
   #bytes = Buffer.allocUnsafe(8 * TRACE_BYTES)
   #length = 0
 
-  /** @param event which of the group, counted from 0 */
+  /** @param event index of the event in the group, from 0 */
   add(event: number, { traceId, spanId, traceFlags }: EventTrace): void {
     const at = this.#length
     if (at === GROUP_TRACES_MAX * TRACE_BYTES) return
@@ -48,7 +51,7 @@ export class TraceList {
   }
 }
 
-/** The traces of `count` events, of which `first` is the first. */
+/** The traces of `count` events of a group, beginning with the event of index `first`. */
 export function tracesOf(bytes: Buffer, first: number, count: number): EventTrace[] {
   const traces: EventTrace[] = []
   for (let at = 0; at < bytes.length; at += TRACE_BYTES) {
@@ -63,20 +66,20 @@ export function tracesOf(bytes: Buffer, first: number, count: number): EventTrac
   return traces
 }
 
-/** Whether bytes that came from elsewhere can be read as traces. */
+/** Whether the length of bytes from another program fits a list of traces. */
 export function areTraces({ length }: Buffer): boolean {
   return length > 0 && length % TRACE_BYTES === 0 && length <= GROUP_TRACES_MAX * TRACE_BYTES
 }
 
-/** What goes behind a record on disk to have the traces found there again: their number, and a mark. */
+/** The trailer of a record on disk with traces: their number in one byte, then the mark. */
 export function traceTrailer({ length }: Buffer): Buffer {
   return Buffer.concat([Buffer.from([length / TRACE_BYTES]), MARK])
 }
 
-/** Where in a record the traces begin; undefined where it has none. */
+/** The offsets of the traces in a record; undefined if it has none. */
 export function tracesStart(record: Buffer): { start: number; end: number } | undefined {
   const markAt = record.length - MARK.length
-  // Nearly every record ends with a brace.
+  // The common case first: nearly every record ends with a brace.
   if (record[record.length - 1] !== 0 || record.indexOf(MARK, markAt) !== markAt) return undefined
   const end = markAt - 1
   const start = end - (record[end] as number) * TRACE_BYTES

@@ -5,15 +5,16 @@ import { EventInvalid } from '../errors.ts'
 import { edited, memberValue, type NestedMember, withMembers } from './json-members.ts'
 import { LONE_SURROGATE, mintMessageId } from './message-id.ts'
 import { NameSet } from './name-set.ts'
+import { receivedAtOf } from './received-at.ts'
 
-/** What AMQP holds in a short string, the type of its message-id property (AMQP 0-9-1, section 4.2.5.3). */
+/** The limit of a short string, which is the type of AMQP's message-id property (AMQP 0-9-1, section 4.2.5.3). */
 export const MESSAGE_ID_BYTES_MAX = 255
 
-/** ISO 8601: a date, or a date and a time with seconds, fractions and an offset of less than a day as wanted. */
+/** ISO 8601: a date, or a date and a time. Seconds, a fraction and an offset below 24 hours are optional. */
 const ISO_8601 =
   /^\d{4}-\d{2}-\d{2}(?:[Tt ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?(?:[Zz]|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?$/
 
-/** Seconds or milliseconds since 1970, which a form can only send as text. */
+/** Seconds or milliseconds since 1970 as text: a form cannot send a number. */
 export const EPOCH = /^-?\d{9,13}(?:\.\d{1,9})?$/
 
 FormatRegistry.Set(
@@ -22,7 +23,7 @@ FormatRegistry.Set(
 )
 FormatRegistry.Set('message-id', isMessageId)
 
-/** Whether it can be an identity. */
+/** Whether the value is a string of at most 255 bytes of UTF-8 without a lone surrogate. */
 export function isMessageId(value: unknown): boolean {
   return (
     typeof value === 'string' &&
@@ -55,29 +56,32 @@ function twoDigits(value: string, at: number): number {
   return 10 * (value.charCodeAt(at) - ZERO) + value.charCodeAt(at + 1) - ZERO
 }
 
-/** SDKs send null for what they do not know, and those in PHP an empty array for an object that is empty. */
+/** SDKs send null for an unknown value. SDKs in PHP send an empty array for an empty object. */
 const objectOf = (description: string) =>
   Type.Optional(
     Type.Union(
       [Type.Record(Type.String(), Type.Unknown()), Type.Array(Type.Unknown(), { maxItems: 0 }), Type.Null()],
-      { mend: 'an object', description },
+      { expected: 'an object', description },
     ),
   )
 
 const userId = Type.Optional(
   Type.Union([Type.String(), Type.Number(), Type.Null()], {
     description: 'Who did it.',
-    mend: 'a string or a number',
+    expected: 'a string or a number',
   }),
 )
 
-/** An analytics event as clients send it. Members that are not named here are kept as they came. */
+/**
+ * An analytics event as clients send it. Members that are not named here are archived unchanged. `expected` is a
+ * keyword of ours: error messages say that the field must be this.
+ */
 export const eventSchema = Type.Object(
   {
     event: Type.String({
       minLength: 1,
       maxLength: 255,
-      mend: 'a string of 1 to 255 characters',
+      expected: 'a string of 1 to 255 characters',
       description: 'What happened.',
     }),
     user_id: userId,
@@ -85,36 +89,36 @@ export const eventSchema = Type.Object(
     anonymousId: userId,
     messageId: Type.Optional(
       Type.Union([Type.String({ minLength: 1, format: 'message-id' }), Type.Number(), Type.Null()], {
-        mend: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes of UTF-8`,
+        expected: `a string of 1 to ${MESSAGE_ID_BYTES_MAX} bytes of UTF-8`,
         description:
-          'The identity of the event among those of its source: a retry sends the same. A number becomes its digits. Ours is a UUIDv7 where there is none.',
+          'The identity of the event among the events of its source: a retry sends the same one. A number becomes a string of its digits. If it is missing, the server adds a UUIDv7.',
       }),
     ),
     timestamp: Type.Optional(
       Type.Union([Type.String({ format: 'event-time' }), Type.Number(), Type.Null()], {
-        mend: 'a date and time in ISO 8601, or seconds or milliseconds since 1970',
-        description: 'When it happened. It is archived as it came.',
+        expected: 'a date and time in ISO 8601, or seconds or milliseconds since 1970',
+        description: 'When it happened. It is archived unchanged.',
       }),
     ),
-    properties: objectOf('What is known of the event.'),
-    context: objectOf('Where and with what it happened.'),
+    properties: objectOf('Details of the event.'),
+    context: objectOf('Where it happened: page, device, app, network.'),
   },
-  { additionalProperties: true, mend: 'a JSON object' },
+  { additionalProperties: true, expected: 'a JSON object' },
 )
 
 export type EventFields = Static<typeof eventSchema>
 
 const eventCheck = TypeCompiler.Compile(eventSchema)
 
-/** An event as it travels: what its identity is made of, and its JSON on one line, which nothing changes from here on. */
+/** A stamped event: the two texts of its identity, and its JSON on one line. Nothing changes the JSON after this. */
 export interface Event {
   readonly messageId: string
-  /** Its top-level member `source`, if that is a string: the name of a write key, or what its client says. */
+  /** Its top-level member `source`, if that is a string: the name of the write key, else the client's own value. */
   readonly source?: string | undefined
   readonly body: Buffer
 }
 
-/** @throws EventInvalid which names the field, and says what it must be. */
+/** @throws EventInvalid if the value is not an event. The message names the field and says what it must be. */
 export function assertEventFields(value: unknown): asserts value is EventFields {
   if (eventCheck.Check(value)) return
   const error = eventCheck.Errors(value).First()
@@ -125,29 +129,31 @@ function describe({ path, schema, value }: ValueError): string {
   const field = path.slice(1).split('/', 1)[0]
   if (field === undefined || field === '')
     return 'The event must be a JSON object, like {"event":"signed_up"}.'
-  const wanted = schema.mend ?? eventSchema.properties[field as keyof EventFields]?.mend ?? 'of another type'
-  return value === undefined ? `${field} is required: ${wanted}.` : `${field} must be ${wanted}.`
+  const expected =
+    schema.expected ?? eventSchema.properties[field as keyof EventFields]?.expected ?? 'of another type'
+  return value === undefined ? `${field} is required: ${expected}.` : `${field} must be ${expected}.`
 }
 
-/** What a route says of an event beyond its two stamps. */
+/** The changes that a route makes to an event besides `messageId` and `receivedAt`. */
 export interface EventChanges {
-  /** Top-level members that are left out. One that is also in `members` is replaced. */
+  /** Names of top-level members to remove. To replace a member, name it here and give it in `members`. */
   readonly without?: NameSet
-  /** The JSON of members that are added: `"type":"track","source":"web"`. */
+  /** JSON of the members to add: `"type":"track","source":"web"`. */
   readonly members?: string
-  /** The `source` in `members`, if there is one. */
+  /** The value of `source` in `members`, if it is there. */
   readonly name?: string
 }
 
 const UNCHANGED: EventChanges = {}
 
 /**
- * The event with our two fields: `messageId` (the client's own, as a string, else a UUIDv7) and `receivedAt` (ISO
- * 8601, UTC, milliseconds; one that came with the event is replaced). `receivedAt` is the last member.
- * All else is copied, not serialised again.
+ * Adds the two fields of frequency to an event: `messageId` (the client's own as a string, else a new UUIDv7) and
+ * `receivedAt` (ISO 8601, UTC, milliseconds; replaces the client's own). `receivedAt` becomes the last member. All
+ * other bytes are copied, not serialised again.
  *
- * @param json UTF-8 bytes, of which `fields` is the parsed form.
- * @param nested a change within a member, as `contextIp` gives it
+ * @param json the event in UTF-8
+ * @param fields the parsed form of `json`
+ * @param nested a change inside one member, as `contextIp` returns it
  */
 export function stampEvent(
   json: Buffer,
@@ -170,7 +176,7 @@ export function stampEvent(
   return { messageId, source: name ?? sourceIn(fields, without), body }
 }
 
-/** Of a number its digits. */
+/** The client's own id. Of a number its digits as they stand in the JSON. Undefined if it is missing or empty. */
 function ownIdOf(json: Buffer, { messageId }: { messageId?: unknown }): string | undefined {
   if (typeof messageId === 'string' && messageId !== '') return messageId
   const digits = typeof messageId === 'number' ? String(memberValue(json, 'messageId')) : ''
@@ -183,7 +189,7 @@ function sourceIn({ source }: { source?: unknown }, without?: NameSet): string |
 
 const NONE = new NameSet([])
 
-/** The members to leave out; undefined where the event has none of them, as most. */
+/** The names of the members to remove; undefined if the event has none of them, which is the common case. */
 function replacedIn(fields: object, isIdOurs: boolean, without = NONE): NameSet | undefined {
   const isForged = 'receivedAt' in fields
   const isIdReplaced = isIdOurs && 'messageId' in fields
@@ -194,7 +200,7 @@ function replacedIn(fields: object, isIdOurs: boolean, without = NONE): NameSet 
 let isoMs = Number.NaN
 let iso = ''
 
-/** Many events are received in the same millisecond. */
+/** Cached: many events are received in the same millisecond. */
 function isoOf(date: Date): string {
   const ms = date.getTime()
   if (ms !== isoMs) {
@@ -204,28 +210,23 @@ function isoOf(date: Date): string {
   return iso
 }
 
-const RECEIVED_AT_LENGTH = '2026-11-24T13:05:07.123Z'.length
-const AFTER_RECEIVED_AT = '"}'.length
-
-/** When a stamped event was received, or the last of several: its stamp is the last thing in it. An invalid date where it has none. */
-export function receivedAtOf(body: Buffer): Date {
-  const end = body.length - AFTER_RECEIVED_AT
-  return new Date(body.toString('latin1', Math.max(0, end - RECEIVED_AT_LENGTH), Math.max(0, end)))
-}
-
+/** Whether the bytes end in a `receivedAt` of ours. Of several lines the last one counts. */
 export function isStamped(body: Buffer): boolean {
-  return !Number.isNaN(receivedAtOf(body).getTime())
+  return !Number.isNaN(receivedAtOf(body))
 }
 
-/** An event of another program. */
+/** An event that another program published. */
 export interface ForeignEvent extends Event {
-  /** It came with both of our fields: so it is the same to the byte whenever it is delivered. */
+  /** It had a `messageId` and a `receivedAt`, so each delivery of it gives the same bytes. */
   readonly isComplete: boolean
 }
 
 /**
- * A message that another program put on the queue, made an event like ours; undefined where it is no
- * JSON object and so cannot be archived. What it says of `receivedAt` and `messageId` is believed.
+ * Makes an event of a message that another program published. Its own `receivedAt` and `messageId` are kept; if one is
+ * missing or invalid, it is added.
+ *
+ * @param now the time of receipt if the message has no valid one
+ * @returns undefined if the message is not a JSON object in UTF-8: it cannot be archived
  */
 export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined {
   const fields = parseObject(bytes)
@@ -236,7 +237,7 @@ export function foreignEvent(bytes: Buffer, now: Date): ForeignEvent | undefined
   return { ...event, isComplete: receivedAt === given && ownIdOf(bytes, fields) !== undefined }
 }
 
-/** Undefined where it is no JSON object in UTF-8. */
+/** The parsed object; undefined if the bytes are not a JSON object in UTF-8. */
 export function parseObject(bytes: Buffer): Record<string, unknown> | undefined {
   if (!isUtf8(bytes)) return undefined
   try {

@@ -1,9 +1,8 @@
 /**
- * Edits the top level of a JSON object in its bytes, so that what stays is byte for byte what came:
- * numbers keep their digits, and keys their order.
+ * Edits the top level of a JSON object in its bytes. Bytes that are not edited stay the same: numbers keep their
+ * digits, and members their order.
  *
- * Every function here takes bytes that `JSON.parse` has already accepted as an object; none of them
- * checks the syntax again.
+ * Every function here expects bytes that `JSON.parse` has accepted as an object. The syntax is not checked again.
  */
 
 import { NameSet } from './name-set.ts'
@@ -20,9 +19,9 @@ const SPACE = 0x20
 const LINE_FEED = 0x0a
 const CARRIAGE_RETURN = 0x0d
 const LINE_BREAKS = /[\n\r]/g
-const HOLDS_NOTHING = /^(null|\[\s*\])\s*$/
-/** Of a value that is tested for holding nothing. */
-const HOLDS_NOTHING_BYTES_MAX = 64
+const NULL_OR_EMPTY_ARRAY = /^(null|\[\s*\])\s*$/
+/** Bytes of a value that are tested against NULL_OR_EMPTY_ARRAY. */
+const TESTED_BYTES_MAX = 64
 
 /** The index just after the string that opens at `start`. */
 function stringEnd(json: Buffer, start: number): number {
@@ -51,7 +50,7 @@ function nameOf(json: Buffer, memberStart: number): string {
   return name.includes('\\') ? JSON.parse(`"${name}"`) : name
 }
 
-/** Where the value of the top-level member of this name begins (the last one, as in JSON.parse), or -1. */
+/** The index of the value of the top-level member `name`, or -1. If the name is repeated, the last one counts. */
 export function valueStart(json: Buffer, name: string): number {
   let found = -1
   for (const [start] of membersOf(json)) {
@@ -60,7 +59,7 @@ export function valueStart(json: Buffer, name: string): number {
   return found
 }
 
-/** The end of a value that ends before `end`, without the spaces behind it. */
+/** `end`, moved back over the spaces before it. */
 function trimmedEnd(json: Buffer, end: number): number {
   let trimmed = end
   while (isSpace(json[trimmed - 1] as number)) trimmed--
@@ -73,12 +72,12 @@ function memberValueStart(json: Buffer, memberStart: number): number {
   return at
 }
 
-/** The bytes of the value of the top-level member of this name (the last one, as in JSON.parse). */
+/** The bytes of the value of the top-level member `name`. If the name is repeated, the last one counts. */
 export function memberValue(json: Buffer, name: string): Buffer | undefined {
   return memberValues(json, [name])[0]
 }
 
-/** The same for several names. */
+/** `memberValue` for several names in one pass, in the order of `names`. */
 export function memberValues(json: Buffer, names: readonly string[]): (Buffer | undefined)[] {
   const values: (Buffer | undefined)[] = names.map(() => undefined)
   for (const [start, end] of membersOf(json)) {
@@ -88,14 +87,18 @@ export function memberValues(json: Buffer, names: readonly string[]): (Buffer | 
   return values
 }
 
-/** The inside of an object with the members of `own`, and those of `base` whose names are not in `ownNames`. */
+/**
+ * Merges two objects: the members of `own`, then the members of `base` whose names are not in `ownNames`.
+ *
+ * @returns the inside of the merged object, without its braces
+ */
 export function joinedMembers(own: Buffer, ownNames: readonly string[], base: Buffer): string {
   const lacking = ownNames.length === 0 ? base : withoutMembers(base, ownNames)
   const parts = [insideOf(own), insideOf(lacking)].filter(part => part !== '')
   return parts.join(',')
 }
 
-/** Line breaks in valid JSON stand only between tokens, so a space in their place changes no meaning. */
+/** Replaces line breaks by spaces. In valid JSON a line break is always between tokens, so the meaning is the same. */
 export function onOneLine(json: string): string {
   return json.replace(LINE_BREAKS, ' ')
 }
@@ -104,7 +107,11 @@ function insideOf(json: Buffer): string {
   return json.toString('utf8', json.indexOf(OPEN_BRACE) + 1, json.lastIndexOf(CLOSE_BRACE)).trim()
 }
 
-/** Where each element of the array that opens at `start` begins, and where it ends: two numbers each. Spaces around it may be in it. */
+/**
+ * The bounds of the elements of the array that opens at `start`.
+ *
+ * @returns two indexes for each element, its start and its end, in one list. Spaces around an element may be included.
+ */
 export function elementBounds(json: Buffer, start: number): number[] {
   const bounds: number[] = []
   let depth = 0
@@ -131,34 +138,34 @@ export function elementBounds(json: Buffer, start: number): number[] {
   }
 }
 
-/** What becomes of the top level of an object. */
+/** The edits of an object's top level. */
 export interface ObjectEdit {
-  /** Members that are left out, however their names are escaped and however often they stand. */
+  /** Names of members to remove, also if a name is repeated, or written with escapes. */
   readonly without?: NameSet
   readonly nested?: NestedMember | undefined
-  /** The inside of an object, on one line, that is added at the end: `"a":1,"b":2`. */
+  /** Members to add at the end, on one line, without braces: `"a":1,"b":2`. */
   readonly members?: string
 }
 
-/** The one member `name` of the object that is the top-level member `parent`. */
+/** An edit of one member `name` in the object that is the top-level member `parent`. */
 export interface NestedMember {
   /**
-   * One name. A missing parent is added; `null` and `[]`, which is how PHP writes an empty object, are replaced by an
-   * object; any other value stays.
+   * Exactly one name. A missing parent is added. `null` and `[]` (PHP's empty object) are replaced by an object. A
+   * parent of another type is not changed.
    */
   readonly parent: NameSet
   readonly parentName: string
   readonly name: NameSet
-  /** `"name":value`; undefined where the member is left out. */
+  /** `"name":value`; undefined to remove the member. */
   readonly member: string | undefined
 }
 
 const NOTHING = new NameSet([])
 
-/** The object after an edit, on one line. */
+/** Applies the edits. @returns a new object on one line */
 export function edited(json: Buffer, { without = NOTHING, nested, members = '' }: ObjectEdit): Buffer {
   const writer = new ObjectWriter(json, Buffer.byteLength(members))
-  let isParentThere = false
+  let hasParent = false
   for (let memberStart = json.indexOf(OPEN_BRACE) + 1; ; ) {
     let start = memberStart
     while (isSpace(json[start] as number)) start++
@@ -166,36 +173,36 @@ export function edited(json: Buffer, { without = NOTHING, nested, members = '' }
     const nameEnd = stringEnd(json, start)
     const end = memberEnd(json, nameEnd)
     const isParent = nested?.parent.has(json, start + 1, nameEnd - 1) === true
-    isParentThere ||= isParent
+    hasParent ||= isParent
     if (!without.has(json, start + 1, nameEnd - 1)) {
       const valueAt = isParent ? memberValueStart(json, start) : end
       const value = isParent ? withInner(json.subarray(valueAt, end), nested) : undefined
       if (value === undefined) writer.keep(memberStart, end)
-      else writer.replaceEnd(memberStart, valueAt, end, value)
+      else writer.replaceValue(memberStart, valueAt, end, value)
     }
     if (json[end] === CLOSE_BRACE) break
     memberStart = end + 1
   }
-  const isAdded = nested?.member !== undefined && !isParentThere
+  const isAdded = nested?.member !== undefined && !hasParent
   const added = isAdded ? `"${nested.parentName}":{${nested.member}}` : ''
   return writer.end(added !== '' && members !== '' ? `${added},${members}` : added + members)
 }
 
-/** @returns the new value of the parent; undefined if it stays */
+/** @returns the new value of the parent; undefined if it is not changed */
 function withInner(value: Buffer, { name, member }: NestedMember): Buffer | undefined {
   if (value[0] === OPEN_BRACE)
     return edited(value, { without: name, ...(member !== undefined && { members: member }) })
-  return member !== undefined && HOLDS_NOTHING.test(value.toString('latin1', 0, HOLDS_NOTHING_BYTES_MAX))
+  return member !== undefined && NULL_OR_EMPTY_ARRAY.test(value.toString('latin1', 0, TESTED_BYTES_MAX))
     ? Buffer.from(`{${member}}`)
     : undefined
 }
 
-/** Writes an object of the members of another. Those that follow each other are copied at once. */
+/** Copies members of one object into a new one. Adjacent members are copied in one piece. */
 class ObjectWriter {
   readonly #json: Buffer
   #out: Buffer
   #length = 1
-  /** What is still to be copied: from the start of a member to the end of one. */
+  /** The members still to be copied: from the start of the first to the end of the last. Nothing if `#to` is 0. */
   #from = 0
   #to = 0
 
@@ -214,15 +221,15 @@ class ObjectWriter {
     }
   }
 
-  /** Keeps a member, of which what stands from `valueAt` to `end` is replaced. */
-  replaceEnd(start: number, valueAt: number, end: number, value: Buffer): void {
+  /** Keeps the member, but writes `value` in place of its bytes from `valueAt` to `end`. */
+  replaceValue(start: number, valueAt: number, end: number, value: Buffer): void {
     this.keep(start, valueAt)
     this.#flush()
     this.#reserve(value.length + this.#json.length - end)
     this.#length += value.copy(this.#out, this.#length)
   }
 
-  /** @returns the object, with these members behind those that were kept */
+  /** @returns the object: the kept members, then `members` */
   end(members: string): Buffer {
     this.#flush()
     const out = this.#out
@@ -234,7 +241,7 @@ class ObjectWriter {
     return putOnOneLine(this.#out, copied).subarray(0, length)
   }
 
-  /** Only a comma, and spaces, are between the last member and this one. */
+  /** Whether only a comma and spaces are between the last kept member and this one. */
   #isNext(start: number): boolean {
     for (let at = this.#to; at < start; at++) {
       const byte = this.#json[at] as number
@@ -258,14 +265,15 @@ class ObjectWriter {
   }
 }
 
-/** Without the top-level members of these names. */
+/** The object without the top-level members of these names, on one line. */
 export function withoutMembers(json: Buffer, names: Iterable<string>): Buffer {
   return edited(json, { without: new NameSet(names) })
 }
 
 /**
- * With `members` (the inside of an object, on one line: `"a":1,"b":2`) after the object's own, on one line.
- * Line breaks in valid JSON stand only between tokens, so a space in their place changes no meaning.
+ * The object with `members` added at its end, on one line.
+ *
+ * @param members without braces, on one line: `"a":1,"b":2`
  */
 export function withMembers(json: Buffer, members: string): Buffer {
   const start = json.indexOf(OPEN_BRACE)
@@ -293,7 +301,7 @@ function putOnOneLine(json: Buffer, length: number): Buffer {
   return json
 }
 
-/** Where each top-level member begins (with the space before its name) and ends. */
+/** The bounds of each top-level member. The start includes the spaces before its name. */
 function* membersOf(json: Buffer): Generator<[start: number, end: number]> {
   let start = json.indexOf(OPEN_BRACE) + 1
   while (json[start - 1] !== CLOSE_BRACE) {

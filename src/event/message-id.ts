@@ -1,28 +1,28 @@
 import { hash, randomBytes, randomInt } from 'node:crypto'
 
 /**
- * Ids in the form in which they are compared: 16 bytes. Ids that share all but their last 12 bits are a
- * family. Ids that are made here in one millisecond are one family, so that remembering a thousand of them
- * takes little more than remembering one.
+ * Makes message ids, and the identities (16 bytes) by which events are compared. Ids that differ only in their last 12
+ * bits are a family. The ids that this process makes in one millisecond are one family, so the dedupe window stores a
+ * thousand of them in little more space than one.
  */
 
 export const ID_BYTES = 16
-/** The version of what `writeIdentity` writes. It is stored with the bytes; bytes of another version are not comparable. */
+/** The version of the format of `writeIdentity`. It is stored with the bytes. Other versions are not comparable. */
 export const DIGEST_VERSION = 2
 
-/** Half of a surrogate pair. UTF-8 cannot encode it: each becomes U+FFFD, so texts that differ only there would be equal. */
+/** Half of a surrogate pair. In UTF-8 each becomes U+FFFD, so texts that differ only there would become equal. */
 export const LONE_SURROGATE = /\p{Surrogate}/u
 
-/** The last three hexadecimal digits of a UUID. */
+/** A counter is in the last three hexadecimal digits of a UUID. */
 const COUNTER_BITS = 12
 const COUNTER_DIGITS = COUNTER_BITS / 4
 const COUNTER_MAX = 2 ** COUNTER_BITS - 1
 const UUID_LENGTH = 36
 const NO_DIGIT = 0xff
-/** Where the two bytes begin that have the counter at their end. */
+/** Index of the last two bytes. The counter is their lower 12 bits. */
 const COUNTER_AT = ID_BYTES - 2
 
-/** Where each byte's two digits are in the text of a UUID, and where its dashes are. */
+/** Indexes in the text of a UUID: of each byte's first digit, and of the dashes. */
 const DIGITS_AT = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34] as const
 const DASHES_AT = [8, 13, 18, 23] as const
 const DASH = 0x2d
@@ -31,17 +31,17 @@ const DIGIT_VALUES = Uint8Array.from({ length: 128 }, (_, code) => {
   const value = '0123456789abcdef'.indexOf(String.fromCharCode(code))
   return value === -1 ? NO_DIGIT : value
 })
-/** Which byte has a UUID's version in its upper half, and version 15. */
+/** The byte that has a UUID's version in its upper four bits, and version 15 in these bits. */
 const VERSION_AT = 6
 const VERSION_15 = 0xf0
 
 const COUNTERS = Array.from({ length: COUNTER_MAX + 1 }, (_, n) => n.toString(16).padStart(3, '0'))
 
-/** Families that one millisecond may begin with: it leaves room to count on. */
+/** A millisecond's first sequence is below this. The upper half of the 32 bits is left for counting on. */
 const SEQUENCE_MAX = 2 ** 31
 
 let family = ''
-/** The family as the digests of its ids begin. */
+/** The identity of the family's first id (counter 0). */
 let familyDigest: Buffer = Buffer.alloc(ID_BYTES)
 let familyMs = Number.NaN
 let sequence = 0
@@ -51,8 +51,8 @@ let prefixedSource: string | undefined
 let prefix: string | undefined
 
 /**
- * A new id: a UUIDv7 whose last 12 bits count (RFC 9562, section 6.2, method 2), and of whose other bits 61
- * are random. Ids of one millisecond are in order, too.
+ * Makes a new id: a UUIDv7 with a counter in its last 12 bits (RFC 9562, section 6.2, method 2) and 61 random bits.
+ * Ids of one millisecond are in ascending order.
  *
  * @param nowMs milliseconds since 1970
  */
@@ -68,12 +68,12 @@ export function mintMessageId(nowMs: number): string {
 }
 
 /**
- * All of a UUIDv7 but its last 12 bits (RFC 9562, section 5.7): 48 bits of time, and of `rand_a` and
- * `rand_b` first the 32 bits of the sequence, then 30 random ones.
+ * A UUIDv7 without its last 12 bits (RFC 9562, section 5.7): 48 bits of time; then, across `rand_a` and `rand_b`, the
+ * 32 bits of the sequence and 30 random bits.
  */
 function familyOf(ms: number, sequence: number): string {
   const bytes = randomBytes(ID_BYTES)
-  // Another program may say that its event came before 1970, or when 48 bits do not reach.
+  // An event of another program may have a time before 1970, or one above 48 bits.
   bytes.writeBigUInt64BE(BigInt.asUintN(48, BigInt(ms)) << 16n)
   bytes[6] = 0x70 | (sequence >>> 28)
   bytes[7] = sequence >>> 20
@@ -103,17 +103,17 @@ function familyOf(ms: number, sequence: number): string {
  *
  * Nobody can make an event that has the identity of another source's event:
  *
- * - A UUID that stands for itself can be chosen freely, so it must never look like a hash with a source. It
- *   does not: those have version 15, and a UUID of version 15 is hashed.
- * - Two texts are equal only if both source and messageId are. Text 1 does not begin with NUL; behind the NUL
- *   text 2 has a digit, and text 3 a bracket. The length says where the source ends. No text has a lone
- *   surrogate (JSON.stringify escapes them), so texts that differ do so in UTF-8, too.
- * - What is left is to find a text with the same 124 bits of SHA-256 as a given one: 2^124 attempts.
+ * - A client can choose a UUID freely, and row 1 writes it unchanged. It must never equal a hash with a source. It
+ *   cannot: hashes with a source have version 15, and a UUID of version 15 is hashed, not written.
+ * - Two texts are equal only if both source and messageId are equal. Text 1 does not begin with NUL; after the NUL,
+ *   text 2 has a digit and text 3 has a bracket. The length shows the end of the source. No text has a lone
+ *   surrogate (JSON.stringify escapes it), so texts that differ also differ in UTF-8.
+ * - The last way is to find a text with the same 124 bits of SHA-256 as a given text: 2^124 attempts.
  *
- * Without a source somebody can choose a UUID that is the hash of another id without a source. That gains
- * nothing: whoever sends without a source can send that id itself.
+ * A client without a source can choose a UUID that equals the hash of another id without a source. That gains
+ * nothing: this client could send the other id itself.
  *
- * Two of 10^9 events share an identity by accident with a probability of about 10^-20.
+ * The probability that any two of 10^9 events have the same identity by accident is about 10^-20.
  */
 export function writeIdentity(
   messageId: string,
@@ -130,11 +130,11 @@ export function writeIdentity(
 }
 
 /**
- * Writes a UUID in lower case, of any version but 15, which only the Max UUID has (RFC 9562, section 5.10).
+ * Writes a UUID in lower case, of any version except 15. Only the Max UUID has version 15 (RFC 9562, section 5.10).
  * Takes a third of the time of a regular expression and a write in `hex`.
  *
  * @param text of 36 characters
- * @returns whether the text is such a UUID. If not, the bytes at `at` are undefined.
+ * @returns false if the text is not such a UUID; the bytes at `at` are undefined then
  */
 function isUuidWritten(text: string, target: Buffer, at: number): boolean {
   for (const dash of DASHES_AT) if (text.charCodeAt(dash) !== DASH) return false
@@ -159,7 +159,7 @@ function textOf(messageId: string, source?: string): string {
   return `\0${JSON.stringify(source === undefined ? [messageId] : [source, messageId])}`
 }
 
-/** Many events in a row have the same source. Undefined if it has a lone surrogate. */
+/** Cached: many events in a row have the same source. Undefined if the source has a lone surrogate. */
 function prefixOf(source: string): string | undefined {
   if (source !== prefixedSource) {
     prefixedSource = source
@@ -168,12 +168,12 @@ function prefixOf(source: string): string | undefined {
   return prefix
 }
 
-/** As text in Latin-1, which Node makes and writes in less than half the time that a buffer takes. */
+/** Uses a Latin-1 string: Node makes and writes it in less than half the time of a buffer. */
 function writeHash(text: string, target: Buffer, at: number): void {
   target.write(hash('sha256', text, 'binary'), at, ID_BYTES, 'latin1')
 }
 
-/** An id that was made here a moment ago, mostly; a client's may begin like one. */
+/** Writes an id that begins with the current family. A client's id may begin so, too, without a valid counter. */
 function writeOfFamily(messageId: string, target: Buffer, at: number): void {
   const digits = messageId.slice(-COUNTER_DIGITS)
   const count = Number.parseInt(digits, 16)
@@ -185,15 +185,15 @@ function writeOfFamily(messageId: string, target: Buffer, at: number): void {
   target.writeUInt16BE(familyDigest.readUInt16BE(COUNTER_AT) | count, at + COUNTER_AT)
 }
 
-/** The identity of an event of this id that has no source. */
+/** The identity (16 bytes) of an event with this id and without a source. */
 export function idDigest(messageId: string): Buffer {
   return digestOf(messageId, undefined)
 }
 
 /**
- * The identity of an archived event, from its parsed JSON alone.
+ * The identity of an archived event, from its parsed JSON.
  *
- * @returns 16 bytes; undefined if it has no `messageId`. A `source` that is no string counts as none.
+ * @returns 16 bytes; undefined without a `messageId`. A `source` that is not a string is ignored.
  */
 export function identityOf({
   source,

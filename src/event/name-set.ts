@@ -1,24 +1,24 @@
 const BACKSLASH = 0x5c
-/** Names of one length that are compared one by one. */
+/** Up to this many names of one length are compared one by one; more are looked up as text. */
 const COMPARED_MAX = 8
 
-/** Names of members of JSON objects, which are told by their bytes. */
+/** A set of member names of JSON objects. Finds a name by its bytes, without making a string of it. */
 export class NameSet {
   readonly #names: ReadonlySet<string>
-  /** As they stand in JSON where nothing in them is escaped, by how many bytes they have. */
+  /** The names in UTF-8 without escapes, by their length in bytes. */
   readonly #byLength: Buffer[][] = []
 
   constructor(names: Iterable<string>) {
     this.#names = new Set(names)
     for (const name of this.#names) {
       const bytes = Buffer.from(name)
-      const alike = this.#byLength[bytes.length]
-      if (alike === undefined) this.#byLength[bytes.length] = [bytes]
-      else alike.push(bytes)
+      const sameLength = this.#byLength[bytes.length]
+      if (sameLength === undefined) this.#byLength[bytes.length] = [bytes]
+      else sameLength.push(bytes)
     }
   }
 
-  /** Whether one of them is a member of this object. */
+  /** Whether the object has a member with one of the names. */
   isIn(fields: object): boolean {
     for (const name of this.#names) if (name in fields) return true
     return false
@@ -28,17 +28,22 @@ export class NameSet {
     return this.#names.has(name)
   }
 
-  /** These and others. */
+  /** A new set: these names and others. */
   and(...names: readonly string[]): NameSet {
     return new NameSet([...this.#names, ...names])
   }
 
-  /** Whether a name in JSON is one of them. @param start of it, behind its quotation mark. @param end of it, before the other one */
+  /**
+   * Whether the name at these bytes of JSON is in the set. It may have escapes.
+   *
+   * @param start index after the opening quotation mark
+   * @param end index of the closing quotation mark
+   */
   has(json: Buffer, start: number, end: number): boolean {
-    const alike = this.#byLength[end - start]
-    // A client may have named thousands.
-    if (alike !== undefined && alike.length > COMPARED_MAX) return this.#hasText(json, start, end)
-    if (alike !== undefined) for (const name of alike) if (isAt(json, start, name)) return true
+    const sameLength = this.#byLength[end - start]
+    // `joinedMembers` makes sets of names that a client sent: there may be thousands.
+    if (sameLength !== undefined && sameLength.length > COMPARED_MAX) return this.#hasText(json, start, end)
+    if (sameLength !== undefined) for (const name of sameLength) if (isAt(json, start, name)) return true
     for (let at = start; at < end; at++) if (json[at] === BACKSLASH) return this.#hasText(json, start, end)
     return false
   }

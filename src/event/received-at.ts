@@ -1,6 +1,6 @@
-/** `2026-11-24T13:05:07.123Z`, and the `"}` behind it: a stamped event ends so (event.ts). */
+/** A stamped event ends in `2026-11-24T13:05:07.123Z`, then `"}` (event.ts). */
 const STAMP_BYTES = 24
-const BEHIND_BYTES = 2
+const AFTER_STAMP_BYTES = 2
 const DAY_BYTES = 10
 const ZERO = 0x30
 
@@ -8,12 +8,13 @@ let day = Buffer.alloc(DAY_BYTES)
 let dayMs = Number.NaN
 
 /**
- * When a stamped event was received, in milliseconds since 1970; NaN where it does not end in a stamp.
+ * The time of receipt of a stamped event, from the last bytes of its JSON. Of several lines: of the last one.
  *
- * @param end where the event's JSON ends in `bytes`
+ * @param end index after the event's JSON in `bytes`. Default: the end of `bytes`
+ * @returns milliseconds since 1970; NaN if the JSON does not end in a stamp
  */
 export function receivedAtOf(bytes: Buffer, end = bytes.length): number {
-  const at = end - BEHIND_BYTES - STAMP_BYTES
+  const at = end - AFTER_STAMP_BYTES - STAMP_BYTES
   if (at < 0) return Number.NaN
   for (let n = 0; n < DAY_BYTES; n++) {
     if (bytes[at + n] === day[n]) continue
@@ -30,7 +31,7 @@ export function receivedAtOf(bytes: Buffer, end = bytes.length): number {
   return isStamp ? dayMs + ms : Number.NaN
 }
 
-/** NaN where one of them is none. */
+/** The number that `count` digits make; NaN if one of the bytes is not a digit. */
 function digits(bytes: Buffer, at: number, count: number): number {
   let value = 0
   for (let n = 0; n < count; n++) {

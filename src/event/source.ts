@@ -1,21 +1,21 @@
 import { NameSet } from './name-set.ts'
 
 /**
- * Who sends an event, as its write key says. It is what `stampEvent` takes for the changes to the event.
+ * The source that a write key stands for. `stampEvent` accepts it as the changes to an event.
  *
- * A key in a web page is anybody's to read. What came with one is marked, and cannot say what only
- * servers may say: `channel` and `context.ip`.
+ * Anybody can read a key in a web page. Events with such a key get `"channel":"browser"`, and cannot set what only
+ * servers may set: `channel` and `context.ip`.
  */
 export interface Source {
   readonly name: string
   readonly kind: 'browser' | 'server'
-  /** Top-level members that are not archived as they came: the key, and what `members` says. */
+  /** Top-level members of the client that are removed: the key, and those that `members` sets. */
   readonly without: NameSet
-  /** JSON text of the members of ours: `"source":"web","channel":"browser"`. */
+  /** JSON of the members that are added: `"source":"web","channel":"browser"`. */
   readonly members: string
 }
 
-/** @param kind who can read the key: a `browser` page's visitors, or a `server` alone */
+/** @param kind who can read the key: the visitors of a page (`browser`), or a server only (`server`) */
 export function createSource(name: string, kind: Source['kind']): Source {
   const ours = kind === 'browser' ? { source: name, channel: 'browser' } : { source: name }
   return {

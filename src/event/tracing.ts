@@ -1,8 +1,8 @@
 /**
  * Spans of events, from the request to the object: see docs/tracing.md.
  *
- * Only the API of OpenTelemetry is used. Where no SDK is loaded its spans record nothing, and hand the
- * context of the client on; so the archiver can have an SDK where ingest has none.
+ * Only OpenTelemetry's API is used. Without an SDK its spans record nothing and pass on the client's context. So the
+ * archiver can have an SDK even if the ingest process has none.
  */
 
 import type { IncomingHttpHeaders } from 'node:http'
@@ -11,13 +11,13 @@ import type { Attributes, Context, Span, SpanContext, Tracer } from '@openteleme
 import type { Event } from './event.ts'
 import type { EventTrace } from './event-trace.ts'
 
-/** Requests whose part of a batch gets a span; a span has as many links by default. */
+/** Requests that get a span in one batch, at most: the default limit for links of a span. */
 const BATCH_TRACES_MAX = 128
 
-/** W3C Trace Context, section 3.2. Version 00 ends with the flags, and later ones may go on. */
+/** W3C Trace Context, section 3.2. Version 00 ends after the flags; later versions may have more. */
 const TRACEPARENT = /^(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/
 
-// The attributes are those of the semantic conventions for messaging.
+// OpenTelemetry's semantic conventions for messaging spans.
 const PUBLISHING = {
   'messaging.system': 'frequency',
   'messaging.operation.name': 'publish',
@@ -33,13 +33,13 @@ const require = createRequire(import.meta.url)
 
 interface Tracing {
   readonly api: typeof import('@opentelemetry/api')
-  /** It asks for the SDK when it makes its first span, so the SDK may be loaded later than this. */
+  /** Looks for the SDK when it starts its first span, so the SDK may be loaded after the tracer was made. */
   readonly tracer: Tracer
 }
 
 let loaded: Tracing | undefined
 
-/** Loads the API for the first event with a trace, since most processes never get one. */
+/** Loads the API when the first event with a trace arrives: most processes never get one. */
 function tracing(): Tracing {
   if (loaded === undefined) {
     const api: typeof import('@opentelemetry/api') = require('@opentelemetry/api')
@@ -48,7 +48,7 @@ function tracing(): Tracing {
   return loaded
 }
 
-/** The part of a trace that a request is. */
+/** The span of a request that publishes events. */
 export class RequestTrace {
   readonly #span: Span
 
@@ -56,13 +56,13 @@ export class RequestTrace {
     this.#span = span
   }
 
-  /** What goes with the request's events; undefined where nobody records the trace. */
+  /** The trace to send with the request's events; undefined if the trace is not sampled. */
   get context(): EventTrace | undefined {
     const own = this.#span.spanContext()
     return (own.traceFlags & tracing().api.TraceFlags.SAMPLED) === 0 ? undefined : own
   }
 
-  /** Ends with the promise, and as it does. */
+  /** Ends the span when the promise settles. A rejection is recorded as the span's error, and thrown on. */
   async through<T>(published: Promise<T>): Promise<T> {
     try {
       return await published
@@ -77,7 +77,7 @@ export class RequestTrace {
   }
 }
 
-/** Undefined where the client has sent no `traceparent`, or none that is valid. */
+/** Starts the span of a request. Undefined if the client sent no valid `traceparent`. */
 export function startTrace({ traceparent, tracestate }: IncomingHttpHeaders): RequestTrace | undefined {
   if (typeof traceparent !== 'string') return undefined
   const parent = parentOf(traceparent, tracestate)
@@ -87,7 +87,7 @@ export function startTrace({ traceparent, tracestate }: IncomingHttpHeaders): Re
   return new RequestTrace(tracer.startSpan('publish event', options, parent))
 }
 
-/** Publishes an event as part of the trace that its request's headers name, where they name one. */
+/** Publishes an event. If the request's headers name a trace, the event becomes a part of it. */
 export function publishTraced<T>(
   queue: { publish(event: Event, trace?: EventTrace): Promise<T> },
   event: Event,
@@ -98,7 +98,7 @@ export function publishTraced<T>(
   return trace?.through(published) ?? published
 }
 
-/** The same for all events of a request. */
+/** `publishTraced` for all events of a request. */
 export function publishAllTraced<T>(
   queue: { publishAll(events: readonly Event[], trace?: EventTrace): Promise<T> },
   events: readonly Event[],
@@ -109,7 +109,7 @@ export function publishAllTraced<T>(
   return trace?.through(published) ?? published
 }
 
-/** The span of the request, where something makes those; else the client's own. */
+/** The parent of the new span: the active span if an SDK's instrumentation has one, else the client's span. */
 function parentOf(traceparent: string, tracestate: string | string[] | undefined): Context | undefined {
   const { context, createTraceState, isSpanContextValid, ROOT_CONTEXT, trace } = tracing().api
   const active = context.active()
@@ -126,17 +126,17 @@ function parentOf(traceparent: string, tracestate: string | string[] | undefined
   return isSpanContextValid(client) ? trace.setSpanContext(ROOT_CONTEXT, client) : undefined
 }
 
-/** A request of which events are in a batch. */
+/** A traced request whose events are in a batch. */
 interface BatchPart {
   readonly published: EventTrace
   readonly takenAt: number
   events: number
 }
 
-/** The spans of a batch, and of what is in it of requests with a trace. They are made when it is archived. */
+/** Collects the traces of a batch's events. Makes the spans when the batch is archived: one of the batch, one a request. */
 export class BatchTrace {
   readonly #startedAt = Date.now()
-  /** By their span-ids. */
+  /** By span id. */
   readonly #parts = new Map<string, BatchPart>()
 
   take(events: readonly EventTrace[]): void {
@@ -149,7 +149,7 @@ export class BatchTrace {
     }
   }
 
-  /** @param events in the batch */
+  /** @param events how many the batch has, with and without traces */
   archived(key: string, events: number): void {
     const { api, tracer } = tracing()
     const parts = [...this.#parts.values()]

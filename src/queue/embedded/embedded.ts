@@ -10,8 +10,8 @@
 import { mkdir } from 'node:fs/promises'
 import type { Config } from '../../config/config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
-import { receivedAtOf } from '../../event/event.ts'
 import { decodeGroup, type EventGroup, encodeGroup } from '../../event/event-group.ts'
+import { receivedAtOf } from '../../event/received-at.ts'
 import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.ts'
 import type { Logger } from '../../process/logger.ts'
 import type { Consumer, DeliveryHandler, Durability, Part, Transport } from '../queue.ts'
@@ -99,7 +99,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     const oldest = this.#isClosed ? undefined : this.#events.oldest
     if (oldest === undefined) return undefined
     const { lines } = decodeGroup(oldest.count, oldest.value)
-    return receivedAtOf(lines).getTime()
+    return receivedAtOf(lines)
   }
 
   /** What keeps it from taking events now, in words for a person. */
