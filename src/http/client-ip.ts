@@ -6,20 +6,24 @@ import type { Source } from '../event/source.ts'
 
 type IpPolicy = Config['ipPolicy']
 
-/** By these a client says that its address is not to be known; they stay as they are. */
+/** A client sends one of these values to hide its address. They are archived unchanged. */
 const HIDDEN: ReadonlySet<unknown> = new Set(['0.0.0.0', '::', null])
 
 const CONTEXT = new NameSet(['context'])
 const IP = new NameSet(['ip'])
 
 /**
- * The change to the `context.ip` of an event that is to be archived; undefined where it stays as it came.
+ * The change to an event's `context.ip` before it is archived.
  *
- * An event's own `context.ip` stays where anybody but a browser's key sent it; else it is `address`, but
- * not where the event came with a server's key, whose address says nothing about who did it. Of what
- * that gives the policy leaves all, the network, or nothing. What is no address is dropped by `truncate`.
+ * 1. The event's own `context.ip` counts, except if it came with a browser's key: then only a value that hides the
+ *    address counts.
+ * 2. Else `address` counts, except if the event came with a server's key: that is the address of the customer's
+ *    server, not of the user.
+ * 3. The policy then keeps the value (`keep`), keeps only its network (`truncate`) or removes it (`drop`). `truncate`
+ *    also removes a value that is not an address.
  *
- * @param address of the client, as `request.ip` has it; undefined adds none to what has none.
+ * @param address the client's address, as in `request.ip`. If it is undefined, no address is added.
+ * @returns undefined if the event needs no change
  */
 export function contextIp(
   fields: { context?: unknown },
@@ -31,11 +35,11 @@ export function contextIp(
   if (policy === 'keep' && address === undefined && !isFromBrowser) return undefined
 
   const own = contextIpOf(fields)
-  const said = isFromBrowser && !HIDDEN.has(own) ? undefined : own
+  const trustedOwn = isFromBrowser && !HIDDEN.has(own) ? undefined : own
   const seen = address === undefined || source?.kind === 'server' ? undefined : canonicalOf(address)
-  const kept = underPolicy(said === undefined ? seen : said, policy)
+  const kept = underPolicy(trustedOwn === undefined ? seen : trustedOwn, policy)
   if (kept === undefined && !('context' in fields)) return undefined
-  // Under the other policies also a `context` that stands twice must hold no address.
+  // The other policies always edit: JSON may have `context` twice, and `own` is only that of the last one.
   if (kept === own && policy === 'keep' && !isFromBrowser) return undefined
   const member = kept === undefined ? undefined : `"ip":${JSON.stringify(kept)}`
   return { parent: CONTEXT, parentName: 'context', name: IP, member }
@@ -44,7 +48,7 @@ export function contextIp(
 let lastAddress = ''
 let lastCanonical: string | undefined
 
-/** All events of a request come from one. */
+/** Cached: all events of a request come from one address. */
 function canonicalOf(address: string): string | undefined {
   if (address !== lastAddress) {
     lastCanonical = canonicalAddress(address)
@@ -64,8 +68,10 @@ function underPolicy(ip: unknown, policy: IpPolicy): unknown {
 }
 
 /**
- * An address as it is commonly written: IPv4 where IPv6 only carries it, no zone, and no port, which
- * some proxies put behind it. Undefined where the text is no address.
+ * The usual form of an address: an IPv4-mapped IPv6 address becomes IPv4; a zone is removed, and so is a port, which
+ * some proxies add.
+ *
+ * @returns undefined if the text is not an address
  */
 export function canonicalAddress(text: string): string | undefined {
   const bare = text
@@ -80,7 +86,7 @@ export function canonicalAddress(text: string): string | undefined {
   return [24, 16, 8, 0].map(shift => (bits >>> shift) & 255).join('.')
 }
 
-/** IPv4 to /24, and IPv6 to /48, which is what a site has. */
+/** The network of an address: IPv4 /24, or IPv6 /48, the size that one site gets. Undefined if it is not an address. */
 function truncatedAddress(text: string): string | undefined {
   const address = canonicalAddress(text)
   if (address === undefined || !address.includes(':')) return address?.replace(/\d+$/, '0')
@@ -89,7 +95,7 @@ function truncatedAddress(text: string): string | undefined {
   return compressed(`${[...head, ...zeros, ...(tail ?? [])].slice(0, 3).join(':')}::`)
 }
 
-/** As RFC 5952 writes it. */
+/** The canonical text of an IPv6 address (RFC 5952). */
 function compressed(ipv6: string): string {
   return new URL(`http://[${ipv6}]`).hostname.slice(1, -1)
 }

@@ -10,8 +10,8 @@ const DEPTH_MAX = 20
 const TOO_MUCH = `The form has more than ${FIELDS_MAX} fields, or nests deeper than ${DEPTH_MAX}.`
 const PERCENT = 0x25
 
-/** A form has no other way to say that it does not have these. */
-const ABSENT_WHERE_EMPTY = ['timestamp', 'originalTimestamp', 'sentAt', 'messageId']
+/** An empty value of these fields counts as missing: a form cannot send null. */
+const ABSENT_IF_EMPTY = ['timestamp', 'originalTimestamp', 'sentAt', 'messageId']
 
 interface Nesting {
   readonly separators: RegExp
@@ -24,14 +24,13 @@ const DOTS_AND_BRACKETS: Nesting = {
   constructorPrototype: /\bconstructor[[\].]+prototype\b/,
 }
 
-/** The name and the value of a field. */
 type Field = readonly [name: string, value: string]
 
 /**
- * The fields of `application/x-www-form-urlencoded`, as the parser of the URL standard reads them (WHATWG URL,
- * section 5.1): a percent sign that encodes nothing stays.
+ * The fields of `application/x-www-form-urlencoded`, read as the URL standard says (WHATWG URL, section 5.1): a percent
+ * sign without two hexadecimal digits after it is kept.
  *
- * @throws BodyInvalid where what is encoded is not UTF-8, which that parser would replace; for more than 1,000 fields
+ * @throws BodyInvalid if decoded bytes are not UTF-8 (the standard would replace them), or for more than 1,000 fields
  */
 export function formFields(text: string): Field[] {
   const parts = text.split('&', FIELDS_MAX + 1)
@@ -45,14 +44,13 @@ export function formFields(text: string): Field[] {
 }
 
 /**
- * Parses `application/x-www-form-urlencoded`: every value is a string, a repeated name makes an array, and brackets
- * nest: `properties[plan]=pro`. Indexes from 0 on, without a gap, make an array: `tags[0]=a&tags[1]=b`; other indexes are
- * names. An empty `timestamp`, `originalTimestamp`, `sentAt` or `messageId` is as none.
- *
- * @throws BodyInvalid for what is not UTF-8, a name that would poison a prototype, more than 1,000 fields, or brackets
- * nested deeper than 20.
+ * Parses `application/x-www-form-urlencoded`. Every value is a string. A repeated name makes an array. Brackets nest:
+ * `properties[plan]=pro`. Indexes from 0 without a gap make an array: `tags[0]=a&tags[1]=b`; other indexes are names.
+ * An empty `timestamp`, `originalTimestamp`, `sentAt` or `messageId` counts as missing.
  *
  * @param options.allowDots whether dots nest as well: `properties.plan=pro`. Default: false
+ * @throws BodyInvalid for bytes that are not UTF-8, a name that would poison a prototype, more than 1,000 fields, or
+ * nesting deeper than 20
  */
 export function parseForm(
   text: string,
@@ -61,21 +59,21 @@ export function parseForm(
   const fields = formFields(text)
   refusePoison(fields, allowDots ? DOTS_AND_BRACKETS : BRACKETS)
   const form = nested(fields, allowDots)
-  for (const name of ABSENT_WHERE_EMPTY) if (form[name] === '') delete form[name]
+  for (const name of ABSENT_IF_EMPTY) if (form[name] === '') delete form[name]
   return form
 }
 
 function nested(fields: readonly Field[], allowDots: boolean): Record<string, unknown> {
   const { '': unnamed, ...named } = valuesByName(fields)
-  // Only here, so that a start does without.
+  // Loaded with the first form, to keep the start fast.
   qs ??= require('qs') as typeof import('qs')
   try {
-    // Its types know of texts only.
+    // The types of qs allow strings only. An array works as well: qs keeps it.
     const form = qs.parse(named as Record<string, string>, {
       allowDots,
       depth: DEPTH_MAX,
       strictDepth: true,
-      // qs would pack an array that has gaps, and lose its indexes.
+      // With arrays on, qs would close the gaps between indexes, and lose the indexes.
       arrayLimit: 0,
       allowPrototypes: true,
     })
@@ -87,12 +85,12 @@ function nested(fields: readonly Field[], allowDots: boolean): Record<string, un
   }
 }
 
-/** Replaces each object whose names are the indexes from 0 on, without a gap, by an array. */
+/** Replaces each object by an array if its names are the indexes from 0 without a gap. */
 function withArrays(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return value.map(withArrays)
   const entries = Object.entries(value).map(([name, each]) => [name, withArrays(each)] as const)
-  // Integer names come first, in ascending order.
+  // JavaScript lists integer names first, in ascending order.
   const isArray = entries.length > 0 && entries.every(([name], index) => name === String(index))
   return isArray ? entries.map(([, each]) => each) : Object.fromEntries(entries)
 }
@@ -106,7 +104,7 @@ function valuesByName(fields: readonly Field[]): Record<string, string | string[
   return values
 }
 
-/** qs drops such names silently; a sender should hear of it, as one who sends JSON does. */
+/** qs drops such names silently. A form with one is refused instead, as JSON with one is. */
 function refusePoison(fields: readonly Field[], { separators, constructorPrototype }: Nesting): void {
   for (const [name] of fields) {
     if (name.split(separators).includes('__proto__') || constructorPrototype.test(name)) {
@@ -135,7 +133,7 @@ function percentDecoded(bytes: Buffer): Buffer {
   return bytes.subarray(0, length)
 }
 
-/** Of an ASCII code; -1 where it is none. */
+/** The value of a hexadecimal digit, by its ASCII code; -1 if it is not one. */
 function hexDigit(code = 0): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30
   const letter = code | 0x20

@@ -3,22 +3,25 @@ import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { BodiesTooMany } from '../errors.ts'
 
-/** A smaller body is no matter: there are at most as many as connections. */
+/** Bodies up to this size are not counted: CONNECTIONS_MAX already limits their number. */
 const SMALL_BYTES_MAX = 8 * 1024
 
-/** The request bodies that this process has in memory, until each request is answered, or its connection is gone. */
+/**
+ * Counts the bytes of request bodies that this process has in memory, and limits them. A body counts until its request
+ * is answered or its connection is closed.
+ */
 export class HeldBodies {
   readonly #bytesMax: number
-  /** Of each connection, how its bodies are let go. */
+  /** For each connection, the functions that stop counting its bodies. */
   readonly #releases = new WeakMap<Socket, Set<() => void>>()
   #bytes = 0
 
-  /** @param bytesMax of all together */
+  /** @param bytesMax limit for all bodies together */
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax
   }
 
-  /** Whether a body is too small to be counted, by the headers of its request. */
+  /** Whether the request's headers show a body that is too small to be counted. */
   isSmall({
     'content-length': length = '0',
     'transfer-encoding': transferEncoding,
@@ -26,7 +29,7 @@ export class HeldBodies {
     return transferEncoding === undefined && Number(length) <= SMALL_BYTES_MAX
   }
 
-  /** Counts what comes; past the bound the body is destroyed with BodiesTooMany. */
+  /** Counts the bytes of a body as they arrive. Above the limit, destroys the body with BodiesTooMany. */
   hold(body: Readable, { socket }: IncomingMessage, response: ServerResponse): void {
     let own = 0
     let isHeld = true
@@ -47,7 +50,7 @@ export class HeldBodies {
     response.once('close', release)
   }
 
-  /** A response that waits for those before it on its connection is not told when that closes. */
+  /** Node emits no `close` for a pipelined response that still waits its turn, so the socket's `close` is used as well. */
   #releasesOf(socket: Socket): Set<() => void> {
     const known = this.#releases.get(socket)
     if (known !== undefined) return known

@@ -6,19 +6,19 @@ import { ConfigInvalid } from '../errors.ts'
 import type { Source } from '../event/source.ts'
 import type { Logger } from '../process/logger.ts'
 
-/** How often the file of the keys is looked at. Polled, because a file that is replaced by a link is not watched reliably. */
+/** Interval between two checks of the key file. Polled: a watch misses a file that is replaced through a symbolic link. */
 const FILE_CHECK_MS = 1_000
 
 /**
- * The keys that may send events. They are looked up by a digest with a salt of this process, so that the
- * time which that takes tells nothing about a key, however many there are.
+ * The keys that may send events. A key is looked up by its digest, salted with random bytes of this process. So the
+ * time of a lookup tells an attacker nothing about the keys.
  */
 export class WriteKeys {
   readonly #salt = randomBytes(32).toString('base64')
   #sources = new Map<string, Source>()
   #stop = () => {}
 
-  /** @param sources as parseWriteKeys gives them */
+  /** @param sources by key, as `parseWriteKeys` returns them */
   constructor(sources: ReadonlyMap<string, Source>) {
     this.replace(sources)
   }
@@ -27,12 +27,17 @@ export class WriteKeys {
     this.#sources = new Map([...sources].map(([key, source]) => [this.#digest(key), source]))
   }
 
-  /** Undefined for a key that is not known. */
+  /** The source of a key; undefined if the key is unknown. */
   sourceOf(key: string): Source | undefined {
     return this.#sources.get(this.#digest(key))
   }
 
-  /** Reads a file of keys, and again whenever it changes, until `close()`. @throws ConfigInvalid */
+  /**
+   * Reads a file of keys, and reads it again after each change, until `close()`. If a changed file cannot be used, the
+   * keys stay as they are, and an error is logged.
+   *
+   * @throws ConfigInvalid if the file cannot be read now, or has no valid key
+   */
   static async openFile(path: string, log: Logger): Promise<WriteKeys> {
     let seen = await versionOf(path)
     const keys = new WriteKeys(readKeysFile(path))
@@ -62,7 +67,7 @@ export class WriteKeys {
   }
 }
 
-/** @throws ConfigInvalid */
+/** @throws ConfigInvalid if the file cannot be read, or its keys are not valid */
 function readKeysFile(path: string): Map<string, Source> {
   let text: string
   try {
@@ -73,7 +78,7 @@ function readKeysFile(path: string): Map<string, Source> {
   return parseWriteKeys(text, 'WRITE_KEYS_FILE')
 }
 
-/** Differs when the file was written or replaced, or is gone. */
+/** A text that changes if the file is written, replaced or removed. */
 async function versionOf(path: string): Promise<string> {
   try {
     const { ino, size, mtimeMs, ctimeMs } = await stat(path)
@@ -84,9 +89,10 @@ async function versionOf(path: string): Promise<string> {
 }
 
 /**
- * The keys of these settings; undefined where none are set, and anybody may send.
+ * Opens the keys of WRITE_KEYS_FILE, else of WRITE_KEYS.
  *
- * @throws ConfigInvalid also for a file that holds no key.
+ * @returns undefined if neither is set: then anybody may send
+ * @throws ConfigInvalid if the file cannot be read, or there is no valid key
  */
 export async function openWriteKeys(
   { writeKeys, writeKeysFile }: { writeKeys?: string | undefined; writeKeysFile?: string | undefined },

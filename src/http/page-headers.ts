@@ -1,8 +1,8 @@
 /**
- * Headers of what a browser shows: scripts, styles and data come from this server alone, no other page
- * may frame it, and it says nothing to the pages it links to.
+ * Security headers of a page for browsers: scripts, styles and data come from this server only, no other page may frame
+ * it, and its links send no referrer.
  *
- * @param directives more of the content security policy, each a default of it replaced: `{ 'img-src': "'self' data:" }`
+ * @param directives add to the content security policy, or replace its defaults: `{ 'img-src': "'self' data:" }`
  */
 export function pageHeaders(
   directives: Readonly<Record<string, string>> = {},

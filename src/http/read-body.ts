@@ -8,17 +8,17 @@ const UTF_16_BYTE_ORDER_MARKS = new Set([0xfeff, 0xfffe])
 const FORM = 'application/x-www-form-urlencoded'
 const JSON_OBJECT = /^\s*\{/
 const JSON_ARRAY = /^\s*\[/
-/** What stands before the first byte of JSON that matters: at most so many spaces are looked at. */
-const SPACES_MAX = 64
+/** Bytes at the beginning of a body that are tested for a brace or bracket, with leading spaces. */
+const BEGINNING_BYTES = 64
 
-/** A body as JSON, and what it says. */
+/** A body as JSON: its bytes and its parsed value. */
 export interface JsonBody {
-  /** UTF-8, in the bytes that came where the body came as JSON. */
+  /** UTF-8. If the body was JSON, the received bytes themselves. */
   readonly json: Buffer
   readonly value: unknown
 }
 
-/** @throws BodyInvalid where it is not UTF-8, not JSON, or holds a key that would poison a prototype. */
+/** @throws BodyInvalid if the body is not UTF-8, not JSON, or has a key that would poison a prototype */
 export function readJson(body: Buffer): JsonBody {
   const json = textOf(body)
   try {
@@ -29,29 +29,29 @@ export function readJson(body: Buffer): JsonBody {
 }
 
 /**
- * A form, or JSON that says that it is one: curl, Java's HttpURLConnection, Ruby, Python's urllib and PowerShell say so
- * of every body where they are not told otherwise.
+ * Reads a body that is labelled as a form: a form, or JSON. curl, Java's HttpURLConnection, Ruby, Python's urllib and
+ * PowerShell label every body as a form by default.
  *
- * @throws BodyInvalid where it is not UTF-8, or what `readJson` or `parseForm` refuses.
+ * @throws BodyInvalid as `readJson` or `parseForm` does
  */
 export function readForm(body: Buffer): JsonBody {
   const text = textOf(body)
-  if (JSON_OBJECT.test(beginningOf(text)) || isJson(text)) return readJson(text)
+  if (JSON_OBJECT.test(beginningOf(text)) || isJsonArray(text)) return readJson(text)
   return formAsJson(text.toString())
 }
 
-/** What shows whether a body is JSON, whatever it says that it is. */
+/** The first 64 bytes of a body, to see whether it begins like JSON, whatever its content type is. */
 export function beginningOf(body: Buffer): string {
-  return body.toString('latin1', 0, SPACES_MAX)
+  return body.toString('latin1', 0, BEGINNING_BYTES)
 }
 
-/** A form, where it says so; else JSON. @throws BodyInvalid where it is neither */
+/** Reads a form or JSON if the content type is that of a form, else JSON. @throws BodyInvalid if it is neither */
 export function readJsonOrForm(body: Buffer, contentType = ''): JsonBody {
   return contentType.toLowerCase().startsWith(FORM) ? readForm(body) : readJson(body)
 }
 
-/** A form may begin with a bracket as well. */
-function isJson(text: Buffer): boolean {
+/** Whether the body is a JSON array. It is parsed to be sure: a form may begin with a bracket as well. */
+function isJsonArray(text: Buffer): boolean {
   if (!JSON_ARRAY.test(beginningOf(text))) return false
   try {
     JSON.parse(text.toString())
@@ -61,13 +61,13 @@ function isJson(text: Buffer): boolean {
   }
 }
 
-/** @throws BodyInvalid as `parseForm` does */
+/** The fields of a form as JSON. @throws BodyInvalid as `parseForm` does */
 export function formAsJson(text: string, options: { allowDots?: boolean } = {}): JsonBody {
   const value = parseForm(text, options)
   return { json: Buffer.from(JSON.stringify(value)), value }
 }
 
-/** The text without its byte order mark. @throws BodyInvalid where it is not UTF-8. */
+/** The bytes of the text, without a byte order mark. @throws BodyInvalid if they are not UTF-8 */
 export function textOf(body: Buffer): Buffer {
   if (isUtf16(body)) throw new BodyInvalid('The body is UTF-16: send it in UTF-8.')
   if (!isUtf8(body)) throw new BodyInvalid('The body is not UTF-8: send it in UTF-8.')
@@ -80,7 +80,7 @@ export function withoutByteOrderMark(body: Buffer): Buffer {
     : body
 }
 
-/** By its byte order mark, or because a half of its first character is 0, as in no JSON or form in UTF-8. */
+/** Detects UTF-16 by its byte order mark, or by a zero byte in the first two: JSON or a form in UTF-8 has none there. */
 function isUtf16(body: Buffer): boolean {
   if (body.length < 2) return false
   return body[0] === 0 || body[1] === 0 || UTF_16_BYTE_ORDER_MARKS.has(body.readUInt16BE(0))

@@ -4,12 +4,12 @@ import { assertEventFields, type Event, type EventFields } from '../event/event.
 import { elementBounds, valueStart } from '../event/json-members.ts'
 import { type JsonBody, readJson, textOf, withoutByteOrderMark } from './read-body.ts'
 
-/** How many events an answer names that cannot be taken. */
+/** Refused events that an answer lists at most. */
 const REFUSED_EVENTS_MAX = 1000
 
-/** An event of a batch that cannot be taken, and why. */
+/** An event of a batch that is refused, and the reason. */
 export interface RefusedEvent {
-  /** Counted from 0, as it stands in the request. */
+  /** Position of the event in the request, from 0. */
   readonly index: number
   readonly code: string
   readonly message: string
@@ -17,32 +17,33 @@ export interface RefusedEvent {
 
 export interface EventBatch {
   readonly events: readonly Event[]
-  /** The first 1,000 of them. */
+  /** The first 1,000 refused events. */
   readonly refused: readonly RefusedEvent[]
   readonly refusedCount: number
 }
 
-/** What came in one request, not looked at yet. */
+/** The events of one request, before each is checked. */
 export interface UncheckedBatch {
   readonly length: number
-  /** Of the object that the events stand in. */
+  /** The member `writeKey` of the object around the events. */
   readonly writeKey: unknown
-  /** @throws BodyInvalid where this one is no JSON that can be taken. */
+  /** @throws BodyInvalid if this event is not valid JSON, or has a key that would poison a prototype */
   elementAt(index: number): JsonBody
 }
 
 const LINE_FEED = 0x0a
 const OPEN_BRACE = 0x7b
 const OPEN_BRACKET = 0x5b
-const GOES_ON = /^\s*\[|[[{,]\s*$/
-const LINES_LOOKED_AT = 32
+/** A first line like this is the beginning of JSON over several lines. */
+const CONTINUES = /^\s*\[|[[{,]\s*$/
+const LINES_TESTED_MAX = 32
 
 /**
- * The events of a body that says that it is JSON: an array, an object with an array `batch`, or one event. Log shippers
- * call NDJSON by this name as well, so it is that where each line stands for itself.
+ * Reads a body that is labelled as JSON: an array of events, an object with an array `batch`, or one event. Log
+ * shippers label NDJSON as JSON, too: a body that is not JSON is read as NDJSON if one of its first lines is an object.
  *
- * @param eventsMax events that it may have
- * @throws BodyInvalid where it is none of these, or not UTF-8; BatchTooLong
+ * @throws BodyInvalid if the body is none of these, or not UTF-8
+ * @throws BatchTooLong for more than `eventsMax` events
  */
 export function readBatch(body: Buffer, eventsMax: number): UncheckedBatch {
   if (!isUtf8(body) && isNdjson(body)) return readLines(body, eventsMax)
@@ -85,15 +86,15 @@ function isOneEvent(value: unknown): boolean {
 }
 
 /**
- * Whether one of its first lines is a JSON object by itself, and the first of all does not look like the beginning of
- * JSON that goes on: in an array or a batch that breaks off a line may be an object, too.
+ * Whether one of the first 32 lines is a complete JSON object. False if the first line looks like the beginning of JSON
+ * over several lines: a truncated array or batch may have a complete object on a line as well.
  */
 function isNdjson(text: Buffer): boolean {
-  let looked = 0
+  let tested = 0
   for (const line of linesOf(withoutByteOrderMark(text))) {
-    if (looked === 0 && GOES_ON.test(line.toString('latin1'))) return false
+    if (tested === 0 && CONTINUES.test(line.toString('latin1'))) return false
     if (isJsonObject(line)) return true
-    if (++looked === LINES_LOOKED_AT) return false
+    if (++tested === LINES_TESTED_MAX) return false
   }
   return false
 }
@@ -109,9 +110,11 @@ function isJsonObject(line: Buffer): boolean {
 }
 
 /**
- * A key that would poison a prototype spoils the event that it is in, and no other.
+ * Reads JSON that may have keys that would poison a prototype. Such a key must refuse only the event that has it, so
+ * the caller then reads each event by itself.
  *
- * @throws BodyInvalid where it is not JSON
+ * @returns `isPoisoned`: whether the JSON has such a key
+ * @throws BodyInvalid if the text is not JSON
  */
 export function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boolean } {
   try {
@@ -126,16 +129,15 @@ export function readWhole(text: Buffer): JsonBody & { readonly isPoisoned: boole
 }
 
 /**
- * The events of a body with one a line; empty lines do not count. A line that is not UTF-8 spoils no other.
+ * Reads NDJSON: one event on each line. Empty lines are skipped. A line that is not UTF-8 does not affect the others.
  *
- * @param eventsMax events that it may have
- * @throws BatchTooLong
+ * @throws BatchTooLong for more than `eventsMax` events
  */
 export function readLines(body: Buffer, eventsMax: number): UncheckedBatch {
   const lines: Buffer[] = []
   for (const line of linesOf(withoutByteOrderMark(body))) {
     lines.push(line)
-    // While they are counted: millions of lines fit into a body, and each would take more memory than its bytes.
+    // Checked after each line: a body may have millions of short lines, and each Buffer takes more memory than its line.
     assertLength(lines.length, eventsMax)
   }
   return {
@@ -145,7 +147,7 @@ export function readLines(body: Buffer, eventsMax: number): UncheckedBatch {
   }
 }
 
-/** Those that are not empty. */
+/** The lines that are not empty. */
 function* linesOf(text: Buffer): Generator<Buffer> {
   for (let start = 0; start < text.length; ) {
     const found = text.indexOf(LINE_FEED, start)
@@ -157,9 +159,10 @@ function* linesOf(text: Buffer): Generator<Buffer> {
 }
 
 /**
- * Each event is valid or refused by itself.
+ * Checks each event of a batch by itself: one that is refused does not affect the others.
  *
- * @param stamp makes an event of what is valid.
+ * @param bytesMax limit for the JSON of one event
+ * @param stamp makes the event of valid fields
  */
 export function checkBatch(
   { length, elementAt }: UncheckedBatch,
@@ -186,7 +189,12 @@ export function checkBatch(
   return { events, refused, refusedCount }
 }
 
-/** The answer to a batch of which nothing is taken. @param refused why, of as many as are named: at least one */
+/**
+ * The answer to a batch whose events are all refused.
+ *
+ * @param refused the refused events to list; the message gives the reason of the first
+ * @param count of all refused events, with those that are not listed
+ */
 export function refusalOf<Refused extends RefusedEvent>(
   refused: readonly [Refused, ...Refused[]],
   count: number,
@@ -196,7 +204,6 @@ export function refusalOf<Refused extends RefusedEvent>(
   return { statusCode, code, error: 'Bad Request', message, refused }
 }
 
-/** Whether there is one. */
 export function isNotEmpty<T>(list: readonly T[]): list is readonly [T, ...T[]] {
   return list.length > 0
 }
@@ -205,7 +212,7 @@ function assertLength(length: number, eventsMax: number): void {
   if (length > eventsMax) throw new BatchTooLong(eventsMax)
 }
 
-/** The index of what is no space; the length where there is nothing. */
+/** The index of the first byte that is not a space or control character; the length of the line if there is none. */
 function firstByteOf(line: Buffer): number {
   let at = 0
   while (at < line.length && (line[at] as number) <= 0x20) at++

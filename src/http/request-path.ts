@@ -1,13 +1,13 @@
-/** The write key of a webhook's URL, and what is behind it. */
+/** Matches the path of a webhook that has its write key in the path, so that the key and the rest can be replaced. */
 const KEY_IN_PATH = /^(\/api\/hook\/[^/]+\/).+$/
 
-/** The path of a request as routes have it: clients that join a host and a path may write a slash too many. */
+/** The path of a URL as routes are named: without the query, repeated slashes and a slash at the end. */
 export function pathOf(url: string): string {
   const path = url.split('?', 1)[0] as string
   return path.replace(/\/{2,}/g, '/').replace(/(?<=.)\/$/, '')
 }
 
-/** The same as an answer may repeat it: without a key. */
+/** `pathOf` without the write key, to be shown in an answer. */
 export function shownPathOf(url: string): string {
   return pathOf(url).replace(KEY_IN_PATH, '$1…')
 }

@@ -1,4 +1,4 @@
-/** An assertion that throws, as a validator of Fastify's, which gives the error back. */
+/** Makes a Fastify validator, which returns its error, of an assertion, which throws it. */
 export function validatorOf<T>(assert: (value: unknown) => asserts value is T) {
   return (value: unknown): { value: T } | { error: Error } => {
     try {

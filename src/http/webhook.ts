@@ -1,4 +1,4 @@
-/** Webhooks of services that know nothing of us. */
+/** Webhooks of other services, as events. */
 
 import type { IncomingHttpHeaders } from 'node:http'
 import { parse as parseJson } from 'secure-json-parse'
@@ -7,10 +7,7 @@ import { MESSAGE_ID_BYTES_MAX } from '../event/event.ts'
 import { onOneLine } from '../event/json-members.ts'
 import { readJsonOrForm } from './read-body.ts'
 
-/**
- * Headers with the id of a delivery, which is the same when it is tried again. In their order: what is of one service
- * alone comes first.
- */
+/** Headers with the id of a delivery, which a retry repeats. The first one found counts: those of one service come first. */
 const DELIVERY_ID_HEADERS = [
   'x-github-delivery',
   'x-gitea-delivery',
@@ -26,14 +23,15 @@ const DELIVERY_ID_HEADERS = [
   'idempotency-key', // GitLab
 ]
 
-/** Of a URL that is logged. */
+/** Length limit of a URL that is logged. */
 const URL_CHARS_MAX = 2_000
-/** What a header may have that is to be an id. */
+/** A header value that can be a `messageId`: printable ASCII without spaces. */
 const ID = new RegExp(`^[\\x21-\\x7e]{1,${MESSAGE_ID_BYTES_MAX}}$`)
 
+/** The id of a webhook's delivery; undefined if the sender gives none that can be a `messageId`. */
 export function deliveryIdOf(headers: IncomingHttpHeaders): string | undefined {
   const { 'ce-id': eventId, 'ce-source': eventSource } = headers
-  // CloudEvents, section 3.1.1: an id is one within its source.
+  // CloudEvents, section 3.1.1: an id is unique within its source only.
   if (typeof eventId === 'string' && typeof eventSource === 'string') {
     const id = `${eventSource}#${eventId}`
     return ID.test(id) ? id : undefined
@@ -46,9 +44,10 @@ export function deliveryIdOf(headers: IncomingHttpHeaders): string | undefined {
 }
 
 /**
- * The body of a webhook as JSON. SNS calls its JSON text, and others call it nothing.
+ * The body of a webhook as JSON. Without the content type of a form it is read as JSON: SNS labels its JSON as plain
+ * text, and other services give no content type.
  *
- * @throws BodyInvalid where it is neither JSON nor a form
+ * @throws BodyInvalid if it is neither JSON nor a form
  */
 export function readHookBody(body: Buffer, contentType = ''): Buffer {
   if (/^multipart\//i.test(contentType))
@@ -56,7 +55,11 @@ export function readHookBody(body: Buffer, contentType = ''): Buffer {
   return readJsonOrForm(body, contentType).json
 }
 
-/** @param body undefined where the request had none */
+/**
+ * The event of a webhook: the body becomes its `properties`. A body that is not an object becomes `{"body": …}`.
+ *
+ * @param body JSON; undefined if the request had no body
+ */
 export function hookEvent(
   name: string,
   messageId: string | undefined,
@@ -72,7 +75,7 @@ export function hookEvent(
   }
 }
 
-/** Where a topic of Amazon SNS is confirmed, if this is what it asks for. */
+/** The URL that confirms a subscription to an Amazon SNS topic; undefined if the request does not ask for that. */
 export function snsConfirmationUrl(
   headers: IncomingHttpHeaders,
   body: Buffer | undefined,
