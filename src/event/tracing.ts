@@ -133,7 +133,10 @@ interface BatchPart {
   events: number
 }
 
-/** Collects the traces of a batch's events. Makes the spans when the batch is archived: one of the batch, one a request. */
+/**
+ * Collects the traces of a batch's events. Makes the spans when the batch is archived: one of the batch, one a
+ * request.
+ */
 export class BatchTrace {
   readonly #startedAt = Date.now()
   /** By span id. */

@@ -50,7 +50,10 @@ export class HeldBodies {
     response.once('close', release)
   }
 
-  /** Node emits no `close` for a pipelined response that still waits its turn, so the socket's `close` is used as well. */
+  /**
+   * Node emits no `close` for a pipelined response that still waits its turn, so the socket's `close` is used as
+   * well.
+   */
   #releasesOf(socket: Socket): Set<() => void> {
     const known = this.#releases.get(socket)
     if (known !== undefined) return known

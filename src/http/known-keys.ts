@@ -6,7 +6,10 @@ import { ConfigInvalid } from '../errors.ts'
 import type { Source } from '../event/source.ts'
 import type { Logger } from '../process/logger.ts'
 
-/** Interval between two checks of the key file. Polled: a watch misses a file that is replaced through a symbolic link. */
+/**
+ * Interval between two checks of the key file. Polled: a watch misses a file that is replaced through a symbolic
+ * link.
+ */
 const FILE_CHECK_MS = 1_000
 
 /**

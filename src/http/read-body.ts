@@ -80,7 +80,9 @@ export function withoutByteOrderMark(body: Buffer): Buffer {
     : body
 }
 
-/** Detects UTF-16 by its byte order mark, or by a zero byte in the first two: JSON or a form in UTF-8 has none there. */
+/**
+ * Detects UTF-16 by its byte order mark, or by a zero byte in the first two: JSON or a form in UTF-8 has none there.
+ */
 function isUtf16(body: Buffer): boolean {
   if (body.length < 2) return false
   return body[0] === 0 || body[1] === 0 || UTF_16_BYTE_ORDER_MARKS.has(body.readUInt16BE(0))

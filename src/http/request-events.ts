@@ -137,7 +137,8 @@ export function readLines(body: Buffer, eventsMax: number): UncheckedBatch {
   const lines: Buffer[] = []
   for (const line of linesOf(withoutByteOrderMark(body))) {
     lines.push(line)
-    // Checked after each line: a body may have millions of short lines, and each Buffer takes more memory than its line.
+    // Checked after each line: a body may have millions of short lines, and each Buffer takes more memory than its
+    // line.
     assertLength(lines.length, eventsMax)
   }
   return {

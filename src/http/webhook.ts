@@ -7,7 +7,10 @@ import { MESSAGE_ID_BYTES_MAX } from '../event/event.ts'
 import { onOneLine } from '../event/json-members.ts'
 import { readJsonOrForm } from './read-body.ts'
 
-/** Headers with the id of a delivery, which a retry repeats. The first one found counts: those of one service come first. */
+/**
+ * Headers with the id of a delivery, which a retry repeats. The first one found counts: those of one service come
+ * first.
+ */
 const DELIVERY_ID_HEADERS = [
   'x-github-delivery',
   'x-gitea-delivery',

@@ -6,20 +6,20 @@ import { readJson } from '../http/read-body.ts'
 import { assertCall, type BatchFields, typeOf } from './call.ts'
 import { type BatchCommon, type CallContext, CallStamper, type CommonObject, isObject } from './call-event.ts'
 
-/** Calls that a batch may have, by the specification. */
+/** Calls in a batch at most (Segment's specification). */
 const BATCH_CALLS_MAX = 2500
 const EMPTY = Buffer.from('[]')
 /**
- * What a batch says for all of its calls is archived with each of them. More of that than this many times
- * the largest batch would be a way to fill memory with little.
+ * The batch's own `context` and `integrations` are archived with each call, so a small body could fill the memory. All
+ * these copies together may have this many times the bytes of the largest batch.
  */
 const JOINED_BATCHES_MAX = 4
-/** How many calls an answer names that cannot be taken. */
+/** Refused calls that an answer lists at most. */
 const REFUSED_CALLS_MAX = 1000
 
-/** A call of a batch that cannot be taken, and why. */
+/** A call of a batch that is refused, and the reason. */
 export interface RefusedCall {
-  /** Counted from 0, as it stands in the batch. */
+  /** Position of the call in the batch, from 0. */
   readonly index: number
   readonly messageId?: string
   readonly code: string
@@ -28,31 +28,31 @@ export interface RefusedCall {
 
 export interface CallBatch {
   readonly events: readonly Event[]
-  /** The first 1,000 of them. */
+  /** The first 1,000 refused calls. */
   readonly refused: readonly RefusedCall[]
 }
 
-/** A body for `/v1/batch`. */
+/** The body of `/v1/batch`: its bytes in UTF-8 and its parsed value. */
 export interface BatchBody {
-  /** UTF-8 bytes, of which `value` is the parsed form. */
   readonly json: Buffer
   readonly value: BatchFields
-  /** True where some key in it would poison a prototype: then each call is looked at by itself. */
+  /** Whether the body has a key that would poison a prototype. Then each call is parsed and checked by itself. */
   readonly isPoisoned: boolean
 }
 
 export interface CallBatchLimits {
-  /** What a call may have; a larger one is refused. */
+  /** Limit for the JSON of one call. A larger call is refused. */
   readonly eventBytesMax: number
-  /** What the body of a batch may have. */
+  /** Limit for the body of a batch. */
   readonly batchBytesMax: number
 }
 
 /**
- * The events that the calls of a batch become. Each is valid or refused by itself.
+ * Makes events of the calls of a batch. Each call is checked by itself: one that is refused does not affect the others.
  *
  * @throws BatchTooLong for more than 2,500 calls
- * @throws BodyInvalid where what holds for all calls would poison a prototype, or is too much for so many
+ * @throws BodyInvalid if the batch's own `context` or `integrations` has a key that would poison a prototype, or is too
+ * large to be copied into each call
  */
 export function stampCallBatch(
   body: BatchBody,
@@ -84,7 +84,7 @@ export function stampCallBatch(
   return { events, refused }
 }
 
-/** @param bytes of the values of `sentAt`, `context` and `integrations` */
+/** @param values the bytes of `sentAt`, `context` and `integrations` in the batch */
 function commonOf(
   { value, isPoisoned }: BatchBody,
   [sentAt, ...objects]: readonly (Buffer | undefined)[],
@@ -108,7 +108,7 @@ function commonOf(
     return { json: bytes, value: members }
   }
 
-  /** A context may hold an address, also where it is no object: only where those are kept it is, too. */
+  /** A `context` that is not an object is kept only if the policy keeps addresses: it may contain one. */
   function asideOf(name: string, given: unknown, bytes?: Buffer): string {
     if (bytes === undefined || given === null || isObject(given)) return ''
     if (name === 'Context' && policy !== 'keep') return ''
@@ -122,7 +122,7 @@ function assertJoinable(common: BatchCommon, calls: number, bytesMax: number): v
   const bytes = (context?.json.length ?? 0) + (integrations?.json.length ?? 0) + aside.length
   if (bytes * calls <= bytesMax) return
   throw new BodyInvalid(
-    `The context and the integrations of the batch have ${bytes} bytes, too many to join with each of ${calls} calls: send fewer calls in one request.`,
+    `The context and the integrations of the batch have ${bytes} bytes, too many to copy into each of ${calls} calls: send fewer calls in one request.`,
   )
 }
 

@@ -8,18 +8,18 @@ import type { CallFields, CallType } from './call.ts'
 import { callTime } from './time.ts'
 import { timeOf } from './time-forms.ts'
 
-/** A JSON object, in its bytes and parsed. */
+/** A JSON object of a batch that is joined with the same object of each call. */
 export interface CommonObject {
   readonly json: Buffer
   readonly value: Record<string, unknown>
 }
 
-/** What a batch says once for all of its calls. */
+/** The members of a batch that count for all of its calls. */
 export interface BatchCommon {
   readonly sentAt?: { readonly value: unknown; readonly json: string }
   readonly context?: CommonObject
   readonly integrations?: CommonObject
-  /** Members that keep what is no object: `,"originalBatchContext":"web"`. */
+  /** JSON of members that keep a `context` or `integrations` that is not an object: `,"originalBatchContext":"web"`. */
   readonly aside?: string
 }
 
@@ -28,22 +28,22 @@ interface Call {
   readonly call: CallFields
 }
 
+/** The client of a request, and how its address is archived. */
 export interface Sender {
   readonly policy: Config['ipPolicy']
   readonly source: Source | undefined
-  /** As `request.ip` has it. */
+  /** From `request.ip`. */
   readonly address: string
 }
 
 export interface CallContext {
   readonly receivedAt: Date
-  /** Whose address is archived, and how. */
   readonly sender: Sender
   readonly common?: BatchCommon
 }
 
 const EMPTY = Buffer.from('{}')
-/** Members that only we set, and those that we set anew. */
+/** Members of the client that are removed: the key, and those that the event gets from us. */
 const REPLACED = ['type', 'timestamp', 'originalTimestamp', 'timestampSuspect', 'writeKey']
 const ALWAYS = new NameSet(REPLACED)
 const ALWAYS_AND_SENT_AT = ALWAYS.and('sentAt')
@@ -63,9 +63,9 @@ export class CallStamper {
   readonly #sender: Sender
   readonly #common: BatchCommon
   readonly #without: NameSet
-  /** What `sentAt` of the batch says, if it has one. */
+  /** `sentAt` of the batch in milliseconds since 1970; undefined if it is missing or cannot be read. */
   readonly #sentMs: number | undefined
-  /** Members that are the same for all. */
+  /** JSON of the members that are the same in all events. */
   readonly #members: string
 
   constructor({ receivedAt, sender, common = {} }: CallContext) {
@@ -81,12 +81,17 @@ export class CallStamper {
   }
 
   /**
-   * The event that a call becomes: with its `type`, its `timestamp` corrected, and the client's own as
-   * `originalTimestamp`; with `timestampSuspect` where that cannot be right; with what its batch says for
-   * all, and what is known of its sender; without its write key. A `context` that is no object becomes
-   * `originalContext`, and so with ids and other objects. All else stays byte for byte.
+   * Makes the event of a call.
    *
-   * @param whole UTF-8 bytes, of which `given` is the parsed form.
+   * - Adds `type`, the corrected `timestamp`, the batch's common members, and the source's members.
+   * - Renames the client's own time to `originalTimestamp`. Adds `timestampSuspect` if the time cannot be right.
+   * - Removes the write key.
+   * - Renames a `context` that is not an object to `originalContext`. Does the same with ids and other objects of the
+   *   wrong type.
+   * - All other bytes stay the same.
+   *
+   * @param whole the call in UTF-8
+   * @param given the parsed form of `whole`
    */
   event(type: CallType, whole: Buffer, given: CallFields): Event {
     const { sentAt, context } = this.#common
@@ -113,26 +118,26 @@ export class CallStamper {
   }
 }
 
-/** JSON of the member of this name, of which `value` is the parsed form. Numbers keep their digits. */
+/** JSON of the member `name`. Numbers keep their digits. @param value its parsed form */
 function jsonOf(json: Buffer, name: string, value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   return onOneLine(String(memberValue(json, name)))
 }
 
 /**
- * What is of no use as what it should be gets another name: `originalContext`. A context that is no object may hold an
- * address: where those are not kept it is not, either.
+ * Renames members of the wrong type: `context` to `originalContext`. A `context` that is not an object may contain an
+ * address, so it is removed if the policy does not keep addresses.
  */
 function withUsable(json: Buffer, call: CallFields, policy: Config['ipPolicy']): Call {
   const fields = call as Record<string, unknown>
-  const others = CHECKED.filter(name => !isUsable(name, fields[name]))
-  if (others.length === 0) return { json, call }
+  const unusable = CHECKED.filter(name => !isUsable(name, fields[name]))
+  if (unusable.length === 0) return { json, call }
   const kept: Record<string, unknown> = { ...fields }
-  for (const name of others) delete kept[name]
-  const renamed = others
+  for (const name of unusable) delete kept[name]
+  const renamed = unusable
     .filter(name => name !== 'context' || policy === 'keep')
     .map(name => `"${originalName(name)}":${jsonOf(json, name, fields[name])}`)
-  return { json: edited(json, { without: new NameSet(others), members: renamed.join(',') }), call: kept }
+  return { json: edited(json, { without: new NameSet(unusable), members: renamed.join(',') }), call: kept }
 }
 
 function originalName(name: string): string {
@@ -147,14 +152,14 @@ function isUsable(name: (typeof CHECKED)[number], value: unknown): boolean {
   return isObject(value)
 }
 
-/** PHP writes an empty object as an empty array. */
+/** Whether the value is an object, or an empty array: PHP writes an empty object so. */
 export function isObject(value: unknown): boolean {
   return typeof value === 'object' && value !== null && (!Array.isArray(value) || value.length === 0)
 }
 
 const withoutBySource = new WeakMap<Source, readonly [NameSet, NameSet]>()
 
-/** Names are found by tables, which are made once for each source. */
+/** The names of the members to remove. A NameSet builds tables, so it is made once for each source. */
 function withoutOf(source: Source | undefined, hasSentAt: boolean): NameSet {
   if (source === undefined) return hasSentAt ? ALWAYS_AND_SENT_AT : ALWAYS
   let sets = withoutBySource.get(source)
@@ -166,7 +171,7 @@ function withoutOf(source: Source | undefined, hasSentAt: boolean): NameSet {
   return sets[hasSentAt ? 1 : 0]
 }
 
-/** With the objects of the batch joined to the call's own. */
+/** The call with the batch's `context` and `integrations` joined to its own. The call's own members win. */
 function withCommon(json: Buffer, call: CallFields, common: BatchCommon): Buffer {
   if (common.context === undefined && common.integrations === undefined) return json
   const objects: string[] = []

@@ -5,68 +5,73 @@ import { MESSAGE_ID_BYTES_MAX } from '../event/event.ts'
 
 /**
  * The calls of the Segment HTTP Tracking API, by its public specification
- * (https://segment.com/docs/connections/spec/common/). Members that are not named here are kept as they
- * came. Libraries of other vendors send ids as numbers, and null for what they do not know; those in PHP
- * send `[]` for an object that is empty.
+ * (https://segment.com/docs/connections/spec/common/). Members that are not named here are archived unchanged.
+ * Libraries of other vendors send ids as numbers, and null for an unknown value. Libraries in PHP send `[]` for an
+ * empty object.
  *
- * Segment answers 200 whatever is in a call, and its libraries tell nobody of a call that was refused. So one is refused
- * only where it does not say what happened, or to whom: what else is not as it should be is archived as it came, beside
- * the event (`originalTimestamp`, `originalContext`).
+ * Segment answers 200 to any call, and its libraries do not report a refused call to the program. So a call is refused
+ * only if it does not say what happened, or to whom. A member of the wrong type is archived unchanged under another
+ * name (`originalTimestamp`, `originalContext`).
  */
 
-/** Kept as it came, or beside the event where it is not what it should be. */
+/** A member of any type. If the type is wrong, it is archived under another name. */
 const anything = (description: string) => Type.Optional(Type.Unknown({ description }))
 const neededId = (description: string) =>
   Type.Union([Type.String({ minLength: 1 }), Type.Number()], {
-    mend: 'a string of at least one character, or a number',
+    expected: 'a string of at least one character, or a number',
     description,
   })
 
 const common = {
   userId: anything(
-    'Who did it, in your database. A call has this, or anonymousId, or both: a string or a number.',
+    "The user's id in your database: a string or a number. A call needs userId, or anonymousId, or both.",
   ),
-  anonymousId: anything('Who did it, while you do not know them.'),
+  anonymousId: anything('An id for a user who is not known yet: a string or a number.'),
   messageId: anything(
-    `The identity of the call among those of its source, of at most ${MESSAGE_ID_BYTES_MAX} bytes: a retry sends the same. Ours is a UUIDv7 where there is none.`,
+    `The identity of the call among the calls of its source, at most ${MESSAGE_ID_BYTES_MAX} bytes: a retry sends the same one. If it is missing, the server adds a UUIDv7.`,
   ),
   timestamp: anything("When it happened, by the client's clock."),
-  originalTimestamp: anything('The same, from libraries that call it so.'),
-  context: anything('Where and with what it happened.'),
-  integrations: anything('Where the call is to be forwarded to; archived, and otherwise ignored.'),
+  originalTimestamp: anything('The same as timestamp: some libraries send it by this name.'),
+  context: anything('Where it happened: page, device, app, network.'),
+  integrations: anything('Where Segment would forward the call to. It is archived, and has no effect.'),
 }
-const sentAt = anything("When the client sent it, by its clock: what its clock's error is told from.")
+const sentAt = anything(
+  "When the client sent it, by its clock. The server corrects timestamp by the clock's error.",
+)
 const writeKey = anything('The key of the source. It is never archived.')
 
 const callOf = <const T extends Record<string, TSchema>>(own: T) =>
-  Type.Object({ ...own, ...common, sentAt, writeKey }, { additionalProperties: true, mend: 'a JSON object' })
+  Type.Object(
+    { ...own, ...common, sentAt, writeKey },
+    { additionalProperties: true, expected: 'a JSON object' },
+  )
 
-/** What a call of each type holds. */
+/** The members of a call, by its type. */
 export const callSchemas = {
   track: callOf({
     event: neededId('What happened.'),
-    properties: anything('What is known of the event.'),
+    properties: anything('Details of the event.'),
   }),
-  identify: callOf({ traits: anything('What is known of the user.') }),
+  identify: callOf({ traits: anything('Details of the user.') }),
   page: callOf({
     name: anything('The name of the page.'),
     category: anything('The category of the page.'),
-    properties: anything('What is known of the page.'),
+    properties: anything('Details of the page.'),
   }),
   screen: callOf({
     name: anything('The name of the screen.'),
     category: anything('The category of the screen.'),
-    properties: anything('What is known of the screen.'),
+    properties: anything('Details of the screen.'),
   }),
   group: callOf({
     groupId: neededId('The group that the user is in.'),
-    traits: anything('What is known of the group.'),
+    traits: anything('Details of the group.'),
   }),
   alias: callOf({ previousId: neededId('The id that the user had before.') }),
   merge: callOf({
     mergeProperties: Type.Array(Type.Unknown(), {
-      mend: 'an array of ids, each with its type and value',
-      description: 'Ids of one user, as RudderStack has them.',
+      expected: 'an array of ids, each with its type and value',
+      description: "Several ids of one user (RudderStack's merge call).",
     }),
   }),
 }
@@ -76,30 +81,30 @@ export type CallFields = Static<ReturnType<typeof callOf<Record<never, TSchema>>
 
 export const callTypes = Object.keys(callSchemas) as CallType[]
 
-/** One that says its type itself, as those of a batch do. */
+/** A call that names its type in its member `type`, as the calls of a batch do. */
 export const anyCallSchema = Type.Object(
   { type: Type.String({ description: `One of ${callTypes.join(', ')}.` }), ...common, sentAt, writeKey },
   { additionalProperties: true },
 )
 
-/** Several calls, of which each says its type itself. */
+/** A batch of calls. Each call names its type. */
 export const batchSchema = Type.Object(
   {
     batch: Type.Array(Type.Unknown(), {
-      mend: 'an array of calls, each with its type',
+      expected: 'an array of calls, each with its type',
       description: 'The calls, each with its type: track, identify, page, screen, group, alias or merge.',
     }),
-    context: anything('Joined with the context of each call; where both name a thing, the call is right.'),
-    integrations: anything('Joined in the same way.'),
+    context: anything("Joined with the context of each call. If both have a member, the call's own counts."),
+    integrations: anything('Joined with the integrations of each call in the same way.'),
     sentAt,
     writeKey,
   },
-  { additionalProperties: true, mend: 'a JSON object' },
+  { additionalProperties: true, expected: 'a JSON object' },
 )
 
 export type BatchFields = Static<typeof batchSchema>
 
-/** Made for the first call of each type, so that a start does without. */
+/** Compiled at the first call of each type, to keep the start fast. */
 const checks = new Map<CallType, TypeCheck<TSchema>>()
 let batchCheck: TypeCheck<typeof batchSchema> | undefined
 
@@ -112,7 +117,10 @@ function checkOf(type: CallType): TypeCheck<TSchema> {
   return check
 }
 
-/** @throws EventInvalid which names the member, and says what it must be. */
+/**
+ * @throws EventInvalid if the value is not a call of this type. The message names the member and says what it must
+ * be.
+ */
 export function assertCall(type: CallType, value: unknown): asserts value is CallFields {
   const check = checkOf(type)
   if (!check.Check(value)) throw invalid(check.Errors(value).First(), callSchemas[type].properties)
@@ -123,13 +131,13 @@ export function assertCall(type: CallType, value: unknown): asserts value is Cal
   }
 }
 
-/** @throws EventInvalid which names the member, and says what it must be. */
+/** @throws EventInvalid if the value is not a batch. The message names the member and says what it must be. */
 export function assertBatch(value: unknown): asserts value is BatchFields {
   batchCheck ??= TypeCompiler.Compile(batchSchema)
   if (!batchCheck.Check(value)) throw invalid(batchCheck.Errors(value).First(), batchSchema.properties)
 }
 
-/** The type that a call gives itself. @throws EventInvalid where it is none of these. */
+/** The type that a call names, in any case. @throws EventInvalid if it is missing or unknown */
 export function typeOf(value: unknown): CallType {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new EventInvalid('The call must be a JSON object.')
@@ -141,7 +149,7 @@ export function typeOf(value: unknown): CallType {
   return known
 }
 
-/** Whether it says who did it. */
+/** Whether the value can be the id of a user. */
 function isId(id: unknown): boolean {
   return typeof id === 'number' || (typeof id === 'string' && id !== '')
 }
@@ -152,8 +160,8 @@ function invalid(
 ): InstanceType<typeof EventInvalid> {
   const member = error?.path.split('/')[1]
   if (member === undefined) return new EventInvalid('The body must be a JSON object, like {"userId":"42"}.')
-  const wanted = properties[member]?.mend ?? 'of another type'
+  const expected = properties[member]?.expected ?? 'of another type'
   return new EventInvalid(
-    error?.value === undefined ? `${member} is required: ${wanted}.` : `${member} must be ${wanted}.`,
+    error?.value === undefined ? `${member} is required: ${expected}.` : `${member} must be ${expected}.`,
   )
 }

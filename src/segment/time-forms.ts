@@ -1,7 +1,7 @@
 /**
- * The forms in which clients write a moment, as far as each means one moment only: ISO 8601 (extended, basic, and as
- * Ruby, Go, Python and Java's ZonedDateTime vary it), RFC 2822, what JavaScript, Java and C make of a date, and seconds
- * or milliseconds since 1970. Where none is named the offset is that of UTC.
+ * Reads the forms in which clients write a time, if the form is not ambiguous: ISO 8601 (extended, basic, and the
+ * variants of Ruby, Go, Python and Java's ZonedDateTime), RFC 2822, the default texts of JavaScript, Java and C, and
+ * seconds or milliseconds since 1970. A time without an offset is in UTC.
  */
 
 import { EPOCH } from '../event/event.ts'
@@ -10,7 +10,7 @@ const TEXT_CHARS_MAX = 100
 const SECOND_MS = 1_000
 const MINUTE_MS = 60 * SECOND_MS
 const HOUR_MS = 60 * MINUTE_MS
-/** What is less is seconds (until the year 5138), and else it is milliseconds (from 1973 on). */
+/** A number below this is in seconds (until the year 5138), any other in milliseconds (from 1973). */
 const EPOCH_SECONDS_MAX = 1e11
 const WRITABLE_MIN_MS = Date.parse('0000-01-01T00:00:00.000Z')
 const WRITABLE_MAX_MS = Date.parse('9999-12-31T23:59:59.999Z')
@@ -30,11 +30,11 @@ const FORMS = [
   String.raw`(?:${DAY},\s*)?(?<day>\d{1,2})\s+${MONTH}\s+(?<year>\d{4})\s+${CLOCK}\s+(?:(?:GMT|UTC)(?=[+-]))?(?<zone>[+-]\d{2}:?\d{2}|[A-Z]{1,3})(?:\s*\([^)]*\))?`,
   // Tue Nov 14 2023 22:13:20 GMT+0100 (Central European Standard Time)
   String.raw`${DAY} ${MONTH} (?<day>\d{2}) (?<year>\d{4}) ${CLOCK} (?:GMT|UTC)(?<zone>[+-]\d{4})?(?: \(.*\))?`,
-  // Tue Nov 14 22:13:20 UTC 2023, and without a zone
+  // Tue Nov 14 22:13:20 UTC 2023, Tue Nov 14 22:13:20 2023
   String.raw`${DAY} ${MONTH} +(?<day>\d{1,2}) ${CLOCK}(?: (?<zone>[ECMP][SD]T|UTC|GMT|[+-]\d{4}))? (?<year>\d{4})`,
 ].map(form => new RegExp(`^${form}$`, 'i'))
 
-/** Zones of RFC 2822, section 4.3, by their hours from UTC. */
+/** The zones of RFC 2822, section 4.3, in hours from UTC. */
 const ZONE_HOURS: Readonly<Record<string, number>> = {
   Z: 0,
   UT: 0,
@@ -51,15 +51,18 @@ const ZONE_HOURS: Readonly<Record<string, number>> = {
 }
 
 /**
+ * Reads a time.
+ *
  * @param value a text, or a number of seconds or milliseconds since 1970
- * @returns milliseconds since 1970; undefined where it means no moment, more than one, or one outside the years 0 to 9999
+ * @returns milliseconds since 1970; undefined if the value is not a time, is ambiguous, or is outside the years 0 to
+ * 9999
  */
 export function timeOf(value: unknown): number | undefined {
   const ms = typeof value === 'string' ? timeOfText(value.trim()) : timeOfNumber(value)
   return ms !== undefined && isWritable(ms) ? ms : undefined
 }
 
-/** Whether it has four digits for the year, in milliseconds since 1970. */
+/** Whether the year has four digits, so that ISO 8601 can write it. @param ms milliseconds since 1970 */
 export function isWritable(ms: number): boolean {
   return ms >= WRITABLE_MIN_MS && ms <= WRITABLE_MAX_MS
 }
@@ -70,7 +73,7 @@ function timeOfNumber(value: unknown): number | undefined {
 }
 
 function timeOfText(text: string): number | undefined {
-  if (isWhatJavaScriptWrites(text)) return timeOfDigits(text)
+  if (isToISOStringForm(text)) return timeOfDigits(text)
   return timeByForms(text)
 }
 
@@ -85,20 +88,23 @@ function timeByForms(text: string): number | undefined {
 
 const ISO_CHARS = '2023-11-14T22:13:20.123Z'.length
 
-/** What `toISOString` gives has no other form, and is what most clients send. */
-function isWhatJavaScriptWrites(text: string): boolean {
+/**
+ * Whether the text has the form of `toISOString`. Most clients send it, and it can be read without a regular
+ * expression.
+ */
+function isToISOStringForm(text: string): boolean {
   if (text.length !== ISO_CHARS) return false
   for (let at = 0; at < ISO_CHARS; at++) {
     const code = text.charCodeAt(at)
-    const wanted = WANTED_CODES[at] as number
-    if (wanted === ZERO ? code < ZERO || code > ZERO + 9 : code !== wanted) return false
+    const expected = EXPECTED_CODES[at] as number
+    if (expected === ZERO ? code < ZERO || code > ZERO + 9 : code !== expected) return false
   }
   return true
 }
 
 const ZERO = 0x30
-/** A zero stands for any digit. */
-const WANTED_CODES = [...'0000-00-00T00:00:00.000Z'].map(char => char.charCodeAt(0))
+/** A zero means any digit. */
+const EXPECTED_CODES = [...'0000-00-00T00:00:00.000Z'].map(char => char.charCodeAt(0))
 
 function timeOfDigits(text: string): number | undefined {
   const number = (from: number, to: number): number => {
@@ -108,6 +114,7 @@ function timeOfDigits(text: string): number | undefined {
   }
   const [year, month, day] = [number(0, 4), number(5, 7), number(8, 10)]
   const [hour, minute, second] = [number(11, 13), number(14, 16), number(17, 19)]
+  // Date.UTC reads a year below 100 as 19xx, and carries over days that a month does not have.
   const isPlain = year >= 100 && month >= 1 && month <= 12 && day >= 1 && day <= 28
   if (!isPlain || hour > 23 || minute > 59 || second > 59) return timeByForms(text)
   return Date.UTC(year, month - 1, day, hour, minute, second, number(20, 23))
@@ -128,7 +135,7 @@ function momentOf(parts: Readonly<Record<string, string | undefined>>): number |
   return offsetMs === undefined ? undefined : date.getTime() - offsetMs
 }
 
-/** Undefined where the zone is not known, or the offset is none of a day. */
+/** Undefined if the zone is unknown, or the offset is 24 hours or more. */
 function offsetMsOf(zone = 'Z'): number | undefined {
   const [, sign, hours = 0, minutes = 0, seconds = 0] = /^([+-])(\d\d):?(\d\d)?:?(\d\d)?$/.exec(zone) ?? []
   if (sign === undefined) {

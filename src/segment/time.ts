@@ -1,18 +1,18 @@
 /**
- * When a call happened. A client's clock may be wrong, so the Segment specification corrects what it says
- * by what the same clock said when the call was sent: `timestamp = receivedAt − (sentAt − originalTimestamp)`
+ * When a call happened. A client's clock may be wrong. The Segment specification corrects the time of the call with the
+ * time of sending, which is by the same clock: `timestamp = receivedAt − (sentAt − originalTimestamp)`
  * (https://segment.com/docs/connections/spec/common/#timestamps).
  */
 
 import { isWritable, timeOf } from './time-forms.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
-/** No client of this protocol is older; clocks that were never set begin in 1970 or 1980. */
+/** An earlier time cannot be right: the protocol is younger, and a clock that was never set begins in 1970 or 1980. */
 const PAST_MIN_MS = Date.UTC(2000)
-/** Archived as it came: whoever reads archives knows this form. */
+/** A time in this form is archived unchanged. Other forms are rewritten to it. */
 const RFC_3339 = /^\d{4}-\d{2}-\d{2}[Tt](?:[01]\d|2[0-3]):\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})$/
 
-/** What a call says of its time. */
+/** The members of a call with its time. */
 export interface TimeFields {
   readonly timestamp?: unknown
   readonly originalTimestamp?: unknown
@@ -21,17 +21,17 @@ export interface TimeFields {
 export interface CallTime {
   /** RFC 3339. */
   readonly timestamp: string
-  /** The member with what the client said; undefined where it said nothing. */
+  /** The member that has the client's own time; undefined if the client gave none. */
   readonly original: keyof TimeFields | undefined
-  /** True where the clock was more than a day off, or the time cannot be right, or cannot be read. */
+  /** True if the clock was wrong by more than a day, or if the time cannot be right or cannot be read. */
   readonly isSuspect: boolean
 }
 
 /**
- * When the call happened: by its own clock, corrected, where it says when it was sent; else by its own
- * clock; else when it was received. A call that has both times, and not the same, was corrected before.
+ * When the call happened: the client's time, corrected if `sentMs` is known. Without a client's time: the time of
+ * receipt. A call with both times, if they differ, was corrected before, and its `timestamp` is kept.
  *
- * @param sentMs when it was sent, as `timeOf` reads it; undefined where it does not say so
+ * @param sentMs when the client sent the call, in milliseconds since 1970 by its clock; undefined if unknown
  */
 export function callTime(fields: TimeFields, sentMs: number | undefined, receivedAt: Date): CallTime {
   const receivedMs = receivedAt.getTime()
@@ -46,8 +46,8 @@ export function callTime(fields: TimeFields, sentMs: number | undefined, receive
   const own = fields[original]
   const ownMs = isOriginalGiven ? timeOf(own) : givenMs
   if (ownMs === undefined) {
-    const said = givenMs === undefined ? receivedAt.toISOString() : written(timestamp, givenMs)
-    return { timestamp: said, original, isSuspect: true }
+    const fallback = givenMs === undefined ? receivedAt.toISOString() : written(timestamp, givenMs)
+    return { timestamp: fallback, original, isSuspect: true }
   }
   const isUnread = isGiven && givenMs === undefined
   if (givenMs !== undefined && givenMs !== ownMs) {

@@ -360,7 +360,7 @@ t.test('limits: 2,500 calls a batch, and what it says for all joined with each',
   const context = { text: 'x'.repeat(200_000) }
   await isTaken(t, await post(served.url, '/v1/batch', { context, batch: batchOf(10) }))
   const much = await post(served.url, '/v1/batch', { context, batch: batchOf(11) })
-  await isRefused(t, much, 400, /200011 bytes, too many to join with each of 11 calls/)
+  await isRefused(t, much, 400, /200011 bytes, too many to copy into each of 11 calls/)
   const both = { context: { text: 'x'.repeat(100_000) }, integrations: { text: 'x'.repeat(100_000) } }
   await isRefused(t, await post(served.url, '/v1/batch', { ...both, batch: batchOf(11) }), 400, /too many/)
   t.equal((await served.archivedLines()).length, 2510)
