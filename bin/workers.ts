@@ -137,6 +137,6 @@ class Supervisor {
 
 /** A sum over workers that fell when one of them is gone would look to Prometheus as if all had begun anew. */
 async function keepWhatGrows(departed: unknown, last: unknown): Promise<unknown> {
-  const { whatOnlyGrows } = await import('../src/observability/exposition.ts')
-  return whatOnlyGrows([departed ?? [], last] as object[][])
+  const { countersOf } = await import('../src/observability/exposition.ts')
+  return countersOf([departed ?? [], last] as object[][])
 }

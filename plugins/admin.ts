@@ -10,18 +10,19 @@ import { answerClientError } from './errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Where routes for operators are; undefined where they are on the port that takes events. */
+    /** The address of ADMIN_PORT; undefined if it is not set: routes for operators are on PORT then. */
     adminAddress: AddressInfo | undefined
   }
   interface FastifyContextConfig {
-    /** The route is for those who run the server: with ADMIN_PORT it is there, and not on PORT. */
+    /** The route is for operators. If ADMIN_PORT is set, it is served there and not on PORT. */
     forOperators?: boolean
   }
 }
 
 /**
- * With ADMIN_PORT the live page, `/status`, `/metrics`, health and documentation are on a port of their own, and
- * nothing else is; and PORT has nothing of them. It listens as soon as all else is ready, before events are taken.
+ * Serves the routes for operators on ADMIN_PORT, if it is set: live page, `/status`, `/metrics`, health and
+ * documentation. These routes are then not on PORT, and no others are on ADMIN_PORT. ADMIN_PORT listens when all other
+ * plugins are ready, before PORT listens.
  */
 async function admin(app: FastifyInstance, { adminPort: port, adminHost: host }: Config): Promise<void> {
   let server: Server | undefined

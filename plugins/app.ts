@@ -30,8 +30,8 @@ const KEEP_ALIVE_MS = 72_000
 const CONNECTIONS_CHECK_MS = 1_000
 
 /**
- * The HTTP server of a role, with all that it needs. Plugins close in the reverse of this order, after
- * the requests in flight: so the archiver finishes before its store and its queue go.
+ * Makes the HTTP server of a role, with its queue, store and archiver. On close Fastify first waits for requests in
+ * flight, then closes the plugins in reverse order of registration: the archiver before its store and its queue.
  */
 export async function createApp(config: Config, logger: FastifyBaseLogger): Promise<FastifyInstance> {
   const app = Fastify({
@@ -44,7 +44,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
     trustProxy: config.trustProxy === undefined ? false : parseProxies(config.trustProxy),
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
-    // A store that does not answer is waited for as long as its client says, and does not end the process.
+    // No time limit for plugins: a store that does not answer must not end the process. Its client has its own limit.
     pluginTimeout: 0,
     clientErrorHandler: answerClientError,
     schemaController: { compilersFactory },
@@ -52,7 +52,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
       maxHeaderSize: config.headerBytesMax,
       headersTimeout: Math.min(HEADERS_MS_MAX, config.requestMsMax),
       connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
-      // Node would answer a missing one with a 400 that says nothing.
+      // Node would answer a request without Host with a 400 without a body. The plugin `errors` answers it instead.
       requireHostHeader: false,
     },
   })

@@ -10,7 +10,7 @@ import { type JsonBody, readForm, readJson } from '../src/http/read-body.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The body as JSON, in the bytes that came where it came as JSON; `body` is what it says. */
+    /** The body as JSON; `body` is its parsed value. If the body was JSON, these are the received bytes. */
     bodyJson: Buffer | undefined
   }
 }
@@ -19,15 +19,15 @@ const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+\s*(?:;|$)/
 const GZIP = new Set(['gzip', 'x-gzip'])
 
 /**
- * What bodies the routes take: JSON, also as plain text, and forms, plain or gzipped. A route's `bodyLimit` holds for what
- * comes over the wire and for what it unpacks to, and unpacking ends there.
+ * Parses request bodies: JSON (also labelled as plain text) and forms, plain or gzipped. A route's `bodyLimit` is the
+ * limit for the received bytes and for the unpacked bytes. Unpacking stops at the limit.
  */
 async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<void> {
   const held = new HeldBodies(bodiesBytesMax)
   app.decorateRequest('bodyJson', undefined)
   app.removeAllContentTypeParsers()
   addParser('application/json', readJson)
-  // A page may send this one without a preflight: it is what sendBeacon gives a text.
+  // A page may send text/plain without a preflight, and sendBeacon labels a string so.
   addParser('text/plain', readJson)
   addParser('application/x-www-form-urlencoded', readForm)
   app.addHook('preParsing', (request, reply, payload, done) => {
@@ -36,7 +36,7 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
     if (request.method === 'GET' || request.method === 'HEAD') done(null, payload)
     else if (codings.length > 1 || !codings.every(coding => GZIP.has(coding))) done(new EncodingUnsupported())
     else if (codings.length === 0 && held.isSmall(request.headers)) done(null, payload)
-    else done(null, received(payload, codings.length > 0, request.raw, reply.raw))
+    else done(null, unpacked(payload, codings.length > 0, request.raw, reply.raw))
   })
 
   function addParser(contentType: string, read: (body: Buffer) => JsonBody): void {
@@ -51,42 +51,48 @@ async function body(app: FastifyInstance, { bodiesBytesMax }: Config): Promise<v
     })
   }
 
-  /** The body as it was before it was encoded, which is counted. */
-  function received(
+  /** The unpacked body, counted by `held`. */
+  function unpacked(
     payload: RequestPayload,
     isGzip: boolean,
     request: IncomingMessage,
     response: ServerResponse,
   ): RequestPayload {
     const body: RequestPayload = isGzip ? createGunzip() : new PassThrough()
-    // Fastify holds the limit against both lengths, and the content-length against this one.
+    // Fastify compares the limit with both lengths, and the header content-length with this one.
     body.receivedEncodedLength = 0
     payload.on('data', (chunk: Buffer) => {
       body.receivedEncodedLength = (body.receivedEncodedLength ?? 0) + chunk.length
     })
     payload.once('error', error => body.destroy(error))
-    // Not a pipeline: that would destroy the request, and with it the connection, before it is answered.
+    // Not `pipeline`: on an error it would destroy the request, and so the connection, before the answer is sent.
     payload.pipe(body as PassThrough)
-    // A route that reads no body, or refuses it before, listens for nothing.
+    // If the body is never read, nobody else listens for errors, and an error would end the process.
     body.on('error', () => {})
     held.hold(body, request, response)
     response.once('close', () => {
       payload.unpipe(body as PassThrough)
       body.destroy()
-      // The next request on the connection stands behind what is left of this one.
+      // Discards the rest of the body: the next request on the connection comes after it.
       payload.resume()
     })
     return body
   }
 }
 
-/** Fastify refuses what is no media type before any parser sees it. For routes that take any body. */
+/**
+ * Removes a content type that is not a media type. Fastify would refuse it before any parser. For routes that accept
+ * any body.
+ */
 export function dropInvalidContentType({ headers }: FastifyRequest, _: FastifyReply, done: () => void): void {
   if (!MEDIA_TYPE.test(headers['content-type'] ?? '')) delete headers['content-type']
   done()
 }
 
-/** What it was encoded with, in lower case (RFC 9110, section 8.4.1); an empty list element is none. */
+/**
+ * The codings of a content-encoding, in lower case (RFC 9110, section 8.4.1). Without `identity` and empty list
+ * elements.
+ */
 function codingsOf(encoding: string): string[] {
   return encoding
     .toLowerCase()

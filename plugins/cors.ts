@@ -7,12 +7,12 @@ import { pathOf } from '../src/http/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Pages of CORS_ORIGINS may read the answer. It is so with every route that takes events. */
+    /** Pages of CORS_ORIGINS may read the answer. Always true for routes with `takesEvents`. */
     forPages?: boolean
   }
 }
 
-/** Browsers cap it: Chromium at two hours, Firefox at a day. */
+/** Browsers have their own limits: Chromium two hours, Firefox one day. */
 const PREFLIGHT_AGE_S_MAX = 86_400
 
 const CLOSED: FastifyCorsOptions = { origin: false }
@@ -29,12 +29,12 @@ const OPEN: FastifyCorsOptions = {
 }
 
 /**
- * Lets pages of CORS_ORIGINS call the routes that are for pages, and no others. Origins that are named may
- * send credentials, as `sendBeacon` always does; with `*` the CORS protocol allows none.
+ * Lets pages of CORS_ORIGINS call the routes for pages (`takesEvents`, `forPages`), and no others. Named origins may
+ * send credentials: `sendBeacon` always sends them. With `*` the CORS protocol does not allow credentials.
  */
 async function cors(app: FastifyInstance, { corsOrigins }: Config): Promise<void> {
   if (corsOrigins === undefined) return
-  // Only here, so that a start without it is no slower.
+  // Loaded only if it is used, to keep the start fast.
   const { default: fastifyCors } = await import('@fastify/cors')
   const origins = parseOrigins(corsOrigins)
   const open: FastifyCorsOptions =

@@ -21,16 +21,16 @@ const SECURITY_SCHEMES = {
   bearer: { type: 'http', scheme: 'bearer', description: 'The write key as token.' },
 } as const
 
-/** Any of them, or none: the body may hold the key, and a server may want no key. */
+/** Any of them, or none: the key may be in the body, and a server may need no key. */
 const SECURITY = [{}, ...Object.keys(SECURITY_SCHEMES).map(name => ({ [name]: [] }))]
 
-/** What the reference says of itself; the version is that of the HTTP interface. */
+/** The header of the OpenAPI document. The version is that of the HTTP interface. */
 const OPENAPI: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
   openapi: '3.1.0',
   info: {
     title: 'frequency',
     version: '1',
-    description: 'Takes analytics events, and answers 200 once an event is durable.',
+    description: 'Takes analytics events. Answers 200 when an event is durable.',
     license: { name: 'MIT', identifier: 'MIT' },
   },
   servers: [{ url: '/' }],
@@ -39,9 +39,9 @@ const OPENAPI: NonNullable<FastifyDynamicSwaggerOptions['openapi']> = {
 
 const refusalSchema = Type.Object({
   statusCode: Type.Integer(),
-  code: Type.String({ description: 'What programs branch on: FRQ_EVENT_INVALID.' }),
+  code: Type.String({ description: 'A code for programs: FRQ_EVENT_INVALID.' }),
   error: Type.String(),
-  message: Type.String({ description: 'What is wrong, and what to mend.' }),
+  message: Type.String({ description: 'What is wrong, and how to correct it.' }),
 })
 const refusal = (description: string, headers: readonly string[] = []) => ({
   ...refusalSchema,
@@ -49,13 +49,13 @@ const refusal = (description: string, headers: readonly string[] = []) => ({
   ...(headers.length > 0 && { headers: Object.fromEntries(headers.map(name => [name, Type.Integer()])) }),
 })
 
-/** What every route that takes events may answer, but for what it says itself. */
+/** The refusals of every route that takes events. A route's own description of a status replaces the one here. */
 const REFUSALS = {
-  400: refusal('The body, or an event in it, cannot be taken as it is.'),
-  401: refusal('There is no write key, or one that is not known.'),
+  400: refusal('The body, or an event in it, is not valid.'),
+  401: refusal('The write key is missing or unknown.'),
   413: refusal('The body is too large.'),
-  415: refusal('The content type, or the content encoding, is none that can be read.'),
-  429: refusal('RATE_KEY_MAX or RATE_ADDRESS_MAX was passed.', [
+  415: refusal('The content type or the content encoding is not supported.'),
+  429: refusal('The client sends more than RATE_KEY_MAX or RATE_ADDRESS_MAX allows.', [
     'retry-after',
     'ratelimit-limit',
     'ratelimit-remaining',
@@ -65,9 +65,8 @@ const REFUSALS = {
 }
 
 /**
- * `/documentation`: the API reference as OpenAPI, made from the schemas of the routes, and a page to try
- * calls from. All of it is a Fastify of its own, which is made on the first request, so that a start and a
- * process that nobody asks for it do without.
+ * `/documentation`: the API reference as OpenAPI, made from the schemas of the routes, and a page to try calls. A
+ * second Fastify serves it. It is made at the first request, to keep the start fast and the process small.
  */
 async function documentation(app: FastifyInstance, config: Config): Promise<void> {
   if (config.documentation === 'off') return
@@ -92,7 +91,7 @@ async function documentation(app: FastifyInstance, config: Config): Promise<void
   app.addHook('onClose', async () => (await opening?.catch(() => undefined))?.close())
 }
 
-/** A route that has a schema is for those who call it from outside. */
+/** Routes with a schema are in the reference, except hidden ones and those for HEAD. */
 function isDescribed({ method, schema }: RouteOptions): boolean {
   return schema !== undefined && schema.hide !== true && method !== 'HEAD'
 }
@@ -115,7 +114,7 @@ async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger
   await pages.register(swaggerUi, {
     routePrefix: PATH,
     theme: { title: 'frequency: API reference' },
-    // Without the bar on top, which sets a style that the policy refuses.
+    // The base layout has no bar on top. The bar sets an inline style, which the content security policy refuses.
     uiConfig: {
       layout: 'BaseLayout',
       tryItOutEnabled: true,
@@ -124,7 +123,7 @@ async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger
     },
   })
   for (const { method, url, schema = {}, config } of routes) {
-    // Only described here: a request never gets to it, since only what is below PATH is passed on.
+    // Registered for the description only: no request reaches this route, because only paths below PATH are passed on.
     pages.route({
       method,
       url,
@@ -138,20 +137,20 @@ async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger
 }
 
 const describe: SwaggerTransform = ({ schema, url, route }) => {
-  const described = withoutMends(schema) as typeof schema
+  const described = withoutKeyword(schema) as typeof schema
   if (!route.config?.takesEvents) return { schema: described, url }
   const response = { ...REFUSALS, ...(described.response as object) }
   return { schema: { ...described, security: SECURITY, response }, url }
 }
 
-/** `mend` is a word of ours in schemas, for messages. */
-function withoutMends(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(withoutMends)
+/** The schema without our keyword `expected`, which is for error messages. */
+function withoutKeyword(schema: unknown): unknown {
+  if (Array.isArray(schema)) return schema.map(withoutKeyword)
   if (typeof schema !== 'object' || schema === null) return schema
   const described = Object.entries(schema).filter(
-    ([name, value]) => name !== 'mend' || typeof value !== 'string',
+    ([name, value]) => name !== 'expected' || typeof value !== 'string',
   )
-  return Object.fromEntries(described.map(([name, value]) => [name, withoutMends(value)]))
+  return Object.fromEntries(described.map(([name, value]) => [name, withoutKeyword(value)]))
 }
 
 export default fp(documentation, { name: 'documentation' })

@@ -5,17 +5,17 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 
-/** How long clients with open connections have to come by once more and be told to close them. */
+/** How long idle connections stay open after the start of the shutdown, so that their next answer can close them. */
 const DRAIN_MS_MAX = 1_000
 const IDLE_CHECK_MS = 50
 
 /**
- * Lets connections end at their client's side. Node closes idle ones as soon as a server closes, and a
- * request that is on its way on one of them is then reset; so on shutdown only the listening socket is
- * closed at first, and what still comes on open connections is answered with `connection: close`.
+ * Lets clients close their connections on shutdown. `server.close()` would close idle connections at once, and reset a
+ * request that is on its way on one of them. So at first only the listening socket is closed; requests on open
+ * connections are still answered, with `connection: close`.
  *
- * From then on Node looks after no connection: neither one that becomes idle later, nor one whose
- * request is overdue. So that is done here.
+ * After that Node no longer closes connections that become idle, nor those whose request takes too long. This plugin
+ * does both.
  */
 async function drain(app: FastifyInstance, { requestMsMax, shutdownMsMax }: Config): Promise<void> {
   const overdueMs = Math.min(requestMsMax, shutdownMsMax / 2)

@@ -16,23 +16,23 @@ import { pathOf, shownPathOf } from '../src/http/request-path.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The setting that bounds the route's body. @default BODY_BYTES_MAX */
+    /** The setting with the limit of the route's body. Default: BODY_BYTES_MAX */
     bodyLimitSetting?: string
-    /** What the route takes, with its content types, to follow on the word send. @default an event, as JSON or as a form */
+    /** The route's body and content types, as the object of "Send …". Default: an event as JSON or as a form */
     bodyWanted?: string
   }
 }
 
 const EVENT_WANTED = 'the event with content-type application/json or application/x-www-form-urlencoded'
 const RETRY_AFTER_S = 5
-/** How long a connection that is to be closed waits for answers that its client has still to get. */
-const TURN_MS_MAX = 30_000
+/** How long a connection with an invalid request stays open for answers to earlier requests on it. */
+const EARLIER_ANSWERS_MS_MAX = 30_000
 const METHODS: HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
-/** Our words for what Fastify itself refuses, so that every refusal says what to mend. */
+/** Replaces Fastify's own errors by ours, whose messages say what to correct. */
 function translated(error: FastifyError, request: FastifyRequest): FastifyError {
   if (error.code?.startsWith('Z_'))
-    return new BodyInvalid('The body cannot be unpacked: it is not whole, or no gzip.')
+    return new BodyInvalid('The body cannot be unpacked: it is not gzip, or its end is missing.')
   switch (error.code) {
     case 'FST_ERR_CTP_BODY_TOO_LARGE':
       return new BodyTooLarge(
@@ -43,13 +43,15 @@ function translated(error: FastifyError, request: FastifyRequest): FastifyError 
     case 'FST_ERR_CTP_EMPTY_TYPE':
       return new MediaTypeUnsupported(request.routeOptions.config.bodyWanted ?? EVENT_WANTED)
     case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
-      return new BodyInvalid('The body is not as long as its content-length says.')
+      return new BodyInvalid('The length of the body is not its content-length.')
     default:
       return error
   }
 }
 
-/** Every refusal is `{ statusCode, code, error, message }`; what is our own fault says no more than that. */
+/**
+ * Answers every refusal with `{ statusCode, code, error, message }`. An error of the server itself gives no details.
+ */
 async function errors(app: FastifyInstance): Promise<void> {
   app.setErrorHandler((thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
     const error = translated(thrown, request)
@@ -62,16 +64,16 @@ async function errors(app: FastifyInstance): Promise<void> {
       statusCode,
       code: 'FRQ_INTERNAL',
       error: 'Internal Server Error',
-      message: 'The server made a mistake; it is in its log.',
+      message: 'The server has an internal error. Its log has the details.',
     })
   })
 
-  // Node would answer what it cannot expect with a 417 that says nothing. A server may ignore it (RFC 9110, 10.1.1).
+  // Node would answer an unknown `expect` header with an empty 417. A server may ignore the header (RFC 9110, 10.1.1).
   app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
     app.server.emit('request', request, response)
   })
 
-  function nothingAt({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
+  function notFound({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
     const path = shownPathOf(url)
     const allowed = METHODS.filter(each => app.hasRoute({ method: each, url: pathOf(url) })).join(', ')
     if (allowed === '') return new RouteNotFound(method, path)
@@ -79,48 +81,54 @@ async function errors(app: FastifyInstance): Promise<void> {
     return new MethodNotAllowed(path, allowed)
   }
 
-  // Before the body: whatever that is, the path or the method has to be mended first.
+  // Before the body is read: a wrong path or method has to be corrected first, whatever the body is.
   app.addHook('onRequest', (request, reply, done) => {
-    // Node reads no further request after one that would upgrade, and would leave the next unanswered.
+    // After a request with `upgrade` Node reads no further request on the connection. The client must open another.
     if (request.headers.upgrade !== undefined) void reply.header('connection', 'close')
     if (request.headers.host === undefined && request.raw.httpVersion === '1.1') done(new RequestInvalid())
-    else if (request.is404) done(nothingAt(request, reply))
+    else if (request.is404) done(notFound(request, reply))
     else done()
   })
-  // For routes that find only later that they have no answer.
+  // For routes that call `callNotFound` themselves.
   app.setNotFoundHandler(async (request, reply) => {
-    throw nothingAt(request, reply)
+    throw notFound(request, reply)
   })
 }
 
 const failing = new WeakSet<Socket>()
 
-/** Answers what never became a request, in the same shape and in its turn, and closes its connection. */
+/**
+ * Answers bytes that are not a valid request with a refusal in our usual form, after the answers to earlier requests,
+ * and closes the connection.
+ */
 export function answerClientError(error: NodeJS.ErrnoException, socket: Socket): void {
-  // Whatever else comes on the connection is an error as well.
+  // Further bytes on the connection give further errors. Only the first is answered.
   if (failing.has(socket)) return
   failing.add(socket)
-  const patience = setTimeout(() => socket.destroy(error), TURN_MS_MAX).unref()
-  socket.once('close', () => clearTimeout(patience))
+  const deadline = setTimeout(() => socket.destroy(error), EARLIER_ANSWERS_MS_MAX).unref()
+  socket.once('close', () => clearTimeout(deadline))
   answerInTurn(error, socket)
 }
 
-/** Requests before it may still be answered, and their client would take this answer for theirs. */
+/** Waits for the answers to earlier requests: the client would take this answer for one of theirs. */
 function answerInTurn(error: NodeJS.ErrnoException, socket: Socket): void {
-  // Where nothing was asked, as on the connections that browsers open ahead, there is nothing to answer.
+  // No answer if the client has closed, or has sent nothing: browsers open connections in advance.
   const isReset = error.code === 'ECONNRESET' || socket.bytesRead === 0
   const pending = isReset ? undefined : pendingOn(socket)
   if (pending !== undefined) {
     pending.once('close', () => answerInTurn(error, socket))
     return
   }
-  // It closes by itself when the last answer is out.
+  // The socket closes by itself after the last answer.
   if (socket.writableEnded && !isReset) return
   if (socket.writable && !isReset) socket.write(responseOf(error))
   socket.destroy(error)
 }
 
-/** The next response of the connection, where its request has come whole. Node keeps it in a member of its own. */
+/**
+ * The response that the connection sends now or next, if its request is complete. Node has no public member for it:
+ * `_httpMessage` is internal.
+ */
 function pendingOn(socket: Socket & { _httpMessage?: ServerResponse | null }): ServerResponse | undefined {
   const response = socket._httpMessage
   return response?.req.complete ? response : undefined

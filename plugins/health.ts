@@ -10,7 +10,7 @@ const healthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('waiting')]),
   role: Type.String(),
   waitingFor: Type.Array(Type.String(), {
-    description: 'What keeps the process from its work now, in words.',
+    description: 'The reasons why the process cannot do its work now, for people.',
   }),
 })
 
@@ -18,19 +18,19 @@ const readinessSchema = Type.Object({
   ready: Type.Boolean(),
   role: Type.String(),
   takesEvents: Type.Optional(
-    Type.Boolean({ description: 'Whether events are taken durably; absent where the role takes none.' }),
+    Type.Boolean({ description: 'Whether events are taken durably. Absent if the role takes no events.' }),
   ),
   archives: Type.Optional(
     Type.Boolean({
-      description: 'Whether nothing keeps it from archiving; absent where the role does not archive.',
+      description: 'Whether the process can archive. Absent if the role does not archive.',
     }),
   ),
   parts: Type.Array(
     Type.Object({
       part: Type.String(),
-      well: Type.Boolean(),
-      since: Type.String({ format: 'date-time', description: 'When it became so.' }),
-      trouble: Type.Optional(Type.String({ description: 'What is wrong, in words.' })),
+      well: Type.Boolean({ description: 'Whether the part works.' }),
+      since: Type.String({ format: 'date-time', description: 'When `well` last changed.' }),
+      trouble: Type.Optional(Type.String({ description: 'Why the part does not work, for people.' })),
     }),
   ),
 })
@@ -51,8 +51,9 @@ function readinessOf(app: FastifyInstance, { role }: Config): Readiness {
 }
 
 /**
- * `GET /healthz` answers 200 while the process is alive, and says what it is waiting for. `GET /readyz`
- * answers 200 while it can take events durably or, where it takes none, archive them, and 503 while not.
+ * `GET /healthz` answers 200 while the process is alive, and lists what it is waiting for.
+ *
+ * `GET /readyz` answers 200 while the process can take events durably (`ROLE=archive`: can archive them), else 503.
  */
 async function health(app: FastifyInstance, config: Config): Promise<void> {
   const { role } = config

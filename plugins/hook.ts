@@ -9,10 +9,10 @@ import { contextIp } from '../src/http/client-ip.ts'
 import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/http/webhook.ts'
 import { dropInvalidContentType } from './body.ts'
 
-/** The second is for senders that take a URL without a query. */
+/** The second path is for senders that accept only a URL without a query. */
 const PATHS = ['/api/hook/:name', '/api/hook/:name/:writeKey'] as const
 
-const name = Type.String({ description: 'What the event is called.' })
+const name = Type.String({ description: 'The name of the event.' })
 const PARAMS = {
   [PATHS[0]]: Type.Object({ name }),
   [PATHS[1]]: Type.Object({ name, writeKey: Type.String({ description: 'The write key.' }) }),
@@ -23,7 +23,7 @@ const answerSchema = Type.Object({ success: Type.Literal(true) })
 const description = {
   summary: "Take another service's webhook",
   description:
-    'Any JSON, or a form, becomes the properties of an event; what is no object stands in its member `body`. The id of the delivery, where its sender has one, becomes the messageId, so that a delivery that comes twice is archived once.',
+    'Any JSON, or a form, becomes the properties of an event. JSON that is not an object becomes the property `body`. If the sender gives an id of the delivery, the id becomes the messageId, so that a repeated delivery is archived once.',
   tags: ['events'],
   body: {},
 }
@@ -33,7 +33,7 @@ interface Params {
   readonly writeKey?: string
 }
 
-/** `POST /api/hook/:name`: webhooks of services that know nothing of us, like those of Stripe or GitHub. */
+/** `POST /api/hook/:name`: takes webhooks of other services, for example of Stripe or GitHub. */
 async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPolicy }: Config): Promise<void> {
   await app.register(async scope => {
     scope.removeAllContentTypeParsers()
@@ -72,7 +72,7 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
       },
       async (request, reply) => {
         const { bodyJson, headers, params, source } = request
-        confirmation(request)
+        logSnsConfirmation(request)
         const { json, fields } = hookEvent(params.name, deliveryIdOf(headers), bodyJson)
         assertEventFields(fields)
         const event = stampEvent(json, fields, new Date(), source, contextIp(fields, ipPolicy, source))
@@ -82,7 +82,7 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
     )
   }
 
-  /** Some services, and people, ask with a GET first. */
+  /** Some services test a URL with GET first. They get 405, which says to use POST. */
   function refuseOtherMethods(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
     scope.route({
       method: ['GET', 'PUT', 'PATCH', 'DELETE'],
@@ -96,12 +96,15 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
     })
   }
 
-  /** Opening it is for a person to decide: whoever can send here could have us open any address. */
-  function confirmation({ bodyJson, headers, log, params }: FastifyRequest): void {
+  /** Logs the URL and does not open it: any sender could make this server open any address. A person decides. */
+  function logSnsConfirmation({ bodyJson, headers, log, params }: FastifyRequest): void {
     const url = snsConfirmationUrl(headers, bodyJson)
     if (url === undefined) return
     const { name } = params as Params
-    log.warn({ name, url }, 'A topic of SNS wants to be confirmed: open this URL if it is yours.')
+    log.warn(
+      { name, url },
+      'Amazon SNS asks to confirm a subscription. If the topic is yours, open this URL.',
+    )
   }
 }
 

@@ -10,24 +10,24 @@ import {
   processStatusOf,
   processStatusSchema,
   type StatusSources,
-  together,
+  statusOfAll,
 } from '../src/observability/process-status.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
 
 /**
- * Keeps the book of what this process counts, and answers `GET /status` with it: `frequency status` makes
- * a ledger of what several processes say.
+ * Saves the counts of this process in a ledger entry, and serves `GET /status`. `frequency status` balances the answers
+ * of several processes.
  *
- * To be registered before what is counted, so that the book is closed after it; it is opened when all of
- * that is there.
+ * Register it before the plugins whose events it counts: so the entry is closed after them. It is opened in `onReady`,
+ * when they are all there.
  */
 async function ledger(app: FastifyInstance, config: Config): Promise<void> {
-  let opened: { book: LedgerEntry; sources: StatusSources } | undefined
+  let opened: { entry: LedgerEntry; sources: StatusSources } | undefined
 
   app.addHook('onReady', async () => {
     const { queue, readiness, log } = app
     const archiver = app.hasDecorator('archiver') ? app.archiver : undefined
-    const book = await openLedgerEntry({
+    const entry = await openLedgerEntry({
       path: join(config.dataDir, 'ledger'),
       log,
       counted: () => countsOf(queue, archiver),
@@ -35,9 +35,9 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
     })
     const startedAt = new Date()
     const waiting = brokerWatch(queue)
-    opened = { book, sources: { config, startedAt, queue, archiver, readiness, book, waiting } }
+    opened = { entry, sources: { config, startedAt, queue, archiver, readiness, entry, waiting } }
   })
-  app.addHook('onClose', async () => opened?.book.close())
+  app.addHook('onClose', async () => opened?.entry.close())
 
   app.workerMessages.answer('status', async () => {
     assert(opened !== undefined, 'The app is not ready.')
@@ -46,7 +46,7 @@ async function ledger(app: FastifyInstance, config: Config): Promise<void> {
   app.get(
     '/status',
     { config: { forOperators: true }, schema: { response: { 200: processStatusSchema } } },
-    async () => together((await app.workerMessages.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
+    async () => statusOfAll((await app.workerMessages.ask('status')) as [ProcessStatus, ...ProcessStatus[]]),
   )
 }
 

@@ -3,12 +3,12 @@ import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { brokerWatch } from '../src/queue/broker-watch.ts'
 
-/** `GET /metrics`, in the text format of Prometheus. What is counted is read when it is asked for. */
+/** `GET /metrics`, in the text format of Prometheus. The counts are read at each request. */
 async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
   const { queue, requests, readiness } = app
   const waiting = brokerWatch(queue)
 
-  // Only here, so that a start does without.
+  // Loaded at the first request, to keep the start fast.
   async function loaded() {
     const [{ aggregate, CONTENT_TYPE }, { expositionOf }] = await Promise.all([
       import('../src/observability/exposition.ts'),

@@ -11,7 +11,7 @@ import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
 import { CallStamper, type Sender } from '../src/segment/call-event.ts'
 import { readPixelQuery, readQuery } from '../src/segment/pixel.ts'
 
-/** One transparent pixel. */
+/** A transparent image of one pixel. */
 const GIF = Buffer.from('R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7', 'base64')
 
 const GIF_HEADERS = {
@@ -19,7 +19,7 @@ const GIF_HEADERS = {
   'cache-control': 'no-store, no-cache, max-age=0, private',
   expires: '0',
   pragma: 'no-cache',
-  // Pages that isolate themselves load images of other origins only with this.
+  // Cross-origin isolated pages load an image of another origin only with this header.
   'cross-origin-resource-policy': 'cross-origin',
 }
 
@@ -28,7 +28,7 @@ const WITHOUT_KEY: EventChanges = { without: new NameSet(['writeKey']) }
 const querySchema = Type.Object(
   {
     data: Type.Optional(
-      Type.String({ description: 'The call as JSON, in base64 (also URL-safe) or as it is.' }),
+      Type.String({ description: 'The call as JSON, in base64 (also URL-safe) or plain.' }),
     ),
     writeKey: Type.Optional(Type.String()),
   },
@@ -52,10 +52,13 @@ interface Pixel {
 }
 
 /**
- * Events by image, from where nothing else can be sent: `GET /pixel/v1/track?data=…` (and, as in the
- * Segment specification, `/v1/pixel/track`), with a call in base64 or in the query; and
- * `GET /api/t.gif?event=…`, with an event as a form has it. Answered with a GIF once the event is durable,
- * and else not with 200: what shows nothing must at least tell whether it worked.
+ * Events sent by the URL of an image, for mails and pages without scripts:
+ *
+ * - `GET /pixel/v1/track?data=…` (in Segment's specification `/v1/pixel/track`): a call in base64 or in the query.
+ * - `GET /api/t.gif?event=…`: an event in the query, as in a form.
+ *
+ * Answers with a GIF when the event is durable. A refusal is an error status, not a GIF: the image shows nothing, so
+ * the status is the only sign of success.
  */
 async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promise<void> {
   for (const type of callTypes.filter(each => each !== 'merge')) {
@@ -72,7 +75,7 @@ async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promis
         config: { takesEvents: true },
         schema: { ...schema, response },
         validatorCompiler: () => value => ({ value }),
-        // Before validation, so that what looks for a write key in a body finds it there.
+        // Before the hook of `write-keys`, which looks for the key in the body.
         preValidation: async (request: FastifyRequest) => {
           const { json, value } = read(request.url.slice(request.url.indexOf('?') + 1 || request.url.length))
           request.bodyJson = json
@@ -89,7 +92,7 @@ async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promis
 }
 
 function callPixel(type: CallType, url: string, hide: boolean): Pixel {
-  const summary = `One ${type} call by an image`
+  const summary = `Take one ${type} call by an image`
   return {
     url,
     schema: { ...TAG, hide, summary, operationId: `pixel-${type}`, querystring: querySchema },
@@ -105,7 +108,7 @@ const eventPixel: Pixel = {
   url: '/api/t.gif',
   schema: {
     ...TAG,
-    summary: 'An event by an image',
+    summary: 'Take one event by an image',
     operationId: 'track-pixel',
     querystring: eventQuerySchema,
   },

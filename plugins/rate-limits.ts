@@ -5,21 +5,21 @@ import type { Config } from '../src/config/config.ts'
 import { RateExceeded } from '../src/errors.ts'
 import { canonicalAddress } from '../src/http/client-ip.ts'
 
-/** Addresses that are counted at once; past it those that were seen longest ago begin anew. */
+/** Addresses that are counted at the same time. Above this, the count of the least recently seen address is lost. */
 const ADDRESSES_MAX = 100_000
 const NAMES_MAX = 100_000
 
 type Limit = (request: FastifyRequest, reply: FastifyReply) => Promise<void>
 
 /**
- * Bounds how often one address, or one write key, may send. An address is counted before anything else is
- * done for its request, so that guessing keys is bounded too; a key once it is known whose it is. It
- * counts in this process only.
+ * Limits the requests of one address and of one write key's source, per RATE_WINDOW_MS. The address is counted first,
+ * so that guessing keys is limited, too. The source is counted when the key has been checked. Each process counts by
+ * itself.
  */
 async function rateLimits(app: FastifyInstance, config: Config): Promise<void> {
   const { rateKeyMax, rateAddressMax, rateWindowMs } = config
   if (rateKeyMax === undefined && rateAddressMax === undefined) return
-  // Only here, so that a start without it is no slower.
+  // Loaded only if it is used, to keep the start fast.
   const { default: rateLimit } = await import('@fastify/rate-limit')
   await app.register(rateLimit, { global: false })
 
@@ -33,7 +33,7 @@ async function rateLimits(app: FastifyInstance, config: Config): Promise<void> {
     return async (request, reply) => {
       const counted = await count(request)
       if (counted.isAllowed) return
-      sayLimit(reply, counted)
+      setLimitHeaders(reply, counted)
       if (!counted.isExceeded) return
       void reply.header('retry-after', counted.ttlInSeconds)
       throw new RateExceeded(
@@ -60,10 +60,10 @@ async function rateLimits(app: FastifyInstance, config: Config): Promise<void> {
   })
 }
 
-/** The limit of which less is left, where there are two. */
-function sayLimit(reply: FastifyReply, { max, remaining, ttlInSeconds }: Counted): void {
-  const said = reply.getHeader('ratelimit-remaining')
-  if (typeof said === 'number' && said < remaining) return
+/** Sets the rate limit headers. If both limits count, those of the limit with fewer requests left. */
+function setLimitHeaders(reply: FastifyReply, { max, remaining, ttlInSeconds }: Counted): void {
+  const other = reply.getHeader('ratelimit-remaining')
+  if (typeof other === 'number' && other < remaining) return
   void reply.headers({
     'ratelimit-limit': max,
     'ratelimit-remaining': remaining,

@@ -8,9 +8,8 @@ type Validator = ReturnType<ValidatorCompiler>
 const require = createRequire(import.meta.url)
 
 /**
- * Validates as Fastify does of itself. But what that takes is loaded, and a schema compiled, for the first
- * request that has something to validate, which most processes never get: routes that take events have
- * validators of their own.
+ * Fastify's default validation, but Ajv is loaded and a schema compiled only when a request first needs them. Most
+ * processes never get such a request: routes that take events have validators of their own.
  */
 const buildValidator: ValidatorFactory = (schemas, options) => {
   let compile: ValidatorCompiler | undefined
@@ -27,14 +26,14 @@ const buildValidator: ValidatorFactory = (schemas, options) => {
       return isValid
     }
     validator.errors = null as Validator['errors']
-    // Fastify calls it, and looks at its errors; the rest of what Ajv makes is not for Fastify.
+    // Fastify uses the function and its `errors` only, not the other members of an Ajv validator.
     return validator as Validator
   }
 }
 
 /**
- * Answers are written as they are: their schemas describe them, and take nothing away. Of an error only what
- * every refusal shows, which Fastify hands over in members that JSON.stringify does not see.
+ * Writes an answer as JSON. Response schemas only describe answers; they remove nothing. Of an error, the four members
+ * of every refusal: `JSON.stringify` would not see them all.
  */
 function serialize(value: unknown): string {
   if (!(value instanceof Error)) return JSON.stringify(value)
@@ -42,5 +41,5 @@ function serialize(value: unknown): string {
   return JSON.stringify({ statusCode, code, error, message })
 }
 
-/** How schemas become functions; all that it takes at a start is this. */
+/** Gives Fastify the functions of its schemas without loading a library at the start. */
 export const compilersFactory: CompilersFactory = { buildValidator, buildSerializer: () => () => serialize }

@@ -3,9 +3,9 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 
-const AGE_S_MAX = 300
+const CACHE_AGE_S = 300
 
-/** Libraries whose host has `/v1/projects` behind it ask at the second one. */
+/** The second path is for libraries whose host setting ends in `/v1/projects`. */
 const SETTINGS_PATHS = [
   '/v1/projects/:writeKey/settings',
   '/v1/projects/projects/:writeKey/settings',
@@ -16,9 +16,9 @@ const paramsSchema = Type.Object({ writeKey: Type.String() })
 const settingsSchema = Type.Object({
   integrations: Type.Object({
     'Segment.io': Type.Object({
-      apiKey: Type.String({ description: 'The write key that was asked for.' }),
+      apiKey: Type.String({ description: 'The write key of the request.' }),
       apiHost: Type.String({
-        description: 'Where events are to be sent: PUBLIC_URL, else the host that was asked, and /v1.',
+        description: 'Where to send events: the host of PUBLIC_URL, else the host of the request, then /v1.',
       }),
       protocol: Type.String(),
       retryQueue: Type.Boolean(),
@@ -28,13 +28,15 @@ const settingsSchema = Type.Object({
     }),
   }),
   plan: Type.Object({}),
-  metrics: Type.Object({ sampleRate: Type.Number({ description: 'None of their own metrics.' }) }),
+  metrics: Type.Object({
+    sampleRate: Type.Number({ description: '0: the libraries send no metrics of their own.' }),
+  }),
   legacyVideoPluginsEnabled: Type.Boolean(),
   remotePlugins: Type.Array(Type.Unknown()),
 })
 
 const description = {
-  summary: 'What browser and mobile libraries load before they send',
+  summary: 'Settings that browser and mobile libraries load before they send',
   operationId: 'segment-settings',
   tags: ['segment'],
 }
@@ -47,13 +49,13 @@ const sourceSchema = Type.Object({
   source: Type.Object({
     id: Type.String(),
     name: Type.String(),
-    writeKey: Type.String({ description: 'The write key that was asked with.' }),
+    writeKey: Type.String({ description: 'The write key of the request.' }),
     enabled: Type.Boolean(),
     workspaceId: Type.String(),
     config: Type.Object({
       statsCollection: Type.Object(
         { errors: switchSchema, metrics: switchSchema },
-        { description: 'No statistics of their own.' },
+        { description: 'Off: the libraries send no statistics of their own.' },
       ),
     }),
     destinations: Type.Array(Type.Unknown()),
@@ -64,13 +66,13 @@ const sourceSchema = Type.Object({
 })
 
 const NAME = 'frequency'
-/** Of a configuration that never changes. */
+/** A fixed time: the configuration never changes. */
 const UPDATED_AT = '2026-01-01T00:00:00.000Z'
 
 /**
- * What browser and mobile libraries load before they send: `GET /v1/projects/:writeKey/settings`, and of
- * RudderStack `GET /sourceConfig`. They name no integrations but this server, so that nothing is loaded
- * from elsewhere.
+ * The settings that browser and mobile libraries load before they send: `GET /v1/projects/:writeKey/settings`, and
+ * `GET /sourceConfig` for RudderStack's libraries. The only integration in them is this server, so that the libraries
+ * load no code from other servers.
  */
 async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Promise<void> {
   for (const url of SETTINGS_PATHS) {
@@ -86,7 +88,7 @@ async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Pro
         },
       },
       async (request, reply) => {
-        void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+        void reply.header('cache-control', `private, max-age=${CACHE_AGE_S}`)
         return settingsOf(request.params.writeKey, publicUrl ?? urlOf(request))
       },
     )
@@ -98,14 +100,14 @@ async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Pro
       config: { forPages: true },
       schema: {
         ...description,
-        summary: "What RudderStack's libraries load before they send",
+        summary: "Settings that RudderStack's libraries load before they send",
         operationId: 'source-config',
         querystring: sourceQuerySchema,
         response: { 200: sourceSchema },
       },
     },
     async ({ query }, reply) => {
-      void reply.header('cache-control', `private, max-age=${AGE_S_MAX}`)
+      void reply.header('cache-control', `private, max-age=${CACHE_AGE_S}`)
       return {
         source: {
           id: NAME,
@@ -124,7 +126,7 @@ async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Pro
   )
 }
 
-/** @param url where clients reach this server */
+/** @param url the URL by which clients reach this server */
 function settingsOf(writeKey: string, url: string) {
   const [protocol, host = ''] = url.replace(/\/+$/, '').split('://')
   return {
@@ -146,14 +148,14 @@ function settingsOf(writeKey: string, url: string) {
   }
 }
 
-/** HTTP/1.0 knows no host. */
+/** The URL of this server from the request. HTTP/1.0 has no Host header: then from the socket's address. */
 function urlOf(request: FastifyRequest): string {
   const { localAddress = '', localPort } = request.raw.socket
   const address = localAddress.includes(':') ? `[${localAddress}]` : localAddress
   return `${protocolOf(request)}://${request.host || `${address}:${localPort}`}`
 }
 
-/** Only the client itself is told of it, so a proxy's word for it needs no trust. */
+/** Uses `x-forwarded-proto` without TRUST_PROXY: only the client that sent it gets the answer. */
 function protocolOf({ protocol, headers }: FastifyRequest): string {
   const forwarded = String(headers['x-forwarded-proto'] ?? '').split(',', 1)[0] ?? ''
   return forwarded.trim().toLowerCase() === 'https' ? 'https' : protocol.toLowerCase()

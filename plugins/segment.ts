@@ -24,12 +24,12 @@ import { dropInvalidContentType } from './body.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** True where some key in a batch would poison a prototype: then each call is looked at by itself. */
+    /** Whether the batch has a key that would poison a prototype. Then each call is parsed and checked by itself. */
     isBodyPoisoned: boolean
   }
 }
 
-/** The names of the specification, the short ones of browser libraries, and those of other vendors. */
+/** The paths of the specification, the short ones of browser libraries, and those of other vendors. */
 const BATCH_PATHS = [
   '/v1/batch',
   '/v1/import',
@@ -38,7 +38,7 @@ const BATCH_PATHS = [
   '/beacon/v1/batch',
   '/api/s/s2s/batch',
 ]
-/** What takes a call of any type, which it says itself. */
+/** The route `/v1/call` takes a call of any type, by its member `type`. */
 const ANY_CALL = 'call'
 /** `/v1/m` is where analytics.js sends its own metrics. */
 const HAS_NO_SHORT_PATH: ReadonlySet<string> = new Set([ANY_CALL, 'merge'])
@@ -48,8 +48,8 @@ function callPaths(type: string): string[] {
   return [`/v1/${type}`, ...short, `/api/s/${type}`, `/api/s/s2s/${type}`]
 }
 
-/** Some clients put (analytics for Unity). */
-function waysTo(paths: readonly string[]) {
+/** Each path with POST and PUT: some clients use PUT (analytics for Unity). */
+function methodsAndPaths(paths: readonly string[]) {
   return (['POST', 'PUT'] as const).flatMap(method => paths.map(path => [method, path] as const))
 }
 
@@ -58,12 +58,12 @@ const successSchema = Type.Object({ success: Type.Literal(true) })
 const refusedSchema = Type.Optional(
   Type.Array(
     Type.Object({
-      index: Type.Integer({ description: 'Counted from 0, as it stands in the batch.' }),
+      index: Type.Integer({ description: 'Position of the call in the batch, from 0.' }),
       messageId: Type.Optional(Type.String()),
       code: Type.String(),
-      message: Type.String({ description: 'What to mend.' }),
+      message: Type.String({ description: 'What is wrong, and how to correct it.' }),
     }),
-    { description: 'The calls that cannot be taken, of which nothing is kept; the first 1,000 of them.' },
+    { description: 'The refused calls, at most the first 1,000. Nothing of them is archived.' },
   ),
 )
 
@@ -78,9 +78,8 @@ const batchRefusalSchema = Type.Object({
 })
 
 /**
- * The Segment HTTP Tracking API. Answers once all is durable. Its libraries send again what got 429 or
- * 5xx, and nothing else: so a batch in which some calls cannot be taken gets 200, with their names, and
- * one in which none can gets 400.
+ * The Segment HTTP Tracking API. Answers when all events are durable. Its libraries retry only after 429 or 5xx. So a
+ * batch with some refused calls gets 200 and a list of them; a batch with refused calls only gets 400.
  */
 async function segment(app: FastifyInstance, config: Config): Promise<void> {
   app.decorateRequest('isBodyPoisoned', false)
@@ -95,7 +94,10 @@ async function segment(app: FastifyInstance, config: Config): Promise<void> {
   })
 }
 
-/** Browsers send JSON as text/plain, to spare a preflight; curl as a form, and others as nothing at all. */
+/**
+ * Accepts any content type: browsers label JSON as text/plain to avoid a preflight, curl as a form, others not at
+ * all.
+ */
 function addParser(
   scope: FastifyInstance,
   parse: (request: FastifyRequest, bytes: Buffer) => { json: Buffer; value: unknown },
@@ -123,7 +125,7 @@ function parseBatch(request: FastifyRequest, bytes: Buffer) {
   return whole
 }
 
-/** @param typeOf the type of a call, by its body; what it throws is the answer */
+/** @param typeOf returns the type of a call from its body. The route answers with the error that it throws. */
 function addCalls(
   scope: FastifyInstance,
   name: string,
@@ -134,7 +136,7 @@ function addCalls(
   const { segmentEventBytesMax, ipPolicy: policy } = config
   const assert: (value: unknown) => asserts value is CallFields = value => assertCall(typeOf(value), value)
   const validate = validatorOf(assert)
-  for (const [method, url] of waysTo(callPaths(name))) {
+  for (const [method, url] of methodsAndPaths(callPaths(name))) {
     scope.route<{ Body: CallFields }>({
       method,
       url,
@@ -160,7 +162,7 @@ function addBatch(scope: FastifyInstance, config: Config): void {
     ipPolicy: policy,
   } = config
   const validate = validatorOf(assertBatch)
-  for (const [method, url] of waysTo(BATCH_PATHS)) {
+  for (const [method, url] of methodsAndPaths(BATCH_PATHS)) {
     scope.route<{ Body: BatchFields }>({
       method,
       url,
@@ -192,17 +194,17 @@ function addBatch(scope: FastifyInstance, config: Config): void {
 
 const TAG = { tags: ['segment'], consumes: ['application/json'] }
 
-/** The reference has the names of the specification. */
+/** Only the paths of the specification are in the API reference. */
 function describeCall(name: string, method: string, url: string) {
   if (method !== 'POST' || url !== `/v1/${name}`) return { hide: true }
-  const summary = name === ANY_CALL ? 'Take one call, by its own type' : `Take one ${name} call`
+  const summary = name === ANY_CALL ? 'Take one call of any type' : `Take one ${name} call`
   return { ...TAG, summary, operationId: `segment-${name}` }
 }
 
 function describeBatch(method: string, url: string) {
   if (method !== 'POST' || url !== BATCH_PATHS[0]) return { hide: true }
   const description =
-    'Up to 2,500 calls. Answers once all that can be taken are durable; the others are named. It is 400 where that is all of them.'
+    'Up to 2,500 calls. Answers when all valid calls are durable, and lists the refused ones. If all calls are refused, the status is 400.'
   return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }
 }
 

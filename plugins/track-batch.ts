@@ -26,16 +26,16 @@ const NDJSON = [
   'application/x-jsonl',
   'application/jsonl',
 ]
-const WANTED = 'the events with content-type application/json or application/x-ndjson'
+const EVENTS_WANTED = 'the events with content-type application/json or application/x-ndjson'
 const JSON_START = /^\s*[[{]/
 
 const refusedSchema = Type.Array(
   Type.Object({
-    index: Type.Integer({ description: 'Counted from 0, as it stands in the request.' }),
+    index: Type.Integer({ description: 'Position of the event in the request, from 0.' }),
     code: Type.String(),
-    message: Type.String({ description: 'What to mend.' }),
+    message: Type.String({ description: 'What is wrong, and how to correct it.' }),
   }),
-  { description: 'The events that cannot be taken, of which nothing is kept; the first 1,000 of them.' },
+  { description: 'The refused events, at most the first 1,000. Nothing of them is archived.' },
 )
 
 const answerSchema = Type.Object({
@@ -51,7 +51,10 @@ const refusalSchema = Type.Object({
   refused: Type.Optional(refusedSchema),
 })
 
-/** Only described here: each event is checked by itself, so that one does not spoil the others. */
+/**
+ * For the API reference only. The route checks each event by itself, so that a refused one does not affect the
+ * others.
+ */
 const eventsSchema = Type.Array(eventSchema)
 const batchSchema = Type.Union([
   Type.Object({ batch: eventsSchema, writeKey: Type.Optional(Type.String()) }),
@@ -61,21 +64,21 @@ const bodySchema = {
   content: {
     'application/json': { schema: batchSchema },
     'application/x-ndjson': { schema: Type.String({ description: 'One event on each line.' }) },
-    'text/plain': { schema: Type.String({ description: 'The same JSON, as sendBeacon sends it.' }) },
+    'text/plain': { schema: Type.String({ description: 'The same JSON, labelled as sendBeacon does.' }) },
   },
 }
 
 const description = {
   summary: 'Take several events',
   description:
-    'An array of events, an object with an array `batch`, or one event on each line (NDJSON): up to REQUEST_EVENTS_MAX. Answers once all that are valid are durable; the others are named.',
+    'An array of events, an object with an array `batch`, or one event on each line (NDJSON): up to REQUEST_EVENTS_MAX events. Answers when all valid events are durable, and lists the refused ones.',
   operationId: 'trackBatch',
   tags: ['events'],
 }
 
 /**
- * `POST /api/t/batch`: an array of events, an object with an array `batch`, or NDJSON. Answers once all
- * events that are valid are durable; those that are not are named, and nothing of them is kept.
+ * `POST /api/t/batch`: an array of events, an object with an array `batch`, or NDJSON. Answers when all valid events
+ * are durable. Lists the refused events; nothing of them is archived.
  */
 async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   const { batchBodyBytesMax: bodyLimit, bodyBytesMax, requestEventsMax, ipPolicy: policy } = config
@@ -91,7 +94,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
         bodyLimit,
         config: {
           bodyLimitSetting: 'BATCH_BODY_BYTES_MAX',
-          bodyWanted: WANTED,
+          bodyWanted: EVENTS_WANTED,
           takesEvents: true,
         },
         validatorCompiler: () => () => true,
@@ -99,7 +102,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
       },
       async (request, reply) => {
         const { body, source } = request
-        // Without a content type nobody has parsed it.
+        // No parser has read a request without a content type and without a body.
         if (body == null) throw new BodyInvalid('The body is empty: send the events in it.')
         const receivedAt = new Date()
         const { events, refused, refusedCount } = checkBatch(body, bodyBytesMax, (json, fields) =>
@@ -128,9 +131,9 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
   }
 }
 
-/** Some clients call everything a form that they are not told to call otherwise. */
+/** Reads JSON that is labelled as a form, as some clients label every body by default. */
 function readMislabelled(body: Buffer, eventsMax: number): UncheckedBatch {
-  if (!JSON_START.test(beginningOf(body))) throw new MediaTypeUnsupported(WANTED)
+  if (!JSON_START.test(beginningOf(body))) throw new MediaTypeUnsupported(EVENTS_WANTED)
   return readBatch(body, eventsMax)
 }
 

@@ -29,7 +29,7 @@ const ANSWER_HEADERS: Record<Durability, Record<string, string>> = {
 
 const validate = validatorOf<EventFields>(assertEventFields)
 
-/** The address of the client is not added here: what is archived is what came. */
+/** `POST /api/t`: one event, archived as it was sent. So the client's address is not added. */
 async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> {
   app.post<{ Body: EventFields }>(
     '/api/t',
@@ -38,7 +38,7 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
       config: { takesEvents: true },
       validatorCompiler: () => validate,
     },
-    // Not async: that would be two promises more an event.
+    // Not async: that would make two more promises for each event.
     (request, reply) => {
       const { bodyJson, body, source } = request
       const ip = contextIp(body, ipPolicy, source)

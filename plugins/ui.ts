@@ -15,11 +15,11 @@ import { EVENTS_PER_SECOND_DEFAULT, EVENTS_PER_SECOND_MAX, Viewer } from '../src
 import { isLoopbackName, ViewerAccess } from '../src/live/viewer-access.ts'
 import { readEvents } from '../src/object/object-reader.ts'
 
-/** What of an object is shown. */
+/** Limits of what is shown of an object. */
 const OBJECT_EVENTS_MAX = 200
 const OBJECT_CHARS_MAX = 512 * 1024
 
-/** By their paths below `/ui/`. They are beside this file in the sources and in the build. */
+/** The page's files by their path below `/ui/`. They have the same place relative to this file in sources and build. */
 const ASSETS: Record<string, { readonly file: string; readonly type: string }> = {
   'base.css': { file: '../ui/base.css', type: 'text/css' },
   'instruments.css': { file: '../ui/instruments.css', type: 'text/css' },
@@ -40,7 +40,7 @@ const ASSETS: Record<string, { readonly file: string; readonly type: string }> =
 
 const HEADERS = pageHeaders({ 'require-trusted-types-for': "'script'" })
 
-/** The question to all workers for the keys of what they have archived last. */
+/** Asks each worker for the keys of the objects that it has archived last. */
 const LAST_OBJECTS = 'last objects'
 
 const streamQuery = Type.Object({
@@ -49,7 +49,7 @@ const streamQuery = Type.Object({
     minimum: 1,
     maximum: EVENTS_PER_SECOND_MAX,
     default: EVENTS_PER_SECOND_DEFAULT,
-    description: 'Events a second that are shown at the most.',
+    description: 'Events per second that are sent at most.',
   }),
 })
 
@@ -62,7 +62,7 @@ function readAsset(file: string): Buffer {
   return readFileSync(path)
 }
 
-/** As every refusal looks; but what is refused here was no event, and is not counted as one. */
+/** Answers in the form of every refusal, but does not count it: metrics of refusals are for events only. */
 function answerError(thrown: FastifyError, _: FastifyRequest, reply: FastifyReply): FastifyReply {
   const { statusCode = 500, code, message } = thrown
   if (statusCode >= 500 && !(thrown instanceof ViewersTooMany)) throw thrown
@@ -83,8 +83,8 @@ function openFeed(app: FastifyInstance, config: Config): LiveFeed {
 }
 
 /**
- * The live page: `GET /` and what it is made of, `GET /ui/stream` (server-sent events, also for
- * `frequency tail`) and `GET /ui/object`, which shows the beginning of an object.
+ * The live page: `GET /` with its files below `/ui/`; `GET /ui/stream`, server-sent events for the page and for
+ * `frequency tail`; `GET /ui/object`, the beginning of an archived object.
  */
 async function ui(app: FastifyInstance, config: Config): Promise<void> {
   if (config.ui === 'off') return
@@ -110,7 +110,10 @@ async function ui(app: FastifyInstance, config: Config): Promise<void> {
   })
 }
 
-/** A proxy on this machine may pass on what looks as if it came from here. */
+/**
+ * Whether clients on other machines may reach the live page. A proxy on this machine makes their requests look as if
+ * they came from this machine, so settings that suggest a proxy count as well.
+ */
 export function mayBeReachedByOthers({
   host,
   adminHost,
@@ -161,7 +164,7 @@ function serveData(scope: FastifyInstance, feed: LiveFeed, viewerAccess: ViewerA
 }
 
 async function showObject(scope: FastifyInstance, key: string, reply: FastifyReply): Promise<FastifyReply> {
-  // The worker that is asked is not always the one whose page it is.
+  // The connection may belong to another worker than the one whose page lists the object. So all are asked.
   const lists = await scope.workerMessages.ask(LAST_OBJECTS)
   if (!lists.flat().includes(key)) throw new ObjectNotListed(key)
   let text = ''

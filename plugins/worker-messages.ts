@@ -8,7 +8,7 @@ declare module 'fastify' {
   }
 }
 
-/** The other processes behind the same port. */
+/** Messages to and from the other processes of WORKERS, which listen on the same port. */
 async function workerMessages(app: FastifyInstance): Promise<void> {
   const opened = new WorkerMessages()
   app.decorate('workerMessages', opened)

@@ -8,24 +8,24 @@ import { isLoopbackName } from '../src/live/viewer-access.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Undefined where anybody may send events. */
+    /** Undefined if no keys are set: anybody may send events. */
     writeKeys: WriteKeys | undefined
   }
   interface FastifyRequest {
-    /** Who sends, once the body has been validated; undefined where no keys are set. */
+    /** The source of the request's write key. Set before validation; undefined if no keys are set. */
     source: Source | undefined
   }
   interface FastifyContextConfig {
-    /** The route takes events: it wants a write key, has limits, and answers pages of CORS_ORIGINS. */
+    /** The route takes events: it checks a write key, has rate limits, and answers pages of CORS_ORIGINS. */
     takesEvents?: boolean
-    /** Who sends may know nothing of us: a key in the URL goes before their own authorization. */
+    /** Senders use `authorization` for their own purposes, so a key in the URL is preferred to one in a header. */
     hasForeignHeaders?: boolean
   }
 }
 
 /**
- * Lets only those who have a write key send events, where keys are set. A key in a header, in the query or
- * in the path is looked at before the body is read; one in the body after it was parsed, and before it is validated.
+ * Checks the write key of requests that send events, if keys are set. A key in a header, the query or the path is
+ * checked before the body is read; a key in the body is checked after parsing, before validation.
  */
 async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
   const keys = await openWriteKeys(config, app.log)
@@ -41,8 +41,8 @@ async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
   async function authenticateHead(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     const inUrl = memberOf(request.params) ?? memberOf(request.query)
     const inHeaders = keyInHeaders(request)
-    const isInUrl = request.routeOptions.config.hasForeignHeaders === true
-    const key = isInUrl ? (inUrl ?? inHeaders) : (inHeaders ?? inUrl)
+    const prefersUrl = request.routeOptions.config.hasForeignHeaders === true
+    const key = prefersUrl ? (inUrl ?? inHeaders) : (inHeaders ?? inUrl)
     if (key !== undefined) request.source = sourceOf(key, reply)
   }
 
@@ -53,12 +53,12 @@ async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
   function sourceOf(key: unknown, reply: FastifyReply): Source {
     const source = typeof key === 'string' ? keys?.sourceOf(key) : undefined
     if (source !== undefined) return source
-    // Basic would make browsers ask their user for a password.
+    // Not Basic: browsers would ask their user for a password.
     void reply.header('www-authenticate', 'Bearer')
     throw new WriteKeyInvalid(
       key === undefined
         ? 'A write key is required: in the header X-Write-Key, as Bearer token, as user name of Basic authentication, or as writeKey in the query or the body.'
-        : 'The write key is not known here: use one that this server has in its WRITE_KEYS.',
+        : 'The write key is unknown: use one of WRITE_KEYS or WRITE_KEYS_FILE of this server.',
     )
   }
 
@@ -78,7 +78,10 @@ function keyInHeaders({ headers }: FastifyRequest): string | undefined {
   return Buffer.from(credentials, 'base64').toString().split(':', 1)[0] || undefined
 }
 
-/** Not only a text: also what can be no key is an answer to who sends. An empty one is none. */
+/**
+ * The member `writeKey`, of any type: a value that is not a string is an unknown key, not a missing one. Empty is
+ * missing.
+ */
 function memberOf(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, 'writeKey')) return undefined
   const { writeKey } = value as { writeKey: unknown }

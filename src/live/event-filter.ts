@@ -1,22 +1,23 @@
 import { FilterInvalid } from '../errors.ts'
 import { eventName } from '../event/event-name.ts'
 
-/** Which events somebody wants to see. */
+/** Selects the events that a viewer sees. */
 export interface EventFilter {
-  /** Bytes that stand in the JSON of every event that matches; undefined where none are known. */
+  /** Bytes that are in the JSON of each matching event, to skip others without parsing; undefined if none are known. */
   readonly needle: Buffer | undefined
   matches(fields: Record<string, unknown>): boolean
 }
 
 const FILTER_LENGTH_MAX = 500
-/** What no serialiser writes as an escape, so that it stands in JSON as it is. */
+/** No serialiser escapes these characters, so the text is in the JSON unchanged. */
 const NEVER_ESCAPED = /^[\w .:@-]+$/
 
 /**
- * `signed_up` is part of an event's name as it is shown, whatever its case; `user_id=42` is a field that is exactly that,
- * and `properties.plan=pro` one further in. Undefined for an empty text.
+ * Parses a filter. `signed_up` matches a part of the event's shown name, in any case. `user_id=42` matches a field with
+ * exactly this value; `properties.plan=pro` a nested field.
  *
- * @throws FilterInvalid which says what a filter looks like.
+ * @returns undefined for an empty text
+ * @throws FilterInvalid if the text is longer than 500 characters, or a part of the field's path is empty
  */
 export function parseFilter(text: string): EventFilter | undefined {
   const trimmed = text.trim()
@@ -49,7 +50,7 @@ function fieldFilter(path: readonly string[], wanted: string): EventFilter {
   }
 }
 
-/** A number may be written in several ways: 100, 1e2, 100.0. */
+/** Whether the text is a number: JSON may have it in another form (100, 1e2, 100.0). */
 function isNumeric(text: string): boolean {
   return Number.isFinite(Number(text))
 }

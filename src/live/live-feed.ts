@@ -1,9 +1,9 @@
 /**
- * What the live page and `frequency tail` are fed with.
+ * Feeds the live page and `frequency tail`.
  *
- * The counters are read once a second, whoever looks, so that a page shows the last minutes from its first
- * moment on. All else costs something only while there are viewers: events are handed to them where they
- * have become durable, the broker is asked how much waits, and the state is put together, once for all.
+ * The counters are read once a second, also without a viewer, so that a page shows the last minutes at once. The rest
+ * is done only while there are viewers: durable events are handed to them, the broker is asked for its queue lengths,
+ * and the state is put together once for all viewers.
  */
 
 import { ViewersTooMany } from '../errors.ts'
@@ -24,13 +24,13 @@ const VIEWERS_MAX = 20
 const SAMPLE_MS = 1_000
 const SAMPLES_MAX = 300
 const FLUSH_MS = 100
-/** Batches are archived by the thousand; their mean over this is comparable to what comes in. */
+/** The archived rate is a mean over these samples: events are archived in batches, a second shows thousands or none. */
 const ARCHIVED_MEAN_SAMPLES = 10
-/** What the broker said longer ago is not known any more. */
+/** The broker's last answer is shown for this time; then the queue lengths are unknown. */
 const WAITING_MS_MAX = 5_000
 
 interface Sample {
-  /** Of a clock that only goes forward. */
+  /** `performance.now()` */
   readonly ms: number
   readonly counts: EventCounts
 }
@@ -44,14 +44,14 @@ export class LiveFeed {
   #sampling: NodeJS.Timeout | undefined
   #flushing: NodeJS.Timeout | undefined
   #flushedMs = 0
-  /** Oldest first, and no more than the means need. */
+  /** The last 10 at most, oldest first. */
   #samples: Sample[] = []
   /** Events a second, oldest first. */
   readonly #rates: EventCounts[] = []
   #waiting: Waiting | undefined
   #waitingMs = Number.NEGATIVE_INFINITY
   #isAsking = false
-  /** What was known last, and how many events had been archived then. */
+  /** The last known time of receipt of the oldest event, and how many events had been archived at that time. */
   #oldest: { readonly at: number; readonly archived: number } | undefined
 
   constructor(sources: LiveSources) {
@@ -63,7 +63,7 @@ export class LiveFeed {
     this.#sampling = setInterval(() => this.#tick(), SAMPLE_MS).unref()
   }
 
-  /** Ends all viewers, and takes no more. */
+  /** Ends all viewers. `add` throws from now on. */
   stop(): void {
     clearInterval(this.#sampling)
     this.#sampling = undefined
@@ -72,7 +72,7 @@ export class LiveFeed {
     this.#unwatch()
   }
 
-  /** @throws ViewersTooMany where there are as many viewers as may be, or the feed has been stopped. */
+  /** @throws ViewersTooMany if there are 20 viewers already, or if the feed is stopped */
   add(viewer: Viewer): void {
     if (this.#viewers.size >= VIEWERS_MAX || this.#sampling === undefined)
       throw new ViewersTooMany(VIEWERS_MAX)
@@ -104,7 +104,7 @@ export class LiveFeed {
     this.#flushing = undefined
   }
 
-  /** Whoever looks must not be in the way of events. */
+  /** An error of a viewer must not reach the publishing of events. */
   #offer(viewer: Viewer, group: EventGroup, durability: Durability): void {
     try {
       viewer.offer(group, durability)
@@ -150,7 +150,10 @@ export class LiveFeed {
     }
   }
 
-  /** What an archiver has had, and had to give up, is the oldest until something is archived again. */
+  /**
+   * When archiving fails, the archiver forgets its events. The last known time counts until events are archived
+   * again.
+   */
   #oldestAt(): number | undefined {
     const at = oldestReceivedAt(this.#sources)
     const { archived } = countEvents(this.#sources)
@@ -170,7 +173,7 @@ export class LiveFeed {
           this.#waiting = waiting
           this.#waitingMs = performance.now()
         },
-        // It is not known then, and the page says so.
+        // The last answer expires, and the page shows the lengths as unknown.
         () => {},
       )
       .finally(() => {

@@ -5,7 +5,7 @@ import type { RequestStats } from '../observability/request-stats.ts'
 import type { Logger } from '../process/logger.ts'
 import type { Queue } from '../queue/queue.ts'
 
-/** What the live page reads: counters and states that exist anyway. */
+/** The counters and states that the live page reads. */
 export interface LiveSources {
   readonly config: Pick<
     Config,
@@ -19,13 +19,13 @@ export interface LiveSources {
     | 'writeKeys'
     | 'writeKeysFile'
   >
-  /** The port that takes events, where that is not the one that the page is on. */
+  /** The port that takes events; undefined if it is the port of the page. */
   eventsPort(): number | undefined
   readonly queue: Pick<Queue, 'description' | 'stats' | 'state' | 'waiting' | 'watchers'>
   readonly requests: RequestStats
   readonly readiness: Readiness
   readonly log: Logger
-  /** Undefined where this process does not archive. */
+  /** Undefined if this process does not archive. */
   readonly archive: ArchiveSource | undefined
 }
 
@@ -35,7 +35,7 @@ interface ArchiveSource {
   oldestReceivedAt(): number | undefined
 }
 
-/** Events since this process began. */
+/** Events since this process started. */
 export interface EventCounts {
   in: number
   confirmed: number
@@ -43,7 +43,7 @@ export interface EventCounts {
   archived: number
 }
 
-/** `in` is what came to be published; where there is no broker, `confirmed` is what is on disk. */
+/** `in` counts all events that were to be published. Without a broker `confirmed` counts the events written to disk. */
 export function countEvents({ queue, archive }: LiveSources): EventCounts {
   const { broker, disk, unavailable } = queue.stats.events
   const hasBroker = queue.state.broker !== undefined
@@ -55,7 +55,7 @@ export function countEvents({ queue, archive }: LiveSources): EventCounts {
   }
 }
 
-/** What does not change while the process runs. */
+/** The facts that do not change while the process runs. */
 export function describe({ config, queue, archive, eventsPort }: LiveSources) {
   const { role, workers, batchEventsMax, batchBytesMax, batchAgeMsMax, spool, publicUrl } = config
   const hasBroker = queue.state.broker !== undefined
@@ -73,7 +73,7 @@ export function describe({ config, queue, archive, eventsPort }: LiveSources) {
   }
 }
 
-/** What is so now, as far as it is known in this process. */
+/** The current state of this process, without what the broker has to be asked for. */
 export function currentState(sources: LiveSources) {
   const { queue, requests, readiness, archive } = sources
   const { disks } = queue.state
@@ -98,20 +98,20 @@ export function currentState(sources: LiveSources) {
   }
 }
 
-/** When the oldest event was received that waits in this process, or is being archived by it. */
+/** When the oldest event was received that this process has on disk or is archiving: milliseconds since 1970. */
 export function oldestReceivedAt({ queue, archive }: LiveSources): number | undefined {
   const all = [archive?.oldestReceivedAt(), ...queue.state.disks.map(disk => disk.oldestReceivedAt)]
   const known = all.filter(at => at !== undefined)
   return known.length === 0 ? undefined : Math.min(...known)
 }
 
-/** Each connection to a broker says why it is not there; for a person the first of them will do. */
+/** The reasons why parts do not work. Several connections report the same reason; only the first is kept. */
 function troublesOf(parts: readonly { readonly trouble?: string; readonly since: string }[]) {
   const troubles = new Map<string | undefined, { text: string; since: number }>()
   for (const { trouble, since } of parts) {
-    const what = trouble?.split(': ', 1)[0]
-    if (trouble !== undefined && !troubles.has(what))
-      troubles.set(what, { text: trouble, since: Date.parse(since) })
+    const subject = trouble?.split(': ', 1)[0]
+    if (trouble !== undefined && !troubles.has(subject))
+      troubles.set(subject, { text: trouble, since: Date.parse(since) })
   }
   return [...troubles.values()]
 }

@@ -2,15 +2,15 @@ import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { ServerUnreachable } from '../errors.ts'
 
-/** A server that is there says something every second. */
+/** A working server sends its state every second. After this time without a line it counts as unreachable. */
 const SILENT_MS_MAX = 10_000
 
 export interface StreamOptions {
-  /** Of the server, as `http://127.0.0.1:4000`. */
+  /** The server: `http://127.0.0.1:4000`. */
   readonly url: string
   readonly filter: string | undefined
   readonly eventsPerSecond: number
-  /** Of UI_TOKEN, where the server has one. */
+  /** The value of UI_TOKEN, if the server has one. */
   readonly token: string | undefined
   readonly stopping: AbortSignal
 }
@@ -22,9 +22,9 @@ export interface StreamMessage {
 }
 
 /**
- * Yields what a server sends those who watch it, until `stopping`.
+ * Yields the messages of a server's live stream, until `stopping` is aborted.
  *
- * @throws ServerUnreachable where it does not answer, refuses, ends, or says nothing any more.
+ * @throws ServerUnreachable if the server does not answer, refuses, ends the stream, or sends nothing for 10 s
  */
 export async function* readStream(options: StreamOptions): AsyncIterable<StreamMessage> {
   const { url, stopping } = options
@@ -45,7 +45,7 @@ export async function* readStream(options: StreamOptions): AsyncIterable<StreamM
     if (stopping.aborted) return
     if (error instanceof ServerUnreachable) throw error
     const reason = silence.signal.aborted
-      ? `it has said nothing for ${SILENT_MS_MAX / 1000} s`
+      ? `it has sent nothing for ${SILENT_MS_MAX / 1000} s`
       : reasonOf(error)
     throw new ServerUnreachable(`${url} cannot be reached: ${reason}.`, { cause: error })
   } finally {
@@ -70,7 +70,7 @@ function linesOf({ body }: Response): AsyncIterable<string> {
   return createInterface({ input: Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]) })
 }
 
-/** What the system says is in the cause of what `fetch` throws. */
+/** `fetch` throws "fetch failed"; the system's reason is in its cause. */
 function reasonOf(error: unknown): string {
   const { message, cause } = error as Error
   return cause instanceof Error && cause.message !== '' ? cause.message : message
@@ -82,6 +82,6 @@ function refusalOf(status: number, text: string): string {
   try {
     return String(JSON.parse(text).message)
   } catch {
-    return `it answers ${status}, and is no frequency.`
+    return `it answers ${status}, and is not a frequency server.`
   }
 }

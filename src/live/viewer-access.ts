@@ -1,16 +1,16 @@
 /**
  * Who may see the live page.
  *
- * With a token: whoever sends it, in a header. No other site has it, and a browser sends it for none, so
- * nothing else has to be checked; the page itself, without its data, is open, for it is where the token
- * is asked for.
+ * With UI_TOKEN: every client that sends the token in a header. Nothing else is checked: other sites do not know the
+ * token, and a browser does not add it by itself. The page without its data is open, because it asks for the token.
  *
- * Without one: this machine alone, and nobody where others may reach the server, for a proxy with its defaults makes
- * a request look as if it came from this machine. A browser on this machine can be made to ask by any site that it has
- * open, so where it is asked from counts too. The Host must be a name of this machine, which a site with
- * a name that was made to point here (DNS rebinding) cannot pretend. The Origin must be our own, and so
- * must what the browser says of the page that asks (Fetch Metadata). And what a proxy has passed on is
- * not from here, wherever it seems to come from.
+ * Without UI_TOKEN: clients on this machine only. If others can reach the server, nobody: a proxy with default settings
+ * makes a request look as if it came from this machine. Any site that is open in a browser on this machine can make the
+ * browser send requests here, so these are checked as well:
+ *
+ * - The Host must be a name of this machine. A site cannot fake this with a DNS name that points here (DNS rebinding).
+ * - The headers `origin` and `sec-fetch-site`, if the browser sends them, must name our own page.
+ * - A request with a proxy's header is not from this machine, whatever its address is.
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto'
@@ -23,33 +23,33 @@ LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 
 const OWN_HOST = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i
-/** What proxies and the networks of others add to a request. */
+/** Headers that proxies and CDNs add to a request. */
 const PROXY_HEADER =
   /^(?:forwarded|via|x-forwarded-.*|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|cf-.*|fastly-.*|x-amzn-.*|x-envoy-.*|x-original-.*)$/
 const BEARER = /^Bearer +(\S+)$/i
 
 export class ViewerAccess {
-  readonly #digest: Buffer | undefined
-  readonly #isShut: boolean
+  readonly #tokenDigest: Buffer | undefined
+  readonly #isExposed: boolean
 
   /**
-   * @param token undefined where only this machine is let in
-   * @param isExposed whether others may reach the server, so that nobody is let in without a token
+   * @param token undefined to admit only this machine
+   * @param isExposed whether others can reach the server. If so, and without a token, nobody is admitted
    */
   constructor(token: string | undefined, isExposed = false) {
-    this.#digest = token === undefined ? undefined : digestOf(token)
-    this.#isShut = isExposed
+    this.#tokenDigest = token === undefined ? undefined : digestOf(token)
+    this.#isExposed = isExposed
   }
 
-  /** @throws UiForbidden for who may not even see the page without its data. */
+  /** Admits to the page without its data. @throws UiForbidden if the client may not even see that */
   admit({ headers, httpVersion, socket }: IncomingMessage): void {
-    if (this.#digest !== undefined) return
-    if (this.#isShut) {
+    if (this.#tokenDigest !== undefined) return
+    if (this.#isExposed) {
       throw new UiForbidden(
-        'The live page needs UI_TOKEN here: with WRITE_KEYS, TRUST_PROXY or an address that others reach it is for those who have the token.',
+        'The live page is closed, because others may reach this server (by WRITE_KEYS, TRUST_PROXY, PUBLIC_URL or its address). Set UI_TOKEN to open it.',
       )
     }
-    // nginx passes requests on as HTTP/1.0, where it is not told otherwise, and no browser sends that.
+    // By default nginx passes requests on as HTTP/1.0. No browser sends that.
     const isProxied = httpVersion === '1.0' || Object.keys(headers).some(name => PROXY_HEADER.test(name))
     if (isProxied || !isLoopback(socket.remoteAddress)) {
       throw new UiForbidden('The live page is for this machine only: set UI_TOKEN to open it to others.')
@@ -61,11 +61,16 @@ export class ViewerAccess {
     }
   }
 
-  /** To be called after `admit`. @throws UiForbidden, UiTokenWrong */
+  /**
+   * Admits to the data. To be called after `admit`.
+   *
+   * @throws UiTokenWrong if there is a token, and the client did not send it
+   * @throws UiForbidden if another site makes the browser ask
+   */
   admitToData({ headers }: IncomingMessage): void {
-    if (this.#digest !== undefined) {
+    if (this.#tokenDigest !== undefined) {
       const [, token = ''] = BEARER.exec(headers.authorization ?? '') ?? []
-      if (!timingSafeEqual(digestOf(token), this.#digest)) throw new UiTokenWrong()
+      if (!timingSafeEqual(digestOf(token), this.#tokenDigest)) throw new UiTokenWrong()
       return
     }
     const { origin, host } = headers
@@ -77,7 +82,7 @@ export class ViewerAccess {
   }
 }
 
-/** Of a setting for an address to listen on. */
+/** Whether a listening address (`HOST`) can be reached from this machine only. */
 export function isLoopbackName(host: string): boolean {
   return host === 'localhost' || isLoopback(host)
 }

@@ -1,9 +1,9 @@
 /**
- * Somebody who watches: gets messages as server-sent events (HTML Living Standard, section 9.2), of which
- * those with events are a sample where more come than a person, or a connection, can follow.
+ * A client of the live stream. It gets messages as server-sent events (HTML Living Standard, section 9.2). If events
+ * arrive faster than its limits, it gets a sample of them, and the number of the omitted ones.
  *
- * Nothing waits for a viewer. Events of a tenth of a second leave together; one who does not read what was
- * sent before is dropped.
+ * Nothing waits for a viewer. The events of 100 ms are sent in one message. A viewer with more than 1 MiB unread is
+ * disconnected.
  */
 
 import type { Writable } from 'node:stream'
@@ -11,14 +11,14 @@ import type { EventGroup } from '../event/event-group.ts'
 import type { Durability } from '../queue/queue.ts'
 import type { EventFilter } from './event-filter.ts'
 
-/** Events a second, and as many at once after a pause. */
+/** Events per second, and as many at once after a pause. */
 export const EVENTS_PER_SECOND_DEFAULT = 50
 export const EVENTS_PER_SECOND_MAX = 1_000
-/** Bytes of events a second; an event that begins below it is sent whole. */
+/** Bytes of events per second. An event is sent whole if the limit is not reached before it. */
 const BYTES_PER_SECOND_MAX = 2 * 1024 * 1024
-/** Events a second that are parsed to see whether they match a filter. */
+/** Events per second that are parsed to test them against a filter. */
 const PARSED_PER_SECOND_MAX = 5_000
-/** What a viewer may leave unread. */
+/** Bytes that a viewer may leave unread before it is disconnected. */
 const UNREAD_BYTES_MAX = 1024 * 1024
 const LINE_FEED = 0x0a
 
@@ -29,7 +29,7 @@ export interface ViewerOptions {
 
 interface SeenEvent {
   readonly ack: Durability
-  /** As it was received, with our two fields. */
+  /** The stamped event. */
   readonly json: string
 }
 
@@ -48,12 +48,12 @@ export class Viewer {
     this.#events = new Allowance(options.eventsPerSecond)
   }
 
-  /** False once nothing more can be sent. */
-  get isThere(): boolean {
+  /** Whether messages can still be sent. */
+  get isConnected(): boolean {
     return !this.#sink.destroyed && !this.#sink.writableEnded
   }
 
-  /** Shows it as many of these events as it may have. */
+  /** Queues the events that match the filter, as far as the limits allow. Counts events above the limits as omitted. */
   offer({ lines, count }: EventGroup, ack: Durability): void {
     const needle = this.#options.filter?.needle
     if (needle !== undefined && !lines.includes(needle)) return
@@ -92,7 +92,7 @@ export class Viewer {
     this.#pending.push({ ack, json })
   }
 
-  /** To be called some times a second. @param passedMs since it was called last */
+  /** Sends the queued events. To be called several times a second. @param passedMs time since the last call */
   flush(passedMs: number): void {
     for (const allowance of [this.#events, this.#bytes, this.#parsed]) allowance.refill(passedMs)
     if (this.#pending.length === 0 && this.#omitted === 0) return
@@ -103,9 +103,9 @@ export class Viewer {
     this.send('events', { events, omitted })
   }
 
-  /** Sends it a message; drops it where it does not keep up. */
+  /** Sends a message, or disconnects the viewer if it has left too much unread. */
   send(name: string, data: object): void {
-    if (!this.isThere) return
+    if (!this.isConnected) return
     if (this.#sink.writableLength > UNREAD_BYTES_MAX) {
       this.#sink.destroy()
       return
@@ -114,11 +114,11 @@ export class Viewer {
   }
 
   end(): void {
-    if (this.isThere) this.#sink.end()
+    if (this.isConnected) this.#sink.end()
   }
 }
 
-/** So much a second, and no more than that at once. */
+/** A token bucket: an amount per second, and at most the amount of one second at once. */
 class Allowance {
   readonly #perSecond: number
   #left: number

@@ -10,7 +10,7 @@ import {
 import type { Histogram } from '../process/histogram.ts'
 
 type Labels = Record<string, string>
-/** Gives a value, and the labels it has. */
+/** Reports one value of a metric, with its labels. */
 type Show = (value: number, labels?: Labels) => void
 
 interface Description {
@@ -20,26 +20,26 @@ interface Description {
 }
 
 interface GaugeDescription extends Description {
-  /** What several processes behind one port make of it together. Default: sum. */
+  /** How the values of several workers become one. Default: sum */
   readonly aggregator?: Aggregator
 }
 
-let process: Registry | undefined
+let nodeMetrics: Registry | undefined
 
-/** Metrics of this process itself (event loop, memory, garbage collection); one set, whoever asks. */
-function processMetrics(): Registry {
-  if (process === undefined) {
-    process = new Registry()
-    collectDefaultMetrics({ register: process })
+/** Node's own metrics: event loop, memory, garbage collection. Collected once in a process, for all expositions. */
+function nodeMetricsOnce(): Registry {
+  if (nodeMetrics === undefined) {
+    nodeMetrics = new Registry()
+    collectDefaultMetrics({ register: nodeMetrics })
   }
-  return process
+  return nodeMetrics
 }
 
-/** Metrics that are read from numbers which are counted elsewhere, and only when somebody asks for them. */
+/** The metrics of a process. Other modules count; the counts are read only when the metrics are asked for. */
 export class Exposition {
   readonly #registry = new Registry()
 
-  /** @param read shows the counts, which only grow */
+  /** Adds a counter. @param read shows the counts, which are monotonic */
   counter({ name, help, labels = [] }: Description, read: (show: Show) => void): void {
     new Counter({
       name,
@@ -53,7 +53,7 @@ export class Exposition {
     })
   }
 
-  /** @param read shows what there is now, and nothing where that is not known */
+  /** Adds a gauge. @param read shows the current values, or nothing if they are unknown */
   gauge(
     { name, help, labels = [], aggregator = 'sum' }: GaugeDescription,
     read: (show: Show) => void | Promise<void>,
@@ -72,53 +72,55 @@ export class Exposition {
     })
   }
 
-  /** @param read gives the histograms, each with its labels */
+  /** Adds a histogram. @param read returns histograms, each with its labels */
   histogram({ name, help }: Description, read: () => Iterable<readonly [Histogram, Labels]>): void {
     const get = async () => {
       const values = [...read()].flatMap(([histogram, labels]) => seriesOf(name, histogram, labels))
       return { name, help, type: 'histogram', aggregator: 'sum', values }
     }
-    // The registry asks for no more than this; the library's own histogram cannot take counts that are there.
+    // The registry uses these members only. The library's own histogram cannot be set to existing counts.
     this.#registry.registerMetric({ name, help, type: 'histogram', get } as unknown as Metric)
   }
 
-  /** In the text format of Prometheus. */
+  /** All metrics in the text format of Prometheus. */
   text(): Promise<string> {
     return this.#whole().metrics()
   }
 
-  /** The same, as plain objects which `aggregate` takes. */
+  /** All metrics as plain objects, for `aggregate`. */
   json(): Promise<object[]> {
     return this.#whole().getMetricsAsJSON()
   }
 
   #whole(): Registry {
-    return Registry.merge([this.#registry, processMetrics()])
+    return Registry.merge([this.#registry, nodeMetricsOnce()])
   }
 }
 
 export const CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE
 
 /**
- * What several processes have, as one, in the text format of Prometheus.
+ * Merges the metrics of several processes, in the text format of Prometheus.
  *
- * @param all what `Exposition.json` gave in each of them
+ * @param all the result of `Exposition.json` of each process
  */
 export function aggregate(all: readonly (readonly object[])[]): Promise<string> {
   return AggregatorRegistry.aggregate([...all]).metrics()
 }
 
 /**
- * What of the metrics of processes that are gone is still true: what only grows.
+ * Merges the counters and histograms of exited processes. Gauges are left out: they are current values.
  *
- * @param all what `Exposition.json` gave, or this function
+ * @param all results of `Exposition.json` or of this function
  */
-export function whatOnlyGrows(all: readonly (readonly object[])[]): Promise<object[]> {
-  const growing = all.map(metrics => metrics.filter(metric => 'type' in metric && GROWING.has(metric.type)))
-  return AggregatorRegistry.aggregate(growing).getMetricsAsJSON()
+export function countersOf(all: readonly (readonly object[])[]): Promise<object[]> {
+  const counters = all.map(metrics =>
+    metrics.filter(metric => 'type' in metric && MONOTONIC.has(metric.type)),
+  )
+  return AggregatorRegistry.aggregate(counters).getMetricsAsJSON()
 }
 
-const GROWING = new Set<unknown>(['counter', 'histogram'])
+const MONOTONIC = new Set<unknown>(['counter', 'histogram'])
 
 function seriesOf(name: string, { bounds, counts, sum }: Histogram, labels: Labels) {
   let count = 0

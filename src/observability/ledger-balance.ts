@@ -1,16 +1,15 @@
 /**
- * Whether what came in is where it should be: accepted = archived + waiting + dead, in events.
+ * Checks whether all accepted events are accounted for: accepted = archived + waiting + dead, in events.
  *
- * There is nobody who counts for all processes. Each counts what passed through it (ledger-entry.ts), and this
- * puts together what those say that were asked. Three things are not known to the event:
+ * No process counts for all. Each counts the events that pass through it (ledger-entry.ts), and `balance` adds up the
+ * answers of the processes that were asked. Three numbers are not exact:
  *
- * - A message on the broker holds one event or more, and the broker counts messages. What must be there
- *   is known by difference, and adds up where it lies between one event a message and as many as a
- *   message may have.
- * - The processes are asked one after the other while events move. They are asked twice, and what moved
- *   in between is how far the sum may be off.
- * - An event whose confirm did not come may be on the queue twice. Both copies are acknowledged later, so
- *   up to so many more may be accounted for than were accepted.
+ * - The broker counts messages, and a message has one or more events. The events on the broker are computed as the
+ *   difference. The sum adds up if this difference is between one event per message and PUBLISH_EVENTS_MAX per message.
+ * - The processes are asked one after the other while events move. So they are asked twice. The events that moved
+ *   between the two rounds are the tolerance.
+ * - An event without a publisher confirm may be on the queue twice. Both copies are acknowledged later, so the settled
+ *   events may exceed the accepted ones by the number of these events.
  */
 
 import type { Counts, LedgerEntryContent } from './ledger-entry.ts'
@@ -20,23 +19,23 @@ export type Verdict = 'adds-up' | 'missing' | 'surplus' | 'unknown'
 
 export interface Ledger {
   readonly verdict: Verdict
-  /** Why, and what may have caused it; for a person. */
+  /** The reasons for the verdict, and possible causes, for people. */
   readonly words: readonly string[]
   readonly begunAt: string
   readonly accepted: number
-  /** Were in a queue on disk before anything was counted. */
+  /** Events that were in a queue on disk before counting began. */
   readonly found: number
-  /** Published by other programs, once they are archived or dead. */
+  /** Events of other programs, counted when they are archived or dead-lettered. */
   readonly fromOthers: number
   readonly archived: number
-  /** Of those: acknowledged without being written, because the archive had them. */
+  /** Events among `archived` that were acknowledged without being written, because the archive already had them. */
   readonly copies: number
   readonly disk: number
   readonly unacknowledged: number
   readonly queue: {
-    /** Undefined where the broker could not be asked. */
+    /** Undefined if the broker could not be asked. */
     readonly messages: number | undefined
-    /** What must be there for the sum to add up. */
+    /** Events that must be on the broker for the sum to add up. */
     readonly eventsByDifference: number
     readonly eventsMin: number
     readonly eventsMax: number
@@ -44,14 +43,14 @@ export interface Ledger {
   readonly dead: number
   /** Messages in the dead-letter queue now. */
   readonly deadNow: number | undefined
-  /** How far it may be off, because events moved while it was asked. */
+  /** Events by which the sum may be wrong, because they moved between the answers. */
   readonly tolerance: number
-  /** Events that are missing (positive), or too many (negative). */
+  /** Missing events (positive) or surplus events (negative). */
   readonly difference: number
 }
 
 interface Sums {
-  readonly books: readonly LedgerEntryContent[]
+  readonly entries: readonly LedgerEntryContent[]
   readonly counts: Counts
   readonly found: number
   readonly disk: number
@@ -60,7 +59,7 @@ interface Sums {
   readonly hiddenDeliveriesMax: number
 }
 
-/** @param rounds what each process said, in two rounds, the later one last */
+/** @param rounds the status of each process, asked twice; the later round is the second */
 export function balance(rounds: readonly [readonly ProcessStatus[], readonly ProcessStatus[]]): Ledger {
   const [before, now] = [sumsOf(rounds[0]), sumsOf(rounds[1])]
   const processes = rounds[1]
@@ -78,7 +77,7 @@ export function balance(rounds: readonly [readonly ProcessStatus[], readonly Pro
       ? byDifference - eventsMax
       : Math.min(0, byDifference + counts.unconfirmed - eventsMin)
   const ledger = {
-    begunAt: now.books.map(({ begunAt }) => begunAt).toSorted()[0] ?? '',
+    begunAt: now.entries.map(({ begunAt }) => begunAt).toSorted()[0] ?? '',
     accepted: counts.accepted,
     found,
     fromOthers: counts.settledForeign + counts.dead,
@@ -99,12 +98,13 @@ export function balance(rounds: readonly [readonly ProcessStatus[], readonly Pro
 }
 
 function sumsOf(processes: readonly ProcessStatus[]): Sums {
-  const books = booksOf(processes)
+  const entries = entriesOf(processes)
   const sum = (of: (process: ProcessStatus['now']) => number) =>
     processes.reduce((total, { now }) => total + of(now), 0)
-  const total = (of: (book: LedgerEntryContent) => number) => books.reduce((all, book) => all + of(book), 0)
+  const total = (of: (entry: LedgerEntryContent) => number) =>
+    entries.reduce((all, entry) => all + of(entry), 0)
   return {
-    books,
+    entries,
     counts: {
       accepted: total(({ counts }) => counts.accepted),
       unconfirmed: total(({ counts }) => counts.unconfirmed),
@@ -113,21 +113,23 @@ function sumsOf(processes: readonly ProcessStatus[]): Sums {
       archived: total(({ counts }) => counts.archived),
       dead: total(({ counts }) => counts.dead),
     },
-    found: total(book => book.found),
+    found: total(entry => entry.found),
     disk: sum(({ disk }) => disk),
     underway: sum(({ underway }) => underway),
-    // What the embedded queue has handed out is on disk until it is settled.
+    // Events that the embedded queue has delivered stay on disk until they are acknowledged, and `disk` counts them.
     held: sum(({ isEmbedded, held }) => (isEmbedded ? 0 : held.events)),
     hiddenDeliveriesMax: sum(({ hiddenDeliveriesMax }) => hiddenDeliveriesMax),
   }
 }
 
-/** Processes of one DATA_DIR all show its books: of each the latest is taken. */
-function booksOf(processes: readonly ProcessStatus[]): LedgerEntryContent[] {
+/**
+ * The latest state of each entry. Every process lists all entries of its DATA_DIR, so entries are listed repeatedly.
+ */
+function entriesOf(processes: readonly ProcessStatus[]): LedgerEntryContent[] {
   const latest = new Map<string, LedgerEntryContent>()
-  for (const book of processes.flatMap(({ books }) => books)) {
-    const known = latest.get(book.id)
-    if (known === undefined || known.savedAt < book.savedAt) latest.set(book.id, book)
+  for (const entry of processes.flatMap(({ books }) => books)) {
+    const known = latest.get(entry.id)
+    if (known === undefined || known.savedAt < entry.savedAt) latest.set(entry.id, entry)
   }
   return [...latest.values()]
 }
@@ -141,46 +143,48 @@ function whyUnknown(processes: readonly ProcessStatus[], { queue }: Pick<Ledger,
   const reasons: string[] = []
   if (processes.every(({ role }) => role === 'archive'))
     reasons.push(
-      'No process was asked that takes events: what was accepted is not known. Name it with --url.',
+      'No asked process takes events, so the number of accepted events is unknown. Name one that does with --url.',
     )
   if (processes.every(({ role }) => role === 'ingest'))
-    reasons.push('No process was asked that archives: what was archived is not known. Name it with --url.')
+    reasons.push(
+      'No asked process archives, so the number of archived events is unknown. Name one that does with --url.',
+    )
   if (queue.messages === undefined)
-    reasons.push('The broker cannot be asked now: how much waits there is not known.')
+    reasons.push('The broker does not answer now, so the number of waiting messages is unknown.')
   return reasons
 }
 
 function whyOff(
   verdict: 'missing' | 'surplus',
   { difference, deadNow = 0, dead }: Omit<Ledger, 'verdict' | 'words'>,
-  { books }: Sums,
+  { entries }: Sums,
 ): string[] {
-  const kills = books.reduce((sum, book) => sum + book.kills, 0)
-  const starts = books.map(({ begunAt }) => begunAt).toSorted()
+  const kills = entries.reduce((sum, entry) => sum + entry.kills, 0)
+  const starts = entries.map(({ begunAt }) => begunAt).toSorted()
   const words =
     verdict === 'missing'
       ? [
-          `${format(difference)} accepted events are neither archived, nor waiting, nor dead, as far as the processes know that were asked.`,
+          `${format(difference)} accepted events are neither archived, nor waiting, nor dead, by the counts of the asked processes.`,
         ]
       : [
-          `${format(-difference)} more events are archived, waiting or dead than were accepted, as far as the processes know that were asked.`,
+          `${format(-difference)} more events are archived, waiting or dead than were accepted, by the counts of the asked processes.`,
         ]
   if (kills > 0)
     words.push(
-      `Processes ended without a shutdown (${format(kills)} in all): what each of them counted in its last second is not in these numbers.`,
+      `Processes ended without a shutdown (${format(kills)} times): the counts of the last second before each end are missing.`,
     )
   if (starts[0] !== starts.at(-1))
     words.push(
-      `The counts began between ${starts[0]} and ${starts.at(-1)}: what passed before a count began is not in it.`,
+      `The counts began between ${starts[0]} and ${starts.at(-1)}: each count lacks the events before its beginning.`,
     )
   if (verdict === 'missing' && deadNow > dead)
     words.push(
-      `The dead-letter queue holds ${format(deadNow)} messages, and ${format(dead)} were put there by these processes.`,
+      `The dead-letter queue holds ${format(deadNow)} messages, but these processes dead-lettered ${format(dead)}.`,
     )
   words.push(
     verdict === 'missing'
-      ? 'Was a process not asked, whose DATA_DIR is another one? If none was, look with: frequency verify'
-      : 'Was a process not asked that takes events, or do other programs publish to the queue?',
+      ? 'Is there a process with another DATA_DIR that was not asked? If not, check the archive with: frequency verify'
+      : 'Is there a process that takes events and was not asked? Do other programs publish to the queue?',
   )
   return words
 }

@@ -1,10 +1,10 @@
 /**
- * What a process has counted in all its lives, kept in `DATA_DIR/ledger/<number>/book.json`. It is written
- * a second after something was counted, and when the process ends in order; so of a process that is
- * killed the last second is missing, and the book says how often that was so.
+ * The counts of a process over all its restarts, in `DATA_DIR/ledger/<number>/book.json`. The file is written within a
+ * second after a change, and on a clean exit. So the counts of the last second are lost if the process is killed; the
+ * entry counts how often this happened (`kills`).
  *
- * A process takes the first book that no other process has, and goes on counting in it. All books of a
- * DATA_DIR can be read by each of its processes, whoever writes them.
+ * A process locks the first entry that no other process has locked, and continues its counts. Each process of a
+ * DATA_DIR can read all entries.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -17,45 +17,45 @@ import { type DirectoryLock, lockOwnDirectory } from '../process/directory-lock.
 import type { Logger } from '../process/logger.ts'
 
 const SAVE_EVERY_MS = 1_000
-const BOOKS_MAX = 64
+const ENTRIES_MAX = 64
 const FILE = 'book.json'
 
 const count = (description: string) => Type.Integer({ minimum: 0, description })
 
 export const countsSchema = Type.Object({
-  accepted: count('Events that became durable, and were answered with 200.'),
-  unconfirmed: count('Events in messages whose confirm did not come, which may be on the queue twice.'),
-  settled: count('Events of ours that were acknowledged to the queue, because they are in the archive.'),
-  settledForeign: count('The same of messages that other programs published.'),
-  archived: count('Events in objects that were stored.'),
-  dead: count('Messages that went to the dead letters.'),
+  accepted: count('Events that became durable and were answered with 200.'),
+  unconfirmed: count('Events in messages without a publisher confirm: they may be on the queue twice.'),
+  settled: count('Events of frequency that were acknowledged to the queue, because they are in the archive.'),
+  settledForeign: count('Events of other programs that were acknowledged for the same reason.'),
+  archived: count('Events in stored objects.'),
+  dead: count('Messages that were dead-lettered.'),
 })
 
 export type Counts = Static<typeof countsSchema>
 
 export const ledgerEntrySchema = Type.Object({
   id: Type.String(),
-  begunAt: Type.String({ description: 'ISO 8601: what was before is not counted.' }),
+  begunAt: Type.String({ description: 'ISO 8601. Events before this time are not counted.' }),
   savedAt: Type.String({ description: 'ISO 8601.' }),
-  found: count('Events that were in the queue on disk when the book was begun.'),
-  kills: count('How often its process ended without a shutdown.'),
-  isClosed: Type.Boolean({ description: 'Whether its process has ended in order.' }),
+  found: count('Events that were in the queue on disk when counting began.'),
+  kills: count('How often the process ended without a shutdown.'),
+  isClosed: Type.Boolean({ description: 'Whether the process has ended with a shutdown.' }),
   counts: countsSchema,
 })
 
 export type LedgerEntryContent = Static<typeof ledgerEntrySchema>
 
-let bookCheck: TypeCheck<typeof ledgerEntrySchema> | undefined
+let entryCheck: TypeCheck<typeof ledgerEntrySchema> | undefined
 
 const NOTHING: Counts = { accepted: 0, unconfirmed: 0, settled: 0, settledForeign: 0, archived: 0, dead: 0 }
 
 export interface LedgerEntryOptions {
-  /** Holds the books of a DATA_DIR. */
+  /** The directory with the entries of a DATA_DIR. */
   readonly path: string
   readonly log: Logger
-  /** What this life of the process has counted so far. */
+  /** Returns the counts since this process started. */
   readonly counted: () => Counts
-  /** Events that are in the queue on disk now, before anything was counted. */
+  /** Events that are in the queue on disk now, before counting begins. */
   readonly found: number
 }
 
@@ -63,7 +63,7 @@ export class LedgerEntry {
   readonly #options: LedgerEntryOptions
   readonly #directory: string
   readonly #lock: DirectoryLock
-  /** Its counts are those of all earlier lives. */
+  /** The entry when this process started: its counts are those of the earlier processes. */
   readonly #before: LedgerEntryContent
   #saved: string
   #isFailing = false
@@ -84,7 +84,7 @@ export class LedgerEntry {
     this.#timer = setInterval(() => this.#saveLater(false), SAVE_EVERY_MS).unref()
   }
 
-  /** As it is now. */
+  /** The entry with the current counts. */
   get content(): LedgerEntryContent {
     const now = this.#options.counted()
     const { counts } = this.#before
@@ -94,19 +94,19 @@ export class LedgerEntry {
     return { ...this.#before, savedAt: new Date().toISOString(), counts: sum }
   }
 
-  /** All books beside it, and itself as it is now. */
+  /** All entries of the DATA_DIR: this one with its current counts first, the others as they are on disk. */
   async all(): Promise<LedgerEntryContent[]> {
     const others: LedgerEntryContent[] = []
     for (const name of await readdir(this.#options.path)) {
       const directory = join(this.#options.path, name)
       if (directory === this.#directory) continue
-      const content = await readBook(directory)
+      const content = await readEntry(directory)
       if (content !== undefined) others.push(content)
     }
     return [this.content, ...others]
   }
 
-  /** Resolves when what was counted is on disk, or cannot be written. */
+  /** Resolves when the last counts are on disk, or when writing them has failed. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
     this.#saveLater(true)
@@ -123,11 +123,11 @@ export class LedgerEntry {
     const state = JSON.stringify([content.counts, isClosed])
     if (state === this.#saved) return
     try {
-      await writeBook(this.#directory, content)
+      await writeEntry(this.#directory, content)
       this.#saved = state
       this.#isFailing = false
     } catch (error) {
-      // The next one is tried a second later; the log need not say so every second.
+      // Retried every second, but logged only once.
       if (!this.#isFailing)
         this.#options.log.warn({ err: error }, 'The ledger of this process cannot be written.')
       this.#isFailing = true
@@ -135,20 +135,22 @@ export class LedgerEntry {
   }
 }
 
-/** @throws ConfigInvalid where none can be opened or made. */
+/** Opens the first entry that is not locked. @throws ConfigInvalid if 64 are locked, or a directory cannot be used */
 export async function openLedgerEntry(options: LedgerEntryOptions): Promise<LedgerEntry> {
-  for (let number = 0; number < BOOKS_MAX; number++) {
+  for (let number = 0; number < ENTRIES_MAX; number++) {
     const directory = join(options.path, String(number))
     const lock = await lockOwnDirectory(directory)
     if (lock === undefined) continue
     const found = number === 0 ? options.found : 0
-    const before = continued(await readBook(directory)) ?? begun(found)
-    await writeBook(directory, { ...before, isClosed: false }).catch(error =>
+    const before = continued(await readEntry(directory)) ?? begun(found)
+    await writeEntry(directory, { ...before, isClosed: false }).catch(error =>
       options.log.warn({ err: error }, 'The ledger of this process cannot be written.'),
     )
     return new LedgerEntry(options, directory, lock, before)
   }
-  throw new ConfigInvalid(`DATA_DIR: more than ${BOOKS_MAX} processes count in ${options.path}.`)
+  throw new ConfigInvalid(
+    `DATA_DIR: ${ENTRIES_MAX} processes already use ${options.path}. Start this one with another DATA_DIR.`,
+  )
 }
 
 function begun(found: number): LedgerEntryContent {
@@ -156,30 +158,30 @@ function begun(found: number): LedgerEntryContent {
   return { id: randomUUID(), begunAt: now, savedAt: now, found, kills: 0, isClosed: false, counts: NOTHING }
 }
 
-function continued(book: LedgerEntryContent | undefined): LedgerEntryContent | undefined {
-  if (book === undefined) return undefined
-  return { ...book, isClosed: false, kills: book.kills + (book.isClosed ? 0 : 1) }
+function continued(entry: LedgerEntryContent | undefined): LedgerEntryContent | undefined {
+  if (entry === undefined) return undefined
+  return { ...entry, isClosed: false, kills: entry.kills + (entry.isClosed ? 0 : 1) }
 }
 
-/** Undefined where there is none, or none that can be read. */
-async function readBook(directory: string): Promise<LedgerEntryContent | undefined> {
+/** The entry in a directory; undefined if there is no valid one. */
+async function readEntry(directory: string): Promise<LedgerEntryContent | undefined> {
   try {
     const content: unknown = JSON.parse(await readFile(join(directory, FILE), 'utf8'))
-    bookCheck ??= TypeCompiler.Compile(ledgerEntrySchema)
-    return bookCheck.Check(content) ? content : undefined
+    entryCheck ??= TypeCompiler.Compile(ledgerEntrySchema)
+    return entryCheck.Check(content) ? content : undefined
   } catch {
     return undefined
   }
 }
 
-async function writeBook(directory: string, content: LedgerEntryContent): Promise<void> {
-  const incoming = join(directory, `${FILE}.incoming`)
-  const file = await open(incoming, 'w')
+async function writeEntry(directory: string, content: LedgerEntryContent): Promise<void> {
+  const temporary = join(directory, `${FILE}.incoming`)
+  const file = await open(temporary, 'w')
   try {
     await file.writeFile(`${JSON.stringify(content, null, 2)}\n`)
     if (content.isClosed) await file.sync()
   } finally {
     await file.close()
   }
-  await rename(incoming, join(directory, FILE))
+  await rename(temporary, join(directory, FILE))
 }

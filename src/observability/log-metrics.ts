@@ -1,7 +1,7 @@
 import type { LogStatus } from '../log/log-totals.ts'
 import type { Exposition } from './exposition.ts'
 
-/** @param status undefined while the log was not open yet */
+/** Adds the metrics of the archive's log. @param status returns undefined until the log is open */
 export function addLogMetrics(exposition: Exposition, status: () => LogStatus | undefined): void {
   exposition.counter(
     { name: 'frequency_log_commits_total', help: 'Records that this process has appended to the log.' },
@@ -10,26 +10,26 @@ export function addLogMetrics(exposition: Exposition, status: () => LogStatus | 
   exposition.counter(
     {
       name: 'frequency_log_conflicts_total',
-      help: 'Records of other archivers that had the number which this process tried for.',
+      help: 'Attempts of this process to append a record whose number another archiver had already used.',
     },
     show => show(status()?.conflicts ?? 0),
   )
   exposition.gauge(
     {
       name: 'frequency_log_position',
-      help: 'The last record of the log that is known here.',
+      help: 'Number of the last log record that this process knows.',
       aggregator: 'max',
     },
     show => show(status()?.position ?? 0),
   )
   exposition.gauge(
-    { name: 'frequency_log_watermark', help: 'The last record that is folded.', aggregator: 'max' },
+    { name: 'frequency_log_watermark', help: 'Number of the last folded log record.', aggregator: 'max' },
     show => show(status()?.watermark ?? 0),
   )
   exposition.gauge(
     {
       name: 'frequency_log_unsettled_records',
-      help: 'Records not all of whose objects are known to be there.',
+      help: 'Log records with objects that are not known to be stored yet.',
       aggregator: 'max',
     },
     show => show(status()?.unsettled.records ?? 0),
@@ -37,7 +37,7 @@ export function addLogMetrics(exposition: Exposition, status: () => LogStatus | 
   exposition.gauge(
     {
       name: 'frequency_log_last_commit_timestamp_seconds',
-      help: 'When this process last appended a record, in seconds since 1970; absent where it has not yet.',
+      help: 'When this process last appended a record, in seconds since 1970. Absent before the first one.',
       aggregator: 'max',
     },
     show => {

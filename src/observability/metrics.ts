@@ -13,10 +13,10 @@ export interface MetricSources {
   readonly queue: Queue
   readonly requests: RequestStats
   readonly readiness: Readiness
-  /** Undefined where the process does not archive. */
+  /** Undefined if the process does not archive. */
   readonly archiver: Archiver | undefined
   readonly store: ObjectStore | undefined
-  /** Undefined without a broker, and while it cannot be asked. */
+  /** Resolves to undefined without a broker, and while the broker does not answer. */
   waiting(): Promise<Waiting | undefined>
 }
 
@@ -45,20 +45,20 @@ function addProcess(exposition: Exposition, { role, readiness }: MetricSources):
   exposition.gauge(
     {
       name: 'frequency_info',
-      help: 'Always 1; the label says the role.',
+      help: 'Always 1. The label is the role.',
       labels: ['role'],
       aggregator: 'first',
     },
     show => show(1, { role }),
   )
   exposition.gauge(
-    { name: 'frequency_ready', help: '1 while /readyz answers 200, 0 while not.', aggregator: 'min' },
+    { name: 'frequency_ready', help: '1 while /readyz answers 200, else 0.', aggregator: 'min' },
     show => show(Number(readiness.look().ready)),
   )
   exposition.gauge(
     {
       name: 'frequency_part_well',
-      help: '1 while a part that this process stands on works, 0 while not.',
+      help: '1 while a part that this process depends on works, else 0.',
       labels: ['part'],
       aggregator: 'min',
     },
@@ -72,14 +72,14 @@ function addRequests(exposition: Exposition, { requests }: MetricSources): void 
   exposition.histogram(
     {
       name: 'frequency_request_duration_seconds',
-      help: 'From when the headers of a request have come to when its answer is sent, by route.',
+      help: 'Time from receiving the headers of a request to sending its answer, by route.',
     },
     () => [...requests.seconds].map(([route, histogram]) => [histogram, { route }]),
   )
   exposition.counter(
     {
       name: 'frequency_refusals_total',
-      help: 'What was refused, by the code of its error: requests, and single events of several in one.',
+      help: 'Refused requests, and refused events of batches, by the code of the error.',
       labels: ['code'],
     },
     show => {
@@ -92,7 +92,7 @@ function addPublishing(exposition: Exposition, { queue }: MetricSources): void {
   exposition.counter(
     {
       name: 'frequency_events_total',
-      help: 'Events that came, by what became of them: broker (confirmed), disk (fsynced) or unavailable (503).',
+      help: 'Events to be published, by outcome: broker (confirmed), disk (fsynced) or unavailable (503).',
       labels: ['outcome'],
     },
     show => {
@@ -100,19 +100,25 @@ function addPublishing(exposition: Exposition, { queue }: MetricSources): void {
     },
   )
   exposition.counter(
-    { name: 'frequency_event_groups_total', help: 'Groups in which events left for the queue together.' },
+    {
+      name: 'frequency_event_groups_total',
+      help: 'Groups of events that were published as one message or disk record.',
+    },
     show => show(queue.stats.groups),
   )
   const { broker } = queue.state
   if (broker === undefined) return
   exposition.histogram(
-    { name: 'frequency_confirm_duration_seconds', help: 'From sending a message to its publisher confirm.' },
+    {
+      name: 'frequency_confirm_duration_seconds',
+      help: 'Time from sending a message to its publisher confirm.',
+    },
     () => [[broker.confirmSeconds, {}]],
   )
   exposition.counter(
     {
       name: 'frequency_published_messages_total',
-      help: 'Messages sent to the broker, by its answer: confirmed, refused or unconfirmed (none came).',
+      help: 'Messages sent to the broker, by its answer: confirmed, refused or unconfirmed (no answer).',
       labels: ['outcome'],
     },
     show => {
@@ -122,14 +128,14 @@ function addPublishing(exposition: Exposition, { queue }: MetricSources): void {
   exposition.counter(
     {
       name: 'frequency_unconfirmed_events_total',
-      help: 'Events in messages whose confirm did not come: they may be on the queue nonetheless.',
+      help: 'Events in messages without a publisher confirm. They may be on the queue.',
     },
     show => show(broker.unconfirmedEvents),
   )
   exposition.gauge(
     {
       name: 'frequency_publish_in_flight_events',
-      help: 'Events sent to the broker that wait for its confirm.',
+      help: 'Events sent to the broker and not confirmed yet.',
     },
     show => show(broker.inFlight.events),
   )
@@ -140,7 +146,7 @@ function addQueue(exposition: Exposition, { queue, waiting }: MetricSources): vo
   exposition.gauge(
     {
       name: 'frequency_queue_messages',
-      help: 'Messages on the broker that are not delivered yet; absent while it cannot be asked.',
+      help: 'Messages on the broker that are not delivered yet. Absent while the broker does not answer.',
       aggregator: 'max',
     },
     async show => {
@@ -151,7 +157,7 @@ function addQueue(exposition: Exposition, { queue, waiting }: MetricSources): vo
   exposition.gauge(
     {
       name: 'frequency_dead_letter_messages',
-      help: 'Messages in the dead-letter queue; absent while the broker cannot be asked.',
+      help: 'Messages in the dead-letter queue. Absent while the broker does not answer.',
       aggregator: 'max',
     },
     async show => {
@@ -168,11 +174,11 @@ function addDisk(exposition: Exposition, { queue }: MetricSources): void {
     disks().reduce((total, disk) => total + of(disk), 0)
 
   exposition.gauge(
-    { name: 'frequency_spool_bytes', help: 'Disk that the spool, or the embedded queue, takes.' },
+    { name: 'frequency_spool_bytes', help: 'Disk space of the spool, or of the embedded queue.' },
     show => show(sum(({ bytes }) => bytes)),
   )
   exposition.gauge(
-    { name: 'frequency_spool_bytes_max', help: 'Disk that it may take (SPOOL_BYTES_MAX).' },
+    { name: 'frequency_spool_bytes_max', help: 'Limit of frequency_spool_bytes (SPOOL_BYTES_MAX).' },
     show => show(disks()[0]?.bytesMax ?? 0),
   )
   exposition.gauge(
@@ -182,7 +188,7 @@ function addDisk(exposition: Exposition, { queue }: MetricSources): void {
   exposition.gauge(
     {
       name: 'frequency_spool_oldest_age_seconds',
-      help: 'How long ago the oldest event in it was received; 0 where there is none.',
+      help: 'Age of the oldest event in the spool, or in the embedded queue. 0 if it is empty.',
       aggregator: 'max',
     },
     show => {
@@ -191,13 +197,16 @@ function addDisk(exposition: Exposition, { queue }: MetricSources): void {
     },
   )
   exposition.counter(
-    { name: 'frequency_spooled_events_total', help: 'Events that were written to it.' },
+    {
+      name: 'frequency_spooled_events_total',
+      help: 'Events written to the spool, or to the embedded queue.',
+    },
     show => show(sum(({ stats }) => stats.appendedEvents)),
   )
   exposition.histogram(
     {
       name: 'frequency_spool_write_duration_seconds',
-      help: 'From writing a group of events to it to when that is on disk (fdatasync).',
+      help: 'Time from writing a group of events to its fdatasync, in the spool or the embedded queue.',
     },
     () =>
       disks()
@@ -212,24 +221,30 @@ function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
     show => show(stats.deliveries),
   )
   exposition.counter(
-    { name: 'frequency_redeliveries_total', help: 'Of these, those that may have been delivered before.' },
+    {
+      name: 'frequency_redeliveries_total',
+      help: 'Redeliveries: messages that may have been delivered before.',
+    },
     show => show(stats.redelivered),
   )
   exposition.gauge(
     {
       name: 'frequency_unacknowledged_deliveries',
-      help: 'Messages that are delivered, and not acknowledged.',
+      help: 'Messages that are delivered and not acknowledged.',
     },
     show => show(stats.held.deliveries),
   )
   exposition.gauge(
-    { name: 'frequency_unacknowledged_events', help: 'Events in those of them that frequency published.' },
+    {
+      name: 'frequency_unacknowledged_events',
+      help: 'Events in unacknowledged messages, of those that frequency published.',
+    },
     show => show(stats.held.events),
   )
   exposition.counter(
     {
       name: 'frequency_settled_events_total',
-      help: 'Events that were acknowledged to the queue, because they are in the archive, by who published them.',
+      help: 'Events that were acknowledged to the queue, because they are in the archive, by publisher.',
       labels: ['publisher'],
     },
     show => {
@@ -240,36 +255,35 @@ function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
   exposition.counter(
     {
       name: 'frequency_duplicate_events_total',
-      help: 'Events that were left out, because the archive has them, or will have them with a batch.',
+      help: 'Events that were not archived again: the archive, or a batch on its way, already has them.',
     },
     show => show(stats.duplicates),
   )
   exposition.counter(
     {
       name: 'frequency_differing_duplicate_events_total',
-      help: 'Those of them that were of another length than the last event with their id: two events, of which one is lost.',
+      help: 'Duplicate events whose length differs from the last event with the same id: two different events, one is lost.',
     },
     show => show(stats.differingDuplicates),
   )
   exposition.counter(
-    { name: 'frequency_dead_letters_total', help: 'Messages that went to the dead letters.' },
+    { name: 'frequency_dead_letters_total', help: 'Messages that were dead-lettered.' },
     show => show(stats.dead),
   )
 }
 
 function addArchive(exposition: Exposition, { stats }: Archiver): void {
-  exposition.counter(
-    { name: 'frequency_archived_events_total', help: 'Events in objects that were stored.' },
-    show => show(stats.archived.events),
+  exposition.counter({ name: 'frequency_archived_events_total', help: 'Events in stored objects.' }, show =>
+    show(stats.archived.events),
   )
   exposition.counter(
-    { name: 'frequency_archived_bytes_total', help: 'Their bytes, before compression.' },
+    { name: 'frequency_archived_bytes_total', help: 'Bytes in stored objects, before compression.' },
     show => show(stats.archived.bytes),
   )
   exposition.counter(
     {
       name: 'frequency_batches_total',
-      help: 'Batches that were stored, by why they closed: events, bytes, age, time or shutdown.',
+      help: 'Stored batches, by the reason for closing them: events, bytes, age, time or shutdown.',
       labels: ['reason'],
     },
     show => {
@@ -277,38 +291,39 @@ function addArchive(exposition: Exposition, { stats }: Archiver): void {
     },
   )
   exposition.histogram(
-    { name: 'frequency_object_size_bytes', help: 'Size of objects, as they lie in the store.' },
+    { name: 'frequency_object_size_bytes', help: 'Size of objects in the store, after compression.' },
     () => [[stats.objectBytes, {}]],
   )
   exposition.histogram(
     {
       name: 'frequency_upload_duration_seconds',
-      help: 'From when a batch is closed to when its object is in the store.',
+      help: 'Time from closing a batch to storing its object.',
     },
     () => [[stats.uploadSeconds, {}]],
   )
   exposition.counter(
     {
       name: 'frequency_archive_failures_total',
-      help: 'Times that archiving stopped, and began again later.',
+      help: 'How often archiving failed and was started again.',
     },
     show => show(stats.failures),
   )
 }
 
-/** What is on its way into the archive. */
+/** The open batch, and how far archiving is behind. */
 function addOpen(exposition: Exposition, archiver: Archiver): void {
   const { stats } = archiver
-  exposition.gauge({ name: 'frequency_open_batch_events', help: 'Events in the batch that is open.' }, show =>
+  exposition.gauge({ name: 'frequency_open_batch_events', help: 'Events in the open batch.' }, show =>
     show(stats.open?.events ?? 0),
   )
-  exposition.gauge({ name: 'frequency_open_batch_bytes', help: 'Bytes in it, before compression.' }, show =>
-    show(stats.open?.bytes ?? 0),
+  exposition.gauge(
+    { name: 'frequency_open_batch_bytes', help: 'Bytes in the open batch, before compression.' },
+    show => show(stats.open?.bytes ?? 0),
   )
   exposition.gauge(
     {
       name: 'frequency_oldest_unarchived_age_seconds',
-      help: 'How long ago the oldest event was received that is delivered and not archived; 0 where there is none.',
+      help: 'Age of the oldest event that is delivered and not archived, since its receipt. 0 if there is none.',
       aggregator: 'max',
     },
     show => show(ageSeconds(archiver.oldestReceivedAt ?? Date.now())),
@@ -316,7 +331,7 @@ function addOpen(exposition: Exposition, archiver: Archiver): void {
   exposition.gauge(
     {
       name: 'frequency_last_object_timestamp_seconds',
-      help: 'When the last object was stored, in seconds since 1970; absent where there was none yet.',
+      help: 'When the last object was stored, in seconds since 1970. Absent before the first one.',
       aggregator: 'max',
     },
     show => {
@@ -328,13 +343,13 @@ function addOpen(exposition: Exposition, archiver: Archiver): void {
 
 function addStore(exposition: Exposition, { stats }: ObjectStore): void {
   exposition.counter(
-    { name: 'frequency_store_retries_total', help: 'Requests to the store that were sent again.' },
+    { name: 'frequency_store_retries_total', help: 'Retried requests to the store.' },
     show => show(stats.retries),
   )
   exposition.counter(
     {
       name: 'frequency_upload_failures_total',
-      help: 'Attempts to store an object, or a record of the log, that failed; their events stay in the queue.',
+      help: 'Failed attempts to store an object or a log record. Their events stay in the queue.',
     },
     show => show(stats.failedPuts),
   )

@@ -7,56 +7,58 @@ import type { Waiting } from '../queue/queue-stats.ts'
 import { type Counts, type LedgerEntry, ledgerEntrySchema } from './ledger-entry.ts'
 import type { Readiness } from './readiness.ts'
 
-const events = (description: string) => Type.Integer({ minimum: 0, description })
+const count = (description: string) => Type.Integer({ minimum: 0, description })
 
-/** What a process says of itself: `GET /status`. */
+/** The status of a process: the answer of `GET /status`. */
 export const processStatusSchema = Type.Object({
   role: Type.Union([Type.Literal('all'), Type.Literal('ingest'), Type.Literal('archive')]),
   startedAt: Type.String({ description: 'ISO 8601.' }),
-  queue: Type.String({ description: 'Where events wait, in words.' }),
+  queue: Type.String({ description: 'Where events wait, for people.' }),
   ready: Type.Boolean(),
-  troubles: Type.Array(Type.String({ description: 'What is not well, since when, in words.' })),
+  troubles: Type.Array(Type.String({ description: 'Why a part does not work, and since when, for people.' })),
   books: Type.Array(ledgerEntrySchema, {
-    description: 'What was counted by all processes of this DATA_DIR.',
+    description: 'The counts of all processes of this DATA_DIR.',
   }),
   log: Type.Union([
-    Type.Null({ description: 'Where nothing is archived, or the log was not open yet.' }),
+    Type.Null({ description: 'The process does not archive, or the log is not open yet.' }),
     Type.Object({
       id: Type.String({ description: 'The id of the log.' }),
-      position: events('The last record that this process knows.'),
-      watermark: events('The last record that is folded.'),
+      position: count('Number of the last record that this process knows.'),
+      watermark: count('Number of the last folded record.'),
       total: Type.Union([
-        Type.Null({ description: 'While it is being counted.' }),
+        Type.Null({ description: 'They are still being counted.' }),
         Type.Object({
-          events: events('Events that are archived, as the log says.'),
-          objects: events('The objects that hold them.'),
+          events: count('Archived events, by the log.'),
+          objects: count('Objects with these events.'),
         }),
       ]),
       unsettled: Type.Object({
-        records: events('Records not all of whose objects are known to be there.'),
-        batches: events('Batches in them.'),
+        records: count('Records with objects that are not known to be stored yet.'),
+        batches: count('Batches in these records.'),
       }),
     }),
   ]),
   now: Type.Object({
-    disk: events('Events on disk: in the spool, or in the embedded queue.'),
+    disk: count('Events on disk: in the spool, or in the embedded queue.'),
     isEmbedded: Type.Boolean({
-      description: 'Whether there is no broker: what is unacknowledged is on disk too.',
+      description: 'Whether there is no broker. Then unacknowledged events are on disk as well.',
     }),
-    underway: events('Events between disk and broker, or sent to the broker and not confirmed.'),
+    underway: count('Events between disk and broker, or sent to the broker and not confirmed.'),
     held: Type.Object({
-      deliveries: events('Messages delivered and not acknowledged.'),
-      events: events('Events in those that frequency published.'),
+      deliveries: count('Messages that are delivered and not acknowledged.'),
+      events: count('Events in these messages, of those that frequency published.'),
     }),
-    hiddenDeliveriesMax: events('Messages that the broker may have delivered, and that are not read yet.'),
+    hiddenDeliveriesMax: count(
+      'Messages at most that the broker has delivered and the process has not read.',
+    ),
     waiting: Type.Union([
-      Type.Null({ description: 'Without a broker, or while it cannot be asked.' }),
+      Type.Null({ description: 'There is no broker, or it does not answer.' }),
       Type.Object({
-        messages: events('Messages on the broker that are not delivered.'),
-        dead: events('Messages in the dead-letter queue.'),
+        messages: count('Messages on the broker that are not delivered.'),
+        dead: count('Messages in the dead-letter queue.'),
       }),
     ]),
-    publishEventsMax: events('Events that a message may have (PUBLISH_EVENTS_MAX).'),
+    publishEventsMax: count('Events in a message at most (PUBLISH_EVENTS_MAX).'),
   }),
 })
 
@@ -68,11 +70,11 @@ export interface StatusSources {
   readonly queue: Queue
   readonly archiver: Archiver | undefined
   readonly readiness: Readiness
-  readonly book: LedgerEntry
+  readonly entry: LedgerEntry
   waiting(): Promise<Waiting | undefined>
 }
 
-/** What this life of the process has counted. */
+/** The counts since this process started. */
 export function countsOf(queue: Queue, archiver: Archiver | undefined): Counts {
   const { broker, disk } = queue.stats.events
   const archive = archiver?.stats
@@ -87,11 +89,11 @@ export function countsOf(queue: Queue, archiver: Archiver | undefined): Counts {
 }
 
 export async function processStatusOf(sources: StatusSources): Promise<ProcessStatus> {
-  const { config, startedAt, queue, archiver, readiness, book } = sources
+  const { config, startedAt, queue, archiver, readiness, entry } = sources
   const { ready, parts } = readiness.look()
   const waiting = await sources.waiting()
-  const books = await book.all()
-  // Last, and in one turn: what is waited for above would have moved on.
+  const [, ...otherEntries] = await entry.all()
+  // Read after all awaits, and without another: so that all these numbers are of the same moment.
   const { broker, disks } = queue.state
   const held = archiver?.stats.held ?? { deliveries: 0, events: 0 }
   const isEmbedded = broker === undefined
@@ -102,7 +104,7 @@ export async function processStatusOf(sources: StatusSources): Promise<ProcessSt
     queue: queue.description,
     ready,
     troubles: parts.filter(({ well }) => !well).map(({ trouble, since }) => `since ${since}: ${trouble}`),
-    books: [book.content, ...books.slice(1)],
+    books: [entry.content, ...otherEntries],
     log: logOf(archiver?.logStatus),
     now: {
       disk: disks.reduce((sum, { size }) => sum + size, 0),
@@ -126,11 +128,11 @@ function logOf(status: LogStatus | undefined): ProcessStatus['log'] {
 }
 
 /**
- * What several processes behind one port are together: each of them would answer for itself alone.
+ * Merges the statuses of all workers (WORKERS) into one, because any of them may get the request.
  *
- * @param statuses of one process at the least, all with the same settings and the same DATA_DIR
+ * @param statuses of processes with the same settings and the same DATA_DIR
  */
-export function together(statuses: readonly [ProcessStatus, ...ProcessStatus[]]): ProcessStatus {
+export function statusOfAll(statuses: readonly [ProcessStatus, ...ProcessStatus[]]): ProcessStatus {
   const [first] = statuses
   const sum = (of: (now: ProcessStatus['now']) => number) =>
     statuses.reduce((total, { now }) => total + of(now), 0)
@@ -155,7 +157,7 @@ export function together(statuses: readonly [ProcessStatus, ...ProcessStatus[]])
   }
 }
 
-/** All follow one log: who has read most of it knows most. */
+/** The status of the process that has read furthest: all processes read the same log. */
 function furthest(a: ProcessStatus['log'], b: ProcessStatus['log']): ProcessStatus['log'] {
   if (a === null || b === null) return a ?? b
   const isBehind = a.position < b.position || (a.position === b.position && a.total === null)

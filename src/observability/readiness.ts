@@ -1,32 +1,34 @@
 import type { Part } from '../queue/queue.ts'
 
 export interface ReadinessParts {
-  /** Undefined where the process takes no events. Events are taken while one of these is well. */
+  /** Events can be taken while at least one of these parts works. Undefined if the process takes no events. */
   intake: (() => readonly Part[]) | undefined
-  /** Undefined where the process archives nothing. Events are archived while all of these are well. */
+  /** Events can be archived while all of these parts work. Undefined if the process does not archive. */
   archiving: (() => readonly Part[]) | undefined
 }
 
 export interface PartReport {
   readonly part: string
   readonly well: boolean
-  /** ISO 8601: when it became so, to the second in which it was noticed. */
+  /** ISO 8601: when a change of `well` was last noticed, about a second after the change. */
   readonly since: string
   readonly trouble?: string
 }
 
 export interface ReadinessReport {
   readonly ready: boolean
-  /** Absent where the process is not there for it. */
+  /** Absent if the role takes no events. */
   readonly takesEvents?: boolean
+  /** Absent if the role does not archive. */
   readonly archives?: boolean
   readonly parts: readonly PartReport[]
 }
 
 /**
- * Whether a process can do what it is there for, and what keeps it from that since when. One that takes
- * events is ready while it can take them durably, whatever becomes of its archive meanwhile: the events
- * wait. One that only archives is ready while it can archive.
+ * Whether a process can do its work, and since when each part works or does not.
+ *
+ * A process that takes events is ready while it can take them durably, even if it cannot archive: the events wait. A
+ * process that only archives is ready while it can archive.
  */
 export class Readiness {
   readonly #parts: ReadinessParts
@@ -37,12 +39,12 @@ export class Readiness {
     this.#parts = parts
   }
 
-  /** From now on it is not ready. */
+  /** The process shuts down: it is not ready from now on. */
   end(): void {
     this.#isEnding = true
   }
 
-  /** Notes what has changed. To be called every second or so, for `since` to be right. */
+  /** Reports the current state. To be called about every second: `since` is the time of the call that sees a change. */
   look(): ReadinessReport {
     const intake = this.#parts.intake?.()
     const archiving = this.#parts.archiving?.()

@@ -7,20 +7,20 @@ export interface Refusal {
   /** Milliseconds since 1970. */
   readonly at: number
   readonly code: string
-  /** For a person, as the client got it. */
+  /** As the client got it, cut to 500 characters. */
   readonly message: string
 }
 
-/** What the routes that take events have counted since this process began. */
+/** Counts of the routes that take events, since this process started. */
 export class RequestStats {
-  /** Latency, by the route's path. */
+  /** Latency in seconds, by the route's path. */
   readonly seconds = new Map<string, Histogram>()
-  /** What was refused, by the error's code: a request, or an event of several in one. */
+  /** Refused requests, and refused events of batches, by the error's code. */
   readonly refused = new Map<string, number>()
   /** Oldest first, at most 50. */
   readonly lastRefusals: Refusal[] = []
 
-  /** The latency of a route. */
+  /** The latency of a route in seconds. Makes the histogram if there is none. */
   histogramOf(path: string): Histogram {
     const histogram = this.seconds.get(path) ?? new Histogram(LATENCY_BOUNDS_S)
     this.seconds.set(path, histogram)

@@ -113,7 +113,7 @@ t.test('says what is wrong, in one line', async t => {
     [['--url', `http://127.0.0.1:${await freePort()}`], /cannot be reached: .*ECONNREFUSED/],
     [['--url', 'http://nowhere.invalid:4000'], /cannot be reached/],
     [['--url', off], /shows no events/],
-    [['--url', other], /is no frequency/],
+    [['--url', other], /is not a frequency server/],
     [['--url', 'localhost:4000'], /--url must be/],
     [['--url', on, '--filter', '=a'], /A filter is/],
   ]

@@ -104,11 +104,11 @@ t.test('a viewer who does not read is dropped, and what waits for it is bounded'
   const sink = new Writable({ write: () => {} })
   const viewer = new Viewer(sink, { filter: undefined, eventsPerSecond: 1000 })
   let most = 0
-  for (let n = 0; n < 1_000 && viewer.isThere; n++) {
+  for (let n = 0; n < 1_000 && viewer.isConnected; n++) {
     viewer.offer(groupOf([{ event: 'a', text: 'x'.repeat(50_000) }]), 'broker')
     viewer.flush(100)
     most = Math.max(most, sink.writableLength)
   }
-  t.notOk(viewer.isThere)
+  t.notOk(viewer.isConnected)
   t.ok(most > 1024 * 1024 && most < 1.2 * 1024 * 1024, `${most} bytes`)
 })

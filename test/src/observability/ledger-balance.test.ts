@@ -2,11 +2,11 @@
 import { test } from 'tap'
 import { balance, type Ledger } from '../../../src/observability/ledger-balance.ts'
 import type { Counts, LedgerEntryContent } from '../../../src/observability/ledger-entry.ts'
-import { type ProcessStatus, together } from '../../../src/observability/process-status.ts'
+import { type ProcessStatus, statusOfAll } from '../../../src/observability/process-status.ts'
 
 const AT = '2026-11-24T13:00:00.000Z'
 
-function bookOf(
+function entryOf(
   id: string,
   counts: Partial<Counts>,
   more: Partial<LedgerEntryContent> = {},
@@ -52,8 +52,8 @@ interface Case {
 
 function ledgerOf({ accepted, settled, unconfirmed = 0, disk = 0, held = 0, messages = 0 }: Case): Ledger {
   const processes = [
-    processOf('ingest', [bookOf('a', { accepted, unconfirmed })], { disk, waiting: { messages, dead: 0 } }),
-    processOf('archive', [bookOf('b', { settled })], {
+    processOf('ingest', [entryOf('a', { accepted, unconfirmed })], { disk, waiting: { messages, dead: 0 } }),
+    processOf('archive', [entryOf('b', { settled })], {
       held: { deliveries: held, events: held },
       waiting: { messages, dead: 0 },
     }),
@@ -99,8 +99,8 @@ test('events without a confirm may be there twice, and no more than that', t => 
 
 test('what moved while it was asked is how far it may be off', t => {
   const round = (accepted: number, settled: number) => [
-    processOf('ingest', [bookOf('a', { accepted })], { underway: 2 }),
-    processOf('archive', [bookOf('b', { settled })]),
+    processOf('ingest', [entryOf('a', { accepted })], { underway: 2 }),
+    processOf('archive', [entryOf('b', { settled })]),
   ]
   t.match(balance([round(90, 90), round(100, 83)]), { verdict: 'adds-up', tolerance: 19, difference: 0 })
   t.match(balance([round(100, 80), round(100, 80)]), { verdict: 'missing', tolerance: 2, difference: 20 })
@@ -108,19 +108,19 @@ test('what moved while it was asked is how far it may be off', t => {
 })
 
 test('processes of one DATA_DIR show the same books, which count once, as they are latest', t => {
-  const old = bookOf('a', { accepted: 70 }, { savedAt: '2026-11-24T12:59:59.000Z' })
-  const now = bookOf('a', { accepted: 100, settled: 60 })
-  const gone = bookOf('c', { settled: 40 }, { isClosed: true })
-  const processes = [processOf('all', [now, gone]), processOf('archive', [bookOf('b', {}), old, gone])]
+  const old = entryOf('a', { accepted: 70 }, { savedAt: '2026-11-24T12:59:59.000Z' })
+  const now = entryOf('a', { accepted: 100, settled: 60 })
+  const gone = entryOf('c', { settled: 40 }, { isClosed: true })
+  const processes = [processOf('all', [now, gone]), processOf('archive', [entryOf('b', {}), old, gone])]
   t.match(balance([processes, processes]), { verdict: 'adds-up', accepted: 100, archived: 100 })
   t.end()
 })
 
 test('processes behind one port are asked as one', t => {
-  const [a, b] = [bookOf('a', { accepted: 60, settled: 20 }), bookOf('b', { accepted: 40, settled: 10 })]
+  const [a, b] = [entryOf('a', { accepted: 60, settled: 20 }), entryOf('b', { accepted: 40, settled: 10 })]
   const one = processOf('all', [a, b], { disk: 30, held: { deliveries: 2, events: 25 }, waiting: null })
   const two = processOf('all', [b, a], { disk: 5, held: { deliveries: 1, events: 10 } })
-  const both = together([one, { ...two, ready: false, troubles: ['of two'] }])
+  const both = statusOfAll([one, { ...two, ready: false, troubles: ['of two'] }])
   t.match(both, {
     ready: false,
     troubles: ['of two'],
@@ -137,7 +137,7 @@ test('processes behind one port are asked as one', t => {
 })
 
 test('what other programs publish comes in when it goes out', t => {
-  const books = [bookOf('a', { accepted: 10, settled: 10, settledForeign: 4, dead: 3, archived: 12 })]
+  const books = [entryOf('a', { accepted: 10, settled: 10, settledForeign: 4, dead: 3, archived: 12 })]
   const processes = [processOf('all', books)]
   t.match(balance([processes, processes]), {
     verdict: 'adds-up',
@@ -152,7 +152,7 @@ test('what other programs publish comes in when it goes out', t => {
 test('without a broker what is unacknowledged is on disk, and all is known exactly', t => {
   const embedded = { isEmbedded: true, disk: 30, held: { deliveries: 5, events: 30 }, waiting: null }
   const of = (accepted: number) => [
-    processOf('all', [bookOf('a', { accepted, settled: 70 }, { found: 1 })], embedded),
+    processOf('all', [entryOf('a', { accepted, settled: 70 }, { found: 1 })], embedded),
   ]
   t.match(balance([of(99), of(99)]), { verdict: 'adds-up', found: 1, disk: 30, unacknowledged: 0 })
   t.match(balance([of(100), of(100)]), { verdict: 'missing', difference: 1 })
@@ -160,12 +160,12 @@ test('without a broker what is unacknowledged is on disk, and all is known exact
 })
 
 test('says what it was not told', t => {
-  const ingest = processOf('ingest', [bookOf('a', { accepted: 5 })])
-  const archive = processOf('archive', [bookOf('b', { settled: 5 })], { waiting: null })
-  t.match(balance([[ingest], [ingest]]), { verdict: 'unknown', words: [/that archives/] })
+  const ingest = processOf('ingest', [entryOf('a', { accepted: 5 })])
+  const archive = processOf('archive', [entryOf('b', { settled: 5 })], { waiting: null })
+  t.match(balance([[ingest], [ingest]]), { verdict: 'unknown', words: [/No asked process archives/] })
   t.match(balance([[archive], [archive]]), {
     verdict: 'unknown',
-    words: [/takes events/, /broker cannot be asked/],
+    words: [/takes events/, /broker does not answer/],
   })
   t.match(
     balance([
@@ -179,21 +179,21 @@ test('says what it was not told', t => {
 
 test('says what may be why', t => {
   const processes = [
-    processOf('ingest', [bookOf('a', { accepted: 9 }, { kills: 2 })], { waiting: { messages: 0, dead: 4 } }),
-    processOf('archive', [bookOf('b', {}, { begunAt: '2026-11-25T13:00:00.000Z' })]),
+    processOf('ingest', [entryOf('a', { accepted: 9 }, { kills: 2 })], { waiting: { messages: 0, dead: 4 } }),
+    processOf('archive', [entryOf('b', {}, { begunAt: '2026-11-25T13:00:00.000Z' })]),
   ]
   const { words } = balance([processes, processes])
   t.match(
     words.join(' '),
-    /shutdown \(2 in all\).*began between 2026-11-24.* and 2026-11-25.*dead-letter queue holds 4/,
+    /shutdown \(2 times\).*began between 2026-11-24.* and 2026-11-25.*dead-letter queue holds 4/,
   )
   t.end()
 })
 
 test('a paused archiver may have been delivered what it has not read', t => {
   const of = (hiddenDeliveriesMax: number) => [
-    processOf('ingest', [bookOf('a', { accepted: 100 })]),
-    processOf('archive', [bookOf('b', {})], { hiddenDeliveriesMax }),
+    processOf('ingest', [entryOf('a', { accepted: 100 })]),
+    processOf('archive', [entryOf('b', {})], { hiddenDeliveriesMax }),
   ]
   t.match(balance([of(10), of(10)]), { verdict: 'adds-up' })
   t.match(balance([of(9), of(9)]), { verdict: 'missing', difference: 10 })
