@@ -1,11 +1,11 @@
-/** The last objects of the archive, and what was refused. */
+/** The lists of the last archived objects and of the last refusals. */
 import { ago, bytes, clock, count, printable, some } from './wording.js'
 
 const REASONS = /** @type {Record<string, string>} */ ({
-  events: 'closed full, by its events',
-  bytes: 'closed full, by its bytes',
+  events: 'closed by its number of events',
+  bytes: 'closed by its bytes',
   age: 'closed by its age',
-  time: 'closed, because what followed was of another time',
+  time: 'closed, because the next event is of another time',
   shutdown: 'closed by a shutdown',
 })
 
@@ -22,8 +22,8 @@ function lineOf(className, ...texts) {
 }
 
 /**
- * Shows the rows that are not there yet, and takes away those that are there no more, so that focus stays
- * where it is.
+ * Adds rows for new items and removes rows of items that are no longer in the list. Other rows stay, so that the focus
+ * does not move.
  *
  * @template T
  * @param {HTMLElement} list
@@ -66,7 +66,7 @@ export function showObjects(list, objects, chosen) {
       const link = document.createElement('a')
       link.href = `ui/object?key=${encodeURIComponent(key)}`
       link.textContent = key.slice(key.lastIndexOf('/') + 1)
-      link.title = `Look into ${key}`
+      link.title = `Show events of ${key}`
       link.addEventListener('click', event => {
         event.preventDefault()
         chosen(object)
@@ -82,7 +82,7 @@ export function showObjects(list, objects, chosen) {
 }
 
 /**
- * The same refusal of many events is one row with their number.
+ * Shows refusals. Refusals with the same code and message are one row with their number.
  *
  * @param {HTMLElement} list
  * @param {readonly { at: number, code: string, message: string }[]} refusals newest first

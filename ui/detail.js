@@ -1,5 +1,5 @@
-/** A dialog that shows one event whole, or the beginning of an object. */
-import { part, say } from './gauges.js'
+/** A dialog that shows a whole event, or the first events of an object. */
+import { byId, setText } from './gauges.js'
 import { showJson, showJsonLines } from './json-view.js'
 import { ask } from './server.js'
 import { eventName, printable, some } from './wording.js'
@@ -7,8 +7,8 @@ import { eventName, printable, some } from './wording.js'
 const COPIED_MS = 1_500
 
 /**
- * Copies text, and says so on the button. Where the browser does not allow it (a page that did not come over
- * HTTPS from elsewhere) the text is selected, to be copied by hand.
+ * Copies text, and shows the result on the button. If the browser does not allow copying (a page from another machine
+ * without HTTPS), the text is selected instead, so that the user can copy it.
  *
  * @param {HTMLElement} button
  * @param {HTMLElement} source
@@ -29,17 +29,17 @@ export async function copy(button, source, text) {
 }
 
 export class Detail {
-  #dialog = /** @type {HTMLDialogElement} */ (part('detail'))
-  #body = part('detail-body')
+  #dialog = /** @type {HTMLDialogElement} */ (byId('detail'))
+  #body = byId('detail-body')
   #text = ''
   #shown = 0
 
   constructor() {
-    part('detail-close').addEventListener('click', () => this.#dialog.close())
-    part('detail-copy').addEventListener('click', ({ currentTarget }) => {
+    byId('detail-close').addEventListener('click', () => this.#dialog.close())
+    byId('detail-copy').addEventListener('click', ({ currentTarget }) => {
       void copy(/** @type {HTMLElement} */ (currentTarget), this.#body, this.#text)
     })
-    // A click beside the dialog is one on the dialog itself; its content is in its children.
+    // A click on the backdrop has the dialog as its target, but is outside of its rectangle.
     this.#dialog.addEventListener('click', ({ target, clientX, clientY }) => {
       const { left, right, top, bottom } = this.#dialog.getBoundingClientRect()
       const isInside = clientX >= left && clientX <= right && clientY >= top && clientY <= bottom
@@ -68,19 +68,19 @@ export class Detail {
       this.#text = text
       this.#body.classList.add('lines')
       showJsonLines(this.#body, text.trimEnd().split('\n'))
-      say(
+      setText(
         'detail-note',
         isCut ? `${key}: the first ${first} of ${some(events, 'event')}` : `${key}: ${some(events, 'event')}`,
       )
     } catch (error) {
-      if (shown === this.#shown) say('detail-note', /** @type {Error} */ (error).message)
+      if (shown === this.#shown) setText('detail-note', /** @type {Error} */ (error).message)
     }
   }
 
   /** @param {string} title @param {string} note */
   #open(title, note) {
-    say('detail-title', title)
-    say('detail-note', note)
+    setText('detail-title', title)
+    setText('detail-note', note)
     this.#text = ''
     this.#body.replaceChildren()
     this.#body.classList.remove('lines')

@@ -1,16 +1,16 @@
 /**
- * The last events, newest first. The list stands still while somebody is about to choose from it: while it
- * is paused, while the pointer is on it, and while the keyboard is in it. What comes meanwhile waits, the
- * oldest of it given up.
+ * The last events, newest first. The list does not move while the user may choose an event: while it is paused, while
+ * the mouse is over it, and while it has the focus. New events wait during this time; of these only the newest 100 are
+ * kept.
  */
 import { clock, count, eventName, printable } from './wording.js'
 
 const ROWS_MAX = 100
-/** More than these at once, or so soon after each other, are a stream, and none of them stands out. */
+/** New rows are highlighted if at most so many come at once, and not sooner than this after the last ones. */
 const NEW_MAX = 3
 const NEW_EVERY_MS_MIN = 700
 const SUMMARY_CHARS_MAX = 240
-/** Said by the row itself, or of no use in one line. */
+/** Members that the row shows already, or that are too long for it. */
 const NOT_IN_SUMMARY = new Set(['event', 'messageId', 'receivedAt'])
 
 /** @typedef {{ ack: string, json: string }} ShownEvent */
@@ -45,7 +45,7 @@ export class EventList {
     element.addEventListener('focusout', () => queueMicrotask(() => this.#release()))
   }
 
-  /** How many have come while it stood still. */
+  /** Events that arrived while the list did not move. */
   get waiting() {
     return this.#waitingCount
   }
@@ -68,14 +68,14 @@ export class EventList {
 
   /** @param {ShownEvent[]} events oldest first */
   add(events) {
-    if (this.#standsStill()) {
+    if (this.#isStill()) {
       this.#waiting = [...this.#waiting, ...events].slice(-ROWS_MAX)
       this.#waitingCount += events.length
     } else this.#insert(events)
     this.#changed()
   }
 
-  #standsStill() {
+  #isStill() {
     return this.#isPaused || this.#isPointedAt || this.#element.contains(document.activeElement)
   }
 
@@ -86,7 +86,7 @@ export class EventList {
   }
 
   #release() {
-    if (this.#standsStill()) return
+    if (this.#isStill()) return
     const events = this.#waiting
     this.#waiting = []
     this.#waitingCount = 0
@@ -108,7 +108,7 @@ export class EventList {
     )
     while (this.#element.children.length > ROWS_MAX) this.#element.lastElementChild?.remove()
     const buttons = this.#element.querySelectorAll('button')
-    // One stop for the Tab key; the arrows go on from there.
+    // The Tab key reaches the first row only; the arrow keys move between rows.
     buttons.forEach((button, at) => {
       button.tabIndex = at === 0 ? 0 : -1
     })
@@ -145,16 +145,16 @@ export class EventList {
   }
 }
 
-/** What the list says of itself. @param {{ waiting: number, omitted: number, isPaused: boolean }} state */
+/** The note above the list. @param {{ waiting: number, omitted: number, isPaused: boolean }} state */
 export function noteOf({ waiting, omitted, isPaused }) {
   if (isPaused) return waiting === 0 ? 'paused' : `paused, ${more(waiting)}`
   if (waiting > 0) return more(waiting)
-  return omitted > 0 ? `a sample: ${count(omitted)} a second are left out` : ''
+  return omitted > 0 ? `a sample: ${count(omitted)} per second are left out` : ''
 }
 
 /** @param {number} waiting */
 function more(waiting) {
-  return `${count(waiting)} more ${waiting === 1 ? 'has' : 'have'} come`
+  return `${count(waiting)} more ${waiting === 1 ? 'has' : 'have'} arrived`
 }
 
 /** @param {string} className @param {string} text */

@@ -1,67 +1,67 @@
-/** The instruments below the chart: what waits, the spool, and the open batch. */
+/** The gauges below the chart: waiting events, the spool, and the open batch. */
 import { bytes, count, percent, some, span } from './wording.js'
 
-/** How much of the fill rate of a batch is what was seen last. */
+/** Weight of the newest second in the mean rate at which a batch fills. */
 const RATE_WEIGHT = 0.3
-/** From here on a meter is a warning, where being full is none of its ends. */
+/** From this share on a meter gets the class `high`. */
 const HIGH_SHARE = 0.8
 
 /** @param {string} id */
-export function part(id) {
+export function byId(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id))
 }
 
-/** Touches the page only where something has changed. @param {string} id @param {string} text */
-export function say(id, text) {
-  const element = part(id)
+/** Sets the text of an element, if it has changed. @param {string} id @param {string} text */
+export function setText(id, text) {
+  const element = byId(id)
   if (element.textContent !== text) element.textContent = text
 }
 
 /** @param {string} id of a meter @param {number} share */
 function fill(id, share) {
-  const meter = part(id)
-  const parts = Math.min(100, share * 100)
-  meter.setAttribute('aria-valuenow', String(Math.round(parts)))
+  const meter = byId(id)
+  const percentage = Math.min(100, share * 100)
+  meter.setAttribute('aria-valuenow', String(Math.round(percentage)))
   meter.classList.toggle('high', share >= HIGH_SHARE)
   const bar = /** @type {HTMLElement} */ (meter.firstElementChild)
-  bar.style.width = `${parts}%`
+  bar.style.width = `${percentage}%`
 }
 
 /** @param {any} about @param {any} state */
 export function showWaiting(about, { waiting, held = 0, disk, oldestAt, at }) {
   if (about.hasBroker) {
-    // On the broker events travel several in a message; how many they are, only they themselves say.
-    say('waiting', waiting === undefined ? '?' : count(waiting.messages))
+    // The broker counts messages, and a message has several events. So the number of events is unknown.
+    setText('waiting', waiting === undefined ? '?' : count(waiting.messages))
     const unit = waiting?.messages === 1 ? 'message in the queue' : 'messages in the queue'
-    say('waiting-unit', waiting === undefined ? 'not known: the broker does not answer' : unit)
-    part('held-row').hidden = about.archive === undefined && !about.hasSpool
-    say('held-name', about.archive === undefined ? 'in the spool' : 'being archived')
-    say('held', some(about.archive === undefined ? disk.events : held, 'event'))
+    setText('waiting-unit', waiting === undefined ? 'unknown: the broker does not answer' : unit)
+    byId('held-row').hidden = about.archive === undefined && !about.hasSpool
+    setText('held-name', about.archive === undefined ? 'in the spool' : 'being archived')
+    setText('held', some(about.archive === undefined ? disk.events : held, 'event'))
   } else {
-    say('waiting', count(disk.events))
-    say('waiting-unit', disk.events === 1 ? 'event' : 'events')
-    say('held-name', 'of these, in a batch')
-    say('held', count(held))
+    setText('waiting', count(disk.events))
+    setText('waiting-unit', disk.events === 1 ? 'event' : 'events')
+    setText('held-name', 'of these, in a batch')
+    setText('held', count(held))
   }
   const isEmpty = held === 0 && disk.events === 0 && (!about.hasBroker || waiting?.messages === 0)
-  say('oldest', isEmpty ? 'none' : oldestAt === undefined ? 'not known' : `${span(at - oldestAt)} old`)
-  part('dead-row').hidden = !waiting?.dead
-  say('dead', some(waiting?.dead ?? 0, 'message'))
+  setText('oldest', isEmpty ? 'none' : oldestAt === undefined ? 'unknown' : `${span(at - oldestAt)} old`)
+  byId('dead-row').hidden = !waiting?.dead
+  setText('dead', some(waiting?.dead ?? 0, 'message'))
 }
 
 /** @param {any} about @param {any} state */
 export function showSpool(about, { disk }) {
-  part('spool').hidden = about.hasBroker && !about.hasSpool
-  say('spool-title', about.hasBroker ? 'Spool on disk' : 'Queue on disk')
+  byId('spool').hidden = about.hasBroker && !about.hasSpool
+  setText('spool-title', about.hasBroker ? 'Spool on disk' : 'Queue on disk')
   const share = disk.bytesMax === 0 ? 0 : disk.bytes / disk.bytesMax
-  say('spool-share', disk.events === 0 ? 'empty' : percent(share))
-  say('spool-unit', disk.events === 0 ? '' : 'full')
+  setText('spool-share', disk.events === 0 ? 'empty' : percent(share))
+  setText('spool-unit', disk.events === 0 ? '' : 'full')
   fill('spool-meter', disk.events === 0 ? 0 : share)
-  say('spool-holds', `${some(disk.events, 'event')}${disk.events === 0 ? '' : `, ${bytes(disk.bytes)}`}`)
-  say('spool-room', bytes(Math.max(0, disk.bytesMax - disk.bytes)))
+  setText('spool-holds', `${some(disk.events, 'event')}${disk.events === 0 ? '' : `, ${bytes(disk.bytes)}`}`)
+  setText('spool-room', bytes(Math.max(0, disk.bytesMax - disk.bytes)))
 }
 
-/** The open batch, and what will close it: the limit that it reaches first, going on as it does. */
+/** The open batch, and the limit that closes it: the one that it reaches first at its current rate. */
 export class BatchGauge {
   #openedAt = 0
   #at = 0
@@ -72,12 +72,12 @@ export class BatchGauge {
 
   /** @param {any} about @param {any} state */
   show({ archive, limits }, { batch, at }) {
-    part('batch').hidden = archive === undefined
+    byId('batch').hidden = archive === undefined
     if (archive === undefined) return
     if (batch === undefined) {
       this.#openedAt = 0
-      say('batch-closes', 'none')
-      say('batch-why', 'opens with the next event')
+      setText('batch-closes', 'none')
+      setText('batch-why', 'opens with the next event')
       this.#limits(limits, { events: 0, bytes: 0 }, 0, undefined)
       return
     }
@@ -96,13 +96,13 @@ export class BatchGauge {
         : left.bytes < left.age
           ? 'bytes'
           : 'age'
-    say('batch-closes', left[decides] < 1000 ? 'now' : `in ${Math.round(left[decides] / 1000)} s`)
-    say(
+    setText('batch-closes', left[decides] < 1000 ? 'now' : `in ${Math.round(left[decides] / 1000)} s`)
+    setText(
       'batch-why',
       {
-        age: 'it closes by its age',
-        events: 'it closes, full by its events',
-        bytes: 'it closes, full by its bytes',
+        age: 'closes by its age',
+        events: 'closes by its number of events',
+        bytes: 'closes by its bytes',
       }[decides],
     )
     this.#limits(limits, batch, age, decides)
@@ -133,9 +133,9 @@ export class BatchGauge {
     fill('batch-events', batch.events / limits.events)
     fill('batch-bytes', batch.bytes / limits.bytes)
     fill('batch-age', age / limits.ageMs)
-    say('batch-events-text', `${count(batch.events)} of ${count(limits.events)}`)
-    say('batch-bytes-text', `${bytes(batch.bytes)} of ${bytes(limits.bytes)}`)
-    say('batch-age-text', `${span(age)} of ${span(limits.ageMs)}`)
+    setText('batch-events-text', `${count(batch.events)} of ${count(limits.events)}`)
+    setText('batch-bytes-text', `${bytes(batch.bytes)} of ${bytes(limits.bytes)}`)
+    setText('batch-age-text', `${span(age)} of ${span(limits.ageMs)}`)
     for (const each of document.querySelectorAll('.limits > div')) {
       each.classList.toggle('decides', each.getAttribute('data-limit') === decides)
     }

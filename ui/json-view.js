@@ -1,5 +1,5 @@
 /**
- * Lays JSON out for reading, without parsing it: numbers keep their digits, and members their order.
+ * Formats JSON for reading without parsing it: numbers keep their digits, and members their order.
  */
 
 import { printable } from './wording.js'
@@ -8,7 +8,7 @@ const TOKENS = /"(?:\\.|[^"\\])*"|[{}[\],:]|[^\s{}[\],:"]+/g
 const INDENT = '  '
 
 /**
- * Puts JSON into an element, a member a line, with strings, names and other values told apart.
+ * Shows JSON in an element with one member on each line. Names, strings and other values have different classes.
  *
  * @param {HTMLElement} target
  * @param {string} json valid JSON
@@ -35,7 +35,7 @@ export function showJson(target, json) {
 }
 
 /**
- * The same for lines of JSON, each of which stays a line.
+ * Shows several JSON texts in an element, each on one line, with the same classes.
  *
  * @param {HTMLElement} target
  * @param {readonly string[]} lines

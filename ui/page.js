@@ -1,12 +1,12 @@
 import { showObjects, showRefusals } from './archive-list.js'
 import { copy, Detail } from './detail.js'
 import { EventList, noteOf } from './event-list.js'
-import { BatchGauge, part, say, showSpool, showWaiting } from './gauges.js'
+import { BatchGauge, byId, setText, showSpool, showWaiting } from './gauges.js'
 import { RateChart, SERIES } from './rate-chart.js'
 import { follow, keepToken } from './server.js'
 import { clock, count, rate, some } from './wording.js'
 
-/** What was left out of the events is told as a number a second, of the last few. */
+/** Weight of the newest second in the mean of omitted events per second. */
 const OMITTED_WEIGHT = 0.3
 
 /** @type {any} */
@@ -14,8 +14,8 @@ let about
 /** @type {Record<string, number>} */
 let rates = {}
 let filter = ''
-/** What the stream was opened with. */
-let filterShown = ''
+/** The last filter that the server accepted. */
+let acceptedFilter = ''
 let omitted = 0
 let omittedPerSecond = 0
 let isPointedAt = false
@@ -24,7 +24,7 @@ let following = { stop: () => {} }
 
 const detail = new Detail()
 const batch = new BatchGauge()
-const events = new EventList(part('event-list'), {
+const events = new EventList(byId('event-list'), {
   chosen: event => detail.showEvent(event),
   changed: () => showNote(),
 })
@@ -32,9 +32,9 @@ const events = new EventList(part('event-list'), {
 let chart
 
 function chartOnceVisible() {
-  chart ??= new RateChart(part('chart'), (secondsAgo, pointedAt) => {
+  chart ??= new RateChart(byId('chart'), (secondsAgo, pointedAt) => {
     isPointedAt = secondsAgo !== undefined
-    say(
+    setText(
       'rates-when',
       secondsAgo === undefined ? 'last 5 minutes' : secondsAgo === 0 ? 'now' : `${secondsAgo} s ago`,
     )
@@ -47,28 +47,25 @@ function chartOnceVisible() {
 function showRates(shown) {
   for (const name of SERIES) {
     const value = shown[name]
-    say(`rate-${name}`, value === undefined ? '–' : rate(value))
+    setText(`rate-${name}`, value === undefined ? '–' : rate(value))
   }
 }
 
 function showNote() {
-  const hasRows = part('event-list').childElementCount > 0
-  part('events-empty').hidden = hasRows
-  say(
-    'events-empty',
-    filter === '' ? 'Events are shown here as they come.' : 'Nothing that matches has come since.',
-  )
-  say(
+  const hasRows = byId('event-list').childElementCount > 0
+  byId('events-empty').hidden = hasRows
+  setText('events-empty', filter === '' ? 'New events appear here.' : 'No event has matched this filter yet.')
+  setText(
     'events-note',
     noteOf({ waiting: events.waiting, omitted: Math.round(omittedPerSecond), isPaused: events.isPaused }),
   )
 }
 
 /** @param {any} hello */
-function greet(hello) {
+function showServer(hello) {
   about = hello
-  part('token-form').hidden = true
-  part('live').hidden = false
+  byId('token-form').hidden = true
+  byId('live').hidden = false
   const hides = {
     archived: about.archive === undefined,
     spooled: !about.hasSpool,
@@ -79,16 +76,16 @@ function greet(hello) {
     const key = /** @type {HTMLElement} */ (document.querySelector(`.keys [data-series="${name}"]`))
     key.hidden = hides[name]
   }
-  say('confirmed-name', about.hasBroker ? 'confirmed' : 'on disk')
-  part('objects').hidden = about.archive === undefined
-  const archive =
-    about.archive === undefined ? 'Archiving is done by other processes.' : `Archive: ${about.archive}.`
-  const share = about.workers > 1 ? ` This is one of ${about.workers} workers, and shows its own share.` : ''
-  say('about', `Role ${about.role}.${share} Queue: ${about.queue}. ${archive}`)
+  setText('confirmed-name', about.hasBroker ? 'confirmed' : 'on disk')
+  byId('objects').hidden = about.archive === undefined
+  const archive = about.archive === undefined ? 'Other processes archive.' : `Archive: ${about.archive}.`
+  const share =
+    about.workers > 1 ? ` One of ${about.workers} workers: the numbers are of this worker only.` : ''
+  setText('about', `Role ${about.role}.${share} Queue: ${about.queue}. ${archive}`)
   const url = new URL(about.publicUrl ?? location.href)
   if (about.publicUrl === undefined && about.eventsPort !== undefined) url.port = String(about.eventsPort)
   const key = about.wantsKey ? " -H 'x-write-key: A_KEY'" : ''
-  say(
+  setText(
     'curl',
     `curl -i ${new URL('api/t', url)}${key} -H 'content-type: application/json' -d '{"event":"signed_up","user_id":"42"}'`,
   )
@@ -97,11 +94,11 @@ function greet(hello) {
 
 /** @param {any} state */
 function showState(state) {
-  part('live').classList.remove('stale')
+  byId('live').classList.remove('stale')
   rates = state.rates ?? {}
   if (state.isNext) chartOnceVisible().add(state.rates)
   if (!isPointedAt) showRates(rates)
-  part('first').hidden = state.counts.in > 0
+  byId('first').hidden = state.counts.in > 0
   document.title = state.counts.in > 0 ? `${rate(rates.in ?? 0)}/s · frequency` : 'frequency'
   showWaiting(about, state)
   showSpool(about, state)
@@ -115,17 +112,17 @@ function showState(state) {
 
 /** @param {any} state */
 function showArchive({ at, counts, objects = [], refused }) {
-  showObjects(part('object-list'), objects, object => void detail.showObject(object))
-  part('objects-empty').hidden = objects.length > 0
-  say('objects-note', counts.archived === 0 ? '' : `${some(counts.archived, 'event')} archived`)
-  showRefusals(part('refused-list'), refused.last, at)
-  part('refused-empty').hidden = refused.total > 0
-  say('refused-note', refused.total === 0 ? '' : `${count(refused.total)} since the start`)
+  showObjects(byId('object-list'), objects, object => void detail.showObject(object))
+  byId('objects-empty').hidden = objects.length > 0
+  setText('objects-note', counts.archived === 0 ? '' : `${some(counts.archived, 'event')} archived`)
+  showRefusals(byId('refused-list'), refused.last, at)
+  byId('refused-empty').hidden = refused.total > 0
+  setText('refused-note', refused.total === 0 ? '' : `${count(refused.total)} since the start`)
 }
 
 /** @param {any} state */
 function showTroubles({ troubles, takesEvents }) {
-  const list = part('troubles')
+  const list = byId('troubles')
   const shown = JSON.stringify([troubles, takesEvents])
   if (list.dataset.shown !== shown) {
     list.dataset.shown = shown
@@ -136,7 +133,7 @@ function showTroubles({ troubles, takesEvents }) {
   const work = about.archive === undefined ? 'Takes events' : 'Takes and archives events'
   if (!takesEvents) setStatus('bad', 'Cannot take events now')
   else if ((rates.spooled ?? 0) > 0) setStatus('warn', 'Takes events into the spool')
-  else if (troubles.length > 0) setStatus('warn', 'Takes events; something is not well')
+  else if (troubles.length > 0) setStatus('warn', 'Takes events, with a problem')
   else setStatus('well', work)
 }
 
@@ -153,15 +150,15 @@ function consequenceOf(takesEvents) {
   const text = document.createElement('p')
   text.className = 'aside'
   text.textContent = takesEvents
-    ? 'Events are taken all the same: until this is over they wait, on disk or in the queue.'
-    : 'Clients get 503. What they do not send again is lost.'
+    ? 'Events are still taken. They wait on disk or in the queue until this is solved.'
+    : 'Clients get 503. Events that they do not send again are lost.'
   return text
 }
 
 /** @param {string} tone @param {string} text */
 function setStatus(tone, text) {
-  part('status').dataset.tone = tone
-  say('status', text)
+  byId('status').dataset.tone = tone
+  setText('status', text)
 }
 
 function start() {
@@ -169,24 +166,24 @@ function start() {
   following = follow(filter, {
     message(name, data) {
       if (name === 'hello') {
-        filterShown = filter
-        greet(data)
+        acceptedFilter = filter
+        showServer(data)
       } else if (name === 'state') showState(data)
       else if (name === 'events') {
         omitted += data.omitted
-        if (data.events.length > 0) part('first').hidden = true
+        if (data.events.length > 0) byId('first').hidden = true
         events.add(data.events)
       }
     },
     lost(why) {
-      part('live').classList.add('stale')
+      byId('live').classList.add('stale')
       setStatus('bad', `${why} Trying again …`)
     },
     refused({ status, message }) {
       if (status === 401) askForToken()
-      else if (filter !== filterShown && status === 400) {
-        say('filter-refused', message)
-        filter = filterShown
+      else if (filter !== acceptedFilter && status === 400) {
+        setText('filter-refused', message)
+        filter = acceptedFilter
         start()
       } else setStatus('bad', message)
     },
@@ -194,44 +191,44 @@ function start() {
 }
 
 function askForToken() {
-  const input = /** @type {HTMLInputElement} */ (part('token'))
-  part('live').hidden = true
-  say('token-refused', part('token-form').hidden ? '' : 'That is not the token.')
-  part('token-form').hidden = false
+  const input = /** @type {HTMLInputElement} */ (byId('token'))
+  byId('live').hidden = true
+  setText('token-refused', byId('token-form').hidden ? '' : 'The token is wrong.')
+  byId('token-form').hidden = false
   setStatus('wait', 'Locked')
   input.focus()
 }
 
-part('token-form').addEventListener('submit', event => {
+byId('token-form').addEventListener('submit', event => {
   event.preventDefault()
-  keepToken(/** @type {HTMLInputElement} */ (part('token')).value.trim())
+  keepToken(/** @type {HTMLInputElement} */ (byId('token')).value.trim())
   start()
 })
 
-part('filter-form').addEventListener('submit', event => {
+byId('filter-form').addEventListener('submit', event => {
   event.preventDefault()
-  const text = /** @type {HTMLInputElement} */ (part('filter')).value.trim()
-  say('filter-refused', '')
+  const text = /** @type {HTMLInputElement} */ (byId('filter')).value.trim()
+  setText('filter-refused', '')
   if (text === filter) return
   filter = text
   events.clear()
   start()
 })
 
-// The cross in a search field, and emptying it, takes the filter away at once.
-part('filter').addEventListener('input', ({ target }) => {
-  const form = /** @type {HTMLFormElement} */ (part('filter-form'))
+// Emptying the field, also by its cross, removes the filter at once.
+byId('filter').addEventListener('input', ({ target }) => {
+  const form = /** @type {HTMLFormElement} */ (byId('filter-form'))
   if (/** @type {HTMLInputElement} */ (target).value === '') form.requestSubmit()
 })
 
-part('pause').addEventListener('click', () => {
+byId('pause').addEventListener('click', () => {
   events.isPaused = !events.isPaused
-  part('pause').setAttribute('aria-pressed', String(events.isPaused))
-  say('pause', events.isPaused ? 'Go on' : 'Pause')
+  byId('pause').setAttribute('aria-pressed', String(events.isPaused))
+  setText('pause', events.isPaused ? 'Continue' : 'Pause')
 })
 
-part('copy-curl').addEventListener('click', () => {
-  void copy(part('copy-curl'), part('curl'), part('curl').textContent ?? '')
+byId('copy-curl').addEventListener('click', () => {
+  void copy(byId('copy-curl'), byId('curl'), byId('curl').textContent ?? '')
 })
 
 start()

@@ -1,13 +1,12 @@
 /**
- * Events a second over the last minutes. The axis stays where it is and the lines move along it, so that
- * the eye has something to hold on to.
+ * Events per second over the last five minutes. The axis is fixed, and the lines move along it.
  */
 import { short } from './wording.js'
 
 export const SERIES = /** @type {const} */ (['in', 'confirmed', 'spooled', 'archived'])
 const SECONDS = 300
 const TICK_SECONDS = 60
-/** The least that the vertical axis spans: a lone event is no mountain. */
+/** The vertical axis reaches at least this rate, so that a single event is not a high peak. */
 const RATE_MAX_MIN = 5
 
 /** @typedef {Record<(typeof SERIES)[number], number>} Rates */
@@ -24,7 +23,8 @@ export class RateChart {
 
   /**
    * @param {HTMLElement} element
-   * @param {(secondsAgo: number | undefined, rates: Partial<Rates>) => void} pointed what the pointer is at
+   * @param {(secondsAgo: number | undefined, rates: Partial<Rates>) => void} pointed called with the second under the
+   * pointer; `secondsAgo` is undefined if the pointer is not on the chart
    */
   constructor(element, pointed) {
     this.#element = element
@@ -35,7 +35,7 @@ export class RateChart {
   }
 
   /**
-   * In place of all that was there.
+   * Replaces all values.
    *
    * @param {Rates[]} history oldest first
    * @param {Record<(typeof SERIES)[number], boolean>} hides

@@ -1,16 +1,15 @@
 /**
- * How the page talks to the server: one stream of what happens, and objects to look into. Where the
- * server asks for a token it goes into a header, and never into a URL or a cookie: so no other site can
- * use it.
+ * The page's requests to the server: one stream of messages, and the objects that the user opens. The token, if the
+ * server needs one, is sent in a header only, not in a URL or a cookie. So other sites cannot use it.
  */
 
 const TOKEN_KEY = 'frequency-token'
 const RETRY_MS_MIN = 500
 const RETRY_MS_MAX = 10_000
-/** The server sends something every second. */
+/** The server sends its state every second. After this time without a byte the page connects again. */
 const SILENT_MS_MAX = 10_000
 
-/** Takes the token out of `/#token=…`, by which a link can carry it. */
+/** A link may have the token in its fragment, `/#token=…`. Stores the token and removes it from the address. */
 function tokenFromLink() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token')
   if (token === null) return
@@ -36,7 +35,7 @@ export class Refused extends Error {
 /**
  * @param {string} path
  * @param {AbortSignal} [signal]
- * @throws {Refused} with the server's words
+ * @throws {Refused} for a status other than 2xx, with the server's message
  */
 export async function ask(path, signal) {
   const token = sessionStorage.getItem(TOKEN_KEY)
@@ -62,12 +61,12 @@ function messageOf(text) {
 /**
  * @typedef {object} StreamHandler
  * @property {(name: string, data: any) => void} message
- * @property {(why: string) => void} lost it is tried again by itself
- * @property {(refused: Refused) => void} refused it is not tried again
+ * @property {(why: string) => void} lost the stream has ended; it is opened again automatically
+ * @property {(refused: Refused) => void} refused the server refused the stream (4xx); it is not opened again
  */
 
 /**
- * Follows the stream, and connects again when it ends, until `stop`.
+ * Reads the stream until `stop` is called. Connects again, with growing pauses, when the stream ends.
  *
  * @param {string} filter
  * @param {StreamHandler} handler

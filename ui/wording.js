@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers, times and names as texts for people. */
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
@@ -8,12 +8,12 @@ export function count(value) {
   return whole.format(value)
 }
 
-/** Events a second, with a digit behind the point where there are few. @param {number} value */
+/** Events per second; below 10 with one digit after the point. @param {number} value */
 export function rate(value) {
   return value > 0 && value < 10 && !Number.isInteger(value) ? value.toFixed(1) : whole.format(value)
 }
 
-/** For an axis: 1500 as `1.5k`. @param {number} value */
+/** A short form for an axis: 1500 is `1.5k`. @param {number} value */
 export function short(value) {
   if (value >= 1e6) return `${trimmed(value / 1e6)}M`
   if (value >= 1e3) return `${trimmed(value / 1e3)}k`
@@ -43,7 +43,7 @@ export function percent(share) {
   return `${share > 0 && share < 0.1 ? (share * 100).toFixed(1) : whole.format(share * 100)} %`
 }
 
-/** A length of time. @param {number} ms */
+/** A duration. @param {number} ms */
 export function span(ms) {
   const s = Math.max(0, ms) / 1000
   if (s < 10) return `${s.toFixed(1)} s`
@@ -53,14 +53,14 @@ export function span(ms) {
   return `${Math.round(s / 86_400)} days`
 }
 
-/** How long ago something was. @param {number} ms */
+/** `3 s ago`; below 1.5 s `just now`. @param {number} ms */
 export function ago(ms) {
   return ms < 1500
     ? 'just now'
     : `${span(ms < 10_000 ? Math.round(ms / 1000) * 1000 : ms).replace('.0', '')} ago`
 }
 
-/** The time of day where the reader is. @param {number} at milliseconds since 1970 */
+/** The time of day in the browser's time zone. @param {number} at milliseconds since 1970 */
 export function clock(at) {
   return new Date(at).toTimeString().slice(0, 8)
 }
@@ -71,8 +71,8 @@ export function some(n, noun) {
 }
 
 /**
- * What an event is called: its `event`; else its `type`, with its `name` if it has one. src/event/event-name.ts has
- * the same for filters and for the terminal.
+ * The name of an event for display: its `event`; else its `type`, followed by its `name` if it has one; else
+ * `(no name)`. src/event/event-name.ts has the same rule for filters and for the terminal.
  *
  * @param {Record<string, unknown>} fields
  */
@@ -87,7 +87,11 @@ function isText(value) {
   return (typeof value === 'string' && value !== '') || typeof value === 'number'
 }
 
-/** What would make text read otherwise than it is, as an escape: control and bidirectional characters. @param {string} text */
+/**
+ * Writes control and bidirectional characters as escapes: they could make the text look like another one.
+ *
+ * @param {string} text
+ */
 export function printable(text) {
   return text.replace(
     /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu,

@@ -248,7 +248,7 @@ t.test('a write key is wanted in a header, the query or the body, and its name i
   for (const path of ['/v1/track', '/v1/batch']) {
     const body = path === '/v1/track' ? call : { batch: [call] }
     await isRefused(t, await post(served.url, path, body), 401, /write key is required/)
-    await isRefused(t, await post(served.url, path, { ...body, writeKey: 'other' }), 401, /not known/)
+    await isRefused(t, await post(served.url, path, { ...body, writeKey: 'other' }), 401, /unknown/)
     const basic = { authorization: `Basic ${btoa('key-of-api:')}` }
     await isTaken(t, await post(served.url, path, { ...body, writeKey: 'key-of-api' }))
     await isTaken(t, await post(served.url, path, body, basic))

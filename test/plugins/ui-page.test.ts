@@ -58,7 +58,7 @@ t.test('an empty system shows a command; when it is run, the page comes alive', 
   const { url } = await serveApp(t)
   const { page, complaints } = await visit(t, browser, url)
   await shows(page, '#status', /^Takes and archives events$/)
-  await shows(page, '#first', /Nothing has come yet/)
+  await shows(page, '#first', /No events yet/)
   const command = (await page.textContent('#curl')) ?? ''
   await promisify(execFile)('sh', ['-c', command])
 
@@ -118,7 +118,7 @@ t.test('it can be used with the keyboard alone', async t => {
   await page.keyboard.press('ArrowDown')
   await page.keyboard.press('ArrowDown')
   await post(url, { event: 'late' })
-  await shows(page, '#events-note', /^1 more has come$/)
+  await shows(page, '#events-note', /^1 more has arrived$/)
   await page.keyboard.press('Enter')
   await shows(page, '#detail-title', /^event_2$/)
   await page.keyboard.press('Escape')
@@ -162,7 +162,7 @@ t.test('objects can be looked into, and what is refused says why', async t => {
   await post(url, { evnt: 'typo' })
   await post(url, { evnt: 'typo' })
   await shows(page, '#refused-list li', /event is required.*FRQ_EVENT_INVALID · 2 times/)
-  await shows(page, '#object-list li', /5 events · .* unpacked.*closed full, by its events/)
+  await shows(page, '#object-list li', /5 events · .* unpacked.*closed by its number of events/)
   await page.click('#object-list a')
   await shows(page, '#detail-note', /: 5 events$/)
   t.equal(await page.locator('#detail-body > span').count(), 5)
@@ -187,7 +187,7 @@ t.test('it says what is not well, and when the server is gone and is back', asyn
     '#troubles li',
     new RegExp(`Since \\d\\d:\\d\\d:\\d\\d: RabbitMQ at 127.0.0.1:${network.port}`),
   )
-  await shows(page, '#troubles li', /Events are taken all the same/)
+  await shows(page, '#troubles li', /Events are still taken/)
   await post(url, { event: 'spooled' })
   await shows(page, '#spool-holds', /^1 event,/)
   await shows(page, '.event-list li', /spooled/)
@@ -226,7 +226,7 @@ t.test('it asks for a token, and takes one out of a link', async t => {
   const { page } = await visit(t, browser, url)
   await page.fill('#token', 'wrong')
   await page.keyboard.press('Enter')
-  await shows(page, '#token-refused', /not the token/)
+  await shows(page, '#token-refused', /token is wrong/)
   await page.fill('#token', TOKEN)
   await page.keyboard.press('Enter')
   await shows(page, '#status', /Takes/)
