@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { Readiness } from '../src/observability/readiness.ts'
 
-const LOOK_EVERY_MS = 1_000
+const REPORT_EVERY_MS = 1_000
 
 const healthSchema = Type.Object({
   status: Type.Union([Type.Literal('ok'), Type.Literal('waiting')]),
@@ -59,9 +59,9 @@ async function health(app: FastifyInstance, config: Config): Promise<void> {
   const { role } = config
   const readiness = readinessOf(app, config)
   app.decorate('readiness', readiness)
-  const looking = setInterval(() => readiness.look(), LOOK_EVERY_MS).unref()
+  const timer = setInterval(() => readiness.report(), REPORT_EVERY_MS).unref()
   app.addHook('preClose', async () => readiness.end())
-  app.addHook('onClose', async () => clearInterval(looking))
+  app.addHook('onClose', async () => clearInterval(timer))
 
   app.get(
     '/healthz',
@@ -80,7 +80,7 @@ async function health(app: FastifyInstance, config: Config): Promise<void> {
       schema: { response: { 200: readinessSchema, 503: readinessSchema } },
     },
     async (_, reply) => {
-      const report = readiness.look()
+      const report = readiness.report()
       return reply.code(report.ready ? 200 : 503).send({ role, ...report })
     },
   )

@@ -88,7 +88,7 @@ export const UiForbidden = createError('FRQ_UI_FORBIDDEN', '%s', 403)
 
 export const UiTokenWrong = createError(
   'FRQ_UI_TOKEN_WRONG',
-  'The live page wants the token of UI_TOKEN, as "authorization: Bearer …".',
+  'The live page needs the token of UI_TOKEN, as "authorization: Bearer …".',
   401,
 )
 

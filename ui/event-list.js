@@ -6,7 +6,7 @@
 import { clock, count, eventName, printable } from './wording.js'
 
 const ROWS_MAX = 100
-/** New rows are highlighted if at most so many come at once, and not sooner than this after the last ones. */
+/** New rows are highlighted if at most NEW_MAX arrive together, at least NEW_EVERY_MS_MIN after the last ones. */
 const NEW_MAX = 3
 const NEW_EVERY_MS_MIN = 700
 const SUMMARY_CHARS_MAX = 240

@@ -77,7 +77,7 @@ export function describe({ config, queue, archive, eventsPort }: LiveSources) {
 export function currentState(sources: LiveSources) {
   const { queue, requests, readiness, archive } = sources
   const { disks } = queue.state
-  const { takesEvents, parts } = readiness.look()
+  const { takesEvents, parts } = readiness.report()
   return {
     at: Date.now(),
     counts: countEvents(sources),

@@ -53,7 +53,7 @@ function addProcess(exposition: Exposition, { role, readiness }: MetricSources):
   )
   exposition.gauge(
     { name: 'frequency_ready', help: '1 while /readyz answers 200, else 0.', aggregator: 'min' },
-    show => show(Number(readiness.look().ready)),
+    show => show(Number(readiness.report().ready)),
   )
   exposition.gauge(
     {
@@ -63,7 +63,7 @@ function addProcess(exposition: Exposition, { role, readiness }: MetricSources):
       aggregator: 'min',
     },
     show => {
-      for (const { part, well } of readiness.look().parts) show(Number(well), { part })
+      for (const { part, well } of readiness.report().parts) show(Number(well), { part })
     },
   )
 }

@@ -90,7 +90,7 @@ export function countsOf(queue: Queue, archiver: Archiver | undefined): Counts {
 
 export async function processStatusOf(sources: StatusSources): Promise<ProcessStatus> {
   const { config, startedAt, queue, archiver, readiness, entry } = sources
-  const { ready, parts } = readiness.look()
+  const { ready, parts } = readiness.report()
   const waiting = await sources.waiting()
   const [, ...otherEntries] = await entry.all()
   // Read after all awaits, and without another: so that all these numbers are of the same moment.

@@ -45,7 +45,7 @@ export class Readiness {
   }
 
   /** Reports the current state. To be called about every second: `since` is the time of the call that sees a change. */
-  look(): ReadinessReport {
+  report(): ReadinessReport {
     const intake = this.#parts.intake?.()
     const archiving = this.#parts.archiving?.()
     const takesEvents = intake?.some(isWell)

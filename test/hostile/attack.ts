@@ -1,22 +1,22 @@
-/** Hostile and broken requests, the same ones for the same random numbers. */
+/** Hostile and broken requests. The same random numbers give the same requests. */
 import { gzipSync } from 'node:zlib'
 import type { Random } from '../helpers/helper.ts'
 import { objectText, pick, randomMember } from '../helpers/random-json.ts'
 
-/** What the server under attack takes in a body. */
+/** Body limits of the attacked server. */
 export const BODY_BYTES_MAX = 128 * 1024
 export const BATCH_BODY_BYTES_MAX = 512 * 1024
 
 export interface Attack {
   readonly name: string
-  /** Stands in each of its events, where it is not damaged, as `"mark":"…"`. */
+  /** Each event of the attack has the member `"mark":"…"`, if it is not damaged. */
   readonly mark: string
   readonly bytes: Buffer
-  /** After the bytes: another request, which a connection that is in order answers and closes; the end; a reset. */
+  /** What follows the bytes: a last request that closes the connection, the end of the stream, or a reset. */
   readonly ending: 'request' | 'end' | 'reset'
-  /** Set where no part of it is a whole request. */
+  /** True if no part of the bytes is a complete request. */
   readonly isCut?: boolean
-  /** Set where the mark may be damaged. */
+  /** True if the mark may be damaged. */
   readonly isMutated?: boolean
 }
 

@@ -4,13 +4,13 @@ import type { Attack } from './attack.ts'
 
 export type Answer = RawResponse
 
-/** Answered last, so that whoever waits for its answer has all that come before it. */
+/** Its answer comes last and closes the connection. */
 const LAST_REQUEST = 'GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n'
 const AGAIN_MS = 3_000
 
 /**
- * Sends it on a connection of its own. Resolves to all answers once the server has closed that, or to
- * undefined if it does not in time.
+ * Sends an attack on its own connection. Resolves to all answers when the server has closed the connection, or to
+ * undefined if the server does not close it within `timeoutMs`.
  */
 export function answersTo(
   port: number,
@@ -29,7 +29,7 @@ export function answersTo(
     })
     // A server that cuts a connection may reset it.
     socket.on('error', () => {})
-    // What was to be the last request may have become the rest of a body.
+    // Sent again: the server may have read the last request as the rest of a body.
     const again = setInterval(() => ending === 'request' && socket.write(LAST_REQUEST), AGAIN_MS)
     socket.once('close', () => {
       clearTimeout(timer)

@@ -1,4 +1,4 @@
-/** What is handed out for operating it: metrics that are what they are said to be, alerts, a dashboard. */
+/** The files for operators: metrics as documented, alerts, a dashboard. */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const ALERTS = join(ROOT, 'ops', 'alerts.yml')
 const RULE_TESTS = join(ROOT, 'test', 'ops', 'alerts-test.yml')
 const OPERATIONS = readFileSync(join(ROOT, 'docs', 'operations.md'), 'utf8')
-/** What prom-client names against the conventions, for the sake of those who know the names. */
+/** Names of prom-client that do not follow the conventions, kept because they are well known. */
 const LIBRARY_NAMES = /^nodejs_active_(?:handles|requests|resources)_total /
 
 async function metricsOf(t: Test, env: Record<string, string>): Promise<string> {
@@ -48,7 +48,7 @@ function missing(wanted: Iterable<string>, there: Set<string>): string[] {
   return [...wanted].filter(name => !there.has(name))
 }
 
-test('what is handed out for operating it', async t => {
+test('the files for operators', async t => {
   await ensureServers(ALERT_PACKAGES)
   const promtool = serverPath('promtool')
   const broker = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
@@ -61,7 +61,7 @@ test('what is handed out for operating it', async t => {
   const own = [...names.metrics].filter(name => name.startsWith('frequency_'))
 
   for (const [role, metrics] of Object.entries(byRole)) {
-    t.test(`promtool finds nothing wrong with the metrics of ${role}`, async t => {
+    t.test(`promtool accepts the metrics of ${role}`, async t => {
       const child = spawn(promtool, ['check', 'metrics'], { stdio: ['pipe', 'ignore', 'pipe'] })
       child.stdin.end(metrics)
       const [complaints] = await Promise.all([text(child.stderr), once(child, 'close')])
@@ -81,13 +81,13 @@ test('what is handed out for operating it', async t => {
     t.same(missing(mentioned, names.metrics), [])
   })
 
-  t.test('promtool takes the alert rules, and they fire when they should', async t => {
+  t.test('promtool accepts the alert rules, and they fire when they should', async t => {
     const run = promisify(execFile)
     t.match((await run(promtool, ['check', 'rules', ALERTS])).stdout, /SUCCESS: \d+ rules found/)
     t.match((await run(promtool, ['test', 'rules', RULE_TESTS])).stdout, /SUCCESS/)
   })
 
-  t.test('alerts use metrics that exist, and each has its place in docs/operations.md', async t => {
+  t.test('alerts use metrics that exist, and docs/operations.md explains each alert', async t => {
     const alerts = readFileSync(ALERTS, 'utf8')
     const used = metricsNamedIn(alerts)
     t.ok(used.size > 10)
@@ -105,10 +105,10 @@ test('what is handed out for operating it', async t => {
     const used = metricsNamedIn(expressions.join('\n'))
     t.ok(expressions.length > 30)
     t.same(missing(used, names.series), [])
-    t.same(missing(metricsNamedIn(dashboard), new Set([...names.series])), [], 'also in what is no query')
+    t.same(missing(metricsNamedIn(dashboard), new Set([...names.series])), [], 'also outside of queries')
   })
 
-  t.test('promtool takes each query of the dashboard', async t => {
+  t.test('promtool accepts each query of the dashboard', async t => {
     const { panels } = JSON.parse(readFileSync(join(ROOT, 'ops', 'grafana-dashboard.json'), 'utf8')) as {
       panels: { targets?: { expr: string }[] }[]
     }

@@ -1,4 +1,4 @@
-/** The proxies of docs/access.md, as they stand there, before a running server; HTTP/2 by a browser. */
+/** The proxy configurations of docs/access.md in front of a running server, and HTTP/2 with a browser. */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -31,7 +31,7 @@ interface Proxy {
   readonly url: string
 }
 
-/** A block of the docs, with the ports and the files of the test. */
+/** A block of the docs with the ports and files of the test. */
 function documented(language: string, changes: Readonly<Record<string, string>>): string {
   const [, block = ''] = new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, 's').exec(DOCUMENTED) ?? []
   return Object.entries(changes).reduce((changed, [from, to]) => {
@@ -89,13 +89,13 @@ async function startHaproxy(t: Test, upstream: number): Promise<Proxy> {
 async function start(t: Test, port: number, name: string, args: readonly string[]): Promise<Proxy> {
   const child = spawn(serverPath(name), args, { stdio: ['ignore', 'ignore', 'pipe'] })
   const exited = once(child, 'exit')
-  const said = text(child.stderr)
+  const errorOutput = text(child.stderr)
   t.teardown(async () => {
     child.kill('SIGTERM')
     await exited
   })
   await until(`${name} listens`, START_MS_MAX, async () => {
-    if (child.exitCode !== null) throw new Error(`${name} has ended: ${await said}`)
+    if (child.exitCode !== null) throw new Error(`${name} has ended: ${await errorOutput}`)
     return await listens(port)
   })
   return { port, url: `https://127.0.0.1:${port}` }
@@ -175,7 +175,7 @@ for (const [name, startProxy] of [
   })
 }
 
-t.test('PUBLIC_URL, where the proxy passes on another Host', async t => {
+t.test('PUBLIC_URL, if the proxy passes on another Host', async t => {
   const { url } = await serveApp(t, { PUBLIC_URL: `https://${HOST}/collect/` })
   const response = await fetch(`${url}/v1/projects/k/settings`)
   t.match(await response.json(), {
@@ -183,11 +183,11 @@ t.test('PUBLIC_URL, where the proxy passes on another Host', async t => {
   })
 })
 
-t.test('a page that goes, over HTTP/2', async t => {
+t.test('events of a page that is closed arrive over HTTP/2', async t => {
   const site = await serveSite(t, '<!doctype html><title>A page</title>')
   const served = await serveApp(t, { TRUST_PROXY: 'loopback', CORS_ORIGINS: site.origin })
   const proxy = await startNginx(t, served.port)
-  // Also for what is sent when its page is gone, and with it what was said of the page.
+  // A flag of the browser, not of the page: it must also hold for requests that are sent after the page is closed.
   const browser = await openBrowser(t, {}, ['--ignore-certificate-errors'])
   const page = await browser.newPage()
   await page.goto(`${site.origin}/`)
@@ -213,7 +213,7 @@ t.test('a page that goes, over HTTP/2', async t => {
   t.equal(protocols.get(`${proxy.url}/api/t`), 'h2')
   await devtools.detach()
   await page.goto('about:blank')
-  await until('all have come', ARRIVAL_MS_MAX, async () => taken >= 3)
+  await until('all events have arrived', ARRIVAL_MS_MAX, async () => taken >= 3)
   const names = (await served.archivedLines()).map(line => JSON.parse(line).event)
   t.same(names.sort(), ['at once', 'beacon', 'kept alive'])
 })

@@ -18,13 +18,13 @@ function urlOf({ address, port }: AddressInfo): string {
   return `http://${address}:${port}`
 }
 
-t.test('without ADMIN_PORT all is on PORT', async t => {
+t.test('without ADMIN_PORT all routes are on PORT', async t => {
   const { app, url } = await serveApp(t)
   t.equal(app.adminAddress, undefined)
   for (const path of FOR_OPERATORS) t.equal((await fetch(url + path)).status, 200, path)
 })
 
-t.test('with ADMIN_PORT what is for operators is there alone, and events are not', async t => {
+t.test('ADMIN_PORT has the routes for operators and no others; PORT has none of them', async t => {
   const { app, url } = await serveApp(t, { ADMIN_PORT: '0', WRITE_KEYS: 'a=key-1' })
   const adminUrl = urlOf(app.adminAddress as AddressInfo)
   const event = {
@@ -40,10 +40,10 @@ t.test('with ADMIN_PORT what is for operators is there alone, and events are not
   t.equal((await fetch(`${adminUrl}/api/t`, event)).status, 404)
   t.equal((await fetch(`${adminUrl}/v1/projects/key-1/settings`)).status, 404)
   await app.close()
-  await t.rejects(fetch(`${adminUrl}/healthz`), 'it is closed with all else')
+  await t.rejects(fetch(`${adminUrl}/healthz`), 'ADMIN_PORT is closed with PORT')
 })
 
-t.test('a page that others may reach wants a token', async t => {
+t.test('the live page needs a token if others may reach it', async t => {
   const exposed: Record<string, string>[] = [
     { WRITE_KEYS: 'a=key-1' },
     { TRUST_PROXY: 'loopback' },
@@ -65,14 +65,14 @@ t.test('a page that others may reach wants a token', async t => {
   t.equal((await fetch(`${url}/ui/stream`)).status, 401)
 })
 
-t.test('what nginx passes on with its defaults sees nothing', async t => {
+t.test('the live page is refused to a request that nginx passes on with its defaults', async t => {
   const { port } = await serveApp(t)
   const client = new RawClient(t, port)
   client.send(`GET /ui/stream HTTP/1.0\r\nHost: 127.0.0.1:${port}\r\nConnection: close\r\n\r\n`)
   t.match(await client.responsesUntilClosed(), [{ status: 403, body: /FRQ_UI_FORBIDDEN/ }])
 })
 
-t.test('one port cannot be both', async t => {
+t.test('PORT and ADMIN_PORT cannot be the same', async t => {
   t.throws(() => configOf({ PORT: '4000', ADMIN_PORT: '4000' }), {
     code: 'FRQ_CONFIG_INVALID',
     message: /ADMIN_PORT/,

@@ -11,7 +11,7 @@ const KEY = 'key-of-web'
 const WRITE_KEYS = `web:browser=${KEY}`
 const ARRIVAL_MS_MAX = 60_000
 
-/** The origin of a server with an empty page, which is another one than that of the app. */
+/** Starts a server with an empty page. Resolves to its origin, which is not that of the app. */
 async function servePage(t: Test): Promise<string> {
   const server = createServer((_, response) =>
     response.setHeader('content-type', 'text/html').end('<!doctype html>'),
@@ -31,14 +31,14 @@ async function openPage(browser: BrowserContext, origin: string): Promise<Page> 
   return page
 }
 
-/** What the app is asked, as `OPTIONS /api/t`. */
+/** Collects the requests to the app, as `OPTIONS /api/t`. */
 function requestsTo({ app }: ServedApp): string[] {
   const requests: string[] = []
   app.server.on('request', ({ method, url }) => requests.push(`${method} ${url}`))
   return requests
 }
 
-/** In the page: resolves to the status and the text, or to the error's name where the browser does not show them. */
+/** Runs in the page. Resolves to the status and the text, or to the error's name if the browser hides the answer. */
 function post(page: Page, url: string, body: string, headers: Record<string, string>) {
   return page.evaluate(
     async ([url, body, headers]) => {
@@ -57,7 +57,7 @@ function post(page: Page, url: string, body: string, headers: Record<string, str
   )
 }
 
-/** A script for the page, which says all it has to say when it is left. */
+/** A script for the page that sends its events when the user leaves the page. */
 function onLeaving(url: string): string {
   return `addEventListener('pagehide', () => {
     const url = '${url}/api/t'
@@ -86,7 +86,7 @@ t.test('a page of a named origin sends events, and reads the answers', async t =
   t.strictSame(
     requests,
     ['OPTIONS /api/t', 'POST /api/t', 'POST /api/t', 'POST /api/t'],
-    'one preflight for all',
+    'one preflight for all requests',
   )
   t.match(await post(page, `${served.url}/api/t`, '{"event":"a"}', { 'content-type': 'application/json' }), {
     status: 401,
@@ -101,7 +101,7 @@ t.test('a page of a named origin sends events, and reads the answers', async t =
   )
 })
 
-t.test('a page that is being left still sends its events, with sendBeacon and with keepalive', async t => {
+t.test('events that a page sends while it is closed arrive, with sendBeacon and with keepalive', async t => {
   const origin = await servePage(t)
   const served = await serveApp(t, { WRITE_KEYS, CORS_ORIGINS: origin })
   const requests = requestsTo(served)
@@ -109,7 +109,7 @@ t.test('a page that is being left still sends its events, with sendBeacon and wi
   await page.evaluate(onLeaving(served.url))
   await page.goto('about:blank')
   await until(
-    'all have come',
+    'all events have arrived',
     ARRIVAL_MS_MAX,
     () => requests.filter(request => request.startsWith('POST')).length === 5,
   )
@@ -125,7 +125,7 @@ t.test('a page that is being left still sends its events, with sendBeacon and wi
   for (const event of events) t.match(event, { source: 'web', channel: 'browser' })
 })
 
-t.test('a page of another origin is not let in, and * lets in all', async t => {
+t.test('a page of another origin cannot send events; with * every page can', async t => {
   const origin = await servePage(t)
   const closed = await serveApp(t, { CORS_ORIGINS: 'https://shop.example.com' })
   const open = await serveApp(t, { CORS_ORIGINS: '*' })
@@ -133,7 +133,7 @@ t.test('a page of another origin is not let in, and * lets in all', async t => {
   const page = await openPage(await openBrowser(t), origin)
   const headers = { 'content-type': 'application/json' }
   t.equal(await post(page, `${closed.url}/api/t`, '{"event":"a"}', headers), 'TypeError')
-  t.strictSame(requests, ['OPTIONS /api/t'], 'the browser asks, and goes no further')
+  t.strictSame(requests, ['OPTIONS /api/t'], 'the browser sends the preflight only')
   t.match(await post(page, `${open.url}/api/t`, '{"event":"a"}', headers), { status: 200 })
   t.strictSame(await closed.archivedLines(), [])
   t.equal((await open.archivedLines()).length, 1)

@@ -1,4 +1,4 @@
-/** What clients were seen to send (../cases/clients.json), each with what it gets, and what is archived of it. */
+/** Requests that real clients send (../cases/clients.json), each with the expected answer and archived events. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { serveApp } from './served-app.ts'
@@ -50,7 +50,7 @@ function valueAt(value: unknown, path: string): unknown {
   return path.split('.').reduce((inner, name) => Object(inner)[name], value)
 }
 
-t.test('each gets what it is to get, and is archived so', async t => {
+t.test('each request gets its expected answer, and is archived as expected', async t => {
   const served = await serveApp(t)
   const answers = await Promise.all(cases.map(each => send(served.url, each)))
   const lines = await served.archivedLines()

@@ -22,7 +22,7 @@ function bytesIn(directory: string): string {
     .join('')
 }
 
-t.test('an event keeps its address, and none is added to it', async t => {
+t.test('an event keeps its own address, and gets no other', async t => {
   const served = await serveApp(t, { TRUST_PROXY: 'loopback' })
   t.equal((await post(served.url, '/api/t', EVENT)).status, 200)
   t.equal((await post(served.url, '/api/t', '{"event":"b"}')).status, 200)
@@ -35,13 +35,13 @@ for (const [policy, context] of [
   ['truncate', '{"os":"x","ip":"198.51.100.0"}'],
   ['drop', '{"os":"x"}'],
 ]) {
-  t.test(`IP_POLICY=${policy} holds before an event is written anywhere`, async t => {
+  t.test(`IP_POLICY=${policy} is applied before an event is written anywhere`, async t => {
     const DATA_DIR = temporaryDirectory(t)
     const served = await serveApp(t, { IP_POLICY: String(policy), TRUST_PROXY: 'loopback', DATA_DIR })
     t.equal((await post(served.url, '/api/t', EVENT)).status, 200)
     t.equal((await post(served.url, '/api/t/batch', `[${EVENT}]`)).status, 200)
     const queued = bytesIn(DATA_DIR)
-    t.match(queued, '12345678901234567890', 'it is there')
+    t.match(queued, '12345678901234567890', 'the event is on disk')
     t.notMatch(queued, SENT)
     t.notMatch(queued, SEEN)
     for (const line of await served.archivedLines())
@@ -50,7 +50,7 @@ for (const [policy, context] of [
   })
 }
 
-t.test('so it is in the spool', async t => {
+t.test('IP_POLICY is applied before an event is written to the spool', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const DATA_DIR = temporaryDirectory(t)
@@ -59,7 +59,7 @@ t.test('so it is in the spool', async t => {
   const response = await post(url, '/api/t', EVENT)
   t.equal(response.headers.get('frequency-ack'), 'disk')
   const spooled = bytesIn(DATA_DIR)
-  t.match(spooled, '12345678901234567890', 'it is there')
+  t.match(spooled, '12345678901234567890', 'the event is on disk')
   t.notMatch(spooled, SENT)
   await network.accept()
 })

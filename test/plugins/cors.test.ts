@@ -22,7 +22,7 @@ function allowed({ headers }: Response): (string | null)[] {
   return ['origin', 'credentials'].map(name => headers.get(`access-control-allow-${name}`))
 }
 
-t.test('no page may call unless CORS_ORIGINS names it', async t => {
+t.test('without CORS_ORIGINS no page may call', async t => {
   const { url } = await serveApp(t)
   t.strictSame(allowed(await post(`${url}/api/t`, PAGE)), [null, null])
   const refused = await preflight(`${url}/api/t`, PAGE)
@@ -30,7 +30,7 @@ t.test('no page may call unless CORS_ORIGINS names it', async t => {
   t.strictSame(allowed(refused), [null, null])
 })
 
-t.test('pages of named origins may call, with credentials, and others may not', async t => {
+t.test('pages of named origins may call, with credentials; other pages may not', async t => {
   const CORS_ORIGINS =
     'https://shop.example.com, https://*.example.org,http://localhost:3000, capacitor://localhost'
   const { url } = await serveApp(t, { CORS_ORIGINS, WRITE_KEYS: 'web:browser=key-of-web' })
@@ -57,7 +57,7 @@ t.test('pages of named origins may call, with credentials, and others may not', 
     t.match(taken.headers.get('access-control-expose-headers'), /frequency-ack.*retry-after/)
     const refused = await post(`${url}/api/t`, origin)
     t.equal(refused.status, 401)
-    t.strictSame(allowed(refused), [origin, 'true'], 'a page may read why it was refused')
+    t.strictSame(allowed(refused), [origin, 'true'], 'a page may read a refusal')
   }
   const bad = [
     'http://shop.example.com',
@@ -86,7 +86,7 @@ t.test('* lets every page call, without credentials', async t => {
   t.strictSame(allowed(await post(`${url}/api/t`, PAGE)), ['*', null])
 })
 
-t.test('only the routes that are for pages are open, and every refusal has its shape', async t => {
+t.test('only routes for pages are open, and every refusal has the usual members', async t => {
   const { url } = await serveApp(t, { CORS_ORIGINS: PAGE })
   for (const path of ['/healthz', '/documentation/json', '/nothing']) {
     t.equal(

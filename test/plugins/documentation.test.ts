@@ -15,15 +15,15 @@ function own(name: string): string {
   return readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8')
 }
 
-t.test('docs/openapi.json is what the routes say', async t => {
+t.test('docs/openapi.json agrees with the schemas of the routes', async t => {
   const { url } = await serveApp(t)
   const response = await fetch(`${url}/documentation/json`)
   t.match(response.headers.get('content-type'), /^application\/json/)
-  const said = await response.json()
-  t.strictSame(JSON.parse(own('openapi.json')), said, 'npm run openapi writes it')
+  const reference = await response.json()
+  t.strictSame(JSON.parse(own('openapi.json')), reference, 'npm run openapi writes it')
 })
 
-t.test('the reference has every route for clients, with what it takes and answers', async t => {
+t.test('the reference has every route for clients, with its bodies and answers', async t => {
   const { url } = await serveApp(t)
   const reference = JSON.parse(await (await fetch(`${url}/documentation/json`)).text())
   t.match(reference, { openapi: /^3\.1\./, info: { title: 'frequency' }, servers: [{ url: '/' }] })
@@ -46,7 +46,7 @@ t.test('the reference has every route for clients, with what it takes and answer
   )
 })
 
-t.test('DOCUMENTATION=off leaves nothing there, and an archiver has none', async t => {
+t.test('with DOCUMENTATION=off or ROLE=archive there is no /documentation', async t => {
   const { url } = await serveApp(t, { DOCUMENTATION: 'off' })
   t.equal((await fetch(`${url}/documentation`)).status, 404)
   t.equal((await fetch(`${url}/documentation/json`)).status, 404)
@@ -58,7 +58,7 @@ t.test('DOCUMENTATION=off leaves nothing there, and an archiver has none', async
   t.equal((await fetch(`${archiver.url}/documentation`)).status, 404)
 })
 
-t.test('only what belongs to the reference is below /documentation', async t => {
+t.test('no other routes are below /documentation', async t => {
   const { url } = await serveApp(t)
   for (const path of [
     '/documentation/api/t',
@@ -69,7 +69,7 @@ t.test('only what belongs to the reference is below /documentation', async t => 
   t.equal((await fetch(`${url}/documentation`, { method: 'POST' })).status, 405)
 })
 
-t.test('in a browser it can be read and tried, and calls nobody else', async t => {
+t.test('the reference works in a browser, and sends no request to other servers', async t => {
   const served = await serveApp(t, { WRITE_KEYS: 'docs=key-of-docs' })
   const browser = await openBrowser(t)
   const page = await browser.newPage()

@@ -1,4 +1,4 @@
-/** A viewer of the live page, without the page. */
+/** A client of the live page's stream. */
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
@@ -22,7 +22,7 @@ export interface LiveState {
 }
 
 export class EventStream {
-  /** What was shown of events, as JSON. */
+  /** The received events, as JSON. */
   readonly events: string[] = []
   omitted = 0
   hello: Record<string, unknown> | undefined
@@ -40,8 +40,8 @@ export class EventStream {
     response.on('error', () => {})
   }
 
-  async says(what: string, isSo: () => boolean): Promise<void> {
-    await until(`the stream says: ${what}`, MESSAGE_MS_MAX, isSo)
+  async shows(what: string, isSo: () => boolean): Promise<void> {
+    await until(`the stream shows: ${what}`, MESSAGE_MS_MAX, isSo)
   }
 
   close(): void {
@@ -66,7 +66,7 @@ export class EventStream {
   }
 }
 
-/** Resolves once the stream has begun. @throws Error where the server answers anything but 200 */
+/** Resolves when the stream has begun. @throws Error if the server does not answer 200 */
 export async function openStream(
   t: Test,
   url: string,
@@ -77,6 +77,6 @@ export async function openStream(
   t.teardown(() => response.destroy())
   if (response.statusCode !== 200) throw new Error(`The stream is answered with ${response.statusCode}`)
   const stream = new EventStream(response)
-  await stream.says('hello, and how things are', () => stream.state !== undefined)
+  await stream.shows('hello, and how things are', () => stream.state !== undefined)
   return stream
 }

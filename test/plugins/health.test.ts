@@ -29,12 +29,12 @@ function post(url: string): Promise<Response> {
   return fetch(`${url}/api/t`, { method: 'POST', headers, body: '{"event":"a"}' })
 }
 
-t.test('a process with all roles is well', async t => {
+t.test('/healthz of a process with all roles answers ok', async t => {
   const { url } = await serveApp(t)
   t.strictSame(await healthOf(url), { status: 'ok', role: 'all', waitingFor: [] })
 })
 
-t.test('each role has a health of its own, and only ingest a track route', async t => {
+t.test('each role answers /healthz; only ingest takes events', async t => {
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
   const ingest = await serveApp(t, { ...env, ROLE: 'ingest' })
   const archive = await serveApp(t, { ...env, ROLE: 'archive' })
@@ -48,7 +48,7 @@ t.test('each role has a health of its own, and only ingest a track route', async
 })
 
 for (const role of ['all', 'ingest', 'archive']) {
-  t.test(`${role} waits for a broker that is not up yet`, async t => {
+  t.test(`${role} waits for a broker that has not started yet`, async t => {
     const AMQP_QUEUE = uniqueQueueName(t)
     const network = await openNetwork(t)
     await network.refuse()
@@ -56,7 +56,7 @@ for (const role of ['all', 'ingest', 'archive']) {
 
     const { status, waitingFor } = await healthOf(url)
     t.equal(status, 'waiting')
-    t.match(waitingFor.join(), `RabbitMQ at 127.0.0.1:${network.port}`, 'and says for what')
+    t.match(waitingFor.join(), `RabbitMQ at 127.0.0.1:${network.port}`, 'waitingFor names the broker')
     t.notMatch(waitingFor.join(), 'guest', 'without the login')
     if (role !== 'archive') {
       const refused = await post(url)
@@ -71,7 +71,7 @@ for (const role of ['all', 'ingest', 'archive']) {
   })
 }
 
-t.test('says when the archive cannot be written, and archives what was taken once it can', async t => {
+t.test('/healthz reports an archive that cannot be written; its events are archived later', async t => {
   const directory = temporaryDirectory(t)
   const archive = join(directory, 'archive')
   const served = await serveApp(t, { ARCHIVE_URL: archive, BATCH_AGE_MS_MAX: '20' })

@@ -12,7 +12,7 @@ function post(url: string, path: string, body: string | Buffer, headers: Record<
   return fetch(url + path, { method: 'POST', headers: { 'content-type': JSON_TYPE, ...headers }, body })
 }
 
-t.test('JSON and forms become the properties of an event, digit for digit', async t => {
+t.test('JSON and forms become the properties of an event, with unchanged digits', async t => {
   const served = await serveApp(t)
   const bodies: [body: string, type: string, properties: string][] = [
     ['{"id":"evt_1",\n "amount":1.50}', JSON_TYPE, '{"id":"evt_1",  "amount":1.50}'],
@@ -46,7 +46,7 @@ t.test('JSON and forms become the properties of an event, digit for digit', asyn
   }
 })
 
-t.test('the id of a delivery is its messageId, so that one that comes twice is archived once', async t => {
+t.test('the id of a delivery becomes the messageId, so a repeated delivery is archived once', async t => {
   const served = await serveApp(t)
   const ids: Record<string, string> = {
     'X-GitHub-Delivery': '72d3162e-cc78-11e3-81ab-4c9367dc0958',
@@ -65,10 +65,10 @@ t.test('the id of a delivery is its messageId, so that one that comes twice is a
     Object.values(ids),
   )
   t.equal(events.length, 6)
-  t.match(events[5], { messageId: /^[0-9a-f-]{36}$/ }, 'what can be no id is none')
+  t.match(events[5], { messageId: /^[0-9a-f-]{36}$/ }, 'a header that cannot be an id is ignored')
 })
 
-t.test('a write key in the path or in the query, and never of the body', async t => {
+t.test('the write key is read from the path or the query, not from the body', async t => {
   const served = await serveApp(t, { WRITE_KEYS: 'shop=key-1' })
   const answers = [
     await post(served.url, '/api/hook/order?writeKey=key-1', '{"n":1}'),
@@ -88,7 +88,7 @@ t.test('a write key in the path or in the query, and never of the body', async t
   t.equal(events.length, 2)
 })
 
-t.test('what cannot be read is refused, and told', async t => {
+t.test('a body that cannot be read is refused with a reason', async t => {
   const { url } = await serveApp(t)
   const refusals: [body: string | Buffer, type: string, message: RegExp][] = [
     ['<xml/>', 'text/xml', /JSON/],
@@ -104,7 +104,7 @@ t.test('what cannot be read is refused, and told', async t => {
   t.equal((await post(url, `/api/hook/${'x'.repeat(99)}`, '{}')).status, 200)
 })
 
-t.test('a topic of SNS that wants to be confirmed is shown in the log, and not followed', async t => {
+t.test('the confirmation URL of an SNS topic is logged, and not opened', async t => {
   const asked: string[] = []
   const logged: Record<string, unknown>[] = []
   const log = pino(
@@ -131,7 +131,7 @@ t.test('a topic of SNS that wants to be confirmed is shown in the log, and not f
   t.strictSame(asked, [])
 })
 
-t.test('another method is told which one is right, and no key is repeated', async t => {
+t.test('another method gets 405 with the right one, and the answer does not repeat the key', async t => {
   const { url } = await serveApp(t, { WRITE_KEYS: 'shop=key-1' })
   for (const path of ['/api/hook/x', '/api/hook/x/secret-key']) {
     for (const method of ['GET', 'PUT', 'DELETE']) {

@@ -1,4 +1,4 @@
-/** Issue 11, finding 2: what one source sends does not keep out what another one sends. */
+/** Issue 11, finding 2: an event of one source does not suppress an event of another source. */
 import t from 'tap'
 import { parseLines, serveApp } from './served-app.ts'
 
@@ -10,7 +10,7 @@ interface Sent {
   readonly type?: string
 }
 
-/** An order by each route, under an id that anybody can guess. */
+/** Sends an order by each route, with an id that anybody can guess. */
 const ROUTES: Record<string, (event: string, extra?: object) => Sent> = {
   '/api/t': (event, extra) => ({ path: '/api/t', body: jsonOf({ event, ...extra }) }),
   '/api/t, as a form': (event, extra) => ({
@@ -40,31 +40,28 @@ async function send(url: string, { path, body, type = 'application/json' }: Sent
   return response.status
 }
 
-t.test(
-  'junk with the key of a web page does not suppress the event of a server, by whatever route',
-  async t => {
-    const { url, archivedLines } = await serveApp(t, { WRITE_KEYS })
-    for (const [route, orderOf] of Object.entries(ROUTES)) {
-      const messageId = `order-1001 ${route}`
-      t.equal(await send(url, orderOf('junk', { messageId, source: 'backend' }), 'browser-key'), 200, route)
-      t.equal(await send(url, orderOf('order_paid', { messageId }), 'server-key-1'), 200, route)
-    }
-    const archived = parseLines(await archivedLines())
-    for (const route of Object.keys(ROUTES)) {
-      t.match(
-        archived.filter(({ messageId }) => messageId === `order-1001 ${route}`),
-        [
-          { event: 'junk', source: 'web' },
-          { event: 'order_paid', source: 'backend' },
-        ],
-        route,
-      )
-    }
-    t.equal(archived.length, 2 * Object.keys(ROUTES).length)
-  },
-)
+t.test("an event with a web page's key does not suppress the event of a server, by any route", async t => {
+  const { url, archivedLines } = await serveApp(t, { WRITE_KEYS })
+  for (const [route, orderOf] of Object.entries(ROUTES)) {
+    const messageId = `order-1001 ${route}`
+    t.equal(await send(url, orderOf('junk', { messageId, source: 'backend' }), 'browser-key'), 200, route)
+    t.equal(await send(url, orderOf('order_paid', { messageId }), 'server-key-1'), 200, route)
+  }
+  const archived = parseLines(await archivedLines())
+  for (const route of Object.keys(ROUTES)) {
+    t.match(
+      archived.filter(({ messageId }) => messageId === `order-1001 ${route}`),
+      [
+        { event: 'junk', source: 'web' },
+        { event: 'order_paid', source: 'backend' },
+      ],
+      route,
+    )
+  }
+  t.equal(archived.length, 2 * Object.keys(ROUTES).length)
+})
 
-t.test('an event that is sent again is archived once, also with another key of its source', async t => {
+t.test('an event that is sent twice is archived once, also with another key of its source', async t => {
   const { url, archivedLines } = await serveApp(t, { WRITE_KEYS })
   for (const [route, orderOf] of Object.entries(ROUTES)) {
     const order = orderOf('order_paid', { messageId: `order-1001 ${route}` })
@@ -78,14 +75,14 @@ t.test('an event that is sent again is archived once, also with another key of i
   )
 })
 
-t.test('by whatever route an event of a source is sent again, it is archived once', async t => {
+t.test('an event that is sent twice, by different routes, is archived once', async t => {
   const { url, archivedLines } = await serveApp(t, { WRITE_KEYS })
   for (const orderOf of Object.values(ROUTES))
     t.equal(await send(url, orderOf('order_paid', { messageId: 'order-1001' }), 'server-key-1'), 200)
   t.equal((await archivedLines()).length, 1)
 })
 
-t.test('without keys an event is of the source that it names', async t => {
+t.test('without keys the source of an event is its own member `source`', async t => {
   const { url, archivedLines } = await serveApp(t)
   for (const [route, orderOf] of Object.entries(ROUTES)) {
     const messageId = `order-1001 ${route}`
@@ -105,7 +102,7 @@ t.test('without keys an event is of the source that it names', async t => {
   )
 })
 
-t.test('a source that is no string is none, and the last of several counts', async t => {
+t.test('a source that is not a string is ignored, and of several the last counts', async t => {
   const { url, archivedLines } = await serveApp(t)
   const bodies = [
     '{"event":"none","messageId":"m"}',

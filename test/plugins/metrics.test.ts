@@ -1,4 +1,4 @@
-/** What is counted, in the numbers that a scrape gets. */
+/** The values of /metrics after known events. */
 import { test } from 'tap'
 import { logKeys } from '../../src/log/log-keys.ts'
 import { isObjectKey } from '../../src/object/object-key.ts'
@@ -25,7 +25,7 @@ async function scrape(url: string): Promise<Series> {
   return seriesIn(await (await fetch(`${url}/metrics`)).text())
 }
 
-/** Resolves to the first scrape for which `is` holds. */
+/** Resolves to the first scrape that satisfies `is`. */
 async function scrapes(url: string, what: string, is: (series: Series) => boolean): Promise<Series> {
   let series: Series = new Map()
   await until(what, WAIT_MS_MAX, async () => {
@@ -43,24 +43,20 @@ async function post(url: string, body: unknown): Promise<number> {
   return response.status
 }
 
-test('a process by itself: requests, refusals, batches, copies', async t => {
+test('one process: requests, refusals, batches, duplicates', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '10', ARCHIVE_COMPRESSION: 'gzip' })
   for (let n = 0; n < 12; n++) t.equal(await post(url, { event: 'a', messageId: `m${n}` }), 200)
   t.equal(await post(url, { event: 'a', messageId: 'm3' }), 200, 'sent again')
-  t.equal(
-    await post(url, { event: 'another', messageId: 'm4' }),
-    200,
-    'another event with an id that is taken',
-  )
+  t.equal(await post(url, { event: 'another', messageId: 'm4' }), 200, 'another event with the same id')
   t.equal(await post(url, { event: '' }), 400)
   t.equal(await post(url, [{ event: 'b' }, { event: 7 }, { event: 'c' }]), 200)
   const series = await scrapes(
     url,
-    'all is counted',
+    'all events are counted',
     each =>
       each.get('frequency_batches_total{reason="events"}') === 1 &&
       each.get('frequency_duplicate_events_total') === 2 &&
-      // The copy is archived already, so it is gone, though what came before it is not.
+      // The duplicate is acknowledged at once, although the events before it are still unacknowledged.
       each.get('frequency_spool_events') === 4,
   )
   const expected = {
@@ -89,7 +85,7 @@ test('a process by itself: requests, refusals, batches, copies', async t => {
   t.notOk(series.has('frequency_queue_messages'), 'there is no broker')
 })
 
-test('roles apart: confirms, the queue, redeliveries, dead letters, the spool', async t => {
+test('separate roles: confirms, the queue, redeliveries, dead letters, the spool', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const network = await openNetwork(t)
   const ingest = await serveApp(t, {
@@ -103,7 +99,7 @@ test('roles apart: confirms, the queue, redeliveries, dead letters, the spool', 
   await channel.basicPublish({ routingKey: AMQP_QUEUE }, Buffer.from('no event'))
   const published = await scrapes(
     ingest.url,
-    'all are there',
+    'all messages are in the queue',
     each => each.get('frequency_queue_messages') === 6,
   )
   t.equal(published.get('frequency_events_total{outcome="broker"}'), 5)
@@ -111,7 +107,7 @@ test('roles apart: confirms, the queue, redeliveries, dead letters, the spool', 
   t.equal(published.get('frequency_published_messages_total{outcome="confirmed"}'), 5)
   t.notOk(published.has('frequency_deliveries_total'), 'it does not archive')
 
-  // What is delivered to somebody who goes is delivered again.
+  // The deliveries of a consumer that disconnects are delivered again.
   const before = await openChannel(t)
   let seen = 0
   await before.basicConsume({ queue: AMQP_QUEUE }, () => seen++)
@@ -121,7 +117,7 @@ test('roles apart: confirms, the queue, redeliveries, dead letters, the spool', 
   const archive = await serveApp(t, env)
   const taken = await scrapes(
     archive.url,
-    'it has all',
+    'the archiver has all messages',
     each => each.get('frequency_dead_letter_messages') === 1,
   )
   const expected = {
@@ -149,10 +145,10 @@ test('roles apart: confirms, the queue, redeliveries, dead letters, the spool', 
   t.ok((spooled.get('frequency_spool_oldest_age_seconds') as number) > 0)
   t.equal(spooled.get('frequency_spool_write_duration_seconds_count'), 3)
   t.equal(spooled.get('frequency_ready'), 1)
-  t.notOk(spooled.has('frequency_queue_messages'), 'what is not known is not shown')
+  t.notOk(spooled.has('frequency_queue_messages'), 'an unknown value is absent')
 })
 
-test('uploads that fail, and requests that are sent again', async t => {
+test('failed uploads and retried requests', async t => {
   const server = await startS3Server()
   t.teardown(() => server.close())
   server.createBucket('bucket')
@@ -179,15 +175,19 @@ test('uploads that fail, and requests that are sent again', async t => {
   )
   t.equal(series.get('frequency_store_retries_total'), 1)
   t.equal(series.get('frequency_upload_failures_total'), 2, 'the log and the object')
-  t.equal(series.get('frequency_archive_failures_total'), 1, 'by the log alone: an object is tried again')
+  t.equal(
+    series.get('frequency_archive_failures_total'),
+    1,
+    'only the log failure: an upload of an object is retried',
+  )
   const [object] = [...server.objects('bucket')].flatMap(([key, bytes]) => (isObjectKey(key) ? [bytes] : []))
   t.equal(series.get('frequency_object_size_bytes_sum'), object?.length)
 })
 
-test('several processes behind one port can be shown as one', async t => {
+test('the metrics of several workers are merged', async t => {
   const apps = [await serveApp(t), await serveApp(t)]
   for (const { url } of apps) t.equal(await post(url, { event: 'a' }), 200)
-  // As it would come from another process.
+  // The answer of another process.
   const all = await Promise.all(
     apps.map(async ({ app }) => JSON.parse(JSON.stringify(await app.workerMessages.ask('metrics')))),
   )

@@ -13,10 +13,10 @@ function encoded(call: unknown, encoding: 'base64' | 'base64url' = 'base64'): st
   return Buffer.from(JSON.stringify(call)).toString(encoding)
 }
 
-t.test('a call in base64, as JSON, or in the query', async t => {
+t.test('takes a call in base64, as JSON, or in the query', async t => {
   const served = await serveApp(t)
   const base64 = encoded(CALL)
-  t.match(base64, /[+/].*=$/, 'what URLs treat in their own way is in it')
+  t.match(base64, /[+/].*=$/, 'it has the characters that URLs treat specially')
   const queries = [
     `data=${encodeURIComponent(base64)}&writeKey=secret`,
     `data=${base64}`,
@@ -46,7 +46,7 @@ t.test('a call in base64, as JSON, or in the query', async t => {
   t.match(events[11], { type: 'page', anonymousId: 'a1', name: 'Start' })
 })
 
-t.test('an event as a form has it', async t => {
+t.test('takes an event in the query, as in a form', async t => {
   const served = await serveApp(t)
   const response = await fetch(
     `${served.url}/api/t.gif?event=Opened&user_id=42&properties[plan]=pro&writeKey=secret`,
@@ -63,20 +63,20 @@ t.test('an event as a form has it', async t => {
   })
 })
 
-t.test('the answer is an image that nothing keeps', async t => {
+t.test('the answer is an image that is not cached', async t => {
   const served = await serveApp(t)
   const response = await fetch(`${served.url}/api/t.gif?event=e`)
   t.equal(response.headers.get('content-type'), 'image/gif')
   t.match(response.headers.get('cache-control'), /no-store/)
   t.equal(response.headers.get('frequency-ack'), 'disk')
-  t.equal(served.app.requests.seconds.get('/api/t.gif')?.count, 1, 'it is counted as other requests are')
+  t.equal(served.app.requests.seconds.get('/api/t.gif')?.count, 1, 'it is counted like other requests')
   const gif = Buffer.from(await response.arrayBuffer())
   t.equal(gif.toString('latin1', 0, 6), 'GIF89a')
   t.strictSame([gif.readUInt16LE(6), gif.readUInt16LE(8)], [1, 1], 'of one pixel')
   t.equal(Number(response.headers.get('content-length')), gif.length)
 })
 
-t.test('what cannot be taken is not answered with 200', async t => {
+t.test('a refused event is not answered with 200', async t => {
   const served = await serveApp(t)
   const refused = [
     '/api/t.gif',
@@ -99,7 +99,7 @@ t.test('what cannot be taken is not answered with 200', async t => {
   t.strictSame(await served.archivedLines(), [])
 })
 
-t.test('a write key is wanted in the query or the call, and its name is archived', async t => {
+t.test('a write key is required in the query or the call, and its source is archived', async t => {
   const served = await serveApp(t, { WRITE_KEYS: 'mail:browser=key-of-mail' })
   const data = encoded({ ...CALL, writeKey: undefined }, 'base64url')
   const paths = [`/pixel/v1/track?data=${data}`, '/api/t.gif?event=e']

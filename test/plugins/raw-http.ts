@@ -7,10 +7,10 @@ export interface RawResponse {
   readonly body: string
 }
 
-/** A connection on which a test says every byte itself, well-behaved or not. */
+/** A connection on which a test writes each byte itself, valid HTTP or not. */
 export class RawClient {
   readonly socket: Socket
-  /** Resolves when the connection is gone, however it went. */
+  /** Resolves when the connection is closed or reset. */
   readonly closed: Promise<void>
   #received = ''
 
@@ -20,7 +20,7 @@ export class RawClient {
     this.socket.on('data', (text: string) => {
       this.#received += text
     })
-    // A server that cuts a connection may reset it; `closed` tells of that as well.
+    // A server that cuts a connection may reset it. `closed` resolves then as well.
     this.socket.on('error', () => {})
     this.closed = new Promise(resolve => this.socket.once('close', () => resolve()))
     t.teardown(() => this.socket.destroy())
@@ -31,7 +31,7 @@ export class RawClient {
     return this
   }
 
-  /** Writes one byte every `everyMs`, until all are written or the connection is gone. */
+  /** Writes one byte every `everyMs`, until all are written or the connection is closed. */
   trickle(bytes: string, everyMs: number): this {
     let sent = 0
     const timer = setInterval(() => {
@@ -63,7 +63,7 @@ export class RawClient {
   }
 }
 
-/** Responses that have a content-length, as all of this server's have; an incomplete one is left out. */
+/** The complete responses in the bytes. All must have a content-length, as this server's have. */
 export function parseResponses(bytes: string): RawResponse[] {
   const responses: RawResponse[] = []
   let rest = bytes
@@ -82,7 +82,7 @@ export function parseResponses(bytes: string): RawResponse[] {
   }
 }
 
-/** `POST /api/t` with a JSON body, as a client on a raw connection writes it. */
+/** The bytes of `POST /api/t` with a JSON body. */
 export function postOf(body: string, headers = 'content-type: application/json'): string {
   return `POST /api/t HTTP/1.1\r\nhost: localhost\r\n${headers}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
 }

@@ -1,4 +1,4 @@
-/** GET /readyz in the states that the fault suite brings about. */
+/** GET /readyz with a broker, a disk or a store that fails. */
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
@@ -12,7 +12,7 @@ import { until } from '../services/wait.ts'
 import { serveApp } from './served-app.ts'
 
 const WAIT_MS_MAX = 60_000
-/** Longer than a spool waits before it asks the broker again. */
+/** Longer than the pause after which a spool tries the broker again. */
 const LASTING_MS = 3_000
 
 interface Ready extends ReadinessReport {
@@ -48,7 +48,7 @@ function partOf({ parts }: Ready, name: string) {
   return parts.find(({ part }) => part === name)
 }
 
-test('a process with all roles is ready, and says what it stands on', async t => {
+test('a process with all roles is ready, and names its parts', async t => {
   const { url } = await serveApp(t)
   const ready = await readyOf(url)
   t.match(ready, { status: 200, ready: true, role: 'all', takesEvents: true, archives: true })
@@ -61,7 +61,7 @@ test('a process with all roles is ready, and says what it stands on', async t =>
   )
 })
 
-test('a broker that is away: a spooling ingest is ready, one without a spool and an archiver are not', async t => {
+test('an unreachable broker: ingest with a spool is ready; ingest without one and archivers are not', async t => {
   const network = await openNetwork(t)
   const env = { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t) }
   const spooling = await serveApp(t, { ...env, ROLE: 'ingest' })
@@ -78,7 +78,7 @@ test('a broker that is away: a spooling ingest is ready, one without a spool and
   t.match(partOf(spools, 'spool'), { well: true })
   const broker = partOf(spools, 'broker')
   t.match(broker?.trouble, `127.0.0.1:${network.port}`)
-  t.ok(new Date(broker?.since as string) >= before, 'since it was cut')
+  t.ok(new Date(broker?.since as string) >= before, 'since the connection was cut')
   t.equal(await post(spooling.url), 200)
 
   t.match(await becomes(bare.url, 'not ready', ({ status }) => status === 503), {
@@ -94,7 +94,7 @@ test('a broker that is away: a spooling ingest is ready, one without a spool and
   t.equal(
     partOf(await readyOf(spooling.url), 'broker')?.since,
     broker?.since,
-    'since then, and not since now',
+    'since the first failure, not since the last request',
   )
 
   await network.accept()
@@ -106,7 +106,7 @@ test('a broker that is away: a spooling ingest is ready, one without a spool and
     )
 })
 
-test('a broker that refuses makes an ingest without a spool not ready, until it takes events', async t => {
+test('a broker that refuses: ingest without a spool is not ready until the broker takes events', async t => {
   const name = uniqueQueueName(t)
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ROLE: 'ingest' }
   const bare = await serveApp(t, { ...env, SPOOL: 'off' })
@@ -133,13 +133,13 @@ test('a broker that refuses makes an ingest without a spool not ready, until it 
   })
 
   await rabbitmqctl('clear_policy', name)
-  // Nobody sends to a process that is not ready, and it finds out nonetheless.
+  // No client sends to a process that is not ready, but the process must notice that the broker takes events again.
   await becomes(bare.url, 'ready again', ({ status }) => status === 200)
   await until('it takes events', WAIT_MS_MAX, async () => (await post(bare.url)) === 200)
   await becomes(spooling.url, 'well again', ({ parts }) => parts.every(({ well }) => well))
 })
 
-test('a spool that is full is not ready, also while nobody sends', async t => {
+test('a process with a full spool is not ready, also if nobody sends', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const env = { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t), ROLE: 'ingest' }
@@ -173,7 +173,7 @@ test('a broker that blocks publishers', async t => {
     status: 200,
     parts: [{ part: 'broker', well: false }, { well: true }],
   })
-  t.match(await readyOf(archive.url), { status: 200 }, 'what is on the queue is archived meanwhile')
+  t.match(await readyOf(archive.url), { status: 200 }, 'messages in the queue are archived meanwhile')
   await broker.ctl('set_vm_memory_high_watermark', '0.4')
   await becomes(bare.url, 'ready again', ({ status }) => status === 200)
 })
@@ -191,7 +191,7 @@ test('a broker that confirms nothing', async t => {
   await becomes(bare.url, 'ready again', ({ status }) => status === 200)
 })
 
-test('a store that is away: an archiver is not ready, and one that takes events is', async t => {
+test('an unreachable store: an archiver is not ready; a process that takes events is', async t => {
   const directory = temporaryDirectory(t)
   const ARCHIVE_URL = join(directory, 'archive')
   const broker = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
@@ -205,7 +205,7 @@ test('a store that is away: an archiver is not ready, and one that takes events 
   t.equal(await post(all.url), 200)
   const away = await becomes(archive.url, 'not ready', ({ status }) => status === 503)
   t.match(partOf(away, 'archive')?.trouble, ARCHIVE_URL)
-  t.match(await becomes(all.url, 'it is noticed', ({ archives }) => archives === false), {
+  t.match(await becomes(all.url, 'the failure is noticed', ({ archives }) => archives === false), {
     status: 200,
     ready: true,
   })
@@ -215,7 +215,7 @@ test('a store that is away: an archiver is not ready, and one that takes events 
   await becomes(all.url, 'all is well', ({ archives }) => archives === true)
 })
 
-test('a store that answers, and takes nothing, does not look well in between', async t => {
+test('a store that answers but refuses writes does not count as working between two attempts', async t => {
   const server = await startS3Server()
   t.teardown(() => server.close())
   server.createBucket('bucket')
@@ -229,7 +229,7 @@ test('a store that answers, and takes nothing, does not look well in between', a
     operation === 'PutObject' && key.includes('batch_') ? { status: 403 } : undefined,
   )
   t.equal(await post(url), 200)
-  const { parts } = await becomes(url, 'it is noticed', ({ archives }) => archives === false)
+  const { parts } = await becomes(url, 'the failure is noticed', ({ archives }) => archives === false)
   const since = parts.find(({ part }) => part === 'archive')?.since
   const puts = () => server.requests.filter(({ key }) => key.includes('batch_')).length
   const before = puts()
@@ -241,7 +241,7 @@ test('a store that answers, and takes nothing, does not look well in between', a
   await becomes(url, 'it archives', ({ archives }) => archives === true)
 })
 
-test('an embedded queue that is full is not ready', async t => {
+test('a process with a full embedded queue is not ready', async t => {
   const directory = temporaryDirectory(t)
   const archive = join(directory, 'archive')
   const { url } = await serveApp(t, { DATA_DIR: directory, SPOOL_BYTES_MAX: '1MiB' })

@@ -22,7 +22,7 @@ function withRoutes(t: Test, app: FastifyInstance): FastifyInstance {
   return app
 }
 
-t.test('validates as Fastify does of itself, and says the same of what is wrong', async t => {
+t.test("validates like Fastify's default, with the same messages", async t => {
   const own = withRoutes(t, Fastify({ schemaController: { compilersFactory } }))
   const plain = withRoutes(t, Fastify())
   for (const query of ['', '?limit=7', '?limit=11', '?limit=x', '?more=1']) {

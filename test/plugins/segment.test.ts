@@ -39,7 +39,7 @@ async function archived(served: ServedApp): Promise<Record<string, unknown>[]> {
   return (await served.archivedLines()).map(line => JSON.parse(line))
 }
 
-t.test('every call at every path: the type is that of the path', async t => {
+t.test('every call at every path gets the type of the path', async t => {
   const served = await serveApp(t)
   for (const type of TYPES) {
     for (const path of [`/v1/${type}`, `/v1/${type.charAt(0)}`, `/api/s/${type}`, `/api/s/s2s/${type}`]) {
@@ -58,7 +58,7 @@ t.test('every call at every path: the type is that of the path', async t => {
   }
 })
 
-t.test('what a call holds stays as it came, digit for digit', async t => {
+t.test('the members of a call stay the same bytes, with all digits', async t => {
   const served = await serveApp(t)
   const kept =
     '"userId":9007199254740993,"event":"e","properties":{"n":1.10,"m":123456789012345678901234567890,"u":"\\u00fc"}'
@@ -78,7 +78,7 @@ t.test('what a call holds stays as it came, digit for digit', async t => {
   t.ok(batched?.includes('"context":{"n":1.10, "m":2.50,"ip":"127.0.0.1"}'))
 })
 
-t.test('a body of any content type is JSON, and a form is a form', async t => {
+t.test('a body of any content type is read as JSON, or as a form if it is one', async t => {
   const served = await serveApp(t)
   const body = '{"userId":"u1","event":"e"}'
   for (const type of [
@@ -106,7 +106,7 @@ t.test('a body of any content type is JSON, and a form is a form', async t => {
   for (const event of events) t.match(event, { userId: 'u1', event: 'e', type: 'track' })
 })
 
-t.test('a batch: each call with its type, and with what the batch says for all', async t => {
+t.test("a batch: each call gets its own type and the batch's common members", async t => {
   const served = await serveApp(t)
   for (const path of ['/v1/batch', '/v1/import', '/v1/b', '/beacon/v1/batch']) {
     const batch = [
@@ -134,10 +134,10 @@ t.test('a batch: each call with its type, and with what the batch says for all',
   t.strictSame(track.integrations, { All: false, Mixpanel: false })
   t.strictSame(page.integrations, { All: true, Mixpanel: false })
   t.strictSame(alias.context, { app: { name: 'all', build: 1 }, 'é"': [1], ip: '127.0.0.1' })
-  t.match(page.sentAt, /^\d{4}-.*Z$/, 'the time of the batch')
+  t.match(page.sentAt, /^\d{4}-.*Z$/, "the batch's sentAt")
 })
 
-t.test('a batch that is written over several lines becomes one line an event', async t => {
+t.test('a batch over several lines becomes one line for each event', async t => {
   const served = await serveApp(t)
   const batch = [{ type: 'page', userId: 'u1', context: { a: [1] }, properties: { b: {} } }]
   const body = { batch, context: { c: [2] }, integrations: { d: {} }, sentAt: { not: 'a time' } }
@@ -155,7 +155,7 @@ t.test('a batch that is written over several lines becomes one line an event', a
   })
 })
 
-t.test('the time is corrected, and the original kept', async t => {
+t.test('the time is corrected, and the original time is kept', async t => {
   const served = await serveApp(t)
   const hourAgo = new Date(Date.now() - 3_600_000).toISOString()
   const call = { userId: 'u1', event: 'e', timestamp: '2020-01-01T00:00:00.000Z' }
@@ -192,7 +192,7 @@ const BAD: [type: keyof typeof CALLS, call: unknown, message: RegExp][] = [
   ['track', '{"userId":"u1","event":"e","__proto__":{}}', /not JSON that can be taken/],
 ]
 
-t.test('a bad call is refused, and says why', async t => {
+t.test('an invalid call is refused with a reason', async t => {
   const served = await serveApp(t)
   for (const [type, call, message] of BAD) {
     await isRefused(t, await post(served.url, `/v1/${type}`, call), 400, message)
@@ -202,7 +202,7 @@ t.test('a bad call is refused, and says why', async t => {
   t.strictSame(await served.archivedLines(), [])
 })
 
-t.test('a bad call in a batch is named, and the good ones are kept', async t => {
+t.test('an invalid call of a batch is listed, and the valid calls are archived', async t => {
   const served = await serveApp(t)
   const good = { type: 'track', userId: 'u1', event: 'good' }
   const bad = BAD.filter(([, call]) => typeof call !== 'string')
@@ -242,7 +242,7 @@ t.test('a bad call in a batch is named, and the good ones are kept', async t => 
   t.strictSame(new Set(events.map(({ event }) => event)), new Set(['good']))
 })
 
-t.test('a write key is wanted in a header, the query or the body, and its name is archived', async t => {
+t.test('a write key is required in a header, the query or the body, and its source is archived', async t => {
   const served = await serveApp(t, { WRITE_KEYS: 'web:browser=key-of-web,api:server=key-of-api' })
   const call = { type: 'track', userId: 'u1', event: 'e', source: 'forged', channel: 'forged' }
   for (const path of ['/v1/track', '/v1/batch']) {
@@ -271,7 +271,7 @@ t.test('a write key is wanted in a header, the query or the body, and its name i
   }
 })
 
-t.test('the address of a client is archived as the policy says, also one that a batch gives', async t => {
+t.test('the policy holds for the address of the client, and for one in the batch', async t => {
   const wanted = {
     keep: ['1.2.3.4', '127.0.0.1'],
     truncate: ['1.2.3.0', '127.0.0.0'],
@@ -296,7 +296,7 @@ t.test('the address of a client is archived as the policy says, also one that a 
   }
 })
 
-t.test('a body that is no batch, or has no call that can be taken, is refused', async t => {
+t.test('a body that is not a batch, or has no valid call, is refused', async t => {
   const served = await serveApp(t)
   for (const body of [{}, { batch: {} }, [], 'text', '']) {
     await isRefused(t, await post(served.url, '/v1/batch', body), 400, /./)
@@ -312,14 +312,14 @@ t.test('a body that is no batch, or has no call that can be taken, is refused', 
   t.strictSame(await served.archivedLines(), [])
 })
 
-t.test('an empty batch is taken', async t => {
+t.test('an empty batch is accepted', async t => {
   const served = await serveApp(t)
   const response = await post(served.url, '/v1/batch', { batch: [], sentAt: new Date() })
   t.equal(response.status, 200)
   t.strictSame(await response.json(), { success: true })
 })
 
-t.test('limits: 32 KiB a call, 500 KiB a batch', async t => {
+t.test('limits: 32 KiB for a call, 500 KiB for a batch', async t => {
   const served = await serveApp(t)
   const callOf = (bytes: number, type = 'track') => {
     const call = { type, userId: 'u1', event: 'e', text: '' }
@@ -350,7 +350,7 @@ t.test('limits: 32 KiB a call, 500 KiB a batch', async t => {
   t.equal((await served.archivedLines()).length, 1 + 2 + 15)
 })
 
-t.test('limits: 2,500 calls a batch, and what it says for all joined with each', async t => {
+t.test("limits: 2,500 calls in a batch, and the bytes of the batch's context copied into each", async t => {
   const served = await serveApp(t)
   const batchOf = (calls: number) =>
     Array.from({ length: calls }, () => ({ type: 'page', userId: 'u1', context: { a: 1 } }))
@@ -366,7 +366,7 @@ t.test('limits: 2,500 calls a batch, and what it says for all joined with each',
   t.equal((await served.archivedLines()).length, 2510)
 })
 
-t.test('an empty object may be an empty array, as PHP writes it', async t => {
+t.test('an empty array counts as an empty object, as PHP writes it', async t => {
   const served = await serveApp(t)
   const call = { type: 'track', userId: 'u1', event: 'e', properties: [], context: [], integrations: [] }
   await isTaken(t, await post(served.url, '/v1/track', call))
@@ -381,7 +381,7 @@ t.test('an empty object may be an empty array, as PHP writes it', async t => {
   const [alone, batched, joined, ...withNothing] = await archived(served)
   for (const event of [alone, batched]) t.match(event, { properties: [], integrations: [] })
   for (const event of [alone, batched, ...withNothing])
-    t.strictSame(event?.context, { ip: '127.0.0.1' }, 'an address is kept as in an empty object')
+    t.strictSame(event?.context, { ip: '127.0.0.1' }, 'the address is added as to an empty object')
   t.match(joined, { context: { ...context, ip: '127.0.0.1' }, integrations: { All: true }, properties: [] })
 })
 
@@ -402,7 +402,7 @@ t.test('503 while nothing takes events durably', async t => {
   await network.accept()
 })
 
-t.test('the settings that libraries load point back here', async t => {
+t.test('the settings that libraries load name this server', async t => {
   const served = await serveApp(t)
   const response = await fetch(`${served.url}/v1/projects/my-key/settings`)
   t.equal(response.status, 200)
@@ -418,7 +418,7 @@ t.test('the settings that libraries load point back here', async t => {
   t.match(await proxied.json(), { integrations: { 'Segment.io': { protocol: 'https' } } })
 })
 
-t.test("the source configuration that RudderStack's libraries load has no destination", async t => {
+t.test("the source configuration for RudderStack's libraries has no destinations", async t => {
   const served = await serveApp(t, { CORS_ORIGINS: 'https://example.com', WRITE_KEYS: 'web:browser=my-key' })
   for (const path of ['/sourceConfig', '/sourceConfig/']) {
     const url = `${served.url}${path}?p=npm&v=3.34.1&writeKey=my-key`
@@ -440,7 +440,7 @@ t.test("the source configuration that RudderStack's libraries load has no destin
   }
 })
 
-t.test('what is of no use as what it should be is kept beside the call, which is taken', async t => {
+t.test('a member of the wrong type is kept under another name, and the call is accepted', async t => {
   const served = await serveApp(t)
   const calls = [
     { messageId: true },
@@ -476,7 +476,7 @@ t.test('what is of no use as what it should be is kept beside the call, which is
   )
 })
 
-t.test('an address in a context that is no object is not kept where addresses are not', async t => {
+t.test('a context that is not an object is removed if the policy does not keep addresses', async t => {
   const served = await serveApp(t, { IP_POLICY: 'drop' })
   const context = [{ ip: '203.0.113.9' }]
   const batch = { context, batch: [{ type: 'track', event: 'e', userId: 'u', context }] }
@@ -485,7 +485,7 @@ t.test('an address in a context that is no object is not kept where addresses ar
   t.notMatch(line, /203\.0\.113/)
 })
 
-t.test('thousands of names that a client gives take no time', async t => {
+t.test('thousands of member names of a client take little time', async t => {
   const { url } = await serveApp(t, { SEGMENT_EVENT_BYTES_MAX: '64KiB' })
   const named = (count: number, from: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, n) => [String(10_000_000 + from + n), 1]))
@@ -501,7 +501,7 @@ t.test('thousands of names that a client gives take no time', async t => {
   t.ok(performance.now() - startedAt < 5_000)
 })
 
-t.test('a time of sending that cannot be read makes the time of the call suspect', async t => {
+t.test('an unreadable sentAt makes the time of the call suspect', async t => {
   const served = await serveApp(t)
   const call = { type: 'track', event: 'e', userId: 'u', timestamp: '2026-11-24T13:05:07Z' }
   await isTaken(t, await post(served.url, '/v1/track', { ...call, sentAt: 'just now' }))

@@ -15,13 +15,13 @@ export interface ServedApp {
   readonly app: FastifyInstance
   readonly port: number
   readonly url: string
-  /** Closes the app, and gives the events of its archive as the lines that they are there, in their order. */
+  /** Closes the app. Resolves to the archived lines, in order. */
   archivedLines(): Promise<string[]>
 }
 
 /**
- * The app on a free port, with a data directory of its own. Its batches stay open for minutes, so that
- * everything stays in the queue until the app closes.
+ * Starts the app on a free port, with a data directory of its own. Its batches stay open for minutes, so that
+ * all events stay in the queue until the app closes.
  */
 export async function serveApp(t: Test, env: Record<string, string> = {}): Promise<ServedApp> {
   const DATA_DIR = env.DATA_DIR ?? temporaryDirectory(t)

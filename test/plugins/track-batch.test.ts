@@ -15,7 +15,7 @@ function post(url: string, body: string | Buffer, type = JSON_TYPE, headers: Rec
 const numbered = (count: number) =>
   range(count).map(n => `{"event":"counted","n":${n},"id":9007199254740993}`)
 
-t.test('takes an array, an object with a batch, and NDJSON, and archives each event as it came', async t => {
+t.test('takes an array, an object with a batch, and NDJSON, and archives each event unchanged', async t => {
   const served = await serveApp(t)
   const events = numbered(3)
   const bodies = [
@@ -41,12 +41,12 @@ t.test('takes an array, an object with a batch, and NDJSON, and archives each ev
   t.equal(lines.length, bodies.length * events.length)
   t.ok(
     lines.every(line => line.includes('"id":9007199254740993')),
-    'digit for digit',
+    'with all digits',
   )
   t.equal(new Set(lines.map(line => JSON.parse(line).messageId)).size, lines.length)
 })
 
-t.test('names the events that it refuses, and keeps the others', async t => {
+t.test('lists the refused events, and archives the others', async t => {
   const served = await serveApp(t, { BODY_BYTES_MAX: String(KIB) })
   const events = [
     '{"event":"good","n":0}',
@@ -85,7 +85,7 @@ t.test('names the events that it refuses, and keeps the others', async t => {
   )
 })
 
-t.test('a batch of which nothing can be taken is a bad request', async t => {
+t.test('a batch without a valid event gets 400', async t => {
   const { url } = await serveApp(t)
   const response = await post(url, '[{"a":1},2]')
   t.equal(response.status, 400)
@@ -101,7 +101,7 @@ t.test('a batch of which nothing can be taken is a bad request', async t => {
   t.same(await empty.json(), { accepted: 0, refused: [] })
 })
 
-t.test('says what to mend where the body is no batch', async t => {
+t.test('a body that is not a batch is refused with what to correct', async t => {
   const { url } = await serveApp(t, {
     BATCH_BODY_BYTES_MAX: String(64 * KIB),
     REQUEST_EVENTS_MAX: '1000',
@@ -125,7 +125,7 @@ t.test('says what to mend where the body is no batch', async t => {
   }
 })
 
-t.test('a request without a body is told so', async t => {
+t.test('a request without a body is refused with this reason', async t => {
   const { url } = await serveApp(t)
   const response = await fetch(`${url}/api/t/batch`, { method: 'POST' })
   t.equal(response.status, 400)
@@ -164,7 +164,7 @@ t.test('a gzipped body is unpacked, within the limit of the route', async t => {
   t.equal((await served.archivedLines()).length, 501)
 })
 
-t.test('what log shippers flush when there is little: one event, under any name', async t => {
+t.test('takes a single event with any of the content types, as log shippers send it', async t => {
   const served = await serveApp(t)
   const bodies = [
     ['{"event":"one","n":1}', JSON_TYPE],
@@ -182,7 +182,7 @@ t.test('what log shippers flush when there is little: one event, under any name'
   )
 })
 
-t.test('a line that is not UTF-8 spoils no other, under any name', async t => {
+t.test('a line that is not UTF-8 does not affect the others, with any content type', async t => {
   const served = await serveApp(t)
   const bad = Buffer.from('{"event":"n1"}\n{"event":"n2","at":"caf\xe9"}\n{"event":"n3"}\n', 'latin1')
   for (const type of [NDJSON_TYPE, JSON_TYPE, 'text/plain']) {
@@ -196,13 +196,13 @@ t.test('a line that is not UTF-8 spoils no other, under any name', async t => {
   t.equal((await served.archivedLines()).length, 6)
 })
 
-t.test('of many that are refused the first thousand are named', async t => {
+t.test('of many refused events the first thousand are listed', async t => {
   const { url } = await serveApp(t)
   const answer = await (await post(url, `[${range(5000).map(() => '7')},{"event":"good"}]`)).json()
   t.match(answer, { accepted: 1, refused: { length: 1000 } })
 })
 
-t.test('lines that are nothing take no time', async t => {
+t.test('empty lines take little time', async t => {
   const { url } = await serveApp(t)
   const startedAt = performance.now()
   const body = gzipSync(`{x}\n${'{\n'.repeat(4_000_000)}`)
@@ -210,7 +210,7 @@ t.test('lines that are nothing take no time', async t => {
   t.ok(performance.now() - startedAt < 5_000)
 })
 
-t.test('a bad first line spoils no other, also where the body says it is JSON', async t => {
+t.test('an invalid first line does not affect the others, also if the body is labelled as JSON', async t => {
   const { url } = await serveApp(t)
   for (const first of ['garbage', '{"event":"a"', '{bad}']) {
     const answer = await (await post(url, `${first}\n{"event":"b"}\n`)).json()

@@ -4,11 +4,11 @@ import { until } from '../services/wait.ts'
 import { postOf, RawClient } from './raw-http.ts'
 import { serveApp } from './served-app.ts'
 
-/** Far more than an answer takes, on a busy machine too. */
+/** Far longer than an answer takes, also on a busy machine. */
 const ANSWER_MS_MAX = 20_000
 const EVENT = '{"event":"a"}'
 
-t.test('answers requests on one connection in turn, pipelined or not', async t => {
+t.test('answers requests on one connection in order, pipelined or not', async t => {
   const served = await serveApp(t)
   const client = new RawClient(t, served.port)
   for (const count of [1, 2, 3]) {
@@ -24,14 +24,14 @@ t.test('answers requests on one connection in turn, pipelined or not', async t =
   t.strictSame(numbers, [1, 2, 3, 4, 5, 6, 7])
 })
 
-t.test('closes the connection when it is asked to', async t => {
+t.test('closes the connection when the client asks for it', async t => {
   const { port } = await serveApp(t)
   const client = new RawClient(t, port)
   client.send(postOf(EVENT, 'connection: close\r\ncontent-type: application/json'))
   t.match(await client.responsesUntilClosed(), [{ status: 200, body: '200' }])
 })
 
-t.test('takes a body in chunks, and after 100 Continue', async t => {
+t.test('takes a chunked body, and one after 100 Continue', async t => {
   const served = await serveApp(t)
   const chunked = new RawClient(t, served.port)
   chunked.send('POST /api/t HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n')
@@ -51,11 +51,11 @@ t.test('takes a body in chunks, and after 100 Continue', async t => {
   t.equal((await served.archivedLines()).length, 2)
 })
 
-t.test('takes nothing of a request that is not what it says', async t => {
+t.test('takes no event from a malformed request', async t => {
   const served = await serveApp(t, { BODY_BYTES_MAX: '1024' })
   const json = 'content-type: application/json'
 
-  t.test('a body that is cut short', async t => {
+  t.test('a truncated body', async t => {
     const ended = new RawClient(t, served.port)
     ended.send(postOf(EVENT).slice(0, -1))
     ended.socket.end()
@@ -78,7 +78,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
     }
   })
 
-  t.test('two lengths, or none that can be read', async t => {
+  t.test('two lengths, or an invalid one', async t => {
     for (const headers of [
       'content-length: 13\r\ncontent-length: 12',
       'content-length: 13\r\ntransfer-encoding: chunked',
@@ -92,7 +92,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
     }
   })
 
-  t.test('a chunk without its length', async t => {
+  t.test('a chunk without a length', async t => {
     const client = new RawClient(t, served.port)
     client.send(
       `POST /api/t HTTP/1.1\r\nhost: localhost\r\n${json}\r\ntransfer-encoding: chunked\r\n\r\n${EVENT}`,
@@ -100,7 +100,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
     t.match((await client.responsesUntilClosed()).at(-1), { status: 400 })
   })
 
-  t.test('more than it may send', async t => {
+  t.test('a body above the limit', async t => {
     const announced = new RawClient(t, served.port)
     announced.send(`POST /api/t HTTP/1.1\r\nhost: localhost\r\n${json}\r\ncontent-length: 1025\r\n\r\n`)
     t.match(await announced.responses(1), [{ status: 413 }], 'refused before it is sent')
@@ -111,7 +111,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
     t.match(answer, { status: 431, body: /FRQ_HEADERS_TOO_LARGE/ })
   })
 
-  t.test('what is no HTTP', async t => {
+  t.test('bytes that are not HTTP', async t => {
     const client = new RawClient(t, served.port)
     client.send('\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03')
     const [answer] = await client.responsesUntilClosed()
@@ -119,13 +119,13 @@ t.test('takes nothing of a request that is not what it says', async t => {
     t.match(JSON.parse(answer?.body ?? ''), { statusCode: 400, code: 'FRQ_REQUEST_INVALID' })
   })
 
-  t.test('another method than fetch would send', async t => {
+  t.test('a method that fetch does not send', async t => {
     const client = new RawClient(t, served.port)
     client.send('TRACE /api/t HTTP/1.1\r\nhost: localhost\r\n\r\n')
     t.match(await client.responses(1), [{ status: 405, headers: { allow: 'POST' } }])
   })
 
-  t.test('and serves the others all the while', async t => {
+  t.test('other requests are still answered', async t => {
     const client = new RawClient(t, served.port)
     client.send(postOf('{"event":"the only one"}'))
     t.match(await client.responses(1), [{ status: 200 }])
@@ -135,7 +135,7 @@ t.test('takes nothing of a request that is not what it says', async t => {
   })
 })
 
-t.test('answers in turn, also when what follows is no request', async t => {
+t.test('answers in order, also if the next bytes are not a request', async t => {
   const served = await serveApp(t)
   for (const follows of [
     'garbage\r\n\r\n',
@@ -156,7 +156,7 @@ t.test('answers in turn, also when what follows is no request', async t => {
   t.equal((await served.archivedLines()).length, 11)
 })
 
-t.test('answers what Node itself would refuse without a word', async t => {
+t.test('answers requests that Node would refuse without a message', async t => {
   const served = await serveApp(t)
   const noHost = new RawClient(t, served.port)
   noHost.send(postOf(EVENT).replace('host: localhost\r\n', ''))
@@ -165,7 +165,7 @@ t.test('answers what Node itself would refuse without a word', async t => {
 
   const old = new RawClient(t, served.port)
   old.send(postOf(EVENT).replace('host: localhost\r\n', '').replace('HTTP/1.1', 'HTTP/1.0'))
-  t.match(await old.responsesUntilClosed(), [{ status: 200 }], 'HTTP/1.0 knows no host')
+  t.match(await old.responsesUntilClosed(), [{ status: 200 }], 'HTTP/1.0 has no Host header')
 
   const expecting = new RawClient(t, served.port)
   expecting.send(postOf(EVENT, 'expect: much\r\ncontent-type: application/json'))
@@ -175,12 +175,12 @@ t.test('answers what Node itself would refuse without a word', async t => {
   const upgrade = 'connection: upgrade\r\nupgrade: websocket\r\ncontent-type: application/json'
   upgrading.send(postOf(EVENT, upgrade) + postOf(EVENT))
   t.match(await upgrading.responsesUntilClosed(), [{ status: 200, headers: { connection: 'close' } }])
-  t.equal((await served.archivedLines()).length, 3, 'and takes nothing that it does not answer')
+  t.equal((await served.archivedLines()).length, 3, 'no event is archived without an answer')
 })
 
-t.test('cuts clients that are too slow, and serves the others meanwhile', async t => {
+t.test('disconnects clients that are too slow, and serves the others meanwhile', async t => {
   const REQUEST_MS_MAX = 1_000
-  /** The server looks for such connections once a second; the rest is for a busy machine. */
+  /** The server checks its connections once a second; the rest is for a busy machine. */
   const CUT_MS_MAX = REQUEST_MS_MAX + 10_000
   const served = await serveApp(t, { REQUEST_MS_MAX: String(REQUEST_MS_MAX) })
   const slow = {
@@ -216,14 +216,14 @@ t.test('cuts clients that are too slow, and serves the others meanwhile', async 
   }
   await allCut
   t.ok(served200 > 10, `${served200} others were served`)
-  t.equal((await served.archivedLines()).length, served200, 'nothing of the slow ones is archived')
+  t.equal((await served.archivedLines()).length, served200, 'no event of the slow clients is archived')
 })
 
-t.test('a client that does not read its answers holds up nobody', async t => {
+t.test('a client that does not read its answers does not delay others', async t => {
   const { port, url } = await serveApp(t)
-  const deaf = new RawClient(t, port)
-  deaf.socket.pause()
-  deaf.send('GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(200_000))
+  const unread = new RawClient(t, port)
+  unread.socket.pause()
+  unread.send('GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n'.repeat(200_000))
 
   for (let count = 1; count <= 20; count++) {
     const headers = { 'content-type': 'application/json' }
@@ -231,10 +231,10 @@ t.test('a client that does not read its answers holds up nobody', async t => {
     const response = await fetch(`${url}/api/t`, { method: 'POST', headers, body: EVENT, signal })
     t.equal(await response.text(), '200')
   }
-  t.ok(deaf.socket.writableLength > 0, 'the server reads no more of it than it can answer')
+  t.ok(unread.socket.writableLength > 0, 'the server stops reading requests that it cannot answer')
 })
 
-t.test('a packed body that no route reads harms neither the process nor the next request', async t => {
+t.test('a gzipped body that no route reads does not harm the process or the next request', async t => {
   const { port } = await serveApp(t)
   const length = 400_000
   const client = new RawClient(t, port)
@@ -252,7 +252,7 @@ t.test('a packed body that no route reads harms neither the process nor the next
   )
 })
 
-t.test('connections past CONNECTIONS_MAX are closed, and counted', async t => {
+t.test('connections above CONNECTIONS_MAX are closed and counted', async t => {
   const { app, port, url } = await serveApp(t, { CONNECTIONS_MAX: '2' })
   const open = [new RawClient(t, port), new RawClient(t, port)]
   for (const client of open) {

@@ -4,7 +4,7 @@ import { serveApp } from './served-app.ts'
 const JSON_TYPE = 'application/json'
 const FORM_TYPE = 'application/x-www-form-urlencoded'
 
-/** Posts the bodies in turn, and gives what the archive then has of each: its line. */
+/** Posts the bodies one after the other. Resolves to the archived line of each. */
 async function archived(t: Test, bodies: string[], type = JSON_TYPE): Promise<string[]> {
   const served = await serveApp(t)
   for (const [index, body] of bodies.entries()) {
@@ -20,7 +20,7 @@ async function archived(t: Test, bodies: string[], type = JSON_TYPE): Promise<st
   return lines
 }
 
-t.test('archives a compact event as it came, character for character', async t => {
+t.test('archives a compact event unchanged, character for character', async t => {
   const bodies = [
     '{"event":"numbers","id":9007199254740993,"big":123456789012345678901234567890,"price":1.10}',
     '{"event":"numbers","values":[1e400,1E-7,-0,-0.0,0.1e+2,100,1.0000000000000000001,2.50]}',
@@ -44,7 +44,7 @@ t.test('archives a compact event as it came, character for character', async t =
   }
 })
 
-t.test('archives events that nest as deep as a body can', async t => {
+t.test('archives events that are nested as deep as a body can be', async t => {
   const tenThousand = `{"event":"deep","properties":${'{"a":['.repeat(5_000)}1${']}'.repeat(5_000)}}`
   const arrays = `{"event":"deeper","a":${'['.repeat(500_000)}${']'.repeat(500_000)}}`
   const lines = await archived(t, [tenThousand, arrays])
@@ -52,7 +52,7 @@ t.test('archives events that nest as deep as a body can', async t => {
   t.ok(lines[1]?.startsWith(arrays.slice(0, -1)))
 })
 
-t.test('archives on one line what came on many, unchanged in meaning', async t => {
+t.test('archives JSON over several lines on one line, with the same meaning', async t => {
   const event = { event: 'pretty', text: 'line\nbreak', list: [1, { a: [] }], empty: {}, '': '' }
   const bodies = [
     JSON.stringify(event, null, 2),
@@ -62,17 +62,17 @@ t.test('archives on one line what came on many, unchanged in meaning', async t =
   for (const line of await archived(t, bodies)) {
     const { messageId, receivedAt, ...asSent } = JSON.parse(line)
     t.strictSame(asSent, event)
-    t.strictSame(Object.keys(asSent), Object.keys(event), 'keys in their order')
+    t.strictSame(Object.keys(asSent), Object.keys(event), 'members in the same order')
     t.match({ messageId, receivedAt }, { messageId: String, receivedAt: String })
   }
 })
 
-t.test('takes a byte order mark for what it is', async t => {
+t.test('removes a byte order mark', async t => {
   const [line] = await archived(t, ['\ufeff{"event":"marked"}'])
   t.match(line, /^\{"event":"marked",/)
 })
 
-t.test('cannot be told when an event was received', async t => {
+t.test('a client cannot set receivedAt', async t => {
   const forged = '2001-01-01T00:00:00.000Z'
   const bodies = [
     `{"event":"first","receivedAt":"${forged}"}`,
@@ -95,11 +95,14 @@ t.test('cannot be told when an event was received', async t => {
     const names = [...line.matchAll(/"receivedAt"/g)]
     t.equal(names.length, 1)
     t.notMatch(line, forged)
-    t.ok(Math.abs(Date.parse(JSON.parse(line).receivedAt) - now) < 60_000, 'receivedAt is now')
+    t.ok(
+      Math.abs(Date.parse(JSON.parse(line).receivedAt) - now) < 60_000,
+      'receivedAt is the time of the request',
+    )
   }
 })
 
-t.test('keeps a messageId of the client, and gives every other event one of its own', async t => {
+t.test('keeps the messageId of a client, and gives each other event a new one', async t => {
   const bodies = [
     '{"event":"own","messageId":"client-id-1"}',
     '{"messageId":"client-id-\\u0032","event":"escaped"}',
@@ -110,5 +113,5 @@ t.test('keeps a messageId of the client, and gives every other event one of its 
   t.strictSame(ids.slice(0, 2), ['client-id-1', 'client-id-2'])
   t.match(ids[2], /^[0-9a-f-]{36}$/)
   t.equal(new Set(ids).size, 4)
-  t.ok(String(ids[2]) < String(ids[3]), 'in the order of arrival')
+  t.ok(String(ids[2]) < String(ids[3]), 'in order of arrival')
 })

@@ -10,7 +10,7 @@ const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
 interface Refusal {
   status: number
   code: string
-  /** The message says what to mend. */
+  /** A pattern of the message, which says what to correct. */
   message: RegExp
 }
 
@@ -38,7 +38,7 @@ async function archivedEvents(served: ServedApp): Promise<Record<string, unknown
   return (await served.archivedLines()).map(line => JSON.parse(line))
 }
 
-t.test('answers an event with 200 in plain text, and archives it with our two fields', async t => {
+t.test('answers an event with 200 in plain text, and archives it with messageId and receivedAt', async t => {
   const served = await serveApp(t)
   const before = Date.now()
   await isAccepted(t, await post(served.url, '{"event":"signed_up","user_id":"42"}'))
@@ -54,7 +54,7 @@ t.test('answers an event with 200 in plain text, and archives it with our two fi
   )
   t.match(event?.receivedAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
   const receivedAt = Date.parse(String(event?.receivedAt))
-  t.ok(receivedAt >= before && receivedAt <= after, 'received while we posted it')
+  t.ok(receivedAt >= before && receivedAt <= after, 'between request and answer')
 })
 
 t.test('takes every field that an event may have', async t => {
@@ -172,11 +172,11 @@ const POISONED_FORMS = [
   'event=a&a%5Bconstructor%5D%5Bprototype%5D=1',
 ]
 
-t.test('refuses what is no event, says what to mend, and queues nothing of it', async t => {
+t.test('refuses a body that is not an event with what to correct, and queues nothing', async t => {
   const served = await serveApp(t, { BODY_BYTES_MAX: '1024' })
   const { url } = served
 
-  t.test('a body that is no JSON', async t => {
+  t.test('a body that is not JSON', async t => {
     for (const body of NOT_JSON) await isRefused(t, await post(url, body), { ...NO_BODY, message: /JSON/ })
   })
 
@@ -189,7 +189,7 @@ t.test('refuses what is no event, says what to mend, and queues nothing of it', 
     await isRefused(t, await post(url, form, FORM_TYPE), { ...NO_BODY, message: /UTF-8/ })
   })
 
-  t.test('JSON that is no object', async t => {
+  t.test('JSON that is not an object', async t => {
     for (const body of NO_OBJECTS)
       await isRefused(t, await post(url, body), { ...NO_EVENT, message: /object/ })
   })
@@ -218,7 +218,7 @@ t.test('refuses what is no event, says what to mend, and queues nothing of it', 
     })
   })
 
-  t.test('a body over BODY_BYTES_MAX', async t => {
+  t.test('a body above BODY_BYTES_MAX', async t => {
     const bodyOf = (bytes: number) => `{"event":"a","pad":"${'x'.repeat(bytes - 22)}"}`
     t.equal(bodyOf(1024).length, 1024)
     await isRefused(t, await post(url, bodyOf(1025)), TOO_LARGE)
@@ -250,12 +250,12 @@ t.test('refuses what is no event, says what to mend, and queues nothing of it', 
     t.notOk('x' in {}, 'no prototype was touched')
   })
 
-  t.test('a form without limits', async t => {
+  t.test('a form above the limits', async t => {
     const nested = `event=a&p${'[x]'.repeat(25)}=1`
     await isRefused(t, await post(url, nested, FORM_TYPE), { ...NO_BODY, message: /nests deeper/ })
   })
 
-  t.test('and none of it is archived', async t => {
+  t.test('nothing refused is archived', async t => {
     await isAccepted(t, await post(url, '{"event":"the only one"}'))
     t.equal(await served.app.queue.depth(), 0, 'the archiver has it')
     const events = await archivedEvents(served)
@@ -270,7 +270,7 @@ t.test('takes a body of exactly BODY_BYTES_MAX', async t => {
   t.equal((await served.archivedLines()).length, 1)
 })
 
-t.test('a slash too many, as clients make it that join a host and a path, is no other path', async t => {
+t.test('additional slashes in a path are ignored: clients that join a host and a path add them', async t => {
   const { url } = await serveApp(t)
   for (const path of ['/api/t/', '//api/t', '/api//t', '//api//t//?x=1'])
     t.equal(
@@ -317,7 +317,7 @@ t.test('answers another method with 405, and another path with 404, whatever the
   await isRefused(t, await fetch(`${url}/%zz`), { status: 400, code: 'FST_ERR_BAD_URL', message: /url/ })
 })
 
-t.test('answers 503 with Retry-After while the queue takes nothing, and keeps what it has taken', async t => {
+t.test('answers 503 with Retry-After while the queue takes no events, and archives earlier ones', async t => {
   const served = await serveApp(t, { SPOOL_BYTES_MAX: '1MiB' })
   const pad = 'x'.repeat(64 * 1024)
   let accepted = 0
@@ -334,7 +334,7 @@ t.test('answers 503 with Retry-After while the queue takes nothing, and keeps wh
   t.strictSame(numbers, [...Array(accepted).keys()])
 })
 
-t.test('null is as absent, and ids and times may be numbers; all stays as it came', async t => {
+t.test('null counts as missing, and ids and times may be numbers; all is archived unchanged', async t => {
   const served = await serveApp(t)
   const bodies = [
     '{"event":"nulls","user_id":null,"properties":null,"context":null,"timestamp":null,"messageId":null}',
@@ -347,11 +347,11 @@ t.test('null is as absent, and ids and times may be numbers; all stays as it cam
   t.match(nulls, /"properties":null,"context":null,"timestamp":null/)
   t.match(JSON.parse(nulls), { messageId: /^[0-9a-f-]{36}$/ })
   t.match(numbers, '"user_id":42,"userId":12345678901234567890,"timestamp":1337197600')
-  t.match(numbers, '"messageId":"98765432109876543210"', 'an id of digits is a string')
+  t.match(numbers, '"messageId":"98765432109876543210"', 'a number as id becomes a string of its digits')
   t.match(php, '"properties":[],"context":[]')
 })
 
-t.test('JSON that says it is a form, as curl says of everything', async t => {
+t.test('takes JSON that is labelled as a form, as curl does by default', async t => {
   const served = await serveApp(t)
   for (const body of ['{"event":"j","n":1.10}', '\n {"event":"j","n":1.10}', '\ufeff{"event":"j","n":1.10}'])
     await isAccepted(t, await post(served.url, body, FORM_TYPE))
@@ -359,7 +359,7 @@ t.test('JSON that says it is a form, as curl says of everything', async t => {
   t.equal(lines.filter(line => line.includes('"n":1.10')).length, 3)
 })
 
-t.test('a content coding, whatever its case, and one that is none', async t => {
+t.test('takes a content coding in any case, and an empty one', async t => {
   const { url } = await serveApp(t)
   const plain = Buffer.from('{"event":"e"}')
   const send = (coding: string, body: Buffer) => post(url, body, { ...JSON_TYPE, 'content-encoding': coding })
@@ -371,7 +371,7 @@ t.test('a content coding, whatever its case, and one that is none', async t => {
     t.equal((await send(coding, gzipSync(plain))).status, 415, coding)
 })
 
-t.test('UTF-16 is told in words', async t => {
+t.test('UTF-16 is refused with this reason', async t => {
   const { url } = await serveApp(t)
   const little = Buffer.from('{"event":"a"}', 'utf16le')
   const big = Buffer.from(little).swap16()
@@ -379,7 +379,7 @@ t.test('UTF-16 is told in words', async t => {
     await isRefused(t, await post(url, body), { ...NO_BODY, message: /UTF-16: send it in UTF-8/ })
 })
 
-t.test('cookies of 20 KiB are no matter, and what HEADER_BYTES_MAX forbids is told', async t => {
+t.test('takes cookies of 20 KiB, and refuses headers above HEADER_BYTES_MAX with a reason', async t => {
   const { url } = await serveApp(t)
   const send = (bytes: number) =>
     post(url, '{"event":"e"}', { ...JSON_TYPE, cookie: `c=${'x'.repeat(bytes)}` })
@@ -387,7 +387,7 @@ t.test('cookies of 20 KiB are no matter, and what HEADER_BYTES_MAX forbids is to
   t.equal((await send(40 * 1024)).status, 431)
 })
 
-t.test('bodies of all requests together are bounded', async t => {
+t.test('the bodies of all requests together have a limit', async t => {
   const { url } = await serveApp(t, {
     BODIES_BYTES_MAX: '1MiB',
     BODY_BYTES_MAX: '1MiB',
@@ -408,7 +408,7 @@ t.test('bodies of all requests together are bounded', async t => {
   await until('there is room again', 10_000, async () => (await post(url, body)).status === 200)
 })
 
-t.test('a number as an id is its digits, however the JSON around it is laid out', async t => {
+t.test('a number as id becomes its digits, with any spaces around it in the JSON', async t => {
   const served = await serveApp(t)
   const bodies = [
     '{\n "event":"p",\n "messageId": 42\n}',
@@ -429,7 +429,7 @@ t.test('a number as an id is its digits, however the JSON around it is laid out'
   t.equal(events.filter(({ event }) => event === 'beside').length, 20)
 })
 
-t.test('a body is let go with its connection, also one that waits behind another', async t => {
+t.test('a body no longer counts when its connection is closed, also behind another request', async t => {
   const { url } = await serveApp(t, {
     BODIES_BYTES_MAX: '1MiB',
     BODY_BYTES_MAX: '1MiB',

@@ -16,7 +16,7 @@ const browser = await openBrowser(t)
 
 interface Visit {
   readonly page: Page
-  /** What the page complained of, and whom it asked besides its own server. */
+  /** Errors of the page, and its requests to other servers. */
   readonly complaints: string[]
 }
 
@@ -41,12 +41,12 @@ async function post(url: string, body: object): Promise<void> {
   await fetch(`${url}/api/t`, { method: 'POST', headers, body: JSON.stringify(body) })
 }
 
-/** Resolves once an element has a text that matches. */
+/** Resolves when the text of an element matches. */
 async function shows(page: Page, selector: string, pattern: RegExp): Promise<void> {
   await page.locator(selector).filter({ hasText: pattern }).first().waitFor()
 }
 
-/** Resolves once the page follows the stream of that URL. */
+/** Resolves when the page reads the stream of this URL. */
 async function filterBy(page: Page, filter: string, urlEnd: string): Promise<void> {
   const followed = page.waitForResponse(response => response.ok() && response.url().endsWith(urlEnd))
   await page.fill('#filter', filter)
@@ -54,7 +54,7 @@ async function filterBy(page: Page, filter: string, urlEnd: string): Promise<voi
   await followed
 }
 
-t.test('an empty system shows a command; when it is run, the page comes alive', async t => {
+t.test('an empty system shows a command; after it was run, the page shows the event', async t => {
   const { url } = await serveApp(t)
   const { page, complaints } = await visit(t, browser, url)
   await shows(page, '#status', /^Takes and archives events$/)
@@ -70,7 +70,7 @@ t.test('an empty system shows a command; when it is run, the page comes alive', 
   t.strictSame(complaints, [])
 })
 
-t.test('an event shows all of itself, with every digit, and gives focus back', async t => {
+t.test('the dialog shows a whole event with all digits, and then gives the focus back', async t => {
   const { url } = await serveApp(t)
   const { page, complaints } = await visit(t, browser, url)
   await shows(page, '#status', /Takes/)
@@ -88,7 +88,7 @@ t.test('an event shows all of itself, with every digit, and gives focus back', a
   t.strictSame(complaints, [])
 })
 
-t.test("Segment's calls are called by their type, and nothing can pretend to be another text", async t => {
+t.test("Segment's calls are named by their type, and control characters are escaped", async t => {
   const { url } = await serveApp(t)
   const { page } = await visit(t, browser, url)
   await shows(page, '#status', /Takes/)
@@ -155,7 +155,7 @@ t.test('events can be filtered and paused', async t => {
   await shows(page, '.event-list li', /fifth/)
 })
 
-t.test('objects can be looked into, and what is refused says why', async t => {
+t.test('the page shows the events of an object, and the reasons of refusals', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '5', ARCHIVE_COMPRESSION: 'gzip' })
   const { page, complaints } = await visit(t, browser, url)
   for (const n of range(5)) await post(url, { event: 'counted', n })
@@ -169,12 +169,12 @@ t.test('objects can be looked into, and what is refused says why', async t => {
   t.strictSame(complaints, [])
 })
 
-t.test('it says what is not well, and when the server is gone and is back', async t => {
+t.test('the page shows problems, and when the server stops and starts again', async t => {
   const network = await openNetwork(t)
   const env = { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t) }
   const { app, url } = await serveApp(t, env)
   const { page } = await visit(t, browser, url)
-  // A rate is shown for a second, and only of what comes once the page and the broker are there.
+  // A rate is shown for one second, and only of events that arrive after the page and the broker are connected.
   await until('it shows a rate', SHOWN_MS_MAX, async () => {
     await post(url, { event: 'a' })
     return /[1-9]/.test((await page.textContent('#rate-confirmed')) ?? '')
@@ -200,7 +200,7 @@ t.test('it says what is not well, and when the server is gone and is back', asyn
   t.match(await page.getAttribute('#live', 'class'), /stale/)
 })
 
-t.test('where events are refused it says what that means', async t => {
+t.test('the page explains what refused events mean', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const env = { ROLE: 'ingest', SPOOL: 'off', AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t) }
@@ -221,7 +221,7 @@ t.test('a role that only takes events shows no archive', async t => {
   t.strictSame(complaints, [])
 })
 
-t.test('it asks for a token, and takes one out of a link', async t => {
+t.test('the page asks for a token, and reads one from a link', async t => {
   const { url } = await serveApp(t, { UI_TOKEN: TOKEN })
   const { page } = await visit(t, browser, url)
   await page.fill('#token', 'wrong')
@@ -233,11 +233,11 @@ t.test('it asks for a token, and takes one out of a link', async t => {
 
   const linked = await visit(t, browser, `${url}/#token=${TOKEN}`)
   await shows(linked.page, '#status', /Takes/)
-  t.equal(linked.page.url(), `${url}/`, 'and not left in the address')
+  t.equal(linked.page.url(), `${url}/`, 'the token is removed from the address')
 })
 
 for (const colorScheme of ['light', 'dark'] as const) {
-  t.test(`on a phone nothing is wider than the screen (${colorScheme})`, async t => {
+  t.test(`on a phone no part is wider than the screen (${colorScheme})`, async t => {
     const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '5' })
     const { page } = await visit(t, browser, url)
     await page.emulateMedia({ colorScheme })

@@ -13,7 +13,7 @@ import { type ServedApp, serveApp } from './served-app.ts'
 const TOKEN = 'a-token-of-some-length'
 const CHANGE_MS_MAX = 30_000
 const DROP_MS_MAX = 60_000
-/** Well below SHUTDOWN_MS_MAX, of 30 s. */
+/** Far below SHUTDOWN_MS_MAX (30 s). */
 const SHUTDOWN_MS_MAX = 10_000
 const UI_DIRECTORY = new URL('../../ui/', import.meta.url)
 
@@ -30,10 +30,10 @@ async function postAll(url: string, bodies: object[]): Promise<void> {
   await Promise.all(bodies.map(body => post(url, body)))
 }
 
-/** How a request from this machine is answered, but for what `from` says. */
+/** The status of a request from this machine, with the changes of `from`. */
 async function statusOf({ app }: ServedApp, path: string, from: InjectOptions = {}): Promise<number> {
   const { headers, ...rest } = from
-  // A stream that should have been refused does not end.
+  // Without this the test would wait for a stream that should have been refused.
   const response = await app.inject({
     payloadAsStream: true,
     url: path,
@@ -45,7 +45,7 @@ async function statusOf({ app }: ServedApp, path: string, from: InjectOptions = 
   return response.statusCode
 }
 
-t.test('the page comes with all that it is made of, from here alone, and with a strict policy', async t => {
+t.test('the page and its files come from this server only, with a strict policy', async t => {
   const { url } = await serveApp(t)
   const page = await fetch(url)
   t.equal(page.status, 200)
@@ -55,7 +55,7 @@ t.test('the page comes with all that it is made of, from here alone, and with a 
   t.notMatch(policy, /unsafe|https?:|\*/)
   const html = await page.text()
   t.notMatch(html, /\son\w+=|\sstyle=|<style|<script(?![^>]*src=)/, 'nothing inline')
-  t.notMatch(html, /(?:src|href)="(?:https?:)?\/\//, 'nothing from elsewhere')
+  t.notMatch(html, /(?:src|href)="(?:https?:)?\/\//, 'nothing from other servers')
 
   const own = readdirSync(UI_DIRECTORY).filter(file => !file.endsWith('.html'))
   for (const file of own) {
@@ -69,7 +69,7 @@ t.test('the page comes with all that it is made of, from here alone, and with a 
   }
 })
 
-t.test('UI=off removes it, and a role that takes no events has none', async t => {
+t.test('with UI=off or ROLE=archive there is no live page', async t => {
   const off = await serveApp(t, { UI: 'off' })
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
   const archive = await serveApp(t, { ...env, ROLE: 'archive' })
@@ -79,7 +79,7 @@ t.test('UI=off removes it, and a role that takes no events has none', async t =>
   }
 })
 
-/** Where the page is asked from without a token, and whether it and its data are shown. */
+/** Requests without a token: the sender, and the expected status of the page and of its data. */
 const VISITS: [what: string, from: InjectOptions, page: number, data: number][] = [
   ['this machine', {}, 200, 404],
   ['localhost', { headers: { host: 'localhost:4000' } }, 200, 404],
@@ -107,7 +107,7 @@ const VISITS: [what: string, from: InjectOptions, page: number, data: number][] 
   ['a proxy, as the standard has it', { headers: { forwarded: 'for=192.0.2.7' } }, 403, 403],
 ]
 
-t.test('without a token it is for this machine alone', async t => {
+t.test('without a token only this machine sees the page', async t => {
   const served = await serveApp(t)
   for (const [what, from, page, data] of VISITS) {
     t.equal(await statusOf(served, '/', from), page, `${what}: page`)
@@ -116,13 +116,13 @@ t.test('without a token it is for this machine alone', async t => {
   }
 })
 
-t.test('who does not say what he asks for gets nothing', async t => {
+t.test('a request without a Host header gets no page', async t => {
   const { port } = await serveApp(t)
   const client = new RawClient(t, port).send('GET / HTTP/1.0\r\n\r\n')
   t.match((await client.responses(1))[0], { status: 403 })
 })
 
-t.test('with a token it is for whoever has it, and for nobody else', async t => {
+t.test('with a token only clients that send it see the data', async t => {
   const served = await serveApp(t, { UI_TOKEN: TOKEN })
   const far = { remoteAddress: '192.0.2.7', headers: { host: 'events.example' } }
   t.equal(await statusOf(served, '/', far), 200, 'the page, which asks for the token')
@@ -141,7 +141,7 @@ t.test('with a token it is for whoever has it, and for nobody else', async t => 
     t.equal(await statusOf(served, path, { ...far, headers }), 401, authorization)
     t.equal(await statusOf(served, '/ui/stream', { ...far, headers }), 401, authorization)
   }
-  t.equal(await statusOf(served, path), 401, 'this machine needs it too')
+  t.equal(await statusOf(served, path), 401, 'this machine needs the token, too')
   t.equal(await statusOf(served, `${path}&token=${TOKEN}`, far), 401, 'not in the URL')
   const headers = { ...far.headers, authorization: `Bearer ${TOKEN}` }
   t.equal(await statusOf(served, path, { ...far, headers }), 404, 'let in: there is no such object')
@@ -149,7 +149,7 @@ t.test('with a token it is for whoever has it, and for nobody else', async t => 
   t.match(stream.hello, { role: 'all' })
 })
 
-t.test('events are tapped while somebody looks, and not a moment longer', async t => {
+t.test('events are watched only while there is a viewer', async t => {
   const { app, url } = await serveApp(t)
   t.equal(app.queue.watchers.size, 0)
   await post(url, { event: 'before' })
@@ -157,7 +157,7 @@ t.test('events are tapped while somebody looks, and not a moment longer', async 
   t.equal(app.queue.watchers.size, 1)
   await post(url, '{"event":"seen","n":12345678901234567890}')
   for (const stream of streams) {
-    await stream.says('an event', () => stream.events.length > 0)
+    await stream.shows('an event', () => stream.events.length > 0)
     t.equal(stream.events.length, 1)
     t.match(
       stream.events[0],
@@ -168,7 +168,7 @@ t.test('events are tapped while somebody looks, and not a moment longer', async 
   await until('nobody watches', CHANGE_MS_MAX, () => app.queue.watchers.size === 0)
 })
 
-t.test('it shows what is so', async t => {
+t.test('the stream has the current state', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '10' })
   const stream = await openStream(t, url)
   t.match(stream.hello, {
@@ -182,7 +182,7 @@ t.test('it shows what is so', async t => {
     range(13).map(n => ({ event: 'counted', n })),
   )
   await post(url, { evnt: 'typo' })
-  await stream.says('one object, and a batch of three', () => stream.state?.batch?.events === 3)
+  await stream.shows('one object, and a batch of three', () => stream.state?.batch?.events === 3)
   t.match(stream.state, {
     counts: { in: 13, confirmed: 13, archived: 10 },
     oldestAt: Number,
@@ -194,34 +194,34 @@ t.test('it shows what is so', async t => {
   await fetch(`${url}/ui/stream`, { headers: { origin: 'http://evil.example' } })
   await fetch(`${url}/ui/object?key=none`)
   await post(url, '{')
-  await stream.says('another refusal', () => stream.state?.refused.last.length !== 1)
-  t.equal(stream.state?.refused.total, 2, 'who may not look has not sent an event')
+  await stream.shows('another refusal', () => stream.state?.refused.last.length !== 1)
+  t.equal(stream.state?.refused.total, 2, 'a refused viewer does not count as a refused event')
 })
 
-t.test('the oldest event keeps its age while the broker is away, and until it is archived', async t => {
+t.test('the oldest event keeps its age while the broker is unreachable, until it is archived', async t => {
   const network = await openNetwork(t)
   const env = { AMQP_URL: network.url, AMQP_QUEUE: uniqueQueueName(t), BATCH_EVENTS_MAX: '3' }
   const { url } = await serveApp(t, env)
   const stream = await openStream(t, url)
   await post(url, { event: 'first' })
-  await stream.says('it is in a batch', () => stream.state?.batch?.events === 1)
+  await stream.shows('it is in a batch', () => stream.state?.batch?.events === 1)
   const oldestAt = stream.state?.oldestAt
   await network.refuse()
   network.cut()
-  await stream.says('the broker is away', () => stream.state?.troubles.length === 1)
+  await stream.shows('the broker is away', () => stream.state?.troubles.length === 1)
   t.match(stream.state, { oldestAt, takesEvents: true, batch: { events: 1 } })
   await post(url, { event: 'second' })
-  await stream.says('it is in the spool', () => stream.state?.counts.spooled === 1)
+  await stream.shows('it is in the spool', () => stream.state?.counts.spooled === 1)
   t.equal(stream.state?.oldestAt, oldestAt)
   await network.accept()
-  await stream.says('both are in a batch', () => stream.state?.batch?.events === 2)
+  await stream.shows('both are in a batch', () => stream.state?.batch?.events === 2)
   t.equal(stream.state?.oldestAt, oldestAt)
   await post(url, { event: 'third' })
-  await stream.says('all are archived', () => stream.state?.counts.archived === 3)
+  await stream.shows('all are archived', () => stream.state?.counts.archived === 3)
   t.equal(stream.state?.oldestAt, undefined)
 })
 
-t.test('a filter shows what matches; one that is none is refused, and so are too many events', async t => {
+t.test('a filter selects events; an invalid filter, and too many events per second, are refused', async t => {
   const { url } = await serveApp(t)
   const stream = await openStream(t, url, { query: '?filter=properties.plan%3Dpro' })
   await postAll(url, [
@@ -229,7 +229,7 @@ t.test('a filter shows what matches; one that is none is refused, and so are too
     { event: 'b', properties: { plan: 'pro' } },
     { event: 'pro' },
   ])
-  await stream.says('the one that matches', () => stream.events.length > 0)
+  await stream.shows('the one that matches', () => stream.events.length > 0)
   t.strictSame(
     stream.events.map(json => JSON.parse(json).event),
     ['b'],
@@ -241,7 +241,7 @@ t.test('a filter shows what matches; one that is none is refused, and so are too
   }
 })
 
-t.test('of many events a viewer gets a sample, and how many were left out', async t => {
+t.test('of many events a viewer gets a sample and the number of omitted events', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '10000' })
   const stream = await openStream(t, url)
   for (let n = 0; n < 10; n++)
@@ -249,11 +249,11 @@ t.test('of many events a viewer gets a sample, and how many were left out', asyn
       url,
       range(100).map(i => ({ event: 'counted', n: 100 * n + i })),
     )
-  await stream.says('all are shown or counted', () => stream.events.length + stream.omitted === 1000)
+  await stream.shows('all are shown or counted', () => stream.events.length + stream.omitted === 1000)
   t.ok(stream.omitted > 0)
 })
 
-t.test('a viewer who does not read is dropped, and others are not', async t => {
+t.test('a viewer that does not read is disconnected, and the others are not', async t => {
   const { app, port, url } = await serveApp(t)
   const reader = await openStream(t, url, { query: '?filter=small' })
   const slow = connect(port, '127.0.0.1')
@@ -262,16 +262,16 @@ t.test('a viewer who does not read is dropped, and others are not', async t => {
   slow.pause().write('GET /ui/stream HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n')
 
   const text = 'x'.repeat(500_000)
-  // The system takes some megabytes off the server's hands, though nobody reads them.
+  // The system buffers some megabytes of the server's, although nobody reads them.
   await until('it is dropped', DROP_MS_MAX, async () => {
     await postAll(url, [{ event: 'large', text }])
     return atServer.destroyed
   })
   await post(url, { event: 'small' })
-  await reader.says('what it asked for', () => reader.events.length === 1)
+  await reader.shows('the event that matches its filter', () => reader.events.length === 1)
 })
 
-t.test('there are so many viewers and no more', async t => {
+t.test('the number of viewers is limited', async t => {
   const { url } = await serveApp(t)
   const streams = await Promise.all(range(20).map(() => openStream(t, url)))
   await t.rejects(openStream(t, url), /503/)
@@ -284,14 +284,14 @@ t.test('there are so many viewers and no more', async t => {
   )
 })
 
-t.test('an object can be looked into, if it is one of the last', async t => {
+t.test('the events of an object are shown if it is one of the last objects', async t => {
   const { url } = await serveApp(t, { BATCH_EVENTS_MAX: '300', ARCHIVE_COMPRESSION: 'gzip' })
   const stream = await openStream(t, url)
   await postAll(
     url,
     range(300).map(n => ({ event: 'counted', n })),
   )
-  await stream.says('an object', () => stream.state?.objects.length === 1)
+  await stream.shows('an object', () => stream.state?.objects.length === 1)
   const key = stream.state?.objects[0]?.key ?? ''
   const response = await fetch(`${url}/ui/object?key=${encodeURIComponent(key)}`)
   t.equal(response.headers.get('content-type'), 'text/plain; charset=utf-8')
@@ -307,9 +307,9 @@ t.test('an object can be looked into, if it is one of the last', async t => {
   t.equal((await fetch(`${url}/ui/object`)).status, 400)
 })
 
-t.test('a shutdown does not wait for those who look', async t => {
+t.test('a shutdown does not wait for viewers', async t => {
   const { app, url } = await serveApp(t)
   const streams = [await openStream(t, url), await openStream(t, url)]
   t.ok((await elapsed(app.close())) < SHUTDOWN_MS_MAX)
-  await until('they are told', CHANGE_MS_MAX, () => streams.every(stream => !stream.isOpen))
+  await until('all streams are closed', CHANGE_MS_MAX, () => streams.every(stream => !stream.isOpen))
 })

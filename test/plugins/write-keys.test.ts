@@ -25,7 +25,7 @@ function send(
   return fetch(url + path, { method: 'POST', headers: { ...JSON_TYPE, ...headers }, body })
 }
 
-/** Each way in which a client may show a key. */
+/** Each way in which a client may send a key. */
 function waysOf(key: string): Sent[] {
   return [
     { headers: { 'x-write-key': key } },
@@ -58,10 +58,10 @@ async function isRefused(t: Test, response: Response, message: RegExp, what: str
     what,
   )
   t.match(response.headers.get('www-authenticate'), /^Bearer/)
-  t.notMatch(text, 'key-9', 'what was sent is not repeated')
+  t.notMatch(text, 'key-9', 'the key is not repeated')
 }
 
-t.test('takes a key wherever a client puts it, archives its name and not the key', async t => {
+t.test('takes a key at each place, and archives its source but not the key', async t => {
   const served = await serveApp(t, { WRITE_KEYS })
   const ways = waysOf('server-key-2')
   for (const way of ways) {
@@ -78,7 +78,7 @@ t.test('takes a key wherever a client puts it, archives its name and not the key
   }
 })
 
-t.test('refuses a key that is wrong, wherever it is, and a missing one, and keeps nothing', async t => {
+t.test('refuses a wrong key at each place, and a missing one, and archives nothing', async t => {
   const served = await serveApp(t, { WRITE_KEYS })
   for (const key of ['browser-key-9', 'browser-key-', 'browser-key-11', 'web', '__proto__']) {
     for (const way of waysOf(key))
@@ -117,10 +117,10 @@ t.test('refuses a wrong key in a header before it reads the body', async t => {
   const headers = { 'x-write-key': 'browser-key-9', 'content-type': 'application/xml' }
   await isRefused(t, await send(url, { headers, body: '<no/>' }), /unknown/, 'not 415')
   const right = await send(url, { headers: { 'x-write-key': 'browser-key-1' }, body: '{"event":7}' })
-  t.equal(right.status, 400, 'with the right key the event is looked at')
+  t.equal(right.status, 400, 'with the right key the event is checked')
 })
 
-t.test('marks what came with the key of a browser, which cannot say what only servers may', async t => {
+t.test("events with a browser's key are marked, and cannot set what only servers may set", async t => {
   const served = await serveApp(t, { WRITE_KEYS })
   const event =
     '{"event":"a","source":"api","channel":"server","n":1.10,"context":{"ip":"198.51.100.1","a":1}}'
@@ -139,7 +139,7 @@ t.test('marks what came with the key of a browser, which cannot say what only se
   t.strictSame(others, [first, second])
 })
 
-t.test('without keys everybody may send, and nothing of an event is changed', async t => {
+t.test('without keys everybody may send, and no member of an event is changed', async t => {
   const served = await serveApp(t)
   const event =
     '{"event":"a","source":"me","channel":"x","writeKey":"of another system","context":{"ip":"198.51.100.1"}'
@@ -148,7 +148,7 @@ t.test('without keys everybody may send, and nothing of an event is changed', as
   t.ok(line?.startsWith(event))
 })
 
-t.test('a key is in no log, and a process that everybody can reach without one says so', async t => {
+t.test('no key is logged, and a process without keys that others can reach logs a warning', async t => {
   for (const [host, keys] of [
     ['127.0.0.1', ''],
     ['::1', ''],

@@ -21,7 +21,7 @@ function stamp(json: string) {
   return stampEvent(Buffer.from(json), JSON.parse(json), NOW)
 }
 
-test('an event', async t => {
+test('accepts valid events', async t => {
   const accepted: Record<string, object> = {
     'with its name alone': { event: 'signed_up' },
     'with the longest name': { event: 'é'.repeat(255) },
@@ -37,7 +37,7 @@ test('an event', async t => {
     },
     'with nobody known': { event: 'e', user_id: null, userId: null, anonymousId: null },
     'with the longest messageId': { event: 'e', messageId: 'é'.repeat(127) },
-    'null where it knows nothing': {
+    'null for unknown values': {
       event: 'e',
       user_id: null,
       messageId: null,
@@ -54,7 +54,7 @@ test('an event', async t => {
   }
 })
 
-test('a timestamp in ISO 8601', async t => {
+test('accepts a timestamp in ISO 8601', async t => {
   const accepted = [
     '2026-11-24',
     '2024-02-29',
@@ -105,7 +105,7 @@ test('a timestamp in ISO 8601', async t => {
   }
 })
 
-test('what is no event is refused in one line that names the field', async t => {
+test('an invalid event is refused in one line that names the field', async t => {
   const refused: [unknown, RegExp][] = [
     [{}, /^event is required: a string of 1 to 255 characters\.$/],
     [{ event: '' }, /^event must be a string of 1 to 255 characters\.$/],
@@ -144,7 +144,7 @@ test('what is no event is refused in one line that names the field', async t => 
   }
 })
 
-test('an event gets a messageId and the time it was received', async t => {
+test('an event gets a messageId and its time of receipt', async t => {
   const { messageId, body } = stamp('{"event":"e","n":1.10}')
   t.match(messageId, UUID_V7)
   t.equal(body.toString(), `{"event":"e","n":1.10,"messageId":"${messageId}","receivedAt":"${STAMP}"}`)
@@ -156,13 +156,13 @@ test("the client's own messageId is kept", async t => {
   t.equal(body.toString(), `{"messageId":"m\\u002d1","event":"e","receivedAt":"${STAMP}"}`)
 })
 
-test('each event without a messageId gets another, in the order of time', async t => {
+test('each event without a messageId gets a new one, in order of time', async t => {
   const ids = Array.from({ length: 10_000 }, () => stamp('{"event":"e"}').messageId)
   t.equal(new Set(ids).size, ids.length)
   t.same(ids, ids.toSorted())
 })
 
-test('receivedAt cannot be forged', async t => {
+test('a client cannot set receivedAt', async t => {
   const forgeries = [
     '{"receivedAt":"1999-01-01T00:00:00.000Z","event":"e"}',
     '{"event":"e","receivedAt":{"nested":["deeply"]}}',
@@ -174,19 +174,19 @@ test('receivedAt cannot be forged', async t => {
   for (const json of forgeries) {
     const body = stamp(json).body.toString()
     t.equal(JSON.parse(body).receivedAt, STAMP, json)
-    t.equal(body.match(/received/g)?.length, 1, 'and stands once')
+    t.equal(body.match(/received/g)?.length, 1, 'it is there once')
     t.notMatch(body, 'forged')
   }
 })
 
-test('what only looks like receivedAt stays', async t => {
+test('members with similar names are kept', async t => {
   const json =
     '{"event":"e","properties":{"receivedAt":1},"receivedat":2,"receivedAt ":3,"x":"\\"receivedAt\\":4"}'
   const { messageId, body } = stamp(json)
   t.equal(body.toString(), `${json.slice(0, -1)},"messageId":"${messageId}","receivedAt":"${STAMP}"}`)
 })
 
-/** An event of random members, with the ones that matter to us in random places and spellings. */
+/** An event of random members. The members that stamping edits have random places and escapes. */
 function randomEvent(random: Random): Member[] {
   const members = Array.from({ length: random(8) }, () => randomMember(random)).filter(isOther)
   const insert = (member: Member) => members.splice(random(members.length + 1), 0, member)
@@ -203,7 +203,7 @@ function isOther({ name }: Member): boolean {
   return !['event', 'messageId', 'receivedAt'].includes(JSON.parse(name))
 }
 
-test('a stamped event is what came, token for token, and our two fields, on one line', async t => {
+test('a stamped event has the same tokens and our two fields, on one line', async t => {
   const random = createRandom(2)
   const wrong: string[] = []
   for (let round = 0; round < ROUNDS; round++) {
@@ -236,14 +236,14 @@ test('a message of another program becomes an event like ours', async t => {
   )
 })
 
-test('a message of another program is believed what it says of itself', async t => {
+test('the receivedAt and messageId of another program are kept', async t => {
   const json = '{"messageId":"m","receivedAt":"2020-01-02T03:04:05+01:00","x":1}'
   const event = foreignEvent(Buffer.from(json), NOW)
   t.equal(event?.messageId, 'm')
   t.equal(String(event?.body), '{"messageId":"m","x":1,"receivedAt":"2020-01-02T02:04:05.000Z"}')
 })
 
-test('a message of another program whose fields are not of our types gets ours', async t => {
+test('a message of another program gets our fields if its own have wrong types', async t => {
   const json = '{"messageId":7,"receivedAt":"never","messageId":"","x":1}'
   const event = foreignEvent(Buffer.from(json), NOW)
   t.match(event?.messageId, UUID_V7)
@@ -251,7 +251,7 @@ test('a message of another program whose fields are not of our types gets ours',
   t.equal(JSON.parse(String(foreignEvent(Buffer.from('{"receivedAt":5}'), NOW)?.body)).receivedAt, STAMP)
 })
 
-test('a message that is no JSON object cannot become an event', async t => {
+test('a message that is not a JSON object is not an event', async t => {
   const messages = [
     '',
     'text',
@@ -267,7 +267,7 @@ test('a message that is no JSON object cannot become an event', async t => {
   t.equal(foreignEvent(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]), NOW), undefined, 'not UTF-8')
 })
 
-test("another program's event is on one line, and a number as its id is the digits", async t => {
+test("another program's event is on one line, and a number as id becomes its digits", async t => {
   for (const json of ['{\n "event":"x",\n "messageId": 42\n}', '{"messageId":42 \r\n,"event":"x"}']) {
     const event = foreignEvent(Buffer.from(json), new Date())
     t.match(event, { messageId: '42' })

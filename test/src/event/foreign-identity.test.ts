@@ -1,4 +1,4 @@
-/** Who an event is that comes by the broker: from another program, or from a frequency of another version. */
+/** Identities of events from the broker: of another program, or of another version of frequency. */
 import { test } from 'tap'
 import { GroupBuilder } from '../../../src/event/event-group.ts'
 import { idDigest } from '../../../src/event/message-id.ts'
@@ -9,7 +9,7 @@ import { parseLines, serveApp } from '../../plugins/served-app.ts'
 
 const STAMP = '2026-11-24T13:05:07.123Z'
 
-test('an event of another program is one of the source that it names', async t => {
+test("the source of another program's event is its member `source`", async t => {
   const name = uniqueQueueName(t)
   const { archivedLines } = await serveApp(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: name })
   const channel = await openChannel(t)
@@ -29,7 +29,7 @@ test('an event of another program is one of the source that it names', async t =
   )
 })
 
-test('an event of a source is the same one by HTTP and from another program', async t => {
+test('an event of a source has the same identity by HTTP and from another program', async t => {
   const name = uniqueQueueName(t)
   const settings = { AMQP_URL: brokerUrl(), AMQP_QUEUE: name, WRITE_KEYS: 'backend=server-key' }
   const { url, archivedLines } = await serveApp(t, settings)
@@ -40,7 +40,7 @@ test('an event of a source is the same one by HTTP and from another program', as
   await channel.confirmSelect()
   const foreign = '{"source":"backend","event":"again","messageId":"order-1001"}'
   await channel.basicPublish({ routingKey: name }, Buffer.from(foreign))
-  // Either may be first: until the broker is connected, what comes by HTTP waits on disk.
+  // Either may be first: until the broker is connected, events by HTTP wait on disk.
   const archived = parseLines(await archivedLines())
   t.same(
     archived.map(({ source, messageId }) => ({ source, messageId })),
@@ -48,7 +48,7 @@ test('an event of a source is the same one by HTTP and from another program', as
   )
 })
 
-test('a message of another version keeps its events and their stamps, and gets the identities of this one', async t => {
+test('a message of another version keeps its stamped events, and gets identities of this version', async t => {
   const name = uniqueQueueName(t)
   const { archivedLines } = await serveApp(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: name })
   const channel = await openChannel(t)
@@ -68,7 +68,7 @@ test('a message of another version keeps its events and their stamps, and gets t
   t.same(await archivedLines(), lines.slice(0, 2), 'byte for byte, each once')
 })
 
-test('a message of this version is believed', async t => {
+test('the identities of a message of this version are not computed again', async t => {
   const name = uniqueQueueName(t)
   const { app, archivedLines } = await serveApp(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: name })
   const channel = await openChannel(t)
@@ -78,7 +78,7 @@ test('a message of this version is believed', async t => {
   group.add(first)
   const { headers, ...properties } = messageProperties(group.build())
   await app.queue.publish(first)
-  // With the identity of the first. If it were parsed, there would be two.
+  // It has the identity of the first event. If it were parsed, there would be two events.
   await channel.basicPublish({ routingKey: name, ...properties, headers: headers ?? {} }, second.body)
   t.equal((await archivedLines()).length, 1)
 })

@@ -1,4 +1,4 @@
-/** Who an event is: the same at the ingest as by its archived bytes, and never another event's. */
+/** The identity of an event: the same at ingest and from its archived bytes, and never that of another event. */
 import { createHash, randomUUID } from 'node:crypto'
 import { test } from 'tap'
 import { parseWriteKeys } from '../../../src/config/write-key-list.ts'
@@ -37,31 +37,31 @@ const SOURCES = [undefined, KEYS.get('b') as Source, KEYS.get('s') as Source]
 
 const hexOf = (source: unknown, messageId: unknown) => identityOf({ source, messageId })?.toString('hex')
 const hashOf = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32)
-/** With the four bits of a UUID's version set to 15. */
+/** The digits with the four bits of a UUID's version set to 15. */
 const marked = (hex: string) => `${hex.slice(0, 12)}f${hex.slice(13)}`
 const asUuid = (hex: string) => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
 
-/** As a message carries them. */
+/** The identities in the form of a message's header. */
 function idsOf(events: readonly Event[]): Buffer {
   const group = new GroupBuilder()
   for (const event of events) group.add(event)
   return group.build().ids
 }
 
-test('an identity has the form that its version says', async t => {
-  t.equal(DIGEST_VERSION, 2, 'another form is another version')
+test('an identity has the format of its version', async t => {
+  t.equal(DIGEST_VERSION, 2, 'another format needs another version')
   t.equal(hexOf(undefined, UUID), UUID.replaceAll('-', ''))
   t.equal(hexOf(undefined, 'order-1001'), hashOf('order-1001'))
   t.equal(hexOf(undefined, UUID.toUpperCase()), hashOf(UUID.toUpperCase()))
   t.equal(hexOf('backend', 'order-1001'), marked(hashOf('\u00007:backendorder-1001')))
   t.equal(hexOf('backend', UUID), marked(hashOf(`\u00007:backend${UUID}`)))
   t.equal(hexOf('läden', 'bestellung-ß'), marked(hashOf('\u00005:lädenbestellung-ß')))
-  t.equal(hexOf('', 'a'), marked(hashOf('\u00000:a')), 'an empty source is one')
+  t.equal(hexOf('', 'a'), marked(hashOf('\u00000:a')), 'an empty source counts as a source')
   t.equal(hexOf('a\ud800', 'b'), marked(hashOf('\u0000["a\\ud800","b"]')))
   t.equal(hexOf(undefined, '\u0000a'), hashOf('\u0000["\\u0000a"]'))
 })
 
-test('a text that differs from a UUID in one character is no UUID', async t => {
+test('a text that differs from a UUID in one character is not read as a UUID', async t => {
   const replacements = ['A', 'F', 'g', '/', ':', '@', '`', '-', ' ', '\u007f', '\u00e1', '\u0430', '\uff10']
   const falselyTaken: string[] = []
   for (let at = 0; at < UUID.length; at++) {
@@ -77,13 +77,13 @@ test('a text that differs from a UUID in one character is no UUID', async t => {
   t.equal(hexOf(undefined, asUuid('f'.repeat(32))), hashOf(asUuid('f'.repeat(32))), 'the Max UUID')
 })
 
-test('a source that is no string is none, and an event without an id has no identity', async t => {
+test('a source that is not a string is ignored, and an event without an id has no identity', async t => {
   for (const source of [undefined, null, 7, true, ['backend'], { name: 'backend' }])
     t.equal(hexOf(source, 'order-1001'), hexOf(undefined, 'order-1001'), JSON.stringify(source))
   for (const messageId of [undefined, null, 7, '', ['a'], {}]) t.equal(hexOf('backend', messageId), undefined)
 })
 
-test('events that differ in source or id are never the same one', async t => {
+test('events that differ in source or id have different identities', async t => {
   const minted = mintMessageId(Date.now())
   const texts = ['', 'a', 'b', 'ab', 'ba', 'aa', '1', ':', '1:a', '0:', 'ä', 'a\u0308', '\ufffd', '\ud800']
   texts.push('\udc00', '\ud83d', '\ude00', '\u{1f600}', '\0', '\0a', '\u00001:a', '\u00001:ab', '\0["a"]')
@@ -103,7 +103,7 @@ test('events that differ in source or id are never the same one', async t => {
   t.same(wrong, [])
 })
 
-test('no UUID can be chosen that is the event of a source', async t => {
+test('no UUID equals the identity of an event with a source', async t => {
   for (const source of ['backend', 'web', 'läden']) {
     for (const messageId of ['order-1001', UUID, randomUUID()]) {
       const wanted = hexOf(source, messageId) as string
@@ -114,7 +114,7 @@ test('no UUID can be chosen that is the event of a source', async t => {
   }
 })
 
-/** Members that can be mistaken for the one that counts. */
+/** Members that look like `source`. */
 function randomEvent(random: Random): Member[] {
   const members: Member[] = [
     { name: '"event"', value: '"e"' },
@@ -139,7 +139,7 @@ function randomEvent(random: Random): Member[] {
     .map(({ member }) => member)
 }
 
-/** As each of the routes makes an event of it, and as the archiver does for another program's. */
+/** Makes an event as each of the routes does, and as the archiver does for another program's event. */
 function eventsOf(json: Buffer, source: Source | undefined): Event[] {
   const fields = readJson(json).value as EventFields & CallFields
   const sender = { policy: 'truncate', source, address: '192.0.2.1' } as const
@@ -156,7 +156,7 @@ function eventsOf(json: Buffer, source: Source | undefined): Event[] {
   ]
 }
 
-test('the identity that the ingest gives is that of the archived bytes, whatever source stands in them', async t => {
+test('the identity at ingest equals that of the archived bytes, with any source in them', async t => {
   const random = createRandom(11)
   const wrong: string[] = []
   let withSource = 0
@@ -175,17 +175,21 @@ test('the identity that the ingest gives is that of the archived bytes, whatever
   t.ok(withSource > ROUNDS, 'most have a source')
 })
 
-test('two keys of one source are one sender, and those of two are two', async t => {
+test('keys of one source give the same identities, keys of two sources different ones', async t => {
   const identify = (key: string) => {
     const json = Buffer.from('{"event":"order_paid","messageId":"order-1001","source":"backend"}')
     return idsOf(eventsOf(json, KEYS.get(key)).slice(0, 1)).toString('hex')
   }
   t.equal(identify('s'), identify('t'))
   t.not(identify('s'), identify('b'))
-  t.equal(identify('s'), hexOf('backend', 'order-1001'), 'whoever says so, where nobody has a key')
+  t.equal(
+    identify('s'),
+    hexOf('backend', 'order-1001'),
+    'the same without keys, if the event names the source',
+  )
 })
 
-/** A message with these headers in place of its own. */
+/** The message with these headers instead of its own. */
 function messageOf(events: readonly Event[], headers: Record<string, unknown>) {
   const builder = new GroupBuilder()
   for (const event of events) builder.add(event)
@@ -195,7 +199,7 @@ function messageOf(events: readonly Event[], headers: Record<string, unknown>) {
   return { group, read: () => groupOfMessage(message, group.lines) }
 }
 
-test('identities of another version are not believed, and all else of the message is', async t => {
+test('identities of another version are computed again, and the rest of the message is used', async t => {
   const events = ['web', undefined, 'backend'].map((source, n) =>
     eventOf({ event: 'e', messageId: 'm', source, n }),
   )
@@ -211,7 +215,7 @@ test('identities of another version are not believed, and all else of the messag
   t.same(without.read(), without.group)
 })
 
-test('a message of another version that is not what it says is no group', async t => {
+test('a message of another version with a wrong count, or with lines that are not events, is not a group', async t => {
   const event = eventOf({ event: 'e' })
   for (const count of [0, 2, 2 ** 31, 2 ** 53 - 1, -1, 1.5, '1', undefined]) {
     const { read } = messageOf([event], { 'frequency-count': count, 'frequency-ids-version': 1 })

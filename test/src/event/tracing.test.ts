@@ -1,4 +1,4 @@
-/** One trace from the request to the object, with the real SDK of OpenTelemetry. */
+/** One trace from the request to the object, with OpenTelemetry's real SDK. */
 import { join } from 'node:path'
 import { type Context, context, ROOT_CONTEXT, trace } from '@opentelemetry/api'
 import {
@@ -21,7 +21,7 @@ import { until } from '../../services/wait.ts'
 
 const WAIT_MS_MAX = 30_000
 
-/** The trace context of a client, and the header that it sends. */
+/** The trace context of a client, and its header. */
 function clientTrace(n: number, flags = '01') {
   const traceId = (0xabc000 + n).toString(16).padStart(32, '0')
   const spanId = (0xdef000 + n).toString(16).padStart(16, '0')
@@ -32,7 +32,7 @@ const exporter = new InMemorySpanExporter()
 const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] })
 t.teardown(() => provider.shutdown())
 
-/** Loads the SDK, once for all tests that come after, as a process does; and forgets the spans of the test before. */
+/** Loads the SDK, for this and all later tests of the process. Forgets the spans of the last test. */
 function loadSdk(): void {
   provider.register()
   exporter.reset()
@@ -74,7 +74,7 @@ function traceIds(inbox: Inbox): string[] {
   )
 }
 
-t.test('without an SDK the trace of the client goes with the event', async t => {
+t.test("without an SDK the client's trace is sent with the event", async t => {
   const queue = await open(t, {
     AMQP_URL: brokerUrl(),
     AMQP_QUEUE: uniqueQueueName(t),
@@ -82,7 +82,7 @@ t.test('without an SDK the trace of the client goes with the event', async t => 
   })
   await publishTraced(queue, 3)
   const inbox = new Inbox(queue)
-  await until('all have come', WAIT_MS_MAX, () => inbox.numbers.length === 3)
+  await until('all events have arrived', WAIT_MS_MAX, () => inbox.numbers.length === 3)
   t.same(
     traceIds(inbox),
     [0, 1, 2].map(n => clientTrace(n).traceId),
@@ -90,13 +90,13 @@ t.test('without an SDK the trace of the client goes with the event', async t => 
   t.same(inbox.deliveries[0]?.group?.traces?.length, 3 * 27)
 })
 
-t.test('traces lie on disk with their events, in the embedded queue and in the spool', async t => {
+t.test('traces are on disk with their events, in the embedded queue and in the spool', async t => {
   const path = temporaryDirectory(t)
   const embedded = await open(t, { DATA_DIR: join(path, 'embedded') })
   await publishTraced(embedded, 2)
   await embedded.close()
   const again = new Inbox(await open(t, { DATA_DIR: join(path, 'embedded') }))
-  await until('both have come', WAIT_MS_MAX, () => again.numbers.length === 2)
+  await until('both events have arrived', WAIT_MS_MAX, () => again.numbers.length === 2)
   t.same(again.numbers, [0, 1])
   t.equal(traceIds(again).length, 2)
 
@@ -106,20 +106,20 @@ t.test('traces lie on disk with their events, in the embedded queue and in the s
   await publishTraced(await open(t, { ...settings, AMQP_URL: network.url }), 2)
   await network.accept()
   const drained = new Inbox(await open(t, { ...settings, AMQP_URL: brokerUrl(), ROLE: 'archive' }))
-  await until('both have come', WAIT_MS_MAX, () => drained.numbers.length === 2)
+  await until('both events have arrived', WAIT_MS_MAX, () => drained.numbers.length === 2)
   t.equal(traceIds(drained).length, 2)
 })
 
-t.test('of a large group so many traces are kept, and all events', async t => {
+t.test('a large group keeps 128 traces and all events', async t => {
   const queue = await open(t, { DATA_DIR: temporaryDirectory(t) })
   await publishTraced(queue, GROUP_TRACES_MAX + 60)
   const inbox = new Inbox(queue)
-  await until('all have come', WAIT_MS_MAX, () => inbox.numbers.length === GROUP_TRACES_MAX + 60)
+  await until('all events have arrived', WAIT_MS_MAX, () => inbox.numbers.length === GROUP_TRACES_MAX + 60)
   t.equal(inbox.deliveries.length, 1)
   t.equal(traceIds(inbox).length, GROUP_TRACES_MAX)
 })
 
-t.test('a traceparent is believed where it is valid, and travels where it is sampled', async t => {
+t.test('a traceparent is used if it is valid, and is sent with the event if it is sampled', async t => {
   const { traceparent, traceId } = clientTrace(7)
   t.match(startTrace({ traceparent })?.context, { traceId })
   t.match(startTrace({ traceparent: `01${traceparent.slice(2)}-more` })?.context, { traceId })
@@ -157,9 +157,9 @@ t.test('one trace leads from a request through RabbitMQ to the object in S3', as
   const [published] = named('publish event')
   const [batch] = named('archive batch')
   if (archived === undefined || published === undefined || batch === undefined) throw new Error('no spans')
-  t.equal(published.spanContext().traceId, client.traceId, 'it goes on from the client')
+  t.equal(published.spanContext().traceId, client.traceId, "the trace of ingest is the client's")
   t.equal(published.parentSpanContext?.spanId, client.spanId)
-  t.equal(archived.spanContext().traceId, client.traceId, 'into the archiver')
+  t.equal(archived.spanContext().traceId, client.traceId, "the trace of the archiver is the client's")
   t.equal(archived.parentSpanContext?.spanId, published.spanContext().spanId)
   t.same(
     archived.links.map(link => link.context.spanId),
@@ -175,12 +175,12 @@ t.test('one trace leads from a request through RabbitMQ to the object in S3', as
   t.same(
     objects.map(({ key }) => key),
     [keyOf(archived)],
-    'and says which object has the event',
+    'the span names the object with the event',
   )
   t.match(objects[0]?.lines[0], '"event":"traced"')
 })
 
-t.test('events that share a message and a batch keep their traces apart', async t => {
+t.test('events of one message and one batch keep different traces', async t => {
   loadSdk()
   const served = await serveApp(t)
   const requests = Array.from({ length: 60 }, (_, n) =>
@@ -192,13 +192,13 @@ t.test('events that share a message and a batch keep their traces apart', async 
   const traced = Array.from({ length: 20 }, (_, n) => clientTrace(3 * n).traceId)
   const archived = await spansNamed('archive event', 20)
   t.same(archived.map(span => span.spanContext().traceId).toSorted(), traced)
-  t.equal(named('publish event').length, 20, 'and the others have none')
+  t.equal(named('publish event').length, 20, 'the other events have no span')
   const [batch] = named('archive batch')
   t.same(batch?.links.map(({ context }) => context.traceId).toSorted(), traced)
   t.equal(batch?.attributes['messaging.batch.message_count'], 60)
 })
 
-t.test('events that come in one request share a span', async t => {
+t.test('the events of one request share a span', async t => {
   loadSdk()
   const { url, archivedLines } = await serveApp(t)
   const headers = { 'content-type': 'application/json', traceparent: clientTrace(1).traceparent }
@@ -211,7 +211,7 @@ t.test('events that come in one request share a span', async t => {
   t.equal(named('publish event').length, 1)
 })
 
-t.test('an event that is archived already gets no second span', async t => {
+t.test('a duplicate event gets no second archive span', async t => {
   loadSdk()
   const served = await serveApp(t)
   for (let n = 0; n < 2; n++)
@@ -221,7 +221,7 @@ t.test('an event that is archived already gets no second span', async t => {
   t.equal(named('publish event').length, 2)
 })
 
-t.test('the span of a request that was not taken says why', async t => {
+t.test('the span of a refused request has the reason', async t => {
   loadSdk()
   const network = await openNetwork(t)
   await network.refuse()
@@ -232,7 +232,7 @@ t.test('the span of a request that was not taken says why', async t => {
   t.match(published?.status.message, /broker cannot take events/)
 })
 
-t.test('where something makes spans of requests, ours goes under that one', async t => {
+t.test('if an instrumentation makes spans of requests, ours is its child', async t => {
   loadSdk()
   const client = clientTrace(9)
   const request = trace.getTracer('http').startSpan('POST', {}, remote(client))

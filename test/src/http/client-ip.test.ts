@@ -44,7 +44,7 @@ test('an event without an address gets one, and nothing else of it changes', asy
   for (const [json, result] of cases) t.equal(edited(json, { address: ADDRESS }), result)
 })
 
-test("a browser's key cannot say another address, but may hide its own", async t => {
+test("a client with a browser's key cannot set another address, but can hide its own", async t => {
   const asBrowser = { source: BROWSER, address: ADDRESS }
   const seen = '{"context":{"a":1,"ip":"203.0.113.77"}}'
   t.equal(edited('{"context":{"ip":"198.51.100.1","a":1}}', asBrowser), seen)
@@ -54,13 +54,13 @@ test("a browser's key cannot say another address, but may hide its own", async t
   t.equal(edited('{"a":1}', { source: BROWSER }), '{"a":1}')
 })
 
-test("a server's address is no client's", async t => {
+test("the address of a client with a server's key is not added", async t => {
   const asServer = { source: SERVER, address: ADDRESS }
   t.equal(edited('{"a":1}', asServer), '{"a":1}')
   t.equal(edited('{"context":{"ip":"198.51.100.1"}}', asServer), '{"context":{"ip":"198.51.100.1"}}')
 })
 
-test('the policy holds for what was sent and for what was seen', async t => {
+test('the policy holds for the address in the event and for the address of the client', async t => {
   const cases: [json: string, options: Partial<Options>, result: string][] = [
     ['{"a":1}', { policy: 'truncate', address: ADDRESS }, '{"a":1,"context":{"ip":"203.0.113.0"}}'],
     ['{"a":1}', { policy: 'drop', address: ADDRESS }, '{"a":1}'],
@@ -91,14 +91,14 @@ test('the policy holds for what was sent and for what was seen', async t => {
     t.equal(edited(json, options), result, `${json} ${options.policy}`)
 })
 
-test('what nothing is asked of stays the same bytes', async t => {
+test('an event that needs no change keeps the same bytes', async t => {
   const json = Buffer.from('{"context":{"ip":"198.51.100.1"}}')
   const fields = JSON.parse(json.toString())
   t.equal(contextIp(fields, 'keep', undefined), undefined)
   t.equal(contextIp(fields, 'keep', SERVER), undefined)
 })
 
-test('an address is written in one way', async t => {
+test('an address is written in its canonical form', async t => {
   const cases: [text: string, address: string | undefined][] = [
     ['203.0.113.77', '203.0.113.77'],
     ['203.0.113.77:49152', '203.0.113.77'],
@@ -115,7 +115,7 @@ test('an address is written in one way', async t => {
   for (const [text, address] of cases) t.equal(canonicalAddress(text), address, text)
 })
 
-test('of an address the network is left', async t => {
+test('truncate keeps the network of an address', async t => {
   const cases: [address: string, network: string][] = [
     ['203.0.113.77', '203.0.113.0'],
     ['::ffff:203.0.113.77', '203.0.113.0'],

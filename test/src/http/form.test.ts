@@ -21,7 +21,7 @@ test('a form without fields is empty', async t => {
   t.same(parseForm(''), {})
 })
 
-test('a name without a value has the empty one', async t => {
+test('a name without a value has an empty value', async t => {
   t.same(parseForm('event=e&flag&other='), { event: 'e', flag: '', other: '' })
 })
 
@@ -36,7 +36,7 @@ test('brackets nest, escaped or not', async t => {
   t.same(parseForm('properties%5Bplan%5D=pro&properties%5bseats%5d%5bmax%5d=5'), wanted)
 })
 
-test('names of what objects inherit are names like others', async t => {
+test('names that objects inherit are normal names', async t => {
   t.same(parseForm('hasOwnProperty=1&toString=2&constructor=3&a[valueOf]=4'), {
     hasOwnProperty: '1',
     toString: '2',
@@ -71,7 +71,7 @@ test('names that would poison a prototype are refused, and named', async t => {
   t.equal(({} as { polluted?: unknown }).polluted, undefined)
 })
 
-test('what would be too much is refused', async t => {
+test('a form above the limits is refused', async t => {
   const fields = (count: number) =>
     range(count)
       .map(i => `f${i}=1`)
@@ -89,7 +89,7 @@ test('what would be too much is refused', async t => {
   }
 })
 
-test('indexes from 0 on make an array, in any order; others are names', async t => {
+test('indexes from 0 make an array, in any order; others are names', async t => {
   t.same(parseForm('a[1]=y&a[0]=x&a[2][b]=z'), { a: ['x', 'y', { b: 'z' }] })
   t.same(parseForm('a[0][0]=x&a[0][1]=y'), { a: [['x', 'y']] })
   t.same(parseForm('a[]=x&a[]=y&b[0]=1&b[0]=2'), { a: ['x', 'y'], b: [['1', '2']] })
@@ -100,7 +100,7 @@ test('indexes from 0 on make an array, in any order; others are names', async t 
   t.same(parseForm(indexes.join('&')), { a: range(1_000).map(String) })
 })
 
-test('a percent sign that encodes nothing stays, and what stands beside it is decoded', async t => {
+test('a percent sign that encodes nothing is kept, and the rest is decoded', async t => {
   t.same(parseForm('event=100%&b=%zz&note=100%+of+it%21&%=%41%4'), {
     event: '100%',
     b: '%zz',
@@ -109,7 +109,7 @@ test('a percent sign that encodes nothing stays, and what stands beside it is de
   })
 })
 
-test('what is encoded and not UTF-8 is refused', async t => {
+test('encoded bytes that are not UTF-8 are refused', async t => {
   for (const form of ['c=%e9', 'city=caf%E9+au%20lait', 'event=e&%ff=1', 'a=%ed%a0%80'])
     t.throws(() => parseForm(form), { code: 'FRQ_BODY_INVALID', message: /UTF-8/ }, form)
 })
@@ -119,7 +119,7 @@ test('a field without a name is kept', async t => {
   t.same(parseForm('=a&=b&&'), { '': ['a', 'b'] })
 })
 
-test('a name ends at the first equals sign, whatever stands in the value', async t => {
+test('a name ends at the first equals sign, whatever the value is', async t => {
   t.same(parseForm('event=e&note=[1]=2&a[b]=c=d&x=%5By%5D=z'), {
     event: 'e',
     note: '[1]=2',
@@ -128,11 +128,11 @@ test('a name ends at the first equals sign, whatever stands in the value', async
   })
 })
 
-test('an empty time or id is as none', async t => {
+test('an empty time or id counts as missing', async t => {
   t.same(parseForm('event=e&timestamp=&messageId=&sentAt=&user_id='), { event: 'e', user_id: '' })
 })
 
-test('what a browser encodes comes out as it went in', async t => {
+test('text that a browser has encoded is decoded to the same text', async t => {
   const random = createRandom(3)
   const text = () => Array.from({ length: 1 + random(8) }, () => pick(random, CHARACTERS)).join('')
   const wrong: string[] = []
@@ -145,7 +145,7 @@ test('what a browser encodes comes out as it went in', async t => {
   t.same(wrong, [])
 })
 
-test('fields past the limit take no time', async t => {
+test('fields above the limit take little time', async t => {
   const startedAt = performance.now()
   t.throws(() => parseForm('a&'.repeat(8_000_000)), { code: 'FRQ_BODY_INVALID', message: /1000 fields/ })
   t.ok(performance.now() - startedAt < 2_000)

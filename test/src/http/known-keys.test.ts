@@ -30,7 +30,7 @@ test('keys are read from a text', async t => {
   )
 })
 
-test('what is no key is refused, in one line that does not show it', async t => {
+test('an invalid key is refused, in one line that does not show it', async t => {
   const key = 'hunter2'
   const wrong = [
     key,
@@ -61,7 +61,7 @@ test('what is no key is refused, in one line that does not show it', async t => 
   t.throws(() => configOf({ WRITE_KEYS: 'a=1', WRITE_KEYS_FILE: 'x' }), { message: /both/ })
 })
 
-test('a key is known by all of its characters, and by nothing else', async t => {
+test('a key is known only with all of its characters', async t => {
   const keys = new WriteKeys(parseWriteKeys('web:browser=Abcdef12,api=Zbcdef12', 'X'))
   t.match(keys.sourceOf('Abcdef12'), { name: 'web', kind: 'browser' })
   t.match(keys.sourceOf('Zbcdef12'), { name: 'api', kind: 'server' })
@@ -69,7 +69,7 @@ test('a key is known by all of its characters, and by nothing else', async t => 
     t.equal(keys.sourceOf(key), undefined, key)
 })
 
-test('a file of keys is read again when it changes, however it is written, and a bad one changes nothing', async t => {
+test('a key file is read again after any kind of change; an invalid file changes nothing', async t => {
   const directory = temporaryDirectory(t)
   const path = join(directory, 'keys')
   writeFileSync(path, 'web:browser=one\n')
@@ -81,13 +81,13 @@ test('a file of keys is read again when it changes, however it is written, and a
   await until('the new key is known', READ_MS_MAX, () => nameOf(keys, 'two') === 'api')
   t.equal(nameOf(keys, 'one'), 'web')
 
-  // The same length, and put in the place of the other.
+  // The same length, and renamed over the other file.
   writeFileSync(`${path}.new`, 'web:browser=six\napi=two\n')
   renameSync(`${path}.new`, path)
   await until('the key is replaced', READ_MS_MAX, () => nameOf(keys, 'six') === 'web')
   t.equal(nameOf(keys, 'one'), undefined)
 
-  // As a cluster mounts secrets: the path stays, and the link leads elsewhere.
+  // As a cluster mounts secrets: the path is the same, but its symbolic link has another target.
   for (const [name, key] of [
     ['a', 'red'],
     ['b', 'ten'],
@@ -105,11 +105,11 @@ test('a file of keys is read again when it changes, however it is written, and a
     () => writeFileSync(path, 'nonsense'),
     () => rmSync(path),
   ]) {
-    const said = errorsOf(t)
-    const followed = await openWriteKeys({ writeKeysFile: path }, said.log)
+    const logged = errorsOf(t)
+    const followed = await openWriteKeys({ writeKeysFile: path }, logged.log)
     spoil()
-    await until('it is logged', READ_MS_MAX, () => said.messages.length > 0)
-    t.equal(nameOf(followed, 'ten'), 'web', 'the keys are as before')
+    await until('it is logged', READ_MS_MAX, () => logged.messages.length > 0)
+    t.equal(nameOf(followed, 'ten'), 'web', 'the keys have not changed')
     followed?.close()
     writeFileSync(path, 'web=ten')
   }
@@ -124,7 +124,7 @@ function errorsOf(t: { comment(message: string): void }) {
   return { messages, log: Object.assign(Object.create(silent), { error }) as typeof silent }
 }
 
-test('a file that is missing, or holds no key, keeps the process from starting', async t => {
+test('with a missing key file, or one without keys, the process does not start', async t => {
   const path = join(temporaryDirectory(t), 'keys')
   await t.rejects(openWriteKeys({ writeKeysFile: path }, silent), {
     code: 'FRQ_CONFIG_INVALID',
@@ -137,6 +137,6 @@ test('a file that is missing, or holds no key, keeps the process from starting',
   })
 })
 
-test('without keys there is nobody to know', async t => {
+test('without settings there are no keys', async t => {
   t.equal(await openWriteKeys({}, silent), undefined)
 })

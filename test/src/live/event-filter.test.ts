@@ -3,7 +3,7 @@ import { FilterInvalid } from '../../../src/errors.ts'
 import { eventName } from '../../../src/event/event-name.ts'
 import { parseFilter } from '../../../src/live/event-filter.ts'
 
-/** Whether the event is found, by its bytes as well where the filter names some. */
+/** Whether the filter finds the event, also by its needle, if it has one. */
 function finds(filter: string, json: string): boolean {
   const parsed = parseFilter(filter)
   const { needle } = parsed ?? {}
@@ -15,12 +15,12 @@ function finds(filter: string, json: string): boolean {
 const EVENT =
   '{"event":"Signed_Up","user_id":"u-7","n":42,"properties":{"plan":"pro","team":{"size":3}},"x":null}'
 
-t.test('a text without = is a part of the name, whatever its case', async t => {
+t.test('a text without = is a part of the name, in any case', async t => {
   for (const filter of ['signed', 'SIGNED_UP', ' d_u ']) t.ok(finds(filter, EVENT), filter)
   for (const filter of ['pro', 'signed up', 'signed_up_']) t.notOk(finds(filter, EVENT), filter)
 })
 
-t.test("what has no event of its own has the name of its type, as Segment's calls", async t => {
+t.test("an event without the member `event` has the name of its type, as Segment's calls", async t => {
   const calls: [json: string, name: string][] = [
     ['{"event":"Signed Up","type":"track","name":"x"}', 'Signed Up'],
     ['{"type":"page","name":"Home"}', 'page Home'],
@@ -37,7 +37,7 @@ t.test("what has no event of its own has the name of its type, as Segment's call
   t.notOk(finds('undefined', '{"type":"identify"}'))
 })
 
-t.test('field=value is that field, wherever it is', async t => {
+t.test('field=value matches this field at any position', async t => {
   const found = [
     'event=Signed_Up',
     'user_id=u-7',
@@ -60,7 +60,7 @@ t.test('field=value is that field, wherever it is', async t => {
     t.notOk(finds(filter, EVENT), filter)
 })
 
-t.test('a value is found however it is written', async t => {
+t.test('a value is found in any spelling of JSON', async t => {
   t.ok(finds('n=100', '{"event":"a","n":1e2}'))
   t.ok(finds('n=1.5', '{"event":"a","n":1.50}'))
   t.ok(finds('url=https://a/b', '{"event":"a","url":"https:\\/\\/a\\/b"}'))
@@ -70,13 +70,13 @@ t.test('a value is found however it is written', async t => {
   t.ok(finds('t=', '{"event":"a","t":""}'))
 })
 
-t.test('a value that is always written as it is, is looked for in the bytes first', async t => {
+t.test('a value without escapes is first searched in the bytes', async t => {
   t.equal(parseFilter('properties.plan=pro')?.needle?.toString(), 'pro')
   for (const filter of ['n=42', 'url=a/b', 'city=Zürich', 'pro'])
     t.equal(parseFilter(filter)?.needle, undefined, filter)
 })
 
-t.test('an empty filter is none, and one that can match nothing is refused', async t => {
+t.test('an empty filter gives undefined, and one that cannot match is refused', async t => {
   t.equal(parseFilter('  '), undefined)
   for (const filter of ['=a', 'a..b=c', '.a=b', 'a'.repeat(501)])
     t.throws(() => parseFilter(filter), FilterInvalid)

@@ -1,4 +1,4 @@
-/** The arithmetic of the ledger, and its words. */
+/** The arithmetic and the texts of the ledger. */
 import { test } from 'tap'
 import { balance, type Ledger } from '../../../src/observability/ledger-balance.ts'
 import type { Counts, LedgerEntryContent } from '../../../src/observability/ledger-entry.ts'
@@ -61,13 +61,13 @@ function ledgerOf({ accepted, settled, unconfirmed = 0, disk = 0, held = 0, mess
   return balance([processes, processes])
 }
 
-test('adds up where all is somewhere', t => {
+test('adds up if every event is accounted for', t => {
   t.match(ledgerOf({ accepted: 100, settled: 100 }), { verdict: 'adds-up', difference: 0, words: [] })
   t.match(ledgerOf({ accepted: 100, settled: 50, disk: 20, held: 30 }), { verdict: 'adds-up' })
   t.end()
 })
 
-test('messages have one event to as many as may be', t => {
+test('a message counts as one event up to the maximum', t => {
   const at = (events: number) => ledgerOf({ accepted: 100 + events, settled: 100, messages: 3 })
   t.match(at(3), { verdict: 'adds-up', queue: { messages: 3, eventsByDifference: 3 } })
   t.match(at(30), { verdict: 'adds-up', queue: { eventsMin: 3, eventsMax: 30 } })
@@ -76,7 +76,7 @@ test('messages have one event to as many as may be', t => {
   t.end()
 })
 
-test('a lost event is missing, and one too many is too many', t => {
+test('a lost event is missing, and an additional one is surplus', t => {
   t.match(ledgerOf({ accepted: 101, settled: 100 }), {
     verdict: 'missing',
     difference: 1,
@@ -90,14 +90,14 @@ test('a lost event is missing, and one too many is too many', t => {
   t.end()
 })
 
-test('events without a confirm may be there twice, and no more than that', t => {
+test('events without a confirm may be counted twice, but not more', t => {
   t.match(ledgerOf({ accepted: 100, settled: 105, unconfirmed: 5 }), { verdict: 'adds-up' })
   t.match(ledgerOf({ accepted: 100, settled: 106, unconfirmed: 5 }), { verdict: 'surplus', difference: -1 })
   t.match(ledgerOf({ accepted: 100, settled: 100, unconfirmed: 5 }), { verdict: 'adds-up' })
   t.end()
 })
 
-test('what moved while it was asked is how far it may be off', t => {
+test('events that move between the two rounds are the tolerance', t => {
   const round = (accepted: number, settled: number) => [
     processOf('ingest', [entryOf('a', { accepted })], { underway: 2 }),
     processOf('archive', [entryOf('b', { settled })]),
@@ -107,7 +107,7 @@ test('what moved while it was asked is how far it may be off', t => {
   t.end()
 })
 
-test('processes of one DATA_DIR show the same books, which count once, as they are latest', t => {
+test('entries that several processes list count once, with their latest counts', t => {
   const old = entryOf('a', { accepted: 70 }, { savedAt: '2026-11-24T12:59:59.000Z' })
   const now = entryOf('a', { accepted: 100, settled: 60 })
   const gone = entryOf('c', { settled: 40 }, { isClosed: true })
@@ -116,7 +116,7 @@ test('processes of one DATA_DIR show the same books, which count once, as they a
   t.end()
 })
 
-test('processes behind one port are asked as one', t => {
+test('the statuses of several workers become one', t => {
   const [a, b] = [entryOf('a', { accepted: 60, settled: 20 }), entryOf('b', { accepted: 40, settled: 10 })]
   const one = processOf('all', [a, b], { disk: 30, held: { deliveries: 2, events: 25 }, waiting: null })
   const two = processOf('all', [b, a], { disk: 5, held: { deliveries: 1, events: 10 } })
@@ -136,7 +136,7 @@ test('processes behind one port are asked as one', t => {
   t.end()
 })
 
-test('what other programs publish comes in when it goes out', t => {
+test('events of other programs count when they are archived or dead', t => {
   const books = [entryOf('a', { accepted: 10, settled: 10, settledForeign: 4, dead: 3, archived: 12 })]
   const processes = [processOf('all', books)]
   t.match(balance([processes, processes]), {
@@ -149,7 +149,7 @@ test('what other programs publish comes in when it goes out', t => {
   t.end()
 })
 
-test('without a broker what is unacknowledged is on disk, and all is known exactly', t => {
+test('without a broker unacknowledged events are on disk, and all numbers are exact', t => {
   const embedded = { isEmbedded: true, disk: 30, held: { deliveries: 5, events: 30 }, waiting: null }
   const of = (accepted: number) => [
     processOf('all', [entryOf('a', { accepted, settled: 70 }, { found: 1 })], embedded),
@@ -159,7 +159,7 @@ test('without a broker what is unacknowledged is on disk, and all is known exact
   t.end()
 })
 
-test('says what it was not told', t => {
+test('names the answers that are missing', t => {
   const ingest = processOf('ingest', [entryOf('a', { accepted: 5 })])
   const archive = processOf('archive', [entryOf('b', { settled: 5 })], { waiting: null })
   t.match(balance([[ingest], [ingest]]), { verdict: 'unknown', words: [/No asked process archives/] })
@@ -177,7 +177,7 @@ test('says what it was not told', t => {
   t.end()
 })
 
-test('says what may be why', t => {
+test('names possible causes', t => {
   const processes = [
     processOf('ingest', [entryOf('a', { accepted: 9 }, { kills: 2 })], { waiting: { messages: 0, dead: 4 } }),
     processOf('archive', [entryOf('b', {}, { begunAt: '2026-11-25T13:00:00.000Z' })]),
@@ -190,7 +190,7 @@ test('says what may be why', t => {
   t.end()
 })
 
-test('a paused archiver may have been delivered what it has not read', t => {
+test('a paused archiver may have deliveries that it has not read', t => {
   const of = (hiddenDeliveriesMax: number) => [
     processOf('ingest', [entryOf('a', { accepted: 100 })]),
     processOf('archive', [entryOf('b', {})], { hiddenDeliveriesMax }),

@@ -4,7 +4,7 @@ import { timeOf } from '../../../src/segment/time-forms.ts'
 
 const RECEIVED = new Date('2026-11-24T13:00:00.000Z')
 
-t.test('reads ISO 8601, in UTC where it names no offset', async t => {
+t.test('reads ISO 8601, in UTC if there is no offset', async t => {
   const moments: [text: string, iso: string][] = [
     ['2026-11-24', '2026-11-24T00:00:00.000Z'],
     ['2026-11-24T13:05', '2026-11-24T13:05:00.000Z'],
@@ -28,7 +28,7 @@ t.test('reads ISO 8601, in UTC where it names no offset', async t => {
   for (const [text, iso] of moments) t.equal(timeOf(text), Date.parse(iso), text)
 })
 
-t.test('reads what languages write', async t => {
+t.test('reads the default texts of other languages', async t => {
   const moments: [text: string, iso: string][] = [
     ['2026-11-24 13:05:07 UTC', '2026-11-24T13:05:07.000Z'],
     ['2026-11-24 13:05:07 +0100', '2026-11-24T12:05:07.000Z'],
@@ -63,7 +63,7 @@ t.test('reads seconds and milliseconds since 1970', async t => {
   for (const [value, iso] of moments) t.equal(timeOf(value), Date.parse(iso), String(value))
 })
 
-t.test('guesses nothing', async t => {
+t.test('does not read ambiguous times', async t => {
   const others = [
     '',
     'yesterday',
@@ -95,7 +95,7 @@ t.test('guesses nothing', async t => {
   for (const other of others) t.equal(timeOf(other), undefined, String(other))
 })
 
-t.test('corrects a clock by what it said when the call was sent', async t => {
+t.test("corrects a client's clock by sentAt", async t => {
   const cases: [timestamp: string, sentAt: string, corrected: string][] = [
     ['2026-11-24T12:59:50Z', '2026-11-24T13:00:00Z', '2026-11-24T12:59:50.000Z'],
     ['2026-11-24T12:00:00+01:00', '2026-11-24T11:00:30Z', '2026-11-24T12:59:30.000Z'],
@@ -112,12 +112,12 @@ t.test('corrects a clock by what it said when the call was sent', async t => {
     t.strictSame(
       callTime({ originalTimestamp: timestamp }, timeOf(sentAt), RECEIVED),
       { timestamp: corrected, original: 'originalTimestamp', isSuspect: false },
-      'under its other name',
+      'as originalTimestamp',
     )
   }
 })
 
-t.test('leaves a time as it is that cannot be corrected, or was', async t => {
+t.test('does not change a time that cannot be corrected, or was corrected before', async t => {
   const timestamp = '2026-11-24T12:59:50+00:00'
   const asItIs = { timestamp, original: 'timestamp', isSuspect: false }
   for (const sentAt of [undefined, null, 'now', { at: 1764075907 }]) {
@@ -138,7 +138,7 @@ t.test('leaves a time as it is that cannot be corrected, or was', async t => {
   })
 })
 
-t.test('flags what cannot be right', async t => {
+t.test('marks a time as suspect if it cannot be right', async t => {
   const cases: [timestamp: string, sentAt: string | undefined, corrected: string][] = [
     ['2099-01-01T00:00:00Z', undefined, '2099-01-01T00:00:00Z'],
     ['1970-01-01T00:00:05Z', undefined, '1970-01-01T00:00:05Z'],
@@ -159,7 +159,7 @@ t.test('flags what cannot be right', async t => {
   }
 })
 
-t.test('of two times the one that can be read counts, and what cannot is told', async t => {
+t.test('of two times the readable one counts, and an unreadable one is marked as suspect', async t => {
   const read = '2026-11-24T12:59:50Z'
   t.strictSame(callTime({ timestamp: read, originalTimestamp: 'now' }, undefined, RECEIVED), {
     timestamp: read,
@@ -178,7 +178,7 @@ t.test('of two times the one that can be read counts, and what cannot is told', 
   })
 })
 
-t.test('corrects numbers, and by numbers', async t => {
+t.test('corrects times that are numbers, with a sentAt that is a number', async t => {
   const sentAt = RECEIVED.getTime() / 1000 + 3600
   t.strictSame(callTime({ timestamp: sentAt - 10 }, timeOf(sentAt), RECEIVED), {
     timestamp: '2026-11-24T12:59:50.000Z',
