@@ -92,7 +92,7 @@ async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promis
 }
 
 function callPixel(type: CallType, url: string, hide: boolean): Pixel {
-  const summary = `Take one ${type} call by an image`
+  const summary = `Take one ${type} call from the URL of an image`
   return {
     url,
     schema: { ...TAG, hide, summary, operationId: `pixel-${type}`, querystring: querySchema },
@@ -108,7 +108,7 @@ const eventPixel: Pixel = {
   url: '/api/t.gif',
   schema: {
     ...TAG,
-    summary: 'Take one event by an image',
+    summary: 'Take an event from the URL of an image',
     operationId: 'track-pixel',
     querystring: eventQuerySchema,
   },

@@ -171,7 +171,7 @@ function whyOff(
         ]
   if (kills > 0)
     words.push(
-      `Processes ended without a shutdown (${format(kills)} times): the counts of the last second before each end are missing.`,
+      `Processes ended without a shutdown (${format(kills)} in all): the counts of the last second before each end are missing.`,
     )
   if (starts[0] !== starts.at(-1))
     words.push(

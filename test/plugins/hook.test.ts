@@ -125,7 +125,7 @@ t.test('the confirmation URL of an SNS topic is logged, and not opened', async t
   t.equal((await post(url, '/api/hook/sns', body, headers)).status, 200)
   t.match(
     logged.find(({ url }) => url !== undefined),
-    { name: 'sns', url: `${url}/confirm`, msg: /SNS.*confirmed/ },
+    { name: 'sns', url: `${url}/confirm`, msg: /SNS.*confirm/ },
   )
   await app.close()
   t.strictSame(asked, [])

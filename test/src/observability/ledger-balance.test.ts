@@ -185,7 +185,7 @@ test('names possible causes', t => {
   const { words } = balance([processes, processes])
   t.match(
     words.join(' '),
-    /shutdown \(2 times\).*began between 2026-11-24.* and 2026-11-25.*dead-letter queue holds 4/,
+    /shutdown \(2 in all\).*began between 2026-11-24.* and 2026-11-25.*dead-letter queue holds 4/,
   )
   t.end()
 })
