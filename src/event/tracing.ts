@@ -77,7 +77,7 @@ export class RequestTrace {
   }
 }
 
-/** Starts the span of a request. Undefined if the client sent no valid `traceparent`. */
+/** Starts the span of a request with a `traceparent`. Undefined without one, or if it is invalid and no span is active. */
 export function startTrace({ traceparent, tracestate }: IncomingHttpHeaders): RequestTrace | undefined {
   if (typeof traceparent !== 'string') return undefined
   const parent = parentOf(traceparent, tracestate)
