@@ -142,7 +142,7 @@ export async function openLedgerEntry(options: LedgerEntryOptions): Promise<Ledg
     const lock = await lockOwnDirectory(directory)
     if (lock === undefined) continue
     const found = number === 0 ? options.found : 0
-    const before = continued(await readEntry(directory)) ?? begun(found)
+    const before = continued(await readEntry(directory)) ?? newEntry(found)
     await writeEntry(directory, { ...before, isClosed: false }).catch(error =>
       options.log.warn({ err: error }, 'The ledger of this process cannot be written.'),
     )
@@ -153,7 +153,7 @@ export async function openLedgerEntry(options: LedgerEntryOptions): Promise<Ledg
   )
 }
 
-function begun(found: number): LedgerEntryContent {
+function newEntry(found: number): LedgerEntryContent {
   const now = new Date().toISOString()
   return { id: randomUUID(), begunAt: now, savedAt: now, found, kills: 0, isClosed: false, counts: NOTHING }
 }

@@ -77,6 +77,6 @@ export async function openStream(
   t.teardown(() => response.destroy())
   if (response.statusCode !== 200) throw new Error(`The stream is answered with ${response.statusCode}`)
   const stream = new EventStream(response)
-  await stream.shows('hello, and how things are', () => stream.state !== undefined)
+  await stream.shows('hello and the state', () => stream.state !== undefined)
   return stream
 }

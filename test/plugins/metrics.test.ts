@@ -111,7 +111,7 @@ test('separate roles: confirms, the queue, redeliveries, dead letters, the spool
   const before = await openChannel(t)
   let seen = 0
   await before.basicConsume({ queue: AMQP_QUEUE }, () => seen++)
-  await until('it has them', WAIT_MS_MAX, () => seen === 6)
+  await until('the other consumer has the messages', WAIT_MS_MAX, () => seen === 6)
   await before.close()
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE, ROLE: 'archive', ARCHIVE_URL: temporaryDirectory(t) }
   const archive = await serveApp(t, env)
@@ -136,7 +136,11 @@ test('separate roles: confirms, the queue, redeliveries, dead letters, the spool
 
   await network.refuse()
   network.cut()
-  await scrapes(ingest.url, 'it is noticed', each => each.get('frequency_part_well{part="broker"}') === 0)
+  await scrapes(
+    ingest.url,
+    'the failure is noticed',
+    each => each.get('frequency_part_well{part="broker"}') === 0,
+  )
   for (let n = 0; n < 3; n++) t.equal(await post(ingest.url, { event: 'a' }), 200)
   const spooled = await scrape(ingest.url)
   t.equal(spooled.get('frequency_events_total{outcome="disk"}'), 3)

@@ -124,7 +124,7 @@ test('a broker that refuses: ingest without a spool is not ready until the broke
   })
   t.match(await readyOf(spooling.url), { status: 200, ready: true })
   const spoolsSince = performance.now()
-  await until('a while has passed', WAIT_MS_MAX, async () => {
+  await until('the process had time to try again', WAIT_MS_MAX, async () => {
     t.match(await readyOf(spooling.url), {
       status: 200,
       parts: [{ part: 'broker', well: false }, { well: true }],
@@ -212,7 +212,7 @@ test('an unreachable store: an archiver is not ready; a process that takes event
 
   rmSync(ARCHIVE_URL)
   await becomes(archive.url, 'ready again', ({ status }) => status === 200)
-  await becomes(all.url, 'all is well', ({ archives }) => archives === true)
+  await becomes(all.url, 'the archive works again', ({ archives }) => archives === true)
 })
 
 test('a store that answers but refuses writes does not count as working between two attempts', async t => {
@@ -233,7 +233,7 @@ test('a store that answers but refuses writes does not count as working between 
   const since = parts.find(({ part }) => part === 'archive')?.since
   const puts = () => server.requests.filter(({ key }) => key.includes('batch_')).length
   const before = puts()
-  await until('it has tried again, and again', WAIT_MS_MAX, async () => {
+  await until('the archiver has tried again twice', WAIT_MS_MAX, async () => {
     t.match(partOf(await readyOf(url), 'archive'), { well: false, since })
     return puts() >= before + 2
   })

@@ -104,7 +104,7 @@ const VISITS: [what: string, from: InjectOptions, page: number, data: number][] 
   ['a name that begins like ours', { headers: { host: 'localhost.evil.example' } }, 403, 403],
   ['a name that begins like our address', { headers: { host: '127.0.0.1.evil.example' } }, 403, 403],
   ['a proxy', { headers: { 'x-forwarded-for': '127.0.0.1' } }, 403, 403],
-  ['a proxy, as the standard has it', { headers: { forwarded: 'for=192.0.2.7' } }, 403, 403],
+  ['a proxy with the standard header', { headers: { forwarded: 'for=192.0.2.7' } }, 403, 403],
 ]
 
 t.test('without a token only this machine sees the page', async t => {
@@ -144,7 +144,7 @@ t.test('with a token only clients that send it see the data', async t => {
   t.equal(await statusOf(served, path), 401, 'this machine needs the token, too')
   t.equal(await statusOf(served, `${path}&token=${TOKEN}`, far), 401, 'not in the URL')
   const headers = { ...far.headers, authorization: `Bearer ${TOKEN}` }
-  t.equal(await statusOf(served, path, { ...far, headers }), 404, 'let in: there is no such object')
+  t.equal(await statusOf(served, path, { ...far, headers }), 404, 'admitted, but there is no such object')
   const stream = await openStream(t, served.url, { headers })
   t.match(stream.hello, { role: 'all' })
 })
@@ -204,20 +204,20 @@ t.test('the oldest event keeps its age while the broker is unreachable, until it
   const { url } = await serveApp(t, env)
   const stream = await openStream(t, url)
   await post(url, { event: 'first' })
-  await stream.shows('it is in a batch', () => stream.state?.batch?.events === 1)
+  await stream.shows('the event is in a batch', () => stream.state?.batch?.events === 1)
   const oldestAt = stream.state?.oldestAt
   await network.refuse()
   network.cut()
-  await stream.shows('the broker is away', () => stream.state?.troubles.length === 1)
+  await stream.shows('the broker is unreachable', () => stream.state?.troubles.length === 1)
   t.match(stream.state, { oldestAt, takesEvents: true, batch: { events: 1 } })
   await post(url, { event: 'second' })
-  await stream.shows('it is in the spool', () => stream.state?.counts.spooled === 1)
+  await stream.shows('the event is in the spool', () => stream.state?.counts.spooled === 1)
   t.equal(stream.state?.oldestAt, oldestAt)
   await network.accept()
-  await stream.shows('both are in a batch', () => stream.state?.batch?.events === 2)
+  await stream.shows('both events are in a batch', () => stream.state?.batch?.events === 2)
   t.equal(stream.state?.oldestAt, oldestAt)
   await post(url, { event: 'third' })
-  await stream.shows('all are archived', () => stream.state?.counts.archived === 3)
+  await stream.shows('all events are archived', () => stream.state?.counts.archived === 3)
   t.equal(stream.state?.oldestAt, undefined)
 })
 
@@ -229,7 +229,7 @@ t.test('a filter selects events; an invalid filter, and too many events per seco
     { event: 'b', properties: { plan: 'pro' } },
     { event: 'pro' },
   ])
-  await stream.shows('the one that matches', () => stream.events.length > 0)
+  await stream.shows('the matching event', () => stream.events.length > 0)
   t.strictSame(
     stream.events.map(json => JSON.parse(json).event),
     ['b'],
@@ -249,7 +249,7 @@ t.test('of many events a viewer gets a sample and the number of omitted events',
       url,
       range(100).map(i => ({ event: 'counted', n: 100 * n + i })),
     )
-  await stream.shows('all are shown or counted', () => stream.events.length + stream.omitted === 1000)
+  await stream.shows('all events are shown or counted', () => stream.events.length + stream.omitted === 1000)
   t.ok(stream.omitted > 0)
 })
 
@@ -263,7 +263,7 @@ t.test('a viewer that does not read is disconnected, and the others are not', as
 
   const text = 'x'.repeat(500_000)
   // The system buffers some megabytes of the server's, although nobody reads them.
-  await until('it is dropped', DROP_MS_MAX, async () => {
+  await until('the viewer is disconnected', DROP_MS_MAX, async () => {
     await postAll(url, [{ event: 'large', text }])
     return atServer.destroyed
   })
