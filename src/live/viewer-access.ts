@@ -77,7 +77,7 @@ export class ViewerAccess {
     const site = headers['sec-fetch-site'] ?? 'none'
     const isOwnOrigin = origin === undefined || origin.replace(/^https?:\/\//, '') === host
     if (!isOwnOrigin || (site !== 'same-origin' && site !== 'none')) {
-      throw new UiForbidden('What the live page shows is not for other sites.')
+      throw new UiForbidden('Other sites may not read the data of the live page.')
     }
   }
 }
