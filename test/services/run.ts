@@ -3,41 +3,51 @@
  *
  *     node --import=tsx test/services/run.ts tap test/queue.test.ts
  *
- * The command gets TEST_AMQP_URL, TEST_RABBITMQCTL_ENV (see rabbitmqctl() in rabbitmq.ts),
- * TEST_S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3 and
+ * If the command names test files and nothing else to test, only the servers that these files use are started.
+ *
+ * With RabbitMQ the command gets TEST_AMQP_URL and TEST_RABBITMQCTL_ENV (see rabbitmqctl() in rabbitmq.ts); with
+ * the S3 server TEST_S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL_S3 and
  * S3_FORCE_PATH_STYLE. SIGINT and SIGTERM are passed on to it.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { ALERT_PACKAGES, BROWSER_PACKAGES, ensureServers, SERVER_PACKAGES } from './install.ts'
+import { neededServers, type Server } from './needed-servers.ts'
 import { type Rabbitmq, startRabbitmq } from './rabbitmq.ts'
 import { type Radosgw, startRadosgw } from './radosgw.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
 interface Servers {
-  rabbitmq: Rabbitmq
-  radosgw: Radosgw
+  rabbitmq?: Rabbitmq | undefined
+  radosgw?: Radosgw | undefined
 }
 
-async function start(): Promise<Servers> {
+async function start(needed: ReadonlySet<Server>): Promise<Servers> {
+  if (needed.size === 0) return {}
   // All of it at once, and not by those tests that want more, while their time runs.
   await ensureServers([...SERVER_PACKAGES, ...BROWSER_PACKAGES, ...ALERT_PACKAGES])
   const startedAt = Date.now()
-  const [rabbitmq, radosgw] = await both(startRabbitmq(), startRadosgw())
-  const ms = Date.now() - startedAt
-  process.stderr.write(`RabbitMQ at ${rabbitmq.url} and S3 at ${radosgw.endpoint} started in ${ms} ms\n`)
+  const [rabbitmq, radosgw] = await both(
+    needed.has('rabbitmq') ? startRabbitmq() : undefined,
+    needed.has('s3') ? startRadosgw() : undefined,
+  )
+  const names = [rabbitmq && `RabbitMQ at ${rabbitmq.url}`, radosgw && `S3 at ${radosgw.endpoint}`]
+  process.stderr.write(`Started ${names.filter(Boolean).join(' and ')} in ${Date.now() - startedAt} ms\n`)
   return { rabbitmq, radosgw }
 }
 
 // When one does not start, the other must not stay.
-async function both<A extends Closable, B extends Closable>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+async function both<A extends Closable, B extends Closable>(
+  a: Promise<A> | undefined,
+  b: Promise<B> | undefined,
+): Promise<[A | undefined, B | undefined]> {
   try {
     return await Promise.all([a, b])
   } catch (err) {
     const settled = await Promise.allSettled([a, b])
-    for (const result of settled) if (result.status === 'fulfilled') await result.value.close()
+    for (const result of settled) if (result.status === 'fulfilled') await result.value?.close()
     throw err
   }
 }
@@ -50,10 +60,11 @@ function environment({ rabbitmq, radosgw }: Servers): NodeJS.ProcessEnv {
   const { AWS_PROFILE, AWS_SESSION_TOKEN, ...env } = process.env
   return {
     ...env,
-    ...radosgw.env(),
-    TEST_AMQP_URL: rabbitmq.url,
-    TEST_RABBITMQCTL_ENV: JSON.stringify(rabbitmq.ctlEnv),
-    TEST_S3_ENDPOINT: radosgw.endpoint,
+    ...(rabbitmq && {
+      TEST_AMQP_URL: rabbitmq.url,
+      TEST_RABBITMQCTL_ENV: JSON.stringify(rabbitmq.ctlEnv),
+    }),
+    ...(radosgw && { ...radosgw.env(), TEST_S3_ENDPOINT: radosgw.endpoint }),
   }
 }
 
@@ -73,11 +84,11 @@ async function run([command, ...args]: [string, ...string[]], env: NodeJS.Proces
 async function main(command: string[]): Promise<number> {
   const [name, ...args] = command
   if (name === undefined) throw new Error('Usage: node --import=tsx test/services/run.ts COMMAND [ARGUMENT…]')
-  const servers = await start()
+  const servers = await start(neededServers(args))
   try {
     return await run([name, ...args], environment(servers))
   } finally {
-    await Promise.all([servers.rabbitmq.close(), servers.radosgw.close()])
+    await Promise.all([servers.rabbitmq?.close(), servers.radosgw?.close()])
   }
 }
 

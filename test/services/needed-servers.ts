@@ -1,0 +1,45 @@
+/** Which servers test files need, told by the settings that these files, and the files that they import, name. */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+
+export type Server = 'rabbitmq' | 's3'
+
+export const SERVERS: readonly Server[] = ['rabbitmq', 's3']
+
+const SETTINGS: Readonly<Record<Server, RegExp>> = {
+  rabbitmq: /\bTEST_(?:AMQP_URL|RABBITMQCTL_ENV)\b/,
+  s3: /\bTEST_S3_ENDPOINT\b/,
+}
+
+const TEST_FILE = /\.test\.ts$/
+
+/**
+ * Returns the servers that a command with these arguments needs: all of them, unless it names test files and no
+ * other path. Without a path tap runs all tests.
+ *
+ * @param args of the command; an argument that is no path of this machine is taken for an option or its value
+ */
+export function neededServers(args: readonly string[]): ReadonlySet<Server> {
+  const paths = args.filter(arg => !arg.startsWith('-') && existsSync(arg))
+  const areTests = paths.length > 0 && paths.every(path => TEST_FILE.test(path) && statSync(path).isFile())
+  if (!areTests) return new Set(SERVERS)
+  const texts = [...filesReachedFrom(paths.map(path => resolve(path)))].map(textOf)
+  return new Set(SERVERS.filter(server => texts.some(text => SETTINGS[server].test(text))))
+}
+
+/** Returns these files and every file of this project that they import, dynamically and for types too. */
+function filesReachedFrom(paths: readonly string[]): ReadonlySet<string> {
+  const reached = new Set(paths)
+  // Iterating a Set also visits the values that are added meanwhile.
+  for (const path of reached) for (const imported of importsOf(path)) reached.add(imported)
+  return reached
+}
+
+function importsOf(path: string): string[] {
+  const specifiers = textOf(path).matchAll(/(?:\bfrom|\bimport\(|\bimport)\s*'(\.[^']+\.ts)'/g)
+  return Array.from(specifiers, ([, specifier = '']) => join(dirname(path), specifier)).filter(existsSync)
+}
+
+function textOf(path: string): string {
+  return readFileSync(path, 'utf8')
+}
