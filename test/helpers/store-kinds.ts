@@ -16,6 +16,9 @@ export interface OpenedStore {
 
 export interface Kind {
   readonly name: string
+  readonly description: RegExp
+  /** It says the time by its own clock with each answer. */
+  readonly hasClock: boolean
   /** Its objects are in this process, and so is their memory. */
   readonly isHere?: boolean
   open(t: Test): Promise<OpenedStore>
@@ -39,10 +42,14 @@ export async function openBucket(t: Test): Promise<OpenedStore> {
   return { store, leftovers: () => openUploads(t, bucket) }
 }
 
+const BUCKET_DESCRIPTION = /^S3, s3:\/\/test-.+\/p$/
+
 export const KINDS: readonly Kind[] = [
-  { name: 'a directory', open: openDirectory },
+  { name: 'a directory', description: /^directory \//, hasClock: false, open: openDirectory },
   {
     name: 'S3',
+    description: BUCKET_DESCRIPTION,
+    hasClock: true,
     open: async t => {
       if (process.env.TEST_S3_ENDPOINT === undefined) {
         throw new Error('TEST_S3_ENDPOINT is not set: run this test with test/services/run.ts')
@@ -52,6 +59,8 @@ export const KINDS: readonly Kind[] = [
   },
   {
     name: 'a strict S3',
+    description: BUCKET_DESCRIPTION,
+    hasClock: true,
     isHere: true,
     open: async t => {
       const server = await startS3Server()
