@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { serveApp } from '../plugins/served-app.ts'
 import { openBrowser } from '../services/chromium.ts'
+import { ensureServers } from '../services/install.ts'
 import { parsed } from './believed.ts'
 import { openPage, serveSite } from './site.ts'
 
@@ -13,6 +14,7 @@ const SCRIPT = '/analytics.min.js'
 const ANSWER_MS_MAX = 30_000
 const document = readFileSync(new URL('../../docs/clients.md', import.meta.url), 'utf8')
 
+await ensureServers([{ name: 'curl', binaries: ['curl'] }])
 const browser = await openBrowser(t)
 
 /** The first block of code under this heading, for this server. */

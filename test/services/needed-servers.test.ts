@@ -39,17 +39,27 @@ t.test('a test file needs the servers that it or what it imports uses', async t 
     ],
   ]
   for (const [names, servers] of cases)
-    t.same([...neededServers(names.map(path))], servers, names.join(' and '))
+    t.same([...neededServers(names.map(path)).servers], servers, names.join(' and '))
 })
 
 t.test('options and their values change nothing', async t => {
   const path = write(t, FILES)
-  t.same([...neededServers(['--disable-coverage', '-g', 'a name', path('parser.test.ts')])], [])
+  const { servers } = neededServers(['--disable-coverage', '-g', 'a name', path('parser.test.ts')])
+  t.same([...servers], [])
 })
 
 t.test('a run that does not say which tests gets all servers', async t => {
   const path = write(t, FILES)
   for (const args of [[], ['--bail'], [path('helpers')], [path('parser.test.ts'), path('helpers')]])
-    t.same([...neededServers(args)], SERVERS, args.join(' '))
-  t.same([...neededServers([path('helpers/broker.ts')])], SERVERS, 'a program that is no test')
+    t.same([...neededServers(args).servers], SERVERS, args.join(' '))
+  t.same([...neededServers([path('helpers/broker.ts')]).servers], SERVERS, 'a program that is no test')
+})
+
+t.test('programs are installed for servers that run, and for a test that starts its own', async t => {
+  const path = write(t, FILES)
+  const own = join(import.meta.dirname, '..', 'contract', 'store-writers.test.ts')
+  t.equal(neededServers([path('parser.test.ts')]).hasPrograms, false)
+  t.equal(neededServers([path('bucket.test.ts')]).hasPrograms, true)
+  t.equal(neededServers([]).hasPrograms, true)
+  t.same(neededServers([own]), { servers: new Set(), hasPrograms: true })
 })

@@ -13,18 +13,30 @@ const SETTINGS: Readonly<Record<Server, RegExp>> = {
 
 const TEST_FILE = /\.test\.ts$/
 
+/** A file that reaches one of these starts servers of its own. */
+const STARTERS = /[/\\]services[/\\](?:rabbitmq|radosgw)\.ts$/
+
+export interface Needs {
+  /** Those that have to run. */
+  readonly servers: ReadonlySet<Server>
+  /** Whether the programs of the servers have to be installed. */
+  readonly hasPrograms: boolean
+}
+
 /**
- * Returns the servers that a command with these arguments needs: all of them, unless it names test files and no
- * other path. Without a path tap runs all tests.
+ * Returns what a command with these arguments needs: everything, unless it names test files and no other path. Without
+ * a path tap runs all tests.
  *
  * @param args of the command; an argument that is no path of this machine is taken for an option or its value
  */
-export function neededServers(args: readonly string[]): ReadonlySet<Server> {
+export function neededServers(args: readonly string[]): Needs {
   const paths = args.filter(arg => !arg.startsWith('-') && existsSync(arg))
   const areTests = paths.length > 0 && paths.every(path => TEST_FILE.test(path) && statSync(path).isFile())
-  if (!areTests) return new Set(SERVERS)
-  const texts = [...filesReachedFrom(paths.map(path => resolve(path)))].map(textOf)
-  return new Set(SERVERS.filter(server => texts.some(text => SETTINGS[server].test(text))))
+  if (!areTests) return { servers: new Set(SERVERS), hasPrograms: true }
+  const reached = [...filesReachedFrom(paths.map(path => resolve(path)))]
+  const texts = reached.map(textOf)
+  const servers = new Set(SERVERS.filter(server => texts.some(text => SETTINGS[server].test(text))))
+  return { servers, hasPrograms: servers.size > 0 || reached.some(path => STARTERS.test(path)) }
 }
 
 /** Returns these files and every file of this project that they import, dynamically and for types too. */

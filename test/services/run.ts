@@ -13,7 +13,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 import { ALERT_PACKAGES, BROWSER_PACKAGES, ensureServers, SERVER_PACKAGES } from './install.ts'
-import { neededServers, type Server } from './needed-servers.ts'
+import { type Needs, neededServers } from './needed-servers.ts'
 import { type Rabbitmq, startRabbitmq } from './rabbitmq.ts'
 import { type Radosgw, startRadosgw } from './radosgw.ts'
 
@@ -24,14 +24,14 @@ interface Servers {
   radosgw?: Radosgw | undefined
 }
 
-async function start(needed: ReadonlySet<Server>): Promise<Servers> {
-  if (needed.size === 0) return {}
+async function start({ servers, hasPrograms }: Needs): Promise<Servers> {
   // All of it at once, and not by those tests that want more, while their time runs.
-  await ensureServers([...SERVER_PACKAGES, ...BROWSER_PACKAGES, ...ALERT_PACKAGES])
+  if (hasPrograms) await ensureServers([...SERVER_PACKAGES, ...BROWSER_PACKAGES, ...ALERT_PACKAGES])
+  if (servers.size === 0) return {}
   const startedAt = Date.now()
   const [rabbitmq, radosgw] = await both(
-    needed.has('rabbitmq') ? startRabbitmq() : undefined,
-    needed.has('s3') ? startRadosgw() : undefined,
+    servers.has('rabbitmq') ? startRabbitmq() : undefined,
+    servers.has('s3') ? startRadosgw() : undefined,
   )
   const names = [rabbitmq && `RabbitMQ at ${rabbitmq.url}`, radosgw && `S3 at ${radosgw.endpoint}`]
   process.stderr.write(`Started ${names.filter(Boolean).join(' and ')} in ${Date.now() - startedAt} ms\n`)
