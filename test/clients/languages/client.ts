@@ -9,6 +9,7 @@
  *
  * and gets `CLIENT_URL`, `CLIENT_WRITE_KEY` and `CLIENT_GZIP` (`on` or `off`). As soon as the library has said
  * what became of a call, it prints `sent USER` or `lost USER REASON`. It exits with 0 after the last of them.
+ * A line `note TEXT` tells what else the reader of the summary should know of the library.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -17,6 +18,7 @@ import type { Command } from './language.ts'
 
 const END_MS_MAX = 240_000
 const WORD = /^(sent|lost) (\d+) ?(.*)$/gm
+const NOTE = /^note (.*)$/gm
 
 export interface ClientOptions {
   readonly url: string
@@ -63,6 +65,11 @@ export class Client {
   /** Users whose calls the library has given up, and why. */
   get lost(): { user: string; reason: string }[] {
     return this.#words('lost')
+  }
+
+  /** What it has told about the library, each note once. */
+  get notes(): string[] {
+    return [...new Set([...this.#stdout.matchAll(NOTE)].map(([, text = '']) => text))]
   }
 
   #words(kind: string): { user: string; reason: string }[] {

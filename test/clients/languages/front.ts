@@ -1,22 +1,27 @@
 /** What stands before the server: a proxy, by TLS or not, that keeps what it has seen. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, request, type ServerResponse, STATUS_CODES } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { RETRY_AFTER_S } from '../../../plugins/errors.ts'
+import { QueueUnavailable } from '../../../src/errors.ts'
 import { temporaryDirectory } from '../../helpers/helper.ts'
 
 /** What nginx says when nothing listens behind it. */
 const BAD_GATEWAY = '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n'
 
-interface Seen {
+export interface Seen {
   readonly method: string
   readonly path: string
   readonly isZipped: boolean
   readonly status: number
+  /** When the request came, and when it was answered, in milliseconds of `performance.now()`. */
+  readonly cameAt: number
+  readonly answeredAt: number
 }
 
 export interface Front {
@@ -25,6 +30,8 @@ export interface Front {
   readonly certificateFile: string | undefined
   /** Answers 502 to every other of the next posts, `count` in all, although the server has taken them. */
   loseAnswers(count: number): void
+  /** From the next post on, answers 503 to all posts for `durationMs`, as the server does whose queue is full. */
+  refuse(durationMs: number): void
   /** Of the requests that were answered, in that order. */
   readonly seen: readonly Seen[]
 }
@@ -38,16 +45,30 @@ export async function openFront(t: Test, target: string, isTls: boolean): Promis
   const seen: Seen[] = []
   let toLose = 0
   let wasLost = false
+  let toRefuseMs = 0
+  let refusesUntil = 0
+  const isRefused = (now: number) => {
+    if (toRefuseMs > 0) refusesUntil = now + toRefuseMs
+    toRefuseMs = 0
+    return now < refusesUntil
+  }
   const pass = (incoming: IncomingMessage, response: ServerResponse) => {
     const { url: path = '', method = 'GET', headers } = incoming
+    const cameAt = performance.now()
     response.on('finish', () => {
       seen.push({
         method,
         path,
         isZipped: headers['content-encoding'] === 'gzip',
         status: response.statusCode,
+        cameAt,
+        answeredAt: performance.now(),
       })
     })
+    if (method === 'POST' && isRefused(cameAt)) {
+      incoming.on('end', () => answerQueueFull(response)).resume()
+      return
+    }
     const refuse = () => {
       if (response.headersSent) response.destroy()
       else response.writeHead(502, { 'content-type': 'text/html' }).end(BAD_GATEWAY)
@@ -78,8 +99,22 @@ export async function openFront(t: Test, target: string, isTls: boolean): Promis
     loseAnswers: count => {
       toLose = count
     },
+    refuse: durationMs => {
+      toRefuseMs = durationMs
+    },
     seen,
   }
+}
+
+function answerQueueFull(response: ServerResponse): void {
+  const {
+    statusCode = 503,
+    code,
+    message,
+  } = new QueueUnavailable('The broker is not keeping up: send this again later.')
+  const headers = { 'content-type': 'application/json; charset=utf-8', 'retry-after': String(RETRY_AFTER_S) }
+  const body = { statusCode, code, error: STATUS_CODES[statusCode], message }
+  response.writeHead(statusCode, headers).end(JSON.stringify(body))
 }
 
 /** For 127.0.0.1, signed by itself, and good for a day. */

@@ -32,6 +32,11 @@ export interface Language {
   readonly hasNoPage?: boolean
   /** Its identify puts the traits into the context. */
   readonly hasTraitsInContext?: boolean
+  /**
+   * How long the library sends nothing at all after a first failure: the shortest and the longest time, in
+   * milliseconds. Undefined for a library that tries again within some seconds.
+   */
+  readonly silenceMs?: readonly [number, number]
   /** Between two batches, when it is tried whether the library outlives an outage. */
   readonly pauseMs: number
 }

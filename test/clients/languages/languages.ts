@@ -18,6 +18,7 @@ const PHP_PACKAGES = [
   { name: 'php-curl', binaries: ['php'] },
   { name: 'php-mbstring', binaries: ['php'] },
 ]
+const COMPOSER_PACKAGES = [{ name: 'composer', binaries: ['composer'] }]
 /** Exits with 1 where PHP lacks what the library calls. */
 const PHP_HAS_EXTENSIONS = 'exit((int)!(extension_loaded("curl") && extension_loaded("mbstring")));'
 const RUBY_LIBRARY_VERSION = '2.5.0'
@@ -75,6 +76,7 @@ const ruby: Language = {
     // An empty part of it stands for where Ruby looks by default.
     const env = { GEM_PATH: [cachePath('ruby'), GEM_PATH].join(delimiter) }
     const command = { file: 'ruby', args: [sourcePath('ruby', 'client.rb')], env }
+    // It may have been installed already, or stand in a directory of RUBYLIB.
     if (await knowsLibrary(command)) return command
     const gem = ['analytics-ruby', '--version', RUBY_LIBRARY_VERSION, '--no-document']
     await install('its library', { file: 'gem', args: ['install', ...gem, '-i', cachePath('ruby')] })
@@ -100,7 +102,7 @@ const php: Language = {
     const env = { CLIENT_AUTOLOAD: cachePath('php', 'vendor/autoload.php') }
     const command = { file: 'php', args: [sourcePath('php', 'client.php')], env }
     if (await knowsLibrary(command)) return command
-    await ensureTool('composer', '--version')
+    await ensurePackages(COMPOSER_PACKAGES)
     cpSync(sourcePath('php', 'composer.json'), cachePath('php', 'composer.json'))
     const args = ['install', '--no-interaction', '--quiet', '--working-dir', cachePath('php')]
     await install('its library', { file: 'composer', args, env: { COMPOSER_ALLOW_SUPERUSER: '1' } })
@@ -151,6 +153,8 @@ async function prepareJava(directory: string): Promise<Command> {
 const java: Language = {
   name: 'Java',
   gzip: 'an interceptor of the program',
+  // AnalyticsClient.BatchUploadTask sleeps on the only thread that sends, and none of its settings changes that.
+  silenceMs: [15_000, 30_000],
   pauseMs: 50,
   prepare: () => prepareJava('java'),
 }

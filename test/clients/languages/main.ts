@@ -15,14 +15,26 @@ import { freePort } from '../../services/ports.ts'
 import { until } from '../../services/wait.ts'
 import { type Archived, hasEachOnce, hasNoKey, onlyOne, parsed } from '../believed.ts'
 import { Client } from './client.ts'
-import { openFront } from './front.ts'
+import { type Front, openFront, type Seen } from './front.ts'
 import { type Command, type Language, NotHere, run } from './language.ts'
 import { LANGUAGES } from './languages.ts'
 
 const WRITE_KEY = 'a-key-that-is-secret'
 const TEST_MS_MAX = 900_000
 const SENDING_MS_MAX = 120_000
+/** Shorter than the patience of each library: analytics-ruby may give up after 3.7 s, analytics-php after 12.7 s. */
+const REFUSED_MS = 3_000
+/** How much later than it wants to a library may send, and how much later the front may note an answer. */
+const SILENCE_MS_OFF = 2_000
 const HAPPENED = Date.parse('2026-01-02T03:04:05Z')
+
+interface Failing {
+  readonly language: Language
+  readonly command: Command
+  readonly path: string
+  readonly status: number
+  arrange(front: Front): void
+}
 
 interface Running {
   readonly url: string
@@ -132,10 +144,19 @@ async function sendsBatches(t: Test, language: Language, command: Command, path:
   return `300 events in ${posts.length} requests${zipped}`
 }
 
-async function sendsAgain(t: Test, language: Language, command: Command, path: string): Promise<string> {
+/**
+ * Sends 100 events through a front that fails as `arrange` tells it. Each has to be archived once.
+ *
+ * @param status that of the answers by which the front fails
+ * @returns how many answers had that status, and what is to be known of the library, for the summary
+ */
+async function sendsThroughFailures(
+  t: Test,
+  { language, command, path, arrange, status }: Failing,
+): Promise<{ failed: number; notes: string }> {
   const server = await serve(t, path)
   const front = await openFront(t, server.url, language.trusting !== undefined)
-  front.loseAnswers(5)
+  arrange(front)
   const args = ['send', '100', '10', '0']
   const client = new Client(t, await trusted(language, command, front.certificateFile), args, {
     url: front.url,
@@ -144,14 +165,49 @@ async function sendsAgain(t: Test, language: Language, command: Command, path: s
   })
   client.goOn()
   await client.ended()
+  t.strictSame(client.lost, [], 'the library gives up nothing')
   t.equal(client.sent.length, 100)
-  const lost = front.seen.filter(({ status }) => status === 502).length
-  t.ok(lost > 0)
+  const failed = front.seen.filter(each => each.status === status).length
+  t.ok(failed > 0, 'answers failed')
+  const notes = [...silenceOf(t, language, front.seen), ...client.notes]
 
   const archived = parsed(await server.archivedLines())
   t.equal(archived.length, 100)
   hasEachUserOnce(t, archived, client.sent)
-  return `${lost} batches sent again whose answers were lost, archived once`
+  return { failed, notes: notes.map(note => `, ${note}`).join('') }
+}
+
+/** Checks that a library which is known to be silent after a failure is so by itself: it asks nobody meanwhile. */
+function silenceOf(t: Test, { silenceMs }: Language, seen: readonly Seen[]): string[] {
+  if (silenceMs === undefined) return []
+  const [min, max] = silenceMs
+  const posts = seen.filter(({ method }) => method === 'POST')
+  const silences = posts.flatMap(({ status, answeredAt }, index) => {
+    const next = posts[index + 1]
+    return status >= 500 && next ? [next.cameAt - answeredAt] : []
+  })
+  const told = `the library itself sends nothing for ${min / 1000} to ${max / 1000} s after a failure`
+  t.ok(silences.length > 0, 'it was silent')
+  const others = silences.filter(ms => ms < min - SILENCE_MS_OFF || ms > max + SILENCE_MS_OFF)
+  t.strictSame(others, [], told)
+  return [told]
+}
+
+async function sendsAgain(t: Test, language: Language, command: Command, path: string): Promise<string> {
+  const arrange = (front: Front) => front.loseAnswers(language.silenceMs === undefined ? 5 : 2)
+  const { failed, notes } = await sendsThroughFailures(t, { language, command, path, arrange, status: 502 })
+  return `${failed} batches sent again whose answers were lost, archived once${notes}`
+}
+
+async function outlivesRefusals(
+  t: Test,
+  language: Language,
+  command: Command,
+  path: string,
+): Promise<string> {
+  const arrange = (front: Front) => front.refuse(REFUSED_MS)
+  const { failed, notes } = await sendsThroughFailures(t, { language, command, path, arrange, status: 503 })
+  return `${failed} times 503 in ${REFUSED_MS / 1000} s, then all archived once${notes}`
 }
 
 async function outlivesAKill(t: Test, language: Language, command: Command, path: string): Promise<string> {
@@ -184,7 +240,8 @@ async function outlivesAKill(t: Test, language: Language, command: Command, path
   )
   const reasons = [...new Set(lost.map(({ reason }) => reason))].join('; ')
   const dropped = lost.length === 0 ? '' : `, ${lost.length} given up by the library (${reasons})`
-  return `a kill after ${before}: ${sent.length} of 400 believed sent and archived once${dropped}`
+  const notes = client.notes.map(note => `, ${note}`).join('')
+  return `a kill after ${before}: ${sent.length} of 400 believed sent and archived once${dropped}${notes}`
 }
 
 async function trusted(language: Language, command: Command, certificateFile?: string): Promise<Command> {
@@ -223,6 +280,9 @@ for (const language of LANGUAGES) {
     })
     await t.test('answers that are lost', async t => {
       did.push(await sendsAgain(t, language, command, path))
+    })
+    await t.test('a spell of 503', async t => {
+      did.push(await outlivesRefusals(t, language, command, path))
     })
     await t.test('a server that is killed and started again', async t => {
       did.push(await outlivesAKill(t, language, command, path))

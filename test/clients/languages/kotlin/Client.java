@@ -23,10 +23,15 @@ import kotlinx.serialization.json.JsonObject;
 /** Sends calls by analytics-kotlin, from Java. What it is told and prints: see ../client.ts. */
 public final class Client {
   private static final Pattern UPLOADED = Pattern.compile("uploaded (\\S+)$");
+  private static final int POLL_MS = 20;
+  private static final String STARTED = "Analytics starting = true";
+  private static final String HELD = "SegmentStartupQueue queueing event";
   private static final Pattern USER = Pattern.compile("\"userId\":\"(\\d+)\"");
 
   private final Analytics analytics;
   private final CountDownLatch open;
+  private final CountDownLatch started = new CountDownLatch(1);
+  private volatile boolean holdsCalls;
 
   private Client(Configuration configuration, int count) {
     open = new CountDownLatch(count);
@@ -46,10 +51,11 @@ public final class Client {
     int count = sends ? Integer.parseInt(args[1]) : 5;
     int batch = sends ? Integer.parseInt(args[2]) : 100;
     Client client = new Client(configurationOf(batch), count);
+    client.started.await();
     if (sends) client.send(count, batch, Integer.parseInt(args[3]));
     else client.callEach();
     client.analytics.flush();
-    client.open.await();
+    client.awaitUntilOpen(0);
     System.exit(0);
   }
 
@@ -91,9 +97,21 @@ public final class Client {
   private void send(int count, int batch, int pauseMs) throws InterruptedException, IOException {
     for (int n = 1; n <= count; n++) {
       analytics.track("Counted", members("n", n), by(n));
-      while (n == count / 4 && open.getCount() > count - n) Thread.sleep(10);
+      if (n == count / 4) awaitUntilOpen(count - n);
       if (n == count / 4 * 3) System.in.read();
       if (n % batch == 0) Thread.sleep(pauseMs);
+    }
+  }
+
+  /**
+   * Waits until this many calls are open. The library tells its queue for calls of the time before its start how
+   * its state changes, on several threads. If the queue hears "not started" after "started", it keeps all calls for
+   * good. Enabling the library again tells the queue the current state, and the queue lets go what it has by then.
+   */
+  private void awaitUntilOpen(int count) throws InterruptedException {
+    while (open.getCount() > count) {
+      if (holdsCalls) analytics.setEnabled(true);
+      Thread.sleep(POLL_MS);
     }
   }
 
@@ -124,9 +142,16 @@ public final class Client {
   private final class UploadLogger implements Logger {
     @Override
     public void parseLog(LogMessage log) {
+      if (log.getMessage().equals(STARTED)) started.countDown();
+      if (log.getMessage().equals(HELD) && started.getCount() == 0) noteHeldCalls();
       Matcher uploaded = UPLOADED.matcher(log.getMessage());
       if (uploaded.find()) report(uploaded.group(1));
       else if (log.getKind() != LogKind.DEBUG) System.err.println(log.getMessage());
+    }
+
+    private void noteHeldCalls() {
+      if (!holdsCalls) System.out.println("note the library kept calls until it was enabled again");
+      holdsCalls = true;
     }
 
     private void report(String file) {
