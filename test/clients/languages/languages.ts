@@ -153,7 +153,7 @@ async function prepareJava(directory: string): Promise<Command> {
 const java: Language = {
   name: 'Java',
   gzip: 'an interceptor of the program',
-  // AnalyticsClient.BatchUploadTask sleeps on the only thread that sends, and none of its settings changes that.
+  // AnalyticsClient.BatchUploadTask sleeps on the only thread that sends. The wait cannot be set.
   silenceMs: [15_000, 30_000],
   pauseMs: 50,
   prepare: () => prepareJava('java'),

@@ -1,25 +1,24 @@
 /**
  * Runs Segment's client libraries of other languages, unmodified, against the built program, and holds what
- * they believe sent against the archive:
+ * they believe sent against the archive. The same for the log shipper syslog-ng:
  *
- *     npm run test:clients -- [LANGUAGE…]
+ *     npm run test:clients -- [LANGUAGE…] [syslog-ng]
  *
- * A language that is not on this machine is not run; the summary at the end says so. What is missing and can
- * be had is installed: languages from Debian, as root, and their libraries below node_modules/.cache/clients.
+ * What is not on this machine is not run; the summary at the end says so. What is missing and can be had is
+ * installed: languages and syslog-ng from Debian, as root, and libraries below node_modules/.cache/clients.
  */
 import t, { type Test } from 'tap'
-import { archivedObjects } from '../../bin/archived.ts'
-import { buildProgram, Program } from '../../bin/program.ts'
-import { configOf, range, temporaryDirectory } from '../../helpers/helper.ts'
-import { freePort } from '../../services/ports.ts'
+import { buildProgram } from '../../bin/program.ts'
+import { range } from '../../helpers/helper.ts'
 import { until } from '../../services/wait.ts'
 import { type Archived, hasEachOnce, hasNoKey, onlyOne, parsed } from '../believed.ts'
 import { Client } from './client.ts'
 import { type Front, openFront, type Seen } from './front.ts'
 import { type Command, type Language, NotHere, run } from './language.ts'
 import { LANGUAGES } from './languages.ts'
+import { serve, WRITE_KEY } from './server.ts'
+import { prepareShipper, shipsLines } from './syslog-ng.ts'
 
-const WRITE_KEY = 'a-key-that-is-secret'
 const TEST_MS_MAX = 900_000
 const SENDING_MS_MAX = 120_000
 /** Shorter than the patience of each library: analytics-ruby may give up after 3.7 s, analytics-php after 12.7 s. */
@@ -34,40 +33,6 @@ interface Failing {
   readonly path: string
   readonly status: number
   arrange(front: Front): void
-}
-
-interface Running {
-  readonly url: string
-  /** Kills the program, and starts it again on the same port and the same data. */
-  restart(): Promise<void>
-  /** Stops it, and gives the lines of its archive. */
-  archivedLines(): Promise<string[]>
-}
-
-async function serve(t: Test, path: string): Promise<Running> {
-  const cwd = temporaryDirectory(t)
-  const PORT = String(await freePort())
-  const start = () => {
-    const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '60000' }
-    const program = new Program(path, { cwd, env })
-    t.teardown(() => program.kill('SIGKILL').ended)
-    return program
-  }
-  let program = start()
-  const url = await program.listening()
-  return {
-    url,
-    restart: async () => {
-      await program.kill('SIGKILL').ended
-      program = start()
-      await program.listening()
-    },
-    archivedLines: async () => {
-      await program.stop()
-      const objects = await archivedObjects(configOf({ DATA_DIR: `${cwd}/data` }))
-      return objects.flatMap(({ lines }) => lines)
-    },
-  }
 }
 
 function usersOf(archived: readonly Archived[]): string[] {
@@ -222,7 +187,7 @@ async function outlivesAKill(t: Test, language: Language, command: Command, path
   })
   await until('some are sent', SENDING_MS_MAX, () => client.sent.length >= 100)
   const before = client.sent.length
-  const restarted = server.restart()
+  const restarted = server.kill().then(() => server.start())
   client.goOn()
   await restarted
   await client.ended()
@@ -249,23 +214,28 @@ async function trusted(language: Language, command: Command, certificateFile?: s
   return (await language.trusting?.(command, certificateFile)) ?? command
 }
 
-async function preparedOr(language: Language): Promise<Command | NotHere> {
+/** @returns NotHere in place of throwing it */
+async function preparedOr<T>(prepare: () => Promise<T>): Promise<T | NotHere> {
   try {
-    return await language.prepare()
+    return await prepare()
   } catch (err) {
     if (err instanceof NotHere) return err
     throw err
   }
 }
 
-t.setTimeout(TEST_MS_MAX * LANGUAGES.length)
+t.setTimeout(TEST_MS_MAX * (LANGUAGES.length + 1))
 const wanted = process.argv.slice(2).map(name => name.toLowerCase())
+function isWanted(name: string): boolean {
+  return wanted.length === 0 || wanted.some(start => name.toLowerCase().startsWith(start))
+}
+
 const path = await buildProgram(t)
 const summary: string[] = []
 for (const language of LANGUAGES) {
-  if (wanted.length > 0 && !wanted.some(name => language.name.toLowerCase().startsWith(name))) continue
+  if (!isWanted(language.name)) continue
   await t.test(language.name, { timeout: TEST_MS_MAX }, async t => {
-    const command = await preparedOr(language)
+    const command = await preparedOr(() => language.prepare())
     if (command instanceof NotHere) {
       summary.push(`${language.name} is not here: not run (${command.message})`)
       t.comment(`${language.name} is not here: not run`)
@@ -289,6 +259,18 @@ for (const language of LANGUAGES) {
     })
     const version = await run({ ...command, args: [...command.args, 'version'] })
     summary.push(`${version}: ${t.passing() ? did.join('; ') : 'failed'}`)
+  })
+}
+if (isWanted('syslog-ng')) {
+  await t.test('syslog-ng', { timeout: TEST_MS_MAX }, async t => {
+    const version = await preparedOr(prepareShipper)
+    if (version instanceof NotHere) {
+      summary.push(`syslog-ng is not here: not run (${version.message})`)
+      t.comment('syslog-ng is not here: not run')
+      return
+    }
+    const did = await shipsLines(t, path)
+    summary.push(`${version}: ${t.passing() ? did : 'failed'}`)
   })
 }
 t.teardown(() => process.stderr.write(`\n${summary.join('\n')}\n`))

@@ -1,0 +1,46 @@
+/** The built program that the clients send to: killed, started again, and read out at the end. */
+import type { Test } from 'tap'
+import { archivedObjects } from '../../bin/archived.ts'
+import { Program } from '../../bin/program.ts'
+import { configOf, temporaryDirectory } from '../../helpers/helper.ts'
+import { freePort } from '../../services/ports.ts'
+
+export const WRITE_KEY = 'a-key-that-is-secret'
+
+export interface Running {
+  readonly url: string
+  kill(): Promise<void>
+  /** Starts it again on the same port and the same data. Resolves when it listens. */
+  start(): Promise<void>
+  /** Stops it, and gives the lines of its archive. */
+  archivedLines(): Promise<string[]>
+}
+
+/** @param path that of the built program */
+export async function serve(t: Test, path: string): Promise<Running> {
+  const cwd = temporaryDirectory(t)
+  const PORT = String(await freePort())
+  const begin = () => {
+    const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '60000' }
+    const begun = new Program(path, { cwd, env })
+    t.teardown(() => begun.kill('SIGKILL').ended)
+    return begun
+  }
+  let program = begin()
+  const url = await program.listening()
+  return {
+    url,
+    kill: async () => {
+      await program.kill('SIGKILL').ended
+    },
+    start: async () => {
+      program = begin()
+      await program.listening()
+    },
+    archivedLines: async () => {
+      await program.stop()
+      const objects = await archivedObjects(configOf({ DATA_DIR: `${cwd}/data` }))
+      return objects.flatMap(({ lines }) => lines)
+    },
+  }
+}
