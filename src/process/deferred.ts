@@ -1,4 +1,4 @@
-/** A promise and what settles it. `Promise.withResolvers` does the same from Node 22 on. */
+/** A promise with the functions that settle it. Node 22 has `Promise.withResolvers` for this. */
 export interface Deferred<T> {
   readonly promise: Promise<T>
   readonly resolve: (value: T) => void
@@ -15,7 +15,7 @@ export function createDeferred<T = void>(): Deferred<T> {
   return { promise, resolve, reject }
 }
 
-/** Resolves when the signal is aborted, or at once where it is already. */
+/** Resolves when the signal is aborted; at once if it is aborted already. */
 export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise(resolve => {
     if (signal.aborted) resolve()

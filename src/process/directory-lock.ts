@@ -1,43 +1,48 @@
 /**
- * A directory for one process alone, on Linux and macOS, also among containers that share a volume.
+ * An exclusive lock on a directory for one process. Works on Linux and macOS, and among containers that share
+ * a volume.
  *
- * The holder listens on a Unix socket in the directory. The kernel closes the socket with its process,
- * however that ends, so no crash leaves a lock behind; and it tells processes of different containers
- * apart, as a file with a process id does not. A socket of a process that is gone stays as a file that
- * refuses connections. Taking its place is what needs care, when several processes want to.
+ * The holder listens on a Unix socket in the directory. The kernel closes the socket when the process ends,
+ * however it ends, so a crash leaves no lock behind. A socket also tells processes of different containers
+ * apart, which a file with a process id does not. After a crash the socket's file stays, and refuses
+ * connections. Several processes may then want the lock, and only one of them may get it.
  *
- * So places are numbered, and no place is ever taken over: `lock-1/s`, `lock-2/s`, … The last is the
- * lock, and whoever listens there has it. To take it:
+ * The lock therefore has numbered places: `lock-1/s`, `lock-2/s`, … The place with the highest number is the
+ * lock. The process that listens there holds it. No process ever takes over an existing place. To take the lock:
  *
  *  1. Make a directory `lock~<random>`, and listen on a socket in it.
- *  2. Look for the last place, n. If its socket answers, another process has the lock.
- *  3. Rename the directory to `lock-<n+1>`. A name that is there already (and not empty) refuses this, so of
- *     several processes one gets it, with a socket that listens already; the others begin again at 2.
- *  4. Look again. If there is a place behind n+1, this process came too late: it begins again at 1.
- *  5. It has the lock, and removes all before its place. When it ends its place stays, and does not answer.
+ *  2. Find the last place, n. If its socket answers, another process holds the lock: give up.
+ *  3. Rename the directory to `lock-<n+1>`. The rename fails if that name exists and is not empty, so only one
+ *     process succeeds, and its socket listens already. The others go back to step 2.
+ *  4. Look again. If there is a place after n+1, this process is too late: it goes back to step 1.
+ *  5. The process holds the lock. It removes all places before its own. When it ends, its place stays and does
+ *     not answer.
  *
- * Why that is exclusive: the last place, M, is never removed, since only 5 removes places, and only those
- * before one that is there; so whoever looks sees M or what is behind it, and M only grows. Say that P has
- * the lock, at g. At its step 4 nothing was behind g, so g was M. Somebody else has the lock only at a
- * greater number, and the first who made g+1 had found g, as the last place, not answering. It was P's
- * place that it found, and not an earlier one of the same number: places are removed only when there is
- * one behind them, and then g would not have been M for P. But P's place answers from before it has its
- * name until P ends. So P had ended.
+ * Why at most one process holds the lock:
+ *
+ *  - Let M be the last place. Only step 5 removes places, and only places before an existing one. So M is never
+ *    removed, it only grows, and a process that looks finds M or a later place.
+ *  - Let process P hold the lock at place g. In step 4 of P, no place was after g, so g was M.
+ *  - Another process can hold the lock only at a place after g. The process that made g+1 had found place g as
+ *    the last one, and g did not answer. That was the place of P, not an earlier place with the same number:
+ *    an earlier g would have been removed only while a later place existed, and then g would not have been M
+ *    for P.
+ *  - The place of P answers from before it gets its name until P ends. So P had ended.
  *
  * What may happen between the steps:
  *
- *  - P sleeps between 2 and 3, and meanwhile others take n+1 and n+2 and remove n+1. P gets the name
- *    n+1, sees n+2 in step 4, and goes. Nobody was misled, as all look at the last place.
- *  - P ends, or sleeps, between 3 and 4. Its place is the last, and answers for as long as P is there.
- *  - Somebody finds the last place, and it is removed before it is asked. It counts as one that does not
- *    answer; then there is a place behind it, and so 3 or 4 fails.
- *  - A holder removes the `lock~` directory of one that still tries. That one cannot listen there, or
- *    cannot rename it, begins again at 1, and finds the holder.
- *  - The machine ends. Whatever of all this was on disk, nobody listens any more.
+ *  - P sleeps between 2 and 3. Meanwhile others take n+1 and n+2, and remove n+1. P gets the name n+1, finds
+ *    n+2 in step 4, and goes back to 1. No process is misled, because all look at the last place only.
+ *  - P ends or sleeps between 3 and 4. Its place is the last one, and answers until P ends.
+ *  - A process finds the last place, and the place is removed before the process connects to it. The place
+ *    counts as not answering. A later place exists then, so step 3 or 4 fails.
+ *  - A holder removes the `lock~` directory of a process that is still trying. That process cannot listen there,
+ *    or cannot rename it. It goes back to 1, and finds the holder.
+ *  - The machine loses power. Whatever is on disk, no process listens any more.
  *
- * A process that is stopped, or too busy to accept, has the lock: the kernel accepts for it, and says on
- * Linux that the queue is full, and not that nobody is there. (macOS says the same for both: when 128
- * have asked and none was accepted.)
+ * A process that is stopped, or too busy to accept, still holds the lock: the kernel accepts for it. If the
+ * socket's queue is full, Linux says so with an error of its own (EAGAIN). macOS does not: when 128 connections
+ * wait unaccepted, it answers as if no process listened.
  */
 
 import { existsSync } from 'node:fs'
@@ -46,17 +51,17 @@ import { connect, createServer, type Server } from 'node:net'
 import { dirname, join, relative } from 'node:path'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
 
-/** A Unix socket's path is at most this long (sun_path: 108 bytes on Linux, 104 on macOS, with the final zero). */
+/** Limit of a Unix socket's path (`sun_path`: 108 bytes on Linux, 104 on macOS, both with the final zero byte). */
 const SOCKET_PATH_BYTES_MAX = 103
 const PLACE = /^lock-(\d{1,15})$/
 const ATTEMPT_PREFIX = 'lock~'
 const SOCKET = 's'
-/** Each that fails means that another process got further; this is for a file system that does not keep its word. */
+/** Each failed attempt means that another process got further. The bound is for a broken file system. */
 const ATTEMPTS_MAX = 1_000
-/** What connecting says of a place where nobody is. */
-const NOBODY = new Set<string | undefined>(['ECONNREFUSED', 'ENOENT', 'ENOTDIR', 'ENOTSOCK'])
-/** What renaming says where another process was faster, or has removed what was to be renamed. */
-const TOO_LATE = new Set<string | undefined>(['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR'])
+/** Errors of `connect` that mean: no process listens at that place. */
+const NOT_LISTENING_CODES = new Set<string | undefined>(['ECONNREFUSED', 'ENOENT', 'ENOTDIR', 'ENOTSOCK'])
+/** Errors of `rename` that mean: another process was faster, or has removed the source. */
+const TOO_LATE_CODES = new Set<string | undefined>(['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR'])
 
 export interface DirectoryLock {
   release(): Promise<void>
@@ -65,11 +70,11 @@ export interface DirectoryLock {
 /**
  * Takes a directory for this process alone, until it is released or the process ends.
  *
- * @throws DirectoryInUse where another process, or this one, holds the directory.
+ * @throws DirectoryInUse if another process, or this one, holds the directory.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    const server = await tryToLock(path)
+    const server = await attemptLock(path)
     if (server === undefined) continue
     server.unref()
     return { release: () => closed(server) }
@@ -78,10 +83,10 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
 }
 
 /**
- * Makes a directory in DATA_DIR, and takes it for this process. Resolves to undefined where another
- * process has it.
+ * Makes a directory in DATA_DIR, and takes it for this process.
  *
- * @throws ConfigInvalid where it cannot be made or written.
+ * @returns undefined if another process holds the directory.
+ * @throws ConfigInvalid if the directory cannot be made or written.
  */
 export async function lockOwnDirectory(path: string): Promise<DirectoryLock | undefined> {
   try {
@@ -93,9 +98,14 @@ export async function lockOwnDirectory(path: string): Promise<DirectoryLock | un
   }
 }
 
-/** Resolves to undefined where another process has come between, and may be gone again. */
-async function tryToLock(path: string): Promise<Server | undefined> {
-  // Asked first, so that one who is refused leaves nothing to be removed.
+/**
+ * Steps 1 to 5, once.
+ *
+ * @returns undefined if another process was faster. It may have ended since, so try again.
+ * @throws DirectoryInUse if another process holds the lock.
+ */
+async function attemptLock(path: string): Promise<Server | undefined> {
+  // A first look before step 1: a process that is refused here leaves no directory behind.
   const last = await lastPlace(path)
   if (await isHeld(path, last)) throw new DirectoryInUse()
   const attempt = await mkdtemp(join(path, ATTEMPT_PREFIX))
@@ -122,7 +132,7 @@ async function abandon(attempt: string, server: Server | undefined): Promise<voi
   await rm(attempt, { recursive: true, force: true })
 }
 
-/** Steps 2 and 3. Resolves to the place, or to undefined where another process got it. */
+/** Steps 2 and 3. @returns the new place; undefined if another process got it */
 async function moveBehindLast(path: string, attempt: string): Promise<number | undefined> {
   const last = await lastPlace(path)
   if (await isHeld(path, last)) throw new DirectoryInUse()
@@ -130,21 +140,21 @@ async function moveBehindLast(path: string, attempt: string): Promise<number | u
     await rename(attempt, placePath(path, last + 1))
     return last + 1
   } catch (error) {
-    if (TOO_LATE.has((error as NodeJS.ErrnoException).code)) return undefined
+    if (TOO_LATE_CODES.has((error as NodeJS.ErrnoException).code)) return undefined
     throw error
   }
 }
 
 async function removeBefore(path: string, own: number): Promise<void> {
   const names = await readdir(path)
-  const left = names.filter(name => {
+  const obsolete = names.filter(name => {
     const place = placeOf(name)
     return place === undefined ? name.startsWith(ATTEMPT_PREFIX) : place < own
   })
-  await Promise.all(left.map(name => rm(join(path, name), { recursive: true, force: true })))
+  await Promise.all(obsolete.map(name => rm(join(path, name), { recursive: true, force: true })))
 }
 
-/** 0 where there is none. */
+/** @returns 0 if there is no place */
 async function lastPlace(path: string): Promise<number> {
   const names = await readdir(path)
   return names.reduce((last, name) => Math.max(last, placeOf(name) ?? 0), 0)
@@ -159,13 +169,13 @@ function placePath(path: string, place: number): string {
   return join(path, `lock-${place}`)
 }
 
-/** Resolves to undefined where its directory has been removed meanwhile. */
+/** @returns undefined if another process has removed the socket's directory */
 function listen(socketPath: string): Promise<Server | undefined> {
   return new Promise((resolve, reject) => {
     const server = createServer(socket => socket.destroy())
-    // Node says EACCES for a directory that is not there as well.
+    // Node answers EACCES also if the directory does not exist.
     server.once('error', error => (existsSync(dirname(socketPath)) ? reject(error) : resolve(undefined)))
-    // Not through the primary of a cluster, which would keep it, and share it among the workers.
+    // `exclusive`: otherwise the primary of a cluster would own the socket, and share it among the workers.
     server.listen({ path: socketPath, exclusive: true }, () => resolve(server))
   })
 }
@@ -174,7 +184,7 @@ function closed(server: Server): Promise<void> {
   return new Promise(resolve => server.close(() => resolve()))
 }
 
-/** @throws what connecting says, where that leaves open whether somebody listens there. */
+/** @throws the error of `connect` if it does not tell whether a process listens */
 async function isHeld(path: string, place: number): Promise<boolean> {
   if (place === 0) return false
   const socket = connect(shortest(join(placePath(path, place), SOCKET)))
@@ -186,8 +196,8 @@ async function isHeld(path: string, place: number): Promise<boolean> {
     return true
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (NOBODY.has(code)) return false
-    // Its queue of connections is full: somebody listens.
+    if (NOT_LISTENING_CODES.has(code)) return false
+    // The socket's queue of connections is full: a process listens.
     if (code === 'EAGAIN') return true
     throw error
   } finally {
@@ -195,11 +205,14 @@ async function isHeld(path: string, place: number): Promise<boolean> {
   }
 }
 
+/** The absolute or the relative path, whichever is shorter. @throws Error if both are too long for a socket */
 function shortest(path: string): string {
   const fromHere = relative(process.cwd(), path)
   const shorter = fromHere.length < path.length ? fromHere : path
   if (Buffer.byteLength(shorter) > SOCKET_PATH_BYTES_MAX) {
-    throw new Error(`its path is longer than ${SOCKET_PATH_BYTES_MAX} bytes, which a lock in it cannot be`)
+    throw new Error(
+      `the path is too long: a lock's socket in it would have a path of more than ${SOCKET_PATH_BYTES_MAX} bytes`,
+    )
   }
   return shorter
 }

@@ -1,4 +1,4 @@
-/** From a millisecond to half a minute. */
+/** Bucket bounds from 1 ms to 30 s. */
 export const LATENCY_BOUNDS_S = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 ] as const
@@ -19,11 +19,11 @@ export const OBJECT_BOUNDS_BYTES = [
   1024 * MIB,
 ] as const
 
-/** How often values were how large. To observe one is a search in a short array, and two additions. */
+/** Counts values by buckets. One `observe` costs a search in a short array and two additions. */
 export class Histogram {
-  /** The upper bounds of the buckets, each with its bound; what is larger is in one bucket more. */
+  /** Upper bounds of the buckets, inclusive and ascending. One more bucket has all larger values. */
   readonly bounds: readonly number[]
-  /** Of each bucket alone. */
+  /** Values per bucket, not cumulative; the last is the bucket above all bounds. */
   readonly counts: Float64Array
   sum = 0
 
@@ -32,7 +32,7 @@ export class Histogram {
     this.counts = new Float64Array(bounds.length + 1)
   }
 
-  /** How many values there were. */
+  /** Number of observed values. */
   get count(): number {
     return this.counts.reduce((sum, each) => sum + each, 0)
   }

@@ -2,7 +2,7 @@ import { type Logger as Pino, pino } from 'pino'
 
 export type Logger = Pick<Pino, 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'>
 
-/** Structured lines on standard output: JSON, or text for a person on a terminal. */
+/** Logs to standard output: JSON lines, or readable text on a terminal. */
 export function createLogger(level: string, isTerminal: boolean): Pino {
   if (!isTerminal) return pino({ level })
   return pino({

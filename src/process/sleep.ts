@@ -1,4 +1,4 @@
-/** Resolves after so many milliseconds, or as soon as the signal is aborted. */
+/** Resolves after `ms` milliseconds, or as soon as the signal is aborted. Never rejects. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise(resolve => {
     if (signal?.aborted) {
@@ -20,7 +20,7 @@ export interface BackOffLimits {
   readonly msMax: number
 }
 
-/** Pauses between tries: they double, and are shortened by up to a half, by chance. */
+/** Pauses between tries. They double from `msMin` to `msMax`; each is shortened at random by up to one half. */
 export class BackOff {
   readonly #limits: BackOffLimits
   #tries = 0
@@ -33,7 +33,7 @@ export class BackOff {
     this.#tries = 0
   }
 
-  /** Ends early where the signal is aborted. */
+  /** Resolves after the next pause, or as soon as the signal is aborted. */
   async pause(signal?: AbortSignal): Promise<void> {
     const { msMin, msMax } = this.#limits
     const ms = Math.min(msMax, msMin * 2 ** this.#tries++)

@@ -1,15 +1,15 @@
 /**
- * How the processes behind one port answer as one: what one of them is asked, all are asked.
+ * Lets the processes behind one port answer as one: a question to one worker goes to all workers.
  *
  *     worker ──ask──► primary ──question──► every worker
  *     worker ◄─answers── primary ◄──answer── every worker
  *
- * In a process that is no worker the only one to be asked is that process.
+ * A process that is not a cluster worker asks only itself.
  */
 
 import cluster, { type Worker } from 'node:cluster'
 
-/** A worker that has not answered by then is left out: it is ending, or stuck. */
+/** A worker that does not answer in time is left out: it is ending, or stuck. */
 const ANSWER_MS_MAX = 2_000
 
 type Message =
@@ -25,19 +25,19 @@ function isMessage(message: unknown): message is Message {
 
 export class WorkerMessages {
   readonly #answerers = new Map<string, () => Promise<unknown>>()
-  readonly #asked = new Map<number, (values: unknown[]) => void>()
+  readonly #pending = new Map<number, (values: unknown[]) => void>()
   #id = 0
 
   constructor() {
-    if (cluster.isWorker) process.on('message', this.#hear)
+    if (cluster.isWorker) process.on('message', this.#onMessage)
   }
 
-  /** Says how this process answers a question. What it answers is sent as JSON. */
+  /** Registers how this process answers a question. Answers travel as JSON. */
   answer(question: string, answerer: () => Promise<unknown>): void {
     this.#answerers.set(question, answerer)
   }
 
-  /** The answers of all processes that could give one, at least that of this one. */
+  /** Resolves to the answers of all processes that answered in time; if none did, to the answer of this process. */
   async ask(question: string): Promise<[unknown, ...unknown[]]> {
     const values = cluster.worker?.isConnected() ? await this.#askPrimary(question) : []
     const [first, ...others] = values
@@ -45,111 +45,112 @@ export class WorkerMessages {
   }
 
   close(): void {
-    process.off('message', this.#hear)
-    for (const resolve of this.#asked.values()) resolve([])
+    process.off('message', this.#onMessage)
+    for (const resolve of this.#pending.values()) resolve([])
   }
 
   #askPrimary(question: string): Promise<unknown[]> {
     const id = this.#id++
     return new Promise(resolve => {
       const answered = (values: unknown[]) => {
-        clearTimeout(patience)
-        this.#asked.delete(id)
+        clearTimeout(timeout)
+        this.#pending.delete(id)
         resolve(values)
       }
-      const patience = setTimeout(() => answered([]), 2 * ANSWER_MS_MAX)
-      this.#asked.set(id, answered)
-      tell({ kind: 'ask', id, question })
+      const timeout = setTimeout(() => answered([]), 2 * ANSWER_MS_MAX)
+      this.#pending.set(id, answered)
+      sendToPrimary({ kind: 'ask', id, question })
     })
   }
 
-  readonly #hear = (message: unknown): void => {
+  readonly #onMessage = (message: unknown): void => {
     if (!isMessage(message)) return
-    if (message.kind === 'answers') this.#asked.get(message.id)?.(message.values)
+    if (message.kind === 'answers') this.#pending.get(message.id)?.(message.values)
     if (message.kind === 'question') void this.#answer(message.id, message.question)
   }
 
   async #answer(id: number, question: string): Promise<void> {
-    // One that cannot answer is left out, as one that does not.
+    // A worker that fails to answer is left out, like one that is too slow.
     const value = await this.#answerers
       .get(question)?.()
       .catch(() => undefined)
-    tell({ kind: 'answer', id, value })
+    sendToPrimary({ kind: 'answer', id, value })
   }
 }
 
-function tell(message: Message): void {
-  // The primary may be gone, and then this process ends.
+function sendToPrimary(message: Message): void {
+  // The error is ignored: if the primary has exited, this process ends too.
   process.send?.(message, undefined, undefined, () => {})
 }
 
-/** Makes one of what workers said that are gone, `departed`, and what one more of them said last. */
-export type Keep = (departed: unknown, last: unknown) => Promise<unknown>
+/** Merges the last answer of an exited worker into `retained`, the merged answers of earlier ones. */
+export type MergeAnswers = (retained: unknown, last: unknown) => Promise<unknown>
 
 /**
  * In the primary: passes questions on to all workers, and their answers back.
  *
- * @param keeps for each question whose answers must not be forgotten with a worker that is gone: what is
- * kept of them, which is one more answer. A worker that is too slow is then answered for by what it said last.
+ * @param merges for each question whose answers outlive their worker: how answers of exited workers are merged.
+ * The merged answer is one more answer. A worker that is too slow is then represented by its last answer.
  */
-export function relayQuestions(keeps: Readonly<Record<string, Keep>> = {}): void {
-  new Relay(keeps).listen()
+export function relayQuestions(merges: Readonly<Record<string, MergeAnswers>> = {}): void {
+  new Relay(merges).listen()
 }
 
 class Relay {
-  readonly #keeps: Readonly<Record<string, Keep>>
-  readonly #asked = new Map<number, (value: unknown) => void>()
-  /** The last answers of each worker, by its id, to questions whose answers are kept. */
+  readonly #merges: Readonly<Record<string, MergeAnswers>>
+  readonly #pending = new Map<number, (value: unknown) => void>()
+  /** By worker id and question: the last answer to each question that has a merge. */
   readonly #last = new Map<number, Map<string, unknown>>()
-  readonly #departed = new Map<string, Promise<unknown>>()
+  /** By question: the merged answers of exited workers. */
+  readonly #retained = new Map<string, Promise<unknown>>()
   #id = 0
 
-  constructor(keeps: Readonly<Record<string, Keep>>) {
-    this.#keeps = keeps
+  constructor(merges: Readonly<Record<string, MergeAnswers>>) {
+    this.#merges = merges
   }
 
   listen(): void {
     cluster.on('message', (worker, message: unknown) => {
       if (!isMessage(message)) return
       if (message.kind === 'ask') void this.#askAll(worker, message.id, message.question)
-      if (message.kind === 'answer') this.#asked.get(message.id)?.(message.value)
+      if (message.kind === 'answer') this.#pending.get(message.id)?.(message.value)
     })
-    cluster.on('exit', worker => this.#depart(worker))
+    cluster.on('exit', worker => this.#retain(worker))
   }
 
   async #askAll(asker: Worker, asking: number, question: string): Promise<void> {
     const workers = Object.values(cluster.workers ?? {}).filter(worker => worker?.isConnected())
     const answers = await Promise.all(workers.map(worker => this.#askOne(worker as Worker, question)))
-    const all = [...answers, await this.#departed.get(question)]
+    const all = [...answers, await this.#retained.get(question)]
     const values = all.filter(value => value !== undefined && value !== null)
     if (asker.isConnected()) asker.send({ kind: 'answers', id: asking, values } satisfies Message, () => {})
   }
 
   async #askOne(worker: Worker, question: string): Promise<unknown> {
     const id = this.#id++
-    let patience: NodeJS.Timeout | undefined
+    let timeout: NodeJS.Timeout | undefined
     const answer = await new Promise(resolve => {
-      this.#asked.set(id, resolve)
-      patience = setTimeout(resolve, ANSWER_MS_MAX)
+      this.#pending.set(id, resolve)
+      timeout = setTimeout(resolve, ANSWER_MS_MAX)
       worker.send({ kind: 'question', id, question } satisfies Message, () => {})
     })
-    clearTimeout(patience)
-    this.#asked.delete(id)
-    if (this.#keeps[question] === undefined) return answer
+    clearTimeout(timeout)
+    this.#pending.delete(id)
+    if (this.#merges[question] === undefined) return answer
     const last = this.#last.get(worker.id) ?? new Map<string, unknown>()
     if (answer === undefined || answer === null) return last.get(question)
-    // One that is gone meanwhile has departed with the answer before this one.
+    // If the worker has exited meanwhile, its answer before this one is merged already.
     if (!worker.isDead()) this.#last.set(worker.id, last.set(question, answer))
     return answer
   }
 
-  #depart(worker: Worker): void {
+  #retain(worker: Worker): void {
     for (const [question, last] of this.#last.get(worker.id) ?? []) {
-      const keep = this.#keeps[question] as Keep
-      const before = this.#departed.get(question)
-      this.#departed.set(
+      const merge = this.#merges[question] as MergeAnswers
+      const before = this.#retained.get(question)
+      this.#retained.set(
         question,
-        Promise.resolve(before).then(departed => keep(departed, last).catch(() => departed)),
+        Promise.resolve(before).then(retained => merge(retained, last).catch(() => retained)),
       )
     }
     this.#last.delete(worker.id)

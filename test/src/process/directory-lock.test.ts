@@ -12,12 +12,12 @@ const PROGRAM = new URL('../../helpers/directory-lock-process.ts', import.meta.u
 const RIVALS = 6
 const RACES_MAX = 150
 const RACING_MS_MAX = 5_000
-/** How long a command takes to reach all processes, so that they begin together. */
-const AHEAD_MS = 5
+/** How far ahead a race is set, so that the command reaches all processes before it begins. */
+const LEAD_MS = 5
 const IN_USE = 'another process is using it'
 
 interface Rival {
-  /** Tries to take it at that time, in milliseconds since 1970; resolves to what the process says then. */
+  /** Tries to lock the directory at that time, in ms since 1970. Resolves to `taken` or the error's message. */
   take(name: string, at?: number): Promise<string>
   signal(signal: NodeJS.Signals): void
   kill(): Promise<void>
@@ -37,7 +37,7 @@ async function startRival(t: Test, parent: string): Promise<Rival> {
   t.teardown(kill)
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const next = async () => (await lines.next()).value as string
-  if ((await next()) !== 'ready') throw new Error('It does not start')
+  if ((await next()) !== 'ready') throw new Error('The process does not start')
   return {
     take: (name, at = 0) => {
       child.stdin.write(`${name} ${at}\n`)
@@ -48,26 +48,26 @@ async function startRival(t: Test, parent: string): Promise<Rival> {
   }
 }
 
-/** Lets all of them want each directory at the same moment. */
+/** Has all rivals try to lock each directory at the same moment. */
 async function race(t: Test, rivals: readonly Rival[], names: readonly string[]): Promise<void> {
   const wrong: string[] = []
   const endsAt = Date.now() + RACING_MS_MAX
   let races = 0
   for (const name of names) {
     if (Date.now() > endsAt) break
-    const at = Date.now() + AHEAD_MS
-    const said = await Promise.all(rivals.map(rival => rival.take(name, at)))
+    const at = Date.now() + LEAD_MS
+    const answers = await Promise.all(rivals.map(rival => rival.take(name, at)))
     const isRight =
-      said.filter(line => line === 'taken').length === 1 &&
-      said.every(line => line === 'taken' || line === IN_USE)
-    if (!isRight) wrong.push(`${name}: ${said.join(', ')}`)
+      answers.filter(line => line === 'taken').length === 1 &&
+      answers.every(line => line === 'taken' || line === IN_USE)
+    if (!isRight) wrong.push(`${name}: ${answers.join(', ')}`)
     races++
   }
   t.same(wrong, [], `${races} races, each with one winner`)
   t.ok(races > 10, `${races} races`)
 }
 
-test('of processes that start at once after a SIGKILL, one has the directory', async t => {
+test('after a SIGKILL of the holder, exactly one of several processes gets the lock', async t => {
   const parent = temporaryDirectory(t)
   const names = range(RACES_MAX).map(String)
   for (const name of names) mkdirSync(join(parent, name))
@@ -84,52 +84,52 @@ test('of processes that start at once after a SIGKILL, one has the directory', a
   }
   t.ok(
     names.every(name => readdirSync(join(parent, name)).length === 1),
-    'and nothing is left of the others',
+    'the other places are removed',
   )
 })
 
-test('of processes that start at once in a new directory, one has it', async t => {
+test('in a new directory exactly one of several processes gets the lock', async t => {
   const parent = temporaryDirectory(t)
   const names = range(50).map(String)
   for (const name of names) mkdirSync(join(parent, name))
   await race(t, await Promise.all(range(RIVALS).map(() => startRival(t, parent))), names)
 })
 
-test('a process that is stopped keeps its directory', async t => {
+test('a stopped process (SIGSTOP) keeps its lock', async t => {
   const parent = temporaryDirectory(t)
   mkdirSync(join(parent, 'a'))
   const holder = await startRival(t, parent)
   t.equal(await holder.take('a'), 'taken')
   holder.signal('SIGSTOP')
-  // More than its queue of connections holds, as Linux sets it.
+  // More connections than the socket's queue holds (511 in Node, unless net.core.somaxconn is lower).
   const refused = await Promise.allSettled(range(600).map(() => lockDirectory(join(parent, 'a'))))
   t.ok(refused.every(each => each.status === 'rejected' && each.reason.code === 'FRQ_DIRECTORY_IN_USE'))
   await holder.kill()
   await (await lockDirectory(join(parent, 'a'))).release()
 })
 
-test('what a copy, or a crash, has left there is in nobody’s way', async t => {
+test('files left by a crash, or by copying the directory, do not prevent a lock', async t => {
   const path = temporaryDirectory(t)
-  const left: Record<string, () => void> = {
+  const leftovers: Record<string, () => void> = {
     'a place without its socket': () => mkdirSync(join(path, 'lock-7')),
-    'a file in its stead': () => {
+    'a place whose socket is a file': () => {
       mkdirSync(join(path, 'lock-1000'))
       writeFileSync(join(path, 'lock-1000', 's'), '')
     },
     'a place that is a file': () => writeFileSync(join(path, 'lock-2000'), ''),
     'an attempt': () => mkdtempSync(join(path, 'lock~')),
-    'files of others': () => writeFileSync(join(path, 'lock.mdb'), ''),
+    'a foreign file': () => writeFileSync(join(path, 'lock.mdb'), ''),
   }
-  for (const [what, leave] of Object.entries(left)) {
+  for (const [what, leave] of Object.entries(leftovers)) {
     leave()
     const lock = await lockDirectory(path)
     await t.rejects(lockDirectory(path), { code: 'FRQ_DIRECTORY_IN_USE' }, what)
     await lock.release()
   }
-  t.same(readdirSync(path).length, 2, 'and is removed, but for the files of others')
+  t.same(readdirSync(path).length, 2, 'the lock and the foreign file remain')
 })
 
-test('a directory that is not there, or was removed, is an error and no lock', async t => {
+test('locking a missing or removed directory fails with ENOENT', async t => {
   const path = join(temporaryDirectory(t), 'a')
   await t.rejects(lockDirectory(path), { code: 'ENOENT' })
   mkdirSync(path)

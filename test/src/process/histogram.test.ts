@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { Histogram } from '../../../src/process/histogram.ts'
 
-test('a value is in the bucket whose bound it does not pass', t => {
+test('a value is counted in the first bucket whose bound is not below it', t => {
   const histogram = new Histogram([1, 10, 100])
   for (const value of [0, 1, 1.5, 10, 11, 100, 101, Number.POSITIVE_INFINITY]) histogram.observe(value)
   t.same([...histogram.counts], [2, 2, 2, 2])
@@ -9,7 +9,7 @@ test('a value is in the bucket whose bound it does not pass', t => {
   t.end()
 })
 
-test('the sum is that of all values', t => {
+test('sum adds up all values', t => {
   const histogram = new Histogram([1])
   histogram.observe(0.25)
   histogram.observe(4)
