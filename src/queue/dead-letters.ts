@@ -1,46 +1,47 @@
 import type { EventGroup } from '../event/event-group.ts'
 
-/** A message that was set aside, because it cannot be archived, or the broker gave up on it. */
+/** A message that was dead-lettered: it cannot be archived, or the broker gave up on it. */
 export interface DeadLetter {
-  /** Stays the same for as long as the letter is there. Letters that are alike to the byte share one. */
+  /** Does not change while the letter exists. Letters with equal bytes share one id. */
   readonly id: string
   readonly body: Buffer
-  /** The events in it; undefined where another program published it. */
+  /** The events in it; undefined if another program published it. */
   readonly group: EventGroup | undefined
-  /** Undefined where nobody has noted it. */
+  /** Undefined if the queue has not recorded one. */
   readonly cause: DeadLetterCause | undefined
-  /** What else came with it: of the broker the properties and the headers. */
+  /** AMQP properties and headers; empty on the embedded queue. */
   readonly properties: Readonly<Record<string, unknown>>
 }
 
 export interface DeadLetterCause {
-  /** `rejected`, `expired`, `maxlen` or `delivery_limit`: why RabbitMQ dead-letters. */
+  /** RabbitMQ's reason: `rejected`, `expired`, `maxlen` or `delivery_limit`. */
   readonly reason: string
-  /** The queue that it was on. */
+  /** The queue that the message was on. */
   readonly queue: string
   readonly at: Date | undefined
 }
 
 /**
- * The dead letters of a queue, one after the other. What is handed out and neither retried nor dropped
- * stays, also when this process is killed; on RabbitMQ it may then stand behind what was not handed out.
+ * The dead letters of a queue, read one by one. A letter that `next` returned and that is neither retried nor
+ * dropped stays a dead letter, also if this process is killed. On RabbitMQ it may then come after letters that
+ * `next` did not return.
  */
 export interface DeadLetters {
-  /** Where they are, in words for a person, without secrets. */
+  /** Where the letters are, as a text for people, without secrets. */
   readonly description: string
-  /** How many there were when they were opened. */
+  /** Number of letters at the time of opening. */
   readonly count: number
-  /** The next one, oldest first; undefined at the end of those that were there when they were opened. */
+  /** The next letter, oldest first; undefined after the last one that existed at the time of opening. */
   next(): Promise<DeadLetter | undefined>
   /**
-   * Puts the last one that was handed out on its queue again, and drops it here once it is durable there. If
-   * this process is killed in between it is in both places.
+   * Publishes the last letter of `next` to its queue, and drops the letter once the message is durable there. If
+   * this process is killed in between, both exist.
    *
-   * @throws QueueUnavailable: it stays here.
+   * @throws QueueUnavailable if the message was refused or not confirmed. The letter stays a dead letter.
    */
   retry(letter: DeadLetter): Promise<void>
-  /** Removes the last one that was handed out for good. */
+  /** Removes the last letter of `next` for good. */
   drop(letter: DeadLetter): Promise<void>
-  /** @throws QueueUnavailable where what was dropped or retried may be here still. */
+  /** @throws QueueUnavailable if letters that were dropped or retried may still exist */
   close(): Promise<void>
 }

@@ -1,8 +1,8 @@
 /**
- * Has events leave together. What is published in one turn of the event loop is one group; while as many
- * groups are on their way as may be, what comes is gathered in the next one, which leaves as soon as one of
- * them has arrived, or when it is full. So an event waits for others only where it would have to wait
- * anyway, and the busier the queue is, the larger are the groups.
+ * Sends events in groups. The events of one turn of the event loop form a group. While 4 groups are in flight
+ * (`IN_FLIGHT_MAX`), new events are collected in one more group. It is sent when a group in flight has become
+ * durable, or when it is full. So an event waits for others only if it would have to wait anyway, and groups
+ * grow with the load.
  */
 
 import type { Event } from '../event/event.ts'
@@ -12,15 +12,15 @@ import { createDeferred, type Deferred } from '../process/deferred.ts'
 import type { Durability, GroupWatcher } from './queue.ts'
 import { PublishStats } from './queue-stats.ts'
 
-/** Groups that are not full, and on their way. */
-const UNDERWAY_MAX = 4
-/** A group that has reached this is full. */
+/** While this many groups are in flight, only full groups are sent. */
+const IN_FLIGHT_MAX = 4
+/** A group of this size is full. */
 const GROUP_BYTES_MAX = 128 * 1024
 
 export interface GroupPublisherOptions {
-  /** Events after which a group is full. */
+  /** A group with this many events is full. */
   readonly eventsMax: number
-  /** Publishes a group: resolves once it is durable. */
+  /** Publishes a group. Resolves once it is durable. */
   send(group: EventGroup): Promise<Durability>
 }
 
@@ -28,9 +28,9 @@ class OpenGroup {
   readonly events: GroupBuilder
   readonly durable: Deferred<Durability> = createDeferred()
 
-  /** @param bytes that it will have, about */
-  constructor(bytes: number) {
-    this.events = new GroupBuilder(bytes)
+  /** @param expectedBytes initial size of the buffer */
+  constructor(expectedBytes: number) {
+    this.events = new GroupBuilder(expectedBytes)
   }
 }
 
@@ -39,8 +39,8 @@ export class GroupPublisher {
   readonly watchers = new Set<GroupWatcher>()
   readonly #options: GroupPublisherOptions
   #open: OpenGroup | undefined
-  #underway = 0
-  /** Groups that follow each other are about as large. */
+  #inFlight = 0
+  /** Size of the last group: the expected size of the next one. */
   #lastBytes = 0
   #isTurnEndDue = false
 
@@ -48,7 +48,7 @@ export class GroupPublisher {
     this.#options = options
   }
 
-  /** Resolves, or is rejected, with all of the event's group. */
+  /** Settles with the event's group. */
   publish(event: Event, trace?: EventTrace): Promise<Durability> {
     this.#open ??= new OpenGroup(this.#lastBytes)
     const { events, durable } = this.#open
@@ -62,7 +62,7 @@ export class GroupPublisher {
     return durable.promise
   }
 
-  /** Resolves, or is rejected, with all of the events' groups: to `disk` where one of them went there. */
+  /** Settles with the events' groups. Resolves to `disk` if one of them is on disk. */
   async publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability> {
     const groups: Promise<Durability>[] = []
     for (const event of events) {
@@ -73,11 +73,11 @@ export class GroupPublisher {
   }
 
   #sendAtTurnEnd(): void {
-    if (this.#isTurnEndDue || this.#underway >= UNDERWAY_MAX) return
+    if (this.#isTurnEndDue || this.#inFlight >= IN_FLIGHT_MAX) return
     this.#isTurnEndDue = true
     setImmediate(() => {
       this.#isTurnEndDue = false
-      if (this.#underway < UNDERWAY_MAX) this.#send()
+      if (this.#inFlight < IN_FLIGHT_MAX) this.#send()
     })
   }
 
@@ -85,7 +85,7 @@ export class GroupPublisher {
     const open = this.#open
     if (open === undefined) return
     this.#open = undefined
-    this.#underway++
+    this.#inFlight++
     this.#lastBytes = Math.min(GROUP_BYTES_MAX, open.events.bytes)
     const { resolve, reject } = open.durable
     const { events: counts } = this.stats
@@ -95,7 +95,7 @@ export class GroupPublisher {
     this.#options
       .send(group)
       .finally(() => {
-        this.#underway--
+        this.#inFlight--
         if (this.#open !== undefined) this.#sendAtTurnEnd()
       })
       .then(

@@ -5,7 +5,7 @@ import { GroupPublisher } from './group-publisher.ts'
 import type { Consumer, DeliveryHandler, Durability, GroupWatcher, Part, Queue, Transport } from './queue.ts'
 import type { PublishStats, TransportState, Waiting } from './queue-stats.ts'
 
-/** Publishes single events over a transport, in groups. The rest is the transport's. */
+/** Publishes single events over a transport, in groups. Passes every other call on to the transport. */
 export class GroupingQueue implements Queue {
   readonly #transport: Transport
   readonly #publisher: GroupPublisher

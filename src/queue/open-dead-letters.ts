@@ -7,8 +7,8 @@ export type DeadLettersConfig = Pick<Config, 'amqpUrl' | 'amqpQueue' | 'dataDir'
 /**
  * Opens the dead letters of the queue that the config names.
  *
- * @throws ConfigInvalid where a setting has to be mended, or another process to be stopped.
- * @throws QueueUnavailable where they cannot be reached now.
+ * @throws ConfigInvalid if a setting has to be corrected, or another process has to be stopped first.
+ * @throws QueueUnavailable if the broker cannot be reached now.
  */
 export async function openDeadLetters(config: DeadLettersConfig): Promise<DeadLetters> {
   if (config.amqpUrl !== undefined) {

@@ -6,10 +6,10 @@ import { GroupingQueue } from './grouping-queue.ts'
 import type { Queue, Transport } from './queue.ts'
 
 /**
- * Opens the queue that the config names: RabbitMQ where `amqpUrl` is set, for ingest with a spool unless
- * that is off; else the embedded one.
+ * Opens the queue that the config names: RabbitMQ if `amqpUrl` is set, else the embedded queue. On RabbitMQ
+ * every role but `archive` gets a spool, unless `spool` is off.
  *
- * @throws ConfigInvalid for a setting that cannot work.
+ * @throws ConfigInvalid if a setting cannot work.
  */
 export async function openQueue(config: Config, log: Logger): Promise<Queue> {
   return new GroupingQueue(await openTransport(config, log), config)
@@ -25,27 +25,27 @@ async function openTransport(config: Config, log: Logger): Promise<Transport> {
       const { openSpooledQueue } = await import('./spooled.ts')
       return openSpooledQueue(broker, paths, config, log)
     }
-    await warnOfLeft(paths, config, log)
+    await warnOfUnopened(paths, config, log)
     return broker
   }
   const { openEmbeddedQueue } = await import('./embedded/embedded.ts')
   const queue = await openEmbeddedQueue(paths.embedded, config, log)
-  await warnOfLeft(paths, config, log)
+  await warnOfUnopened(paths, config, log)
   return queue
 }
 
-/** Only a process with a broker, and with a spool, drains what others left on disk. */
-async function warnOfLeft(
+/** Warns of events on disk that this process does not drain: only a process with a broker and a spool does. */
+async function warnOfUnopened(
   paths: { spools: string; embedded: string },
   config: Config,
   log: Logger,
 ): Promise<void> {
   if (!existsSync(config.amqpUrl === undefined ? paths.spools : config.dataDir)) return
-  const { countLeft } = await import('./spooled.ts')
-  const events = await countLeft(paths, config, log)
+  const { countUnopened } = await import('./spooled.ts')
+  const events = await countUnopened(paths, config, log)
   if (events > 0)
     log.warn(
       { events, dataDir: config.dataDir },
-      'Events of another life wait on disk for a broker: start once with AMQP_URL and SPOOL=on, and they go there.',
+      'Events of an earlier run wait on disk for a broker. Start once with AMQP_URL and SPOOL=on to publish them.',
     )
 }

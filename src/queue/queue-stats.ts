@@ -1,65 +1,65 @@
 /**
- * What a queue has counted since this process began, in plain numbers that its parts count up and others
- * read. Counts only grow, unless it says that they are of now.
+ * Counters of a queue since the process began: plain numbers that the queue's parts increment. They are
+ * monotonic. Fields marked "gauge" are current values.
  */
 
 import { Histogram, LATENCY_BOUNDS_S } from '../process/histogram.ts'
 
-/** Events that were published. */
+/** Published events. */
 export class PublishStats {
-  /** Events, by where they became durable; and those that nothing took, whose clients got a 503. */
+  /** Events by where they became durable. `unavailable`: neither broker nor disk, and the client got 503. */
   readonly events: Record<'broker' | 'disk' | 'unavailable', number> = { broker: 0, disk: 0, unavailable: 0 }
-  /** Groups of events that left together. */
+  /** Groups of events that were sent. */
   groups = 0
 }
 
-/** What became of messages to the broker. */
+/** Messages that were published to the broker. */
 export class BrokerStats {
-  /** From sending a message to its confirm. */
+  /** Time from sending a message to its publisher confirm. */
   readonly confirmSeconds = new Histogram(LATENCY_BOUNDS_S)
-  /** Messages. `unconfirmed`: there was no answer, in time or before the connection was lost. */
+  /** Messages. `unconfirmed`: no answer came in time, or before the connection was lost. */
   readonly messages = { confirmed: 0, refused: 0, unconfirmed: 0 }
-  /** Events of the messages without an answer: they may be on the queue nonetheless. */
+  /** Events of unconfirmed messages. They may be on the queue nonetheless. */
   unconfirmedEvents = 0
   /** Events of confirmed messages. */
   confirmedEvents = 0
-  /** Now on their way, without an answer yet. */
+  /** Gauge: sent, and waiting for the confirm. */
   readonly inFlight = { events: 0, bytes: 0 }
 }
 
-/** What went through a queue on local disk. */
+/** Events that were appended to a queue on local disk. */
 export class DiskStats {
-  /** From writing a group to when it is on disk. */
+  /** Time until an append of a group is on disk. */
   readonly appendSeconds = new Histogram(LATENCY_BOUNDS_S)
   appendedEvents = 0
-  /** Events that were there when it was opened. */
+  /** Events that the queue had when it was opened. */
   foundEvents = 0
-  /** Groups that there was no room for. */
+  /** Groups that were refused because the queue, or the disk, was full. */
   refusedGroups = 0
 }
 
-/** A queue on local disk as it is now. */
+/** Gauges of a queue on local disk. */
 export interface DiskState {
   readonly stats: DiskStats
   /** Events that are not settled. */
   readonly size: number
-  /** Of these, handed out. */
+  /** Events of `size` that are delivered to the consumer. */
   readonly handedOutEvents: number
   readonly bytes: number
   readonly bytesMax: number
-  /** Milliseconds since 1970 at which the first event in it was received; undefined where there is none. */
+  /** When the oldest event was received, in milliseconds since 1970; undefined if the queue is empty. */
   readonly oldestReceivedAt: number | undefined
 }
 
-/** Messages that wait on the broker. */
+/** Gauges of the broker's queues. */
 export interface Waiting {
-  /** Not delivered yet. */
+  /** Messages that wait for their delivery. */
   readonly messages: number
   /** Dead letters. */
   readonly dead: number
 }
 
-/** What a transport is made of, as far as it counts. */
+/** Statistics of the parts of a transport. */
 export interface TransportState {
   /** Undefined without a broker. */
   readonly broker: BrokerStats | undefined

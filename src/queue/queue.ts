@@ -3,77 +3,78 @@ import type { EventGroup } from '../event/event-group.ts'
 import type { EventTrace } from '../event/event-trace.ts'
 import type { PublishStats, TransportState, Waiting } from './queue-stats.ts'
 
-/** Who vouches for published events: a broker that confirmed them, or the local disk that they were fsynced to. */
+/** Where published events are durable: `broker` (publisher confirm) or `disk` (fsynced to the local disk). */
 export type Durability = 'broker' | 'disk'
 
-/** What the queue hands out at once: a message of the broker, or a record on disk. */
+/** One message of the broker, or one record of the queue on disk. */
 export interface Delivery {
-  /** As it lies on the queue. */
+  /** The bytes as they are on the queue. */
   readonly body: Buffer
-  /** True where the message may have been delivered before. */
+  /** True if the message may have been delivered before. */
   readonly redelivered: boolean
-  /** The events in it; undefined where another program published the message. */
+  /** The events in the message; undefined if another program published it. */
   readonly group: EventGroup | undefined
 }
 
 /**
- * A stream of deliveries. Several consumers, in several processes, may be at work on one queue.
+ * A stream of deliveries. One queue may have several consumers, in several processes.
  *
- * A message may be delivered in any order, again at any time, and to any consumer, also while an earlier
- * delivery of it is still held here: each delivery is settled for itself. A delivery is settled once, by
- * `ack` or by `dead`. What is not settled when the consumer stops, or when its connection is lost, is
- * delivered again, here or elsewhere.
+ * Messages come in any order. A message may be delivered again at any time and to any consumer, also while
+ * this consumer still holds an earlier delivery of it. Each delivery is settled on its own, once, by `ack` or
+ * `dead`. A delivery that is not settled when the consumer stops or loses its connection is delivered again,
+ * to this consumer or another one.
  */
 export interface Consumer {
   /**
-   * Acknowledges these deliveries, in any order. A delivery of a connection that is gone is ignored: its
-   * message comes again. So may what is acknowledged while an earlier delivery is not settled: the queue may
-   * not know of it yet when this process crashes and, on the embedded queue, when the consumer stops.
+   * Acknowledges deliveries, in any order. Deliveries of a lost connection are ignored: their messages are
+   * redelivered. A message may also be redelivered if it was acknowledged while an earlier delivery was not
+   * settled: the acknowledgement may not have reached the queue when this process crashes or, on the embedded
+   * queue, when the consumer stops.
    */
   ack(deliveries: readonly Delivery[]): void
-  /** Moves the delivery to where messages wait that can never be archived. */
+  /** Moves the message to the dead letters: it can never be archived. */
   dead(delivery: Delivery): void
-  /** Stops the flow at its source, so that what waits here is bounded; a few deliveries may still come. */
+  /** Back-pressure: stops deliveries at the queue, so that memory stays bounded. A few more may still come. */
   pause(): void
   resume(): void
-  /** Resolves when no delivery comes any more and the queue was told what is settled. What is settled later is not passed on. */
+  /** Resolves when no more deliveries come and all acknowledgements are passed on. Later ones are ignored. */
   stop(): Promise<void>
 }
 
 export interface DeliveryHandler {
   delivery(delivery: Delivery): void
-  /** All deliveries that are not settled are void: they may come again, here or to another consumer. To settle them does nothing. */
+  /** All unsettled deliveries are void: to settle them does nothing. They may be redelivered, here or elsewhere. */
   lost(): void
 }
 
-/** A part of a process, and what keeps it from working now, in words for a person. */
+/** A part of a process, and what keeps it from working now, as a text for people; undefined if it works. */
 export interface Part {
   readonly name: string
   readonly trouble: string | undefined
 }
 
-/** Where groups of events wait, and are durable. */
+/** A durable queue of groups of events. */
 export interface Transport {
-  /** What it is and where, in words for a person, without secrets. */
+  /** What it is and where, as a text for people, without secrets. */
   readonly description: string
-  /** What keeps it from working now, in words for a person; undefined where it works. */
+  /** What keeps it from working now, as a text for people; undefined if it works. */
   readonly trouble: string | undefined
-  /** What publishing stands on: events are taken while one of these is well. */
+  /** The parts that publishing needs. Events are accepted while at least one of them works. */
   readonly intake: readonly Part[]
-  /** What consuming stands on: deliveries come while all of these are well. */
+  /** The parts that consuming needs. Deliveries come while all of them work. */
   readonly outlet: readonly Part[]
-  /** What it has counted, and what is in it now. */
+  /** Counters, and current sizes. */
   readonly state: TransportState
   /**
    * Resolves once the group is durable.
    *
-   * @throws QueueUnavailable: the group was not accepted as far as is known here.
+   * @throws QueueUnavailable if the group was refused or not confirmed. It may be on the queue nonetheless.
    */
   publish(group: EventGroup): Promise<Durability>
   consume(handler: DeliveryHandler): Consumer
-  /** How many messages wait that are not delivered yet. */
+  /** Number of messages that wait for their delivery. */
   depth(): Promise<number>
-  /** Undefined without a broker. @throws QueueUnavailable while it cannot be asked */
+  /** Resolves to undefined without a broker. @throws QueueUnavailable if the broker cannot be asked now */
   waiting(): Promise<Waiting | undefined>
   close(): Promise<void>
 }
@@ -81,7 +82,7 @@ export interface Transport {
 /** Called with a group of events once it is durable. It must not throw. */
 export type GroupWatcher = (group: EventGroup, durability: Durability) => void
 
-/** A transport that takes single events: those that are published at about the same time leave as one group. */
+/** A transport that accepts single events. It groups events that are published at about the same time. */
 export interface Queue extends Omit<Transport, 'publish'> {
   /** Counts of the events that were published through it. */
   readonly stats: PublishStats
@@ -91,14 +92,14 @@ export interface Queue extends Omit<Transport, 'publish'> {
    * Resolves once the event is durable.
    *
    * @param trace travels with the event to the archiver
-   * @throws QueueUnavailable: the event was not accepted as far as is known here.
+   * @throws QueueUnavailable if the event was refused or not confirmed. It may be on the queue nonetheless.
    */
   publish(event: Event, trace?: EventTrace): Promise<Durability>
   /**
-   * Resolves once all of the events are durable: to `disk` if any group is on disk, else to `broker`.
+   * Resolves once all events are durable: to `disk` if any group is on disk, else to `broker`.
    *
-   * @param trace travels with each of them
-   * @throws QueueUnavailable: not all of them were accepted as far as is known here; some may have been.
+   * @param trace travels with each event
+   * @throws QueueUnavailable if an event was refused or not confirmed. Some or all may be on the queue nonetheless.
    */
   publishAll(events: readonly Event[], trace?: EventTrace): Promise<Durability>
 }

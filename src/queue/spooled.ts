@@ -1,14 +1,13 @@
 /**
- * RabbitMQ, with a queue on local disk as its overflow: while the broker cannot take an event, or does
- * not confirm it in time, the event goes to the spool and is as durable there. When the broker is back
- * the spool drains into it, oldest first, and new events go straight to the broker meanwhile.
+ * RabbitMQ with a spool: a queue on local disk for the time when the broker is away. If the broker does not
+ * accept an event, or does not confirm it in time, the event goes to the spool, and is durable there. When the
+ * broker works again, the spool is drained into it, oldest first. New events go straight to the broker meanwhile.
  *
- * Events whose confirm did not come may be on the broker's queue nonetheless, and so may some that were
- * on their way out of the spool when the process died. All of them are published again, and archived once.
+ * An event without a confirm may be on the broker's queue nonetheless. So may an event that was being drained
+ * when the process died. All of these are published again, and archived once.
  *
- * Each process has a spool of its own, `DATA_DIR/spool/<number>`. What a process left that is gone is
- * drained by the next one that starts with the same DATA_DIR; and so is an embedded queue, of before there
- * was a broker.
+ * Each process has a spool of its own, `DATA_DIR/spool/<number>`. The next process that starts with the same
+ * DATA_DIR drains the spools of exited processes, and an embedded queue from the time before there was a broker.
  */
 
 import { existsSync } from 'node:fs'
@@ -24,33 +23,33 @@ import type { Consumer, DeliveryHandler, Durability, Part, Transport } from './q
 import type { TransportState, Waiting } from './queue-stats.ts'
 
 const DRAIN_IN_FLIGHT_MAX = 500
-/** Of what the broker may have in flight (rabbitmq-publisher.ts) the smaller part: new events go there meanwhile. */
+/** Less than half of what may be in flight (rabbitmq-publisher.ts): the rest is for new events. */
 const DRAIN_EVENTS_MAX = 4_000
 const DRAIN_BYTES_MAX = 16 * 1024 * 1024
 const DRAIN_POLL_MS = 250
-/** How often it is looked whether there is anything: nothing waits then, and each look wakes the process. */
+/** Poll interval while the spool is empty. Each poll wakes the process. */
 const IDLE_POLL_MS = 1_000
-/** After the broker has refused something, as one does whose queue is full. */
+/** Pause after a publish from the spool failed, for example because the broker's queue is full. */
 const DRAIN_RETRY_MS = 2_000
 const SPOOLS_MAX = 64
 
 class SpooledQueue implements Transport {
   readonly #broker: Transport
   readonly #spool: EmbeddedQueue
-  /** With those of processes that are gone, until they are empty. */
+  /** The own spool, and those of exited processes until they are empty. */
   readonly #spools: Set<EmbeddedQueue>
   readonly #log: Logger
   readonly #closing = new AbortController()
   readonly #draining: Promise<void>[]
   #isSpooling = false
 
-  /** @param left spools of processes that are gone */
-  constructor(broker: Transport, spool: EmbeddedQueue, left: readonly EmbeddedQueue[], log: Logger) {
+  /** @param orphans spools of exited processes */
+  constructor(broker: Transport, spool: EmbeddedQueue, orphans: readonly EmbeddedQueue[], log: Logger) {
     this.#broker = broker
     this.#spool = spool
-    this.#spools = new Set([spool, ...left])
+    this.#spools = new Set([spool, ...orphans])
     this.#log = log
-    this.#draining = [this.#drain(spool), ...left.map(each => this.#drainAndClose(each))]
+    this.#draining = [this.#drain(spool), ...orphans.map(each => this.#drainAndClose(each))]
   }
 
   get description(): string {
@@ -123,20 +122,20 @@ class SpooledQueue implements Transport {
   async #drain(spool: EmbeddedQueue, ending: AbortSignal = this.#closing.signal): Promise<void> {
     while (!ending.aborted) {
       const isPossible = spool.size > 0 && this.#broker.trouble === undefined
-      if (isPossible && (await this.#drainWhileItGoes(spool, ending))) continue
+      if (isPossible && (await this.#drainUntilIdle(spool, ending))) continue
       await delay(pauseMs(spool, isPossible), undefined, { signal: ending }).catch(() => {})
     }
   }
 
   /**
-   * Acknowledges each delivery of the spool once it is published. Ends when all that was delivered is
-   * published, when a publish fails, or on `ending`.
+   * Publishes deliveries of the spool, and acknowledges each one once it is confirmed. Ends when no delivery is in
+   * flight any more, when a publish fails, or on `ending`.
    *
-   * @returns whether all that was delivered is published
+   * @returns whether every delivery was published
    */
-  async #drainWhileItGoes(spool: EmbeddedQueue, ending: AbortSignal): Promise<boolean> {
+  async #drainUntilIdle(spool: EmbeddedQueue, ending: AbortSignal): Promise<boolean> {
     const stop = new AbortController()
-    let handedOut = 0
+    let delivered = 0
     let published = 0
     let events = 0
     let bytes = 0
@@ -149,12 +148,12 @@ class SpooledQueue implements Transport {
     const consumer = spool.consume({
       delivery: delivery => {
         const group = delivery.group as EventGroup
-        handedOut++
+        delivered++
         count(group, 1)
         const acknowledge = () => {
           count(group, -1)
           consumer.ack([delivery])
-          if (++published === handedOut) stop.abort()
+          if (++published === delivered) stop.abort()
         }
         this.#broker.publish(group).then(acknowledge, () => stop.abort())
       },
@@ -163,7 +162,7 @@ class SpooledQueue implements Transport {
     await aborted(AbortSignal.any([stop.signal, ending]))
     await consumer.stop()
     this.#report(spool, published)
-    return published === handedOut
+    return published === delivered
   }
 
   #report(spool: EmbeddedQueue, published: number): void {
@@ -175,15 +174,17 @@ class SpooledQueue implements Transport {
 }
 
 export interface SpoolPaths {
-  /** Holds a spool for each process, in directories that are numbers. */
+  /** A directory with a spool per process, in subdirectories `0`, `1`, … */
   readonly spools: string
-  /** Where an embedded queue may be, from before there was a broker. */
+  /** The directory of an embedded queue, from the time before there was a broker. It need not exist. */
   readonly embedded: string
 }
 
 /**
- * @param broker is closed with the queue, also where that cannot be opened
- * @throws ConfigInvalid where no spool can be opened.
+ * Opens a broker's queue with a spool, and starts to drain it.
+ *
+ * @param broker closed together with the queue, and if the queue cannot be opened
+ * @throws ConfigInvalid if no spool can be opened.
  */
 export async function openSpooledQueue(
   broker: Transport,
@@ -201,18 +202,18 @@ export async function openSpooledQueue(
     if (embedded) {
       spools.push(embedded)
       if (embedded.size > 0)
-        log.info({ events: embedded.size }, 'What is in the embedded queue goes to the broker.')
+        log.info({ events: embedded.size }, 'The events in the embedded queue are published to the broker.')
     }
-    const [own, ...left] = spools as [EmbeddedQueue, ...EmbeddedQueue[]]
-    return new SpooledQueue(broker, own, left, log)
+    const [own, ...orphans] = spools as [EmbeddedQueue, ...EmbeddedQueue[]]
+    return new SpooledQueue(broker, own, orphans, log)
   } catch (error) {
     await Promise.all([broker, ...spools].map(queue => queue.close()))
     throw error
   }
 }
 
-/** How many events wait for a broker in spools, or in an embedded queue, that no process has open. */
-export async function countLeft(paths: SpoolPaths, config: EmbeddedConfig, log: Logger): Promise<number> {
+/** Number of events in spools, and in an embedded queue, that no process has open. */
+export async function countUnopened(paths: SpoolPaths, config: EmbeddedConfig, log: Logger): Promise<number> {
   const numbers = await readdir(paths.spools).catch((): string[] => [])
   const spools = numbers.filter(name => /^\d+$/.test(name)).map(name => join(paths.spools, name))
   let events = 0
@@ -225,7 +226,7 @@ export async function countLeft(paths: SpoolPaths, config: EmbeddedConfig, log: 
   return events
 }
 
-/** Opens all that no other process has open, or makes one. */
+/** Opens, into `spools`, every spool that no other process has open. Makes one if there is none. */
 async function openSpools(
   path: string,
   config: EmbeddedConfig,
@@ -234,8 +235,8 @@ async function openSpools(
 ): Promise<void> {
   const existing = await readdir(path).catch((): string[] => [])
   for (let number = 0; number < SPOOLS_MAX; number++) {
-    const isThere = existing.includes(String(number))
-    if (!isThere && spools.length > 0) continue
+    const isPresent = existing.includes(String(number))
+    if (!isPresent && spools.length > 0) continue
     const spool = await openUnlessInUse(join(path, String(number)), config, log)
     if (spool !== undefined) spools.push(spool)
   }
@@ -254,7 +255,7 @@ async function openUnlessInUse(
   }
 }
 
-/** @param hasFailed whether its events could be published, and the broker did not take them */
+/** @param hasFailed whether a publish from the spool has just failed */
 function pauseMs(spool: EmbeddedQueue, hasFailed: boolean): number {
   if (hasFailed) return DRAIN_RETRY_MS
   return spool.size === 0 ? IDLE_POLL_MS : DRAIN_POLL_MS

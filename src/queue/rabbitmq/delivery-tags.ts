@@ -1,32 +1,32 @@
 /**
- * The delivery tags of one AMQP channel, which count up from 1: which are open, and what to acknowledge
- * next. RabbitMQ closes the channel on an acknowledgement of a tag that it does not have, so each tag is
- * given out for acknowledgement once.
+ * The delivery tags of one AMQP channel, which count up from 1: which tags are open, and which to acknowledge
+ * next. RabbitMQ closes the channel if a tag is acknowledged twice, so each tag is returned for acknowledgement
+ * once.
  */
 export class DeliveryTags {
-  /** All below it are settled. */
+  /** All lower tags are settled, and the broker knows it. */
   #first = 1
-  /** The tag that comes next. */
+  /** The tag of the next delivery. */
   #next = 1
-  /** Settled, and not given out yet. */
+  /** Settled, and not acknowledged to the broker yet. */
   readonly #settled = new Set<number>()
-  /** At or above `#first`, and known to the broker as settled. */
+  /** From `#first` on: acknowledged or rejected to the broker. */
   readonly #sent = new Set<number>()
 
-  /** Tags that the broker does not know as settled yet. */
+  /** Number of tags that are neither acknowledged nor rejected to the broker. */
   get unacknowledged(): number {
     return this.#next - this.#first - this.#sent.size
   }
 
-  /** Tags that are settled and not given out yet; after `takePrefix` those beyond a gap. */
+  /** Number of settled tags that are not acknowledged to the broker yet. After `takePrefix`: those behind a gap. */
   get settled(): number {
     return this.#settled.size
   }
 
   /**
-   * Notes the tag of a delivery.
+   * Records the tag of a delivery.
    *
-   * @returns tags before it that were never seen. They count as rejected: the caller returns them to the queue.
+   * @returns lower tags that were skipped. They count as rejected, and the caller returns them to the queue.
    */
   delivered(tag: number): number[] {
     const skipped: number[] = []
@@ -38,14 +38,14 @@ export class DeliveryTags {
     return skipped
   }
 
-  /** Notes that a tag is to be acknowledged. False where it was settled before. */
+  /** Marks a tag for acknowledgement. @returns false if it was settled before */
   settle(tag: number): boolean {
     if (!this.#isOpen(tag)) return false
     this.#settled.add(tag)
     return true
   }
 
-  /** Notes that the caller rejects a tag by itself. False where it was settled before, and must not be rejected. */
+  /** Marks a tag as rejected by the caller. @returns false if it was settled before: then do not reject it */
   reject(tag: number): boolean {
     if (!this.#isOpen(tag)) return false
     this.#sent.add(tag)
@@ -53,8 +53,9 @@ export class DeliveryTags {
   }
 
   /**
-   * The tag to acknowledge with `multiple`: it and all below it are settled, and it was not given out
-   * before. Undefined where there is nothing to acknowledge so.
+   * The tag to acknowledge with `multiple`: the last tag of the settled prefix.
+   *
+   * @returns undefined if the prefix has no tag that is still to be acknowledged
    */
   takePrefix(): number | undefined {
     let last: number | undefined
@@ -64,7 +65,7 @@ export class DeliveryTags {
     }
   }
 
-  /** The tags beyond a gap, to acknowledge one by one, lowest first. */
+  /** The settled tags behind a gap, to acknowledge one by one, lowest first. */
   takeRest(): number[] {
     const tags = [...this.#settled].sort((a, b) => a - b)
     for (const tag of tags) this.#sent.add(tag)

@@ -1,79 +1,83 @@
 /**
- * A consumer that has measured nothing yet takes messages to be as large as ours are by default at the most. To raise a
- * prefetch takes one round trip, and one that is too high takes what other consumers could have.
+ * Assumed events per message before the first delivery: the largest default group. A prefetch that is too low
+ * costs one round trip to raise. One that is too high takes messages away from other consumers.
  */
-const EVENTS_A_MESSAGE_AT_FIRST = 256
-/** So many messages keep a connection busy, however many events they have. */
+const EVENTS_PER_MESSAGE_AT_FIRST = 256
+/** With this many messages in flight a connection stays busy, however few events they have. */
 const MESSAGES_MIN = 64
-/** Of the moving average, a message. */
+/** Weight of one message in the moving average. */
 const WEIGHT = 1 / 128
-/** A change costs a new consumer at the broker. */
+/** The prefetch changes only by this factor or more: a change needs a new consumer at the broker. */
 const FACTOR_MIN = 2
 
 export interface PrefetchOptions {
-  /** Events that the consumer is to hold unacknowledged. */
+  /** Events that the consumer should hold unacknowledged. */
   readonly events: number
-  /** The prefetch is never larger. */
+  /** Upper limit of the prefetch. */
   readonly messagesMax: number
 }
 
-/** What a consumer holds unacknowledged now. */
-export interface HeldNow {
+/** The unacknowledged deliveries of a consumer. */
+export interface Unacknowledged {
   readonly messages: number
   readonly events: number
 }
 
 /**
- * How many messages a broker may deliver ahead of acknowledgements. A prefetch counts messages, and a
- * message has from one to thousands of events: the prefetch follows what messages had of late, so that
- * about the wanted number of events is held, and what is more overflows to other consumers.
+ * Chooses the prefetch: how many messages the broker delivers ahead of acknowledgements. A prefetch counts
+ * messages, and a message has from one to thousands of events. So the prefetch follows the recent average of
+ * events per message. The consumer then holds about the wanted number of events, and further messages go to other
+ * consumers.
  */
 export class Prefetch {
   readonly #options: PrefetchOptions
   #messages: number
-  #eventsAMessage: number | undefined
+  /** Moving average; undefined before the first delivery. */
+  #eventsPerMessage: number | undefined
 
   constructor(options: PrefetchOptions) {
     this.#options = options
-    this.#messages = this.#messagesFor(EVENTS_A_MESSAGE_AT_FIRST)
+    this.#messages = this.#messagesFor(EVENTS_PER_MESSAGE_AT_FIRST)
   }
 
-  /** The prefetch that the broker is told, in messages. */
+  /** The prefetch, in messages. */
   get messages(): number {
     return this.#messages
   }
 
-  /** Counts a delivery of so many events into the average. */
+  /** Counts a delivery with this many events into the average. */
   delivered(events: number): void {
-    this.#eventsAMessage ??= events
-    this.#eventsAMessage += (events - this.#eventsAMessage) * WEIGHT
+    this.#eventsPerMessage ??= events
+    this.#eventsPerMessage += (events - this.#eventsPerMessage) * WEIGHT
   }
 
-  /** Changes the prefetch where the average asks for twice or half of it. True where it has changed. */
+  /** Follows the average if it asks for at least twice, or at most half, of the prefetch. @returns whether it changed */
   follow(): boolean {
-    if (this.#eventsAMessage === undefined) return false
-    const wanted = this.#messagesFor(this.#eventsAMessage)
+    if (this.#eventsPerMessage === undefined) return false
+    const wanted = this.#messagesFor(this.#eventsPerMessage)
     const isFar = wanted >= this.#messages * FACTOR_MIN || wanted * FACTOR_MIN <= this.#messages
     if (isFar) this.#messages = wanted
     return isFar
   }
 
   /**
-   * Raises a prefetch that is used up by less than half of the wanted events, as it is when messages
-   * suddenly have fewer: a batch could wait for events that do not come. True where it has changed.
+   * Raises the prefetch if it is exhausted by at most half of the wanted events. This happens when messages
+   * suddenly have fewer events. Without it a batch could wait for events that are not delivered.
+   *
+   * @returns whether it changed
    */
-  raiseIfShort({ messages, events }: HeldNow): boolean {
+  raiseIfShort({ messages, events }: Unacknowledged): boolean {
     if (messages < this.#messages || events * FACTOR_MIN > this.#options.events) return false
-    const eventsAMessage = events / messages
-    const wanted = this.#messagesFor(eventsAMessage)
+    const eventsPerMessage = events / messages
+    const wanted = this.#messagesFor(eventsPerMessage)
     if (wanted <= this.#messages) return false
     this.#messages = wanted
-    this.#eventsAMessage = eventsAMessage
+    this.#eventsPerMessage = eventsPerMessage
     return true
   }
 
-  #messagesFor(eventsAMessage: number): number {
+  #messagesFor(eventsPerMessage: number): number {
     const { events, messagesMax } = this.#options
-    return Math.min(messagesMax, Math.max(MESSAGES_MIN, Math.ceil(events / eventsAMessage)))
+    return Math.min(messagesMax, Math.max(MESSAGES_MIN, Math.ceil(events / eventsPerMessage)))
   }
 }

@@ -5,7 +5,7 @@ import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
 const CONNECT_MS_MAX = 10_000
 const CLOSE_MS_MAX = 2_000
 
-/** A connection of a command: made once, and not again when it is lost. */
+/** The connection of a command. It does not reconnect. */
 export interface CommandConnection {
   readonly connection: Connection
   /** Channels are closed with the connection. */
@@ -14,17 +14,19 @@ export interface CommandConnection {
 }
 
 /**
+ * Connects to RabbitMQ, within 10 seconds.
+ *
  * @param name shown in RabbitMQ's list of connections
- * @throws ConfigInvalid where RabbitMQ turns us away.
- * @throws QueueUnavailable where it does not answer.
+ * @throws ConfigInvalid if RabbitMQ refuses the login or the virtual host.
+ * @throws QueueUnavailable if RabbitMQ cannot be reached, or does not answer in time.
  */
 export async function connectForCommand(url: string, name: string): Promise<CommandConnection> {
   const connection = new Connection({ url, connectionName: name, acquireTimeout: CONNECT_MS_MAX })
   const failed = new Promise<never>((_, reject) => connection.on('error', reject))
-  // What fails later is heard by whoever waits for it.
+  // Later failures reject the calls that wait for an answer. This `catch` prevents an unhandled rejection.
   failed.catch(() => {})
-  const patience = new AbortController()
-  const overdue = delay(CONNECT_MS_MAX, undefined, patience).then(() => {
+  const answered = new AbortController()
+  const overdue = delay(CONNECT_MS_MAX, undefined, answered).then(() => {
     throw new Error(`no answer within ${CONNECT_MS_MAX} ms`)
   })
   overdue.catch(() => {})
@@ -34,23 +36,23 @@ export async function connectForCommand(url: string, name: string): Promise<Comm
     connection.unsafeDestroy()
     throw asRefusal(cause, url)
   } finally {
-    patience.abort()
+    answered.abort()
   }
   const channels: Channel[] = []
   return {
     connection,
     openChannel: async () => {
       const channel = await connection.acquire({ emitErrorsFromChannel: true })
-      // A channel that ends rejects what is asked of it, and so tells whoever waits for it.
+      // A channel that fails rejects its pending calls, so the event is not needed.
       channel.on('error', () => {})
       channels.push(channel)
       return channel
     },
     close: async () => {
       const closed = Promise.all(channels.map(channel => channel.close())).then(() => connection.close())
-      const patience = new AbortController()
-      await Promise.race([closed.catch(() => {}), delay(CLOSE_MS_MAX, undefined, patience).catch(() => {})])
-      patience.abort()
+      const ended = new AbortController()
+      await Promise.race([closed.catch(() => {}), delay(CLOSE_MS_MAX, undefined, ended).catch(() => {})])
+      ended.abort()
       connection.unsafeDestroy()
     },
   }
@@ -63,6 +65,7 @@ function asRefusal(cause: unknown, url: string): Error {
   return new QueueUnavailable(`RabbitMQ at ${new URL(url).host} cannot be reached: ${message}`, { cause })
 }
 
+/** Whether RabbitMQ, or the client library, answered with this AMQP error code. */
 export function isCode(error: unknown, code: string): boolean {
   return error instanceof AMQPError && error.code === code
 }

@@ -1,12 +1,12 @@
 /**
- * Keeps one channel to RabbitMQ open, on a connection of its own.
+ * Keeps one channel to RabbitMQ open, on its own connection.
  *
  *   connecting ──► setting up ──► open ──► lost ──► connecting …
  *
- * The client library reconnects the connection by itself; the connection opens the channel again and runs
- * `setUp` on it. A connection that was never open and that the broker turns away for good (a wrong password,
- * a queue declared otherwise) is refused, since only a person can mend that; once it has been open,
- * the same is taken for something that may pass, and tried again.
+ * The client library reconnects by itself. After each reconnect this class opens the channel again, and runs
+ * `setUp` on it. If the broker refuses the very first connection for good (a wrong password, a queue with other
+ * arguments), `firstAnswer` rejects, because only a person can correct that. After the first success the same
+ * refusal counts as temporary, and is retried.
  */
 
 import type { Socket } from 'node:net'
@@ -14,42 +14,32 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel, Connection } from 'rabbitmq-client'
 import { createDeferred } from '../../process/deferred.ts'
 import type { Logger } from '../../process/logger.ts'
+import { resetHeartbeat, socketOf, useNegotiatedFrameSize } from './client-internals.ts'
 
 const RETRY_MS_MIN = 200
 const RETRY_MS_MAX = 5_000
 const HEARTBEAT_S = 30
-/** The frame size that RabbitMQ offers by default; larger bodies are cut into frames of it. */
+/** RabbitMQ's default frame size. Larger bodies are split into frames of this size. */
 const FRAME_BYTES_MAX = 131_072
 const CLOSE_MS_MAX = 2_000
-/** A broker that has just been started may take a declaration, and never answer it. */
+/** A broker that was just started may receive a declaration and never answer it. */
 const SET_UP_MS_MAX = 15_000
-/** The broker's answers to a login or a declaration that no waiting will mend. */
+/** Errors of a login or a declaration that do not go away with time. */
 const FINAL_CODES = new Set(['ACCESS_REFUSED', 'NOT_ALLOWED', 'PRECONDITION_FAILED'])
 
-export interface LinkOptions {
+export interface RabbitmqConnectionOptions {
   readonly url: string
   /** Shown in RabbitMQ's list of connections. */
   readonly name: string
   readonly log: Logger
+  /** Prepares each new channel: declares, subscribes. */
   setUp(channel: Channel): Promise<void>
-  /** The channel that was open is gone, with all that was under way on it. */
+  /** Called when the open channel has closed. All deliveries and publishes on it are void. */
   lost(): void
 }
 
-/**
- * What the library marks internal and we reach for: it has no back-pressure for consumers, because a
- * prefetch counts messages and not bytes.
- */
-interface ConnectionInternals {
-  readonly _socket?: Socket
-  /** `hasRead`: whether anything came since the heartbeat timer last looked. */
-  readonly _state?: { hasRead: boolean; readonly frameMax: number }
-  /** Channels take their frame size from here. */
-  readonly _opt?: { frameMax: number }
-}
-
 export class RabbitmqConnection {
-  readonly #options: LinkOptions
+  readonly #options: RabbitmqConnectionOptions
   readonly #connection: Connection
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
@@ -59,7 +49,7 @@ export class RabbitmqConnection {
   #blockedBy: string | undefined
   #hasBeenOpen = false
 
-  constructor(options: LinkOptions) {
+  constructor(options: RabbitmqConnectionOptions) {
     this.#options = options
     this.#connection = new Connection({
       url: options.url,
@@ -78,9 +68,9 @@ export class RabbitmqConnection {
     })
     this.#connection.on('connection.unblocked', () => {
       this.#blockedBy = undefined
-      this.#options.log.info('RabbitMQ takes messages again.')
+      this.#options.log.info('RabbitMQ accepts messages again.')
     })
-    this.#connection.on('connection', () => this.#agreeOnFrames())
+    this.#connection.on('connection', () => useNegotiatedFrameSize(this.#connection))
     this.#running = this.#keepOpen()
   }
 
@@ -93,17 +83,21 @@ export class RabbitmqConnection {
     return this.#trouble ?? this.#blockedBy
   }
 
-  /** The connection's socket, to stop reading from it. */
-  get socket(): Socket | undefined {
-    return this.#internals._socket
+  /** The current socket. After a reconnect it is another one. */
+  get socket(): Socket {
+    return socketOf(this.#connection)
   }
 
-  /** While nothing is read on purpose, that nothing was read does not mean that the broker is gone. */
-  excuseSilence(): void {
-    if (this.#internals._state !== undefined) this.#internals._state.hasRead = true
+  /** To be called again and again while reading is paused: otherwise the broker would count as dead. */
+  resetHeartbeat(): void {
+    resetHeartbeat(this.#connection)
   }
 
-  /** Resolves when the channel is open, or when the broker cannot be reached for now. @throws where it was turned away for good. */
+  /**
+   * Resolves once the channel is open, or at the first failure that may pass.
+   *
+   * @throws AMQPError if the broker refuses the first connection for good.
+   */
   firstAnswer(): Promise<void> {
     return this.#firstAnswer.promise
   }
@@ -117,19 +111,6 @@ export class RabbitmqConnection {
     })
     this.#connection.unsafeDestroy()
     await this.#running
-  }
-
-  get #internals(): ConnectionInternals {
-    return this.#connection as unknown as ConnectionInternals
-  }
-
-  /**
-   * A broker may take smaller frames than were asked for. The client library tells it that they will be,
-   * and then cuts bodies, and puts them together, by what was asked for.
-   */
-  #agreeOnFrames(): void {
-    const { _opt, _state } = this.#internals
-    if (_opt !== undefined && _state !== undefined) _opt.frameMax = _state.frameMax
   }
 
   async #keepOpen(): Promise<void> {
@@ -146,12 +127,12 @@ export class RabbitmqConnection {
     }
   }
 
-  /** Resolves when the channel that it opened is gone. */
+  /** Opens a channel. Resolves when that channel has closed. */
   async #openOnce(): Promise<void> {
     const channel = await this.#connection.acquire()
     const closed = new Promise<void>(resolve => channel.once('close', resolve))
     const timeout = setTimeout(
-      () => this.socket?.destroy(new Error(`the broker did not answer within ${SET_UP_MS_MAX} ms`)),
+      () => this.socket.destroy(new Error(`the broker did not answer within ${SET_UP_MS_MAX} ms`)),
       SET_UP_MS_MAX,
     )
     try {
@@ -163,7 +144,7 @@ export class RabbitmqConnection {
       clearTimeout(timeout)
     }
     this.#channel = channel
-    if (this.#hasBeenOpen) this.#options.log.info('RabbitMQ is there again.')
+    if (this.#hasBeenOpen) this.#options.log.info('RabbitMQ is connected again.')
     this.#hasBeenOpen = true
     this.#trouble = undefined
     this.#firstAnswer.resolve()
@@ -178,7 +159,7 @@ export class RabbitmqConnection {
     if (this.#closing.signal.aborted) return
     const message = error instanceof Error ? error.message : String(error)
     if (message !== this.#trouble)
-      this.#options.log.warn({ err: error }, 'RabbitMQ cannot be used; trying again.')
+      this.#options.log.warn({ err: error }, 'RabbitMQ cannot be used. Trying again.')
     this.#trouble = message
     if (!this.#hasBeenOpen && error instanceof AMQPError && FINAL_CODES.has(error.code)) {
       this.#firstAnswer.reject(error)

@@ -1,24 +1,25 @@
 /**
- * Dead letters on RabbitMQ. They are got one by one and not acknowledged, so that nobody else gets them
- * meanwhile; what has been neither retried nor dropped is given back at the end, or by the broker when the
- * connection is gone.
+ * Dead letters on RabbitMQ. They are fetched one by one (`basic.get`) and stay unacknowledged, so that no other
+ * consumer gets them meanwhile. Letters that are neither retried nor dropped return to the queue on `close`, or
+ * when the connection ends.
  */
 
 import { createHash } from 'node:crypto'
-import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Channel, Envelope, SyncMessage } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
 import type { DeadLetter, DeadLetterCause, DeadLetters } from '../dead-letters.ts'
+import { deliverRawBodies, ReturnBarrier, rawBody } from './client-internals.ts'
 import { type CommandConnection, connectForCommand, isCode } from './rabbitmq-command-connection.ts'
 import { groupOfMessage } from './rabbitmq-message.ts'
-import { bodyBytes, handOutBytes } from './rabbitmq-raw-body.ts'
+
 import { deadName, type RabbitmqConfig } from './rabbitmq-topology.ts'
 
 type Config = Pick<RabbitmqConfig, 'amqpUrl' | 'amqpQueue' | 'publishMsMax'>
 
 const ID_DIGITS = 12
-/** What the broker has written, and what would have it send copies elsewhere. */
-const OWN_HEADERS = /^(?:x-(?:first-|last-)?death|x-delivery-count|x-acquired-count|CC$|BCC$)/
+/** Headers that are not published again: those of the broker, and `CC` and `BCC`, which would route copies elsewhere. */
+const OMITTED_HEADERS = /^(?:x-(?:first-|last-)?death|x-delivery-count|x-acquired-count|CC$|BCC$)/
 
 interface RabbitmqDeadLetter extends DeadLetter {
   readonly message: SyncMessage
@@ -30,8 +31,9 @@ class RabbitmqDeadLetters implements DeadLetters {
   readonly #config: Config
   readonly #connection: CommandConnection
   readonly #channel: Channel
-  #handedOut = 0
-  #held = 0
+  readonly #returns = new ReturnBarrier()
+  #fetched = 0
+  #unsettled = 0
   #hasSettled = false
   #hasReturned = false
 
@@ -47,39 +49,37 @@ class RabbitmqDeadLetters implements DeadLetters {
   }
 
   async next(): Promise<DeadLetter | undefined> {
-    // Those that come meanwhile may be ones that were retried here.
-    if (this.#handedOut === this.count) return undefined
+    // Later ones are not read: they may be letters that were retried here, and dead-lettered again.
+    if (this.#fetched === this.count) return undefined
     const queue = deadName(this.#config.amqpQueue)
-    const message = await this.#asked(() => this.#channel.basicGet({ queue }))
+    const message = await this.#request(() => this.#channel.basicGet({ queue }))
     if (message === undefined) return undefined
-    this.#handedOut++
-    this.#held++
+    this.#fetched++
+    this.#unsettled++
     return letterOf(message)
   }
 
   async retry(letter: DeadLetter): Promise<void> {
     const { message, body } = letter as RabbitmqDeadLetter
     const { amqpQueue, publishMsMax } = this.#config
-    const patience = new AbortController()
-    const overdue = delay(publishMsMax, undefined, patience).then(() => {
+    const confirmed = new AbortController()
+    const overdue = delay(publishMsMax, undefined, confirmed).then(() => {
       throw new QueueUnavailable(`RabbitMQ did not confirm within ${publishMsMax} ms.`)
     })
     overdue.catch(() => {})
     const envelope = { ...envelopeOf(message), routingKey: amqpQueue, mandatory: true, durable: true }
-    await this.#asked(() => Promise.race([this.#channel.basicPublish(envelope, body), overdue])).finally(() =>
-      patience.abort(),
+    await this.#request(() => Promise.race([this.#channel.basicPublish(envelope, body), overdue])).finally(
+      () => confirmed.abort(),
     )
-    // A message for a queue that is gone is returned and confirmed; the return is handed on a turn later.
-    await turn()
-    await turn()
+    await this.#returns.passed()
     if (this.#hasReturned) throw new QueueUnavailable(`The queue ${amqpQueue} does not exist any more.`)
     await this.drop(letter)
   }
 
   async drop(letter: DeadLetter): Promise<void> {
     const { deliveryTag } = (letter as RabbitmqDeadLetter).message
-    await this.#asked(async () => this.#channel.basicAck({ deliveryTag }))
-    this.#held--
+    await this.#request(async () => this.#channel.basicAck({ deliveryTag }))
+    this.#unsettled--
     this.#hasSettled = true
   }
 
@@ -87,16 +87,16 @@ class RabbitmqDeadLetters implements DeadLetters {
     const queue = deadName(this.#config.amqpQueue)
     try {
       if (!this.#channel.active && !this.#hasSettled) return
-      if (this.#held > 0)
-        await this.#asked(async () => this.#channel.basicNack({ deliveryTag: 0, multiple: true }))
-      // Its answer says that the broker has read all acknowledgements before it.
-      await this.#asked(() => this.#channel.queueDeclare({ queue, passive: true }))
+      if (this.#unsettled > 0)
+        await this.#request(async () => this.#channel.basicNack({ deliveryTag: 0, multiple: true }))
+      // The broker answers frames in order: after this answer it has read all acknowledgements.
+      await this.#request(() => this.#channel.queueDeclare({ queue, passive: true }))
     } finally {
       await this.#connection.close()
     }
   }
 
-  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+  async #request<T>(ask: () => Promise<T>): Promise<T> {
     try {
       return await ask()
     } catch (cause) {
@@ -108,7 +108,7 @@ class RabbitmqDeadLetters implements DeadLetters {
 }
 
 function letterOf(message: SyncMessage): RabbitmqDeadLetter {
-  const body = bodyBytes(message.body)
+  const body = rawBody(message.body)
   const { contentEncoding, ...envelope } = envelopeOf(message)
   return {
     id: idOf(message, body),
@@ -120,14 +120,14 @@ function letterOf(message: SyncMessage): RabbitmqDeadLetter {
   }
 }
 
-/** Of what does not change while it lies there; the broker gives a message no name. */
+/** A digest of parts that do not change while the letter exists. The broker has no message id of its own. */
 function idOf({ messageId = '', headers }: SyncMessage, body: Buffer): string {
   const death = causeOf(headers?.['x-death'])
   const hash = createHash('sha256').update(`${messageId}\n${death?.at?.getTime()}\n`).update(body)
   return hash.digest('hex').slice(0, ID_DIGITS)
 }
 
-/** The latest entry comes first: https://www.rabbitmq.com/docs/dlx#effects */
+/** The latest entry of `x-death` is the first one: https://www.rabbitmq.com/docs/dlx#effects */
 function causeOf(deaths: unknown): DeadLetterCause | undefined {
   if (!Array.isArray(deaths) || typeof deaths[0] !== 'object' || deaths[0] === null) return undefined
   const { reason, queue, time } = deaths[0] as Record<string, unknown>
@@ -139,13 +139,16 @@ function causeOf(deaths: unknown): DeadLetterCause | undefined {
   }
 }
 
-/** What its publisher gave it. The user id would have to be ours, and a time to live would end it again. */
+/**
+ * The properties of the original publisher. Without the user id, which has to be that of this connection, and
+ * without the time to live, which would expire the message again.
+ */
 function envelopeOf(message: SyncMessage): Omit<Envelope, 'routingKey'> {
   const { contentType, contentEncoding, priority, correlationId, replyTo } = message
   const { messageId, timestamp, type, appId, headers = {} } = message
   const given = {
     contentType,
-    // `identity` stands where there was none: see `handOutBytes`.
+    // `deliverRawBodies` sets `identity` if there was no encoding.
     contentEncoding: contentEncoding === 'identity' ? undefined : contentEncoding,
     priority,
     correlationId,
@@ -159,17 +162,22 @@ function envelopeOf(message: SyncMessage): Omit<Envelope, 'routingKey'> {
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined))
 }
 
-/** The client library encodes no bytes and no dates; ours are numbers and texts. */
+/** The client library cannot encode bytes and dates. The headers of frequency are numbers and texts. */
 function isKept([name, value]: [string, unknown]): boolean {
-  return !OWN_HEADERS.test(name) && ['string', 'number', 'boolean'].includes(typeof value)
+  return !OMITTED_HEADERS.test(name) && ['string', 'number', 'boolean'].includes(typeof value)
 }
 
-/** @throws ConfigInvalid where there are no such queues. */
+/**
+ * Opens the dead letters of the queue `amqpQueue`.
+ *
+ * @throws ConfigInvalid if RabbitMQ refuses the login, or the queues do not exist.
+ * @throws QueueUnavailable if RabbitMQ cannot be reached now.
+ */
 export async function openRabbitmqDeadLetters(config: Config): Promise<DeadLetters> {
   const connection = await connectForCommand(config.amqpUrl, 'frequency dead')
   try {
     const channel = await connection.openChannel()
-    handOutBytes(channel)
+    deliverRawBodies(channel)
     await channel.queueDeclare({ queue: config.amqpQueue, passive: true })
     const { messageCount } = await channel.queueDeclare({ queue: deadName(config.amqpQueue), passive: true })
     await channel.confirmSelect()
@@ -179,7 +187,7 @@ export async function openRabbitmqDeadLetters(config: Config): Promise<DeadLette
     if (isCode(cause, 'NOT_FOUND'))
       throw new ConfigInvalid(
         `AMQP_QUEUE: RabbitMQ at ${new URL(config.amqpUrl).host} has no queue ${config.amqpQueue} with ${deadName(config.amqpQueue)}: ` +
-          'frequency serve makes them.',
+          'Run frequency serve once, which declares them.',
         { cause },
       )
     throw new QueueUnavailable(`RabbitMQ: ${(cause as Error).message}`, { cause })

@@ -1,19 +1,21 @@
 /**
  * Events as an AMQP message:
  *
- *     body                the events' JSON, UTF-8, one a line, with no line feed at the end
+ *     body                the events as JSON, UTF-8, one per line, without a final line feed
  *     type                frequency.events
  *     content_type        application/json for one event, application/x-ndjson for several
  *     content_encoding    utf-8
- *     frequency-count     a header: how many events
- *     frequency-ids       a header: 16 bytes an event, its identity as archives compare it (message-id.ts),
- *                         in base64, because the client library encodes no bytes
- *     frequency-ids-version  a header: DIGEST_VERSION. If it is missing, or another one, frequency-ids is not
- *                         read, and the identities are made of the body
- *     frequency-traces    a header, where events came with a trace: 27 bytes for each of those, in base64
- *                         (event-trace.ts)
  *
- * So a message with one event is plain JSON to anyone.
+ * and these headers:
+ *
+ *     frequency-count        number of events
+ *     frequency-ids          the events' identities (message-id.ts), 16 bytes each, in base64, because the client
+ *                            library cannot encode bytes
+ *     frequency-ids-version  DIGEST_VERSION. If it is missing or different, frequency-ids is ignored, and the
+ *                            identities are computed from the body
+ *     frequency-traces       only if an event has a trace: 27 bytes for each such event (event-trace.ts), in base64
+ *
+ * So a message with one event is plain JSON for every program.
  */
 
 import type { AsyncMessage, Envelope } from 'rabbitmq-client'
@@ -28,11 +30,12 @@ const IDS_HEADER = 'frequency-ids'
 const IDS_VERSION_HEADER = 'frequency-ids-version'
 const TRACES_HEADER = 'frequency-traces'
 
+/** The AMQP properties of a message with these events. */
 export function messageProperties({ count, ids, traces }: EventGroup): Envelope {
   return {
     type: TYPE,
     contentType: count === 1 ? 'application/json' : 'application/x-ndjson',
-    // Without an encoding other programs that use this client library would get JSON parsed, with its digits lost.
+    // Without an encoding, programs with this client library would get parsed JSON, whose numbers lose digits.
     contentEncoding: 'utf-8',
     headers: headersOf(count, ids, traces),
   }
@@ -48,7 +51,7 @@ function headersOf(count: number, ids: Buffer, traces: Buffer | undefined): Reco
   return headers
 }
 
-/** Undefined where the message is none of ours. */
+/** The events of a message; undefined if another program published it. */
 export function groupOfMessage(
   { type, headers }: Pick<AsyncMessage, 'type' | 'headers'>,
   body: Buffer,
@@ -66,7 +69,7 @@ function idsIn({ [IDS_HEADER]: text }: Record<string, unknown>, count: number): 
   return ids.length === count * ID_BYTES ? ids : undefined
 }
 
-/** What cannot be read as traces is none: an event is worth more than its trace. */
+/** Undefined if the header is missing or malformed: the event counts more than its trace. */
 function tracesIn({ [TRACES_HEADER]: text }: Record<string, unknown>): Buffer | undefined {
   if (typeof text !== 'string') return undefined
   const traces = Buffer.from(text, 'base64')

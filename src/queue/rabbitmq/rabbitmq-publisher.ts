@@ -3,27 +3,27 @@ import { QueueUnavailable } from '../../errors.ts'
 import type { EventGroup } from '../../event/event-group.ts'
 import type { Durability } from '../queue.ts'
 import { BrokerStats } from '../queue-stats.ts'
+import { ReturnBarrier } from './client-internals.ts'
 import type { RabbitmqConnection } from './rabbitmq-connection.ts'
 import { messageProperties } from './rabbitmq-message.ts'
 import type { RabbitmqConfig } from './rabbitmq-topology.ts'
 
-/** What may wait for its confirm. Past it the broker is not keeping up, and a client does better to wait. */
+/** Limits of what waits for publisher confirms. Above them the broker is too slow, and publishes are refused. */
 const IN_FLIGHT_EVENTS_MAX = 10_000
 const IN_FLIGHT_BYTES_MAX = 64 * 1024 * 1024
 const SWEEPS_PER_TIMEOUT = 10
 /**
- * A channel whose first publish meets a quorum queue without a leader is refused every later one, long
- * after there is a leader again (seen on RabbitMQ 3.10); a new channel is not. A queue that is full
- * refuses as well, so channels are not reopened all the time.
+ * Least time between two reopenings of the channel after a `basic.nack`. If the first publish of a channel meets a
+ * quorum queue without a leader, RabbitMQ 3.10 refuses every later publish on that channel, also once there is
+ * a leader again. A new channel works. A full queue refuses as well, so reopening is limited.
  */
 const REOPEN_MS_MIN = 2_000
 /**
- * After this a stalled channel is given up for a new one. What it had in flight was rejected, so no confirm may be left
- * that would end the stall: a quorum queue that loses its leader may never send them (seen on RabbitMQ 3.10, after
- * nodes were disconnected).
+ * How long a channel may stall before a new one replaces it. A late confirm ends a stall. It may never come: a
+ * quorum queue that loses its leader may drop its confirms (seen on RabbitMQ 3.10 after nodes were disconnected).
  */
 const STALL_MS_MAX = 10_000
-/** How long a refusal counts: nothing else would tell that it is over while nothing is published. */
+/** How long a refusal counts. While nothing is published, no success can end it. */
 const REFUSAL_MS = 10_000
 const QUEUE_GONE = 'the queue does not exist any more'
 
@@ -33,25 +33,25 @@ interface InFlight {
 }
 
 /**
- * Publishes with `mandatory` and waits for the broker's confirm, each within `publishMsMax`.
+ * Publishes with `mandatory`, and waits for the publisher confirm, at most `publishMsMax` milliseconds.
  *
- * A message for a queue that is gone is returned, and then confirmed nonetheless. The return is handed
- * on by the client library a turn of the event loop after it was read, so a confirm counts only once
- * that turn is over. Each publish has a correlation id of its own, by which a return is told from that of
- * another publish of the same events.
+ * If the queue was deleted, RabbitMQ returns the message and still confirms it. So a confirm counts only after
+ * the barrier for returns. Each publish has its own correlation id, because the same events may be published
+ * twice, and only one of these messages may be returned.
  */
 export class RabbitmqPublisher {
   readonly stats = new BrokerStats()
   readonly #connection: RabbitmqConnection
   readonly #config: RabbitmqConfig
   readonly #inFlight = new Set<InFlight>()
-  /** Correlation ids. */
+  /** Correlation ids of returned messages. */
   readonly #returned = new Set<string>()
+  readonly #returns = new ReturnBarrier()
   #published = 0
   #stalledChannel: NodeJS.Timeout | undefined
   #refusedAt = Number.NEGATIVE_INFINITY
   #reopenedAt = Number.NEGATIVE_INFINITY
-  #turnEnd: Promise<void> | undefined
+
   #sweep: NodeJS.Timeout | undefined
 
   constructor(connection: RabbitmqConnection, config: RabbitmqConfig) {
@@ -59,26 +59,26 @@ export class RabbitmqPublisher {
     this.#config = config
   }
 
-  /** What keeps the broker from confirming, in words for a person. */
+  /** Why the broker does not confirm, as a text for people; undefined if it does. */
   get trouble(): string | undefined {
     return this.#stalledChannel !== undefined
       ? `no confirm within ${this.#config.publishMsMax} ms`
       : undefined
   }
 
-  /** That the broker has refused events of late, and has taken none since, in words for a person. */
+  /** Why the broker refused the last events, as a text for people; undefined 10 seconds after, or once it accepts events. */
   get refusal(): string | undefined {
     if (performance.now() - this.#refusedAt > REFUSAL_MS) return undefined
     return 'it refuses events: the queue is full, or has no leader, or is gone'
   }
 
-  /** To be called for each channel that is published on. */
+  /** To be called with each new channel before it is published on. */
   watch(channel: Channel): void {
     this.#endStall()
     this.#returned.clear()
     channel.on('basic.return', message => {
       this.#returned.add(String(message.correlationId))
-      // Opening the channel again declares the queue again.
+      // The next channel declares the queue again.
       void channel.close()
     })
   }
@@ -87,14 +87,14 @@ export class RabbitmqPublisher {
     const channel = this.#connection.channel
     const trouble = this.#connection.trouble ?? this.trouble
     if (channel === undefined || trouble !== undefined) {
-      throw new QueueUnavailable(`The broker cannot take events now (${trouble}): send this again later.`)
+      throw new QueueUnavailable(`The broker cannot accept events now (${trouble}). Send this again later.`)
     }
     const { inFlight } = this.stats
     if (
       inFlight.events + group.count > IN_FLIGHT_EVENTS_MAX ||
       inFlight.bytes + group.lines.length > IN_FLIGHT_BYTES_MAX
     ) {
-      throw new QueueUnavailable('The broker is not keeping up: send this again later.')
+      throw new QueueUnavailable('The broker confirms too slowly. Send this again later.')
     }
     await this.#confirmed(channel, group)
     return 'broker'
@@ -114,7 +114,7 @@ export class RabbitmqPublisher {
     this.#sweep ??= setInterval(() => this.#rejectOverdue(), this.#config.publishMsMax / SWEEPS_PER_TIMEOUT)
     try {
       await Promise.race([this.#send(channel, group, correlationId), overdue])
-      await this.#endOfTurn()
+      await this.#returns.passed()
       if (this.#returned.delete(correlationId)) throw new Error(QUEUE_GONE)
       this.#refusedAt = Number.NEGATIVE_INFINITY
       stats.messages.confirmed++
@@ -131,7 +131,7 @@ export class RabbitmqPublisher {
         stats.unconfirmedEvents += group.count
       }
       const reason = isRefused ? 'the queue is full, or has no leader' : (cause as Error).message
-      throw new QueueUnavailable(`The broker did not take the events (${reason}): send them again later.`, {
+      throw new QueueUnavailable(`The broker did not accept the events (${reason}). Send them again later.`, {
         cause,
       })
     } finally {
@@ -142,7 +142,7 @@ export class RabbitmqPublisher {
     }
   }
 
-  /** A confirm that comes late ends a stall: what is in flight then probes the broker by itself. */
+  /** Resolves at the confirm, also a late one. A confirm ends a stall, so messages in flight probe the broker. */
   async #send(channel: Channel, group: EventGroup, correlationId: string): Promise<void> {
     const properties = messageProperties(group)
     await channel.basicPublish(
@@ -150,20 +150,6 @@ export class RabbitmqPublisher {
       group.lines,
     )
     this.#endStall()
-  }
-
-  /**
-   * One promise serves all confirms that arrive in the same turn. It takes one turn more than the first of
-   * them would need: a return that was read between two of them is handed on after the first one's turn.
-   */
-  #endOfTurn(): Promise<void> {
-    this.#turnEnd ??= new Promise(resolve => {
-      setImmediate(() => {
-        this.#turnEnd = undefined
-        setImmediate(resolve)
-      })
-    })
-    return this.#turnEnd
   }
 
   #rejectOverdue(): void {

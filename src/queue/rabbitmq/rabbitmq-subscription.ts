@@ -1,19 +1,19 @@
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
 import type { Logger } from '../../process/logger.ts'
 import type { Delivery } from '../queue.ts'
+import { deliverRawBodies, rawBody } from './client-internals.ts'
 import { DeliveryTags } from './delivery-tags.ts'
 import { Prefetch, type PrefetchOptions } from './prefetch.ts'
 import { groupOfMessage } from './rabbitmq-message.ts'
-import { bodyBytes, handOutBytes } from './rabbitmq-raw-body.ts'
 
-/** How long an acknowledgement waits for a gap before it to close, so that one `multiple` does for many. */
+/** How long an acknowledgement waits for earlier deliveries to settle, so that one `multiple` covers many. */
 const GAP_MS_MAX = 1_000
 const FOLLOW_EVERY_MS = 5_000
 
 export interface RabbitmqDelivery extends Delivery {
   readonly tag: number
   readonly events: number
-  /** Delivery tags count from 1 on every channel, so a tag means something on its own channel alone. */
+  /** Delivery tags count from 1 on every channel. So a tag is valid only with the subscription of its channel. */
   readonly subscription: RabbitmqSubscription
 }
 
@@ -27,12 +27,12 @@ export interface SubscriptionOptions {
 }
 
 /**
- * What is consumed on one channel, until it closes: acknowledges with as few frames as it can, and fits
- * the prefetch to the events that messages have.
+ * Consumes a queue on one channel, until the channel closes. It acknowledges with as few frames as possible, and
+ * adapts the prefetch to the number of events per message.
  *
- * A prefetch is fixed when a consumer begins (`basic.qos` with `global=false`). So a consumer with another
- * one is begun on the same channel, and then the old one is cancelled: what that has delivered stays with
- * the channel, and is acknowledged as ever.
+ * RabbitMQ reads the prefetch when a consumer starts (`basic.qos` with `global=false`). To change it, a second
+ * consumer is started on the same channel, and then the first one is cancelled. The deliveries of the first one
+ * belong to the channel, and are acknowledged as before.
  */
 export class RabbitmqSubscription {
   readonly #options: SubscriptionOptions
@@ -52,7 +52,7 @@ export class RabbitmqSubscription {
 
   async start(): Promise<void> {
     const { channel } = this.#options
-    handOutBytes(channel)
+    deliverRawBodies(channel)
     channel.once('close', () => {
       clearTimeout(this.#gapTimer)
       clearInterval(this.#followTimer)
@@ -67,11 +67,11 @@ export class RabbitmqSubscription {
     return this.#options.channel.active
   }
 
-  /** Settles them, and acknowledges at once what is not behind a gap. Those of another channel are ignored. */
+  /** Acknowledges the settled prefix at once, and others within GAP_MS_MAX. Ignores deliveries of other channels. */
   ack(deliveries: readonly RabbitmqDelivery[]): void {
     if (!this.#isAlive) return
     for (const delivery of deliveries)
-      if (delivery.subscription === this && this.#tags.settle(delivery.tag)) this.#release(delivery)
+      if (delivery.subscription === this && this.#tags.settle(delivery.tag)) this.#uncount(delivery)
     this.#acknowledgePrefix()
     if (this.#tags.settled > this.#prefetch.messages / 2) this.flush()
     else if (this.#tags.settled > 0) this.#gapTimer ??= setTimeout(() => this.flush(), GAP_MS_MAX)
@@ -79,11 +79,11 @@ export class RabbitmqSubscription {
 
   dead(delivery: RabbitmqDelivery): void {
     if (!this.#isAlive || delivery.subscription !== this || !this.#tags.reject(delivery.tag)) return
-    this.#release(delivery)
+    this.#uncount(delivery)
     this.#options.channel.basicNack({ deliveryTag: delivery.tag, requeue: false })
   }
 
-  /** Acknowledges all that is settled. */
+  /** Acknowledges every settled delivery now. */
   flush(): void {
     clearTimeout(this.#gapTimer)
     this.#gapTimer = undefined
@@ -97,14 +97,14 @@ export class RabbitmqSubscription {
     if (deliveryTag !== undefined) this.#options.channel.basicAck({ deliveryTag, multiple: true })
   }
 
-  #release({ events }: RabbitmqDelivery): void {
+  #uncount({ events }: RabbitmqDelivery): void {
     this.#heldMessages--
     this.#heldEvents -= events
   }
 
   #deliver(message: AsyncMessage): void {
     if (!this.#isAlive) return
-    const body = bodyBytes(message.body)
+    const body = rawBody(message.body)
     const group = groupOfMessage(message, body)
     const { deliveryTag: tag, redelivered } = message
     const events = group?.count ?? 1
@@ -116,12 +116,12 @@ export class RabbitmqSubscription {
     this.#raiseIfShort()
   }
 
-  /** The client library drops a delivery whose consumer it does not know any more. */
+  /** Returns skipped deliveries: the client library drops a delivery if it does not know its consumer any more. */
   #returnAll(tags: readonly number[]): void {
     if (tags.length > 0)
       this.#options.log.warn(
         { deliveries: tags.length },
-        'Deliveries that were not seen are returned to the queue.',
+        'The client library skipped deliveries. Returning them to the queue.',
       )
     for (const deliveryTag of tags) this.#options.channel.basicNack({ deliveryTag, requeue: true })
   }
@@ -140,10 +140,13 @@ export class RabbitmqSubscription {
       .then(async consumerTag => {
         this.#consumerTag = consumerTag
         await channel.basicCancel({ consumerTag: previous })
-        log.debug({ queue, prefetch: this.#prefetch.messages }, 'The prefetch follows the events a message.')
+        log.debug(
+          { queue, prefetch: this.#prefetch.messages },
+          'The prefetch follows the events per message.',
+        )
       })
       .catch(error => {
-        // What closes the channel is reported, and mended, where that is watched.
+        // If the channel has closed, RabbitmqConnection logs that and opens another one.
         if (this.#isAlive) log.warn({ err: error }, 'The prefetch could not be changed.')
       })
       .finally(() => (this.#isChanging = false))

@@ -2,9 +2,9 @@ import type { Channel } from 'rabbitmq-client'
 import type { Config } from '../../config/config.ts'
 
 /**
- * How often RabbitMQ may redeliver a message before it dead-letters it. The default of RabbitMQ 4 (20)
- * would throw away good events after a store has been down for a while; what can never be archived is
- * dead-lettered here at its first delivery, so the limit has nothing left to catch.
+ * How often RabbitMQ may redeliver a message before it dead-letters it. With the default of RabbitMQ 4 (20) good
+ * events would become dead letters while a store is down. The limit is not needed otherwise: a message that
+ * cannot be archived is dead-lettered at its first delivery.
  */
 const DELIVERY_LIMIT = 1_000_000
 
@@ -15,14 +15,14 @@ export type RabbitmqConfig = Pick<
 
 type Declaration = Exclude<Parameters<Channel['queueDeclare']>[0], string | undefined>
 
-/** `tracks.dead`: the name of the queue, and of the exchange, for what can never be archived. */
+/** Name of the dead-letter queue, and of its exchange: `<queue>.dead`. */
 export function deadName(queue: string): string {
   return `${queue}.dead`
 }
 
 /**
- * The quorum queue of the events. Dead-lettering is at-least-once, which RabbitMQ offers only together with
- * `x-overflow: reject-publish`. Works on RabbitMQ 3.10 and later.
+ * The quorum queue of the events. RabbitMQ has at-least-once dead-lettering since 3.10, and only together with
+ * `x-overflow: reject-publish`.
  */
 export function queueDeclaration(queue: string): Declaration {
   const dead = deadName(queue)
@@ -41,8 +41,8 @@ export function queueDeclaration(queue: string): Declaration {
 }
 
 /**
- * The queue of what can never be archived. Looking at a message there counts as a delivery: at the default
- * limit of RabbitMQ 4 the twentieth look would throw it away.
+ * The queue of the dead letters. To read a message there counts as a delivery. With the default limit of
+ * RabbitMQ 4 the twentieth read would delete it.
  */
 export function deadDeclaration(queue: string): Declaration {
   return {
@@ -52,7 +52,7 @@ export function deadDeclaration(queue: string): Declaration {
   }
 }
 
-/** The queues, and the exchange between them. */
+/** Declares both queues, and the exchange that routes dead letters. @throws AMQPError if RabbitMQ refuses */
 export async function declareTopology(channel: Channel, queue: string): Promise<void> {
   const dead = deadName(queue)
   await channel.exchangeDeclare({ exchange: dead, type: 'direct', durable: true })

@@ -11,10 +11,10 @@ import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
 import { deadName, declareTopology, type RabbitmqConfig } from './rabbitmq-topology.ts'
 
-/** How long a start waits for a broker that says nothing. One that is away answers at once, with a refusal. */
+/** How long a start waits for a silent broker. If no broker listens, the refusal comes at once. */
 const FIRST_ANSWER_MS_MAX = 3_000
 
-/** So many that two processes hardly ever have the same. */
+/** Large enough that two processes rarely choose the same priority. */
 const PRIORITY_MAX = 1_000_000
 
 class RabbitmqQueue implements Transport {
@@ -25,8 +25,8 @@ class RabbitmqQueue implements Transport {
   readonly #publisher: RabbitmqPublisher
   readonly #consumers = new Set<RabbitmqConsumer>()
   /**
-   * RabbitMQ delivers to the consumer of the highest priority as long as its prefetch has room. So few
-   * events stay with one archiver, and do not become many small objects.
+   * Consumer priority. RabbitMQ delivers to the consumer with the highest priority while its prefetch has room.
+   * So at low load one archiver gets all events, and they do not end up in many small objects.
    */
   readonly #priority = randomInt(1, PRIORITY_MAX + 1)
 
@@ -73,7 +73,7 @@ class RabbitmqQueue implements Transport {
     return { broker: this.#publisher.stats, disks: [] }
   }
 
-  /** Resolves when the broker has answered, or has not in time. @throws where it turns us away for good. */
+  /** Resolves at the broker's first answer, or after 3 seconds. @throws AMQPError if it refuses for good */
   async firstAnswer(): Promise<void> {
     const answered = new AbortController()
     const timeout = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
@@ -107,7 +107,8 @@ class RabbitmqQueue implements Transport {
 
   async #depthOf(queue: string): Promise<number> {
     const channel = this.#connection.channel
-    if (channel === undefined) throw new QueueUnavailable(`The queue's depth is not known. ${this.trouble}`)
+    if (channel === undefined)
+      throw new QueueUnavailable(`The depth of the queue is unknown. ${this.trouble}`)
     return (await channel.queueDeclare({ queue, passive: true })).messageCount
   }
 
@@ -118,10 +119,11 @@ class RabbitmqQueue implements Transport {
 }
 
 /**
- * Resolves when the queue is declared, or when the broker is not there yet: it is waited for.
+ * Opens the queue on RabbitMQ, and declares it. If the broker cannot be reached yet, it resolves nonetheless,
+ * and connects later.
  *
- * @throws ConfigInvalid where the broker turns us away for good: a wrong login or virtual host, or a
- * queue of that name that was declared with other arguments.
+ * @throws ConfigInvalid if the broker refuses for good: a wrong login or virtual host, or a queue of that name
+ * with other arguments.
  */
 export async function openRabbitmqQueue(config: RabbitmqConfig, log: Logger): Promise<Transport> {
   const queue = new RabbitmqQueue(config, log)
@@ -139,16 +141,16 @@ function refusal(cause: unknown, queue: string): string {
   if (!(cause instanceof AMQPError && cause.code === 'PRECONDITION_FAILED'))
     return `AMQP_URL: RabbitMQ refuses the connection: ${message}`
   return (
-    `AMQP_QUEUE: RabbitMQ has a queue or exchange "${queue}" or "${deadName(queue)}" that was declared with other arguments: ` +
-    `use another name, or empty and delete that one. ${howToEmpty(message, queue)}RabbitMQ says: ${message}`
+    `AMQP_QUEUE: RabbitMQ has a queue or exchange "${queue}" or "${deadName(queue)}" with other arguments. ` +
+    `Use another name, or empty and delete that one. ${howToEmpty(message, queue)}RabbitMQ says: ${message}`
   )
 }
 
-/** Versions that let one consumer be active declared the queue so. */
+/** Versions of frequency with a single active consumer declared the queue with that argument. */
 function howToEmpty(message: string, queue: string): string {
   if (!message.includes('x-single-active-consumer')) return ''
   return (
-    `An earlier version of frequency declared "${queue}" with x-single-active-consumer: let its archivers empty it ` +
-    '(stop ingest meanwhile, or give it another AMQP_QUEUE), stop them, delete the queue, and start this version. '
+    `An earlier version of frequency declared "${queue}" with x-single-active-consumer. Let the archivers of that version ` +
+    'empty the queue (stop ingest meanwhile, or give it another AMQP_QUEUE). Then stop them, delete the queue, and start this version. '
   )
 }

@@ -532,7 +532,7 @@ test('a queue or an exchange of that name with other arguments is refused', asyn
     const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
     await t.rejects(openQueue(config, silent), {
       code: 'FRQ_CONFIG_INVALID',
-      message: new RegExp(`^AMQP_QUEUE: .*"${name}".* declared with other arguments.*use another name.*$`),
+      message: new RegExp(`^AMQP_QUEUE: .*"${name}".* with other arguments.*Use another name.*$`),
     })
   }
 })
