@@ -232,7 +232,7 @@ t.test('of the embedded queue, once no process has it', async t => {
   inbox.consumer.ack(inbox.through(0))
   const locked = await dead(t, env)
   t.equal(locked.code, 2)
-  t.match(locked.stderr, `a running process has ${join(DATA_DIR, 'queue')} for itself. Stop it`)
+  t.match(locked.stderr, `a running process uses ${join(DATA_DIR, 'queue')}. Stop it`)
   await queue.close()
 
   const [first, second, third, ...more] = await letters(t, env)

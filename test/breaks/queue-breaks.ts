@@ -166,8 +166,8 @@ export const QUEUE_BREAKS: readonly Break[] = [
     name: 'what could not be set aside is noted as dropped',
     promise: 'A dead letter is on disk before the log is dropped past it.',
     file: 'src/queue/embedded/disk-log.ts',
-    text: 'Math.min(this.#dropped, unset - 1)',
-    replacement: 'Math.max(this.#dropped, unset - unset)',
+    text: 'Math.min(this.#dropped, pending - 1)',
+    replacement: 'Math.max(this.#dropped, pending - pending)',
     checks: [DISK_LOG],
   },
   {

@@ -7,23 +7,24 @@ import { type LogEntry, LogWriter } from './disk-log-writer.ts'
 
 const NOTHING = Buffer.alloc(0)
 
+/** Where the last record of a key is. */
 interface Place {
   readonly segment: LogSegment
   readonly offset: number
-  /** Of the body. 0: what was here is dropped. */
+  /** Size of the body. 0: the dead letter is dropped. */
   readonly bytes: number
 }
 
 /**
- * What was set aside of a log (disk-log.ts): segments like its own, with the same keys. A letter that is
- * dropped gets a record without a body.
+ * The dead letters of a log (disk-log.ts): segments of the same form, with the same keys. A dropped letter gets
+ * one more record, without a body.
  */
 export class DeadLog {
   readonly #segments: LogSegments
   readonly #writer: LogWriter
   readonly #places = new Map<number, Place>()
 
-  /** @throws Error where another version wrote it, or it cannot be read */
+  /** @throws Error if another version of frequency wrote the files, or they cannot be read */
   static async open(options: { path: string; segmentBytes: number; files: LogFiles }): Promise<DeadLog> {
     const log = new DeadLog(new LogSegments({ ...options, prefix: 'dead-', naming: 'ordinal' }))
     await log.#segments.recover(0, undefined, (segment, { key, body }, offset) =>
@@ -47,22 +48,22 @@ export class DeadLog {
     return this.#segments.damages
   }
 
-  /** Of all that was ever set aside, and is not forgotten. */
+  /** Keys of all dead letters, also of dropped ones whose files still exist. */
   get keys(): IterableIterator<number> {
     return this.#places.keys()
   }
 
-  /** Resolves when it is on disk. */
+  /** Resolves when the letter is on disk. */
   add(key: number, body: Buffer): Promise<void> {
     return this.#writer.append(key, body)
   }
 
-  /** Resolves when that is on disk. */
+  /** Resolves when the drop is on disk. Does nothing if there is no letter of that key. */
   async drop(key: number): Promise<void> {
     if (this.#places.has(key)) await this.#writer.append(key, NOTHING)
   }
 
-  /** Behind a key, oldest first. @throws Error where one cannot be read any more */
+  /** The letters after a key, oldest first. @throws Error if a letter is damaged */
   *read(after: number): Generator<LogEntry> {
     const keys = [...this.#places.keys()].filter(key => key > after).sort((a, b) => a - b)
     for (const key of keys) {
@@ -77,10 +78,14 @@ export class DeadLog {
     }
   }
 
-  /** Deletes files of which all is dropped, here and in the log. @param dropped in the log, up to this key */
+  /**
+   * Deletes the oldest files while all their letters are dropped, and their keys are dropped in the log too.
+   *
+   * @param dropped the log is dropped up to this key
+   */
   tidy(dropped: number): void {
     for (let segment = this.#segments.list[0]; segment !== undefined; segment = this.#segments.list[0]) {
-      // What is being appended to it has no place yet.
+      // A record that is being appended has no place yet.
       if (segment.isWritten && !this.#writer.isIdle) return
       const places = [...this.#places].filter(([, place]) => place.segment === segment)
       if (places.some(([key, { bytes }]) => bytes > 0 || key > dropped)) return
@@ -89,7 +94,7 @@ export class DeadLog {
     }
   }
 
-  /** Resolves when all that was begun is on disk. */
+  /** Resolves when all pending appends are on disk. */
   async close(): Promise<void> {
     await this.#writer.drained()
     await this.#segments.close()

@@ -4,14 +4,14 @@ import { promisify } from 'node:util'
 
 const writeOnce = promisify(fsWrite)
 
-/** What a log on disk (disk-log.ts) asks of the system for its files to be durable. */
+/** The file operations on which the durability of a log (disk-log.ts) depends. Tests replace them. */
 export interface LogFiles {
-  /** Writes all of it. */
+  /** Writes all of `data`. */
   write(fd: number, data: Buffer, position: number): Promise<void>
-  /** Resolves when what was written is on disk. */
+  /** Resolves when all writes to the file are on disk (fdatasync). */
   sync(fd: number): Promise<void>
   truncate(fd: number, bytes: number): Promise<void>
-  /** Resolves when the names in a directory are on disk. */
+  /** Resolves when the entries of the directory are on disk. */
   syncDirectory(path: string): Promise<void>
 }
 

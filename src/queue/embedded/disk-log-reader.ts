@@ -7,24 +7,24 @@ import type { LogEntry, WrittenGroup } from './disk-log-writer.ts'
 
 const NOTHING = Buffer.alloc(0)
 const BLOCK_BYTES = 256 * 1024
-/** What is read, or was just written, and waits to be handed out: at most this, a block and a record. */
+/** Limit of entries in memory that are read and not returned yet. One block and one record may exceed it. */
 const READY_BYTES_MAX = 512 * 1024
-/** What an entry takes in memory beside its bytes, about. */
+/** Approximate memory of an entry beside its value. */
 const ENTRY_BYTES = 200
-/** Entries that were handed out are let go so many at a time. */
-const HANDED_OUT_MAX = 1024
-/** How far apart the places are that are remembered. */
+/** Returned entries leave the array this many at a time. */
+const RETURNED_MAX = 1024
+/** Distance between remembered places. */
 const PLACE_BYTES = 64 * 1024
 
 export interface LogReaderHooks {
-  /** There may be something to read that was not there before. */
+  /** Called when there may be more to read. */
   loaded(): void
-  /** The file cannot be read now. */
+  /** Called when the file cannot be read now. */
   failed(error: Error): void
   damaged(damage: Damage): void
 }
 
-/** A record's place; all records before it have smaller keys. */
+/** Where a record is. All records before it have smaller keys. */
 interface Place {
   readonly segment: LogSegment
   readonly offset: number
@@ -32,26 +32,26 @@ interface Place {
 }
 
 /**
- * Reads a log in the order of its keys. It reads ahead in blocks; while nothing waits to be read, it takes
- * what is appended from memory.
+ * Reads a log in the order of its keys. It reads ahead in blocks. When it has read the whole log, it takes new
+ * entries from the writer's memory instead.
  */
 export class LogReader {
   readonly #segments: LogSegments
   readonly #hooks: LogReaderHooks
-  /** Places behind what is dropped, so that a reader can begin there. */
+  /** Places after the dropped part, at which reading can begin. */
   readonly #places: Place[] = []
   #ready: LogEntry[] = []
   #readyAt = 0
   #readyBytes = 0
-  /** All up to this key was handed out. */
-  #key = Number.NaN
-  /** All up to this key was read. */
-  #through = Number.NaN
-  /** Where the next block begins; undefined where nobody has read yet. */
+  /** Key of the last returned entry. */
+  #returnedKey = Number.NaN
+  /** Key of the last entry that was read. */
+  #readKey = Number.NaN
+  /** Where the next block begins, with `#offset`; undefined before the first read. */
   #segment: LogSegment | undefined
   #offset = 0
   #blockBytes = BLOCK_BYTES
-  /** The block that is being read, if it is still wanted. */
+  /** Identifies the pending read of a block. After a seek it is another one, and the result is ignored. */
   #loading: symbol | undefined
   #oldest: LogEntry | undefined
 
@@ -60,15 +60,18 @@ export class LogReader {
     this.#hooks = hooks
   }
 
-  /** What is in memory; `loaded` is called when there is more. A reader reads on behind the last one it got. */
+  /**
+   * The entries after a key that are in memory. `loaded` is called when there are more. To read on, pass the key
+   * of the last entry.
+   */
   *read(after: number, isWanted: (key: number) => boolean): Generator<LogEntry> {
-    if (after !== this.#key) this.#seek(after)
+    if (after !== this.#returnedKey) this.#seek(after)
     for (let entry = this.#ready[this.#readyAt]; entry !== undefined; entry = this.#ready[this.#readyAt]) {
       this.#readyAt++
       this.#readyBytes -= bytesOf(entry)
       if (this.#readyBytes < READY_BYTES_MAX / 2) this.#load()
       if (!isWanted(entry.key)) continue
-      this.#key = entry.key
+      this.#returnedKey = entry.key
       yield entry
     }
     this.#ready = []
@@ -76,7 +79,7 @@ export class LogReader {
     this.#load()
   }
 
-  /** The first entry behind a key that `isWanted`; undefined where there is none. @throws what the system says */
+  /** The first wanted entry after a key; undefined if there is none. @throws the system's error if reading fails */
   first(after: number, isWanted: (key: number) => boolean): LogEntry | undefined {
     const { key = 0 } = this.#oldest ?? {}
     if (key > after && isWanted(key)) return this.#oldest
@@ -89,7 +92,7 @@ export class LogReader {
     return this.#oldest
   }
 
-  /** Takes what was just written, if it is what comes next. */
+  /** Takes a group that was just written, if it is the next one to read. */
   take({ segment, start, entries }: WrittenGroup): void {
     this.#moveOn()
     const isNext = this.#segment === segment && this.#offset === start && this.#loading === undefined
@@ -99,14 +102,14 @@ export class LogReader {
     this.#offset = segment.end
   }
 
-  /** That a record is there, so that a reader can begin with it. */
+  /** Remembers where a record is, so that reading can begin there. */
   remember(segment: LogSegment, offset: number, key: number): void {
     const last = this.#places.at(-1)
     const isNear = last?.segment === segment && offset - last.offset < PLACE_BYTES
     if (!isNear && key > (last?.key ?? 0)) this.#places.push({ segment, offset, key })
   }
 
-  /** Nobody reads up to this key any more. */
+  /** Forgets places up to a key: that part is dropped. */
   dropThrough(key: number): void {
     while ((this.#places[1]?.key ?? Number.POSITIVE_INFINITY) <= key + 1) this.#places.shift()
   }
@@ -116,17 +119,17 @@ export class LogReader {
     this.#readyAt = 0
     this.#readyBytes = 0
     this.#loading = undefined
-    this.#key = after
-    this.#through = after
+    this.#returnedKey = after
+    this.#readKey = after
     this.#goTo(undefined)
     this.#moveOn()
   }
 
-  /** To where the next block begins. */
+  /** Moves to the segment and offset of the next block. */
   #moveOn(): void {
     if (this.#segment === undefined || this.#segment.isDeleted) {
-      if (Number.isNaN(this.#through)) return
-      const place = this.#placeOf(this.#through)
+      if (Number.isNaN(this.#readKey)) return
+      const place = this.#placeOf(this.#readKey)
       this.#goTo(place?.segment, place?.offset)
     }
     while (this.#segment !== undefined && !this.#segment.isWritten && this.#offset >= this.#segment.end) {
@@ -189,10 +192,10 @@ export class LogReader {
         break
       }
       if (record === undefined || typeof record === 'number') {
-        offset = segment.gaps.get(offset) ?? this.#passOver(segment, offset)
+        offset = segment.gaps.get(offset) ?? this.#skipDamage(segment, offset)
         continue
       }
-      if (record.key > this.#through) {
+      if (record.key > this.#readKey) {
         if (offset === start) this.remember(segment, offset, record.key)
         this.#push(entryOf(record))
       }
@@ -201,8 +204,8 @@ export class LogReader {
     this.#offset = offset
   }
 
-  /** Damage that was not there when the log was opened. @returns where to read on */
-  #passOver(segment: LogSegment, from: number): number {
+  /** Reports damage that was not there when the log was opened. @returns the offset at which to read on */
+  #skipDamage(segment: LogSegment, from: number): number {
     let eventsBefore = 0
     let next: { offset: number; record: LogRecord } | undefined
     findRecords(segment, segment.readSync(0, segment.end), HEADER_BYTES, (_, record, offset) => {
@@ -211,7 +214,7 @@ export class LogReader {
     })
     const to = next?.offset ?? segment.end
     segment.gaps.set(from, to)
-    if (next !== undefined && next.record.key <= this.#through) return to
+    if (next !== undefined && next.record.key <= this.#readKey) return to
     const events = Math.max(0, (next?.record.eventsBefore ?? segment.events) - eventsBefore)
     segment.isDamaged = true
     this.#hooks.damaged({ file: basename(segment.path), from, to, events })
@@ -219,15 +222,16 @@ export class LogReader {
   }
 
   #push(entry: LogEntry): void {
-    if (this.#readyAt >= HANDED_OUT_MAX) {
+    if (this.#readyAt >= RETURNED_MAX) {
       this.#ready.splice(0, this.#readyAt)
       this.#readyAt = 0
     }
     this.#ready.push(entry)
-    this.#through = entry.key
+    this.#readKey = entry.key
     this.#readyBytes += bytesOf(entry)
   }
 
+  /** Reads the entries after a key from disk, without the state of `read`. */
   *#walk(after: number): Generator<LogEntry> {
     const place = this.#placeOf(after)
     let offset = place?.offset ?? 0
@@ -243,7 +247,7 @@ export class LogReader {
           continue
         }
         const next = record?.end ?? segment.gaps.get(offset)
-        // The reader tells of damage when it comes to it.
+        // `read` reports the damage when it gets there.
         if (next === undefined) return
         if (record !== undefined && record.key > after) yield entryOf(record)
         offset = next

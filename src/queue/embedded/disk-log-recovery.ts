@@ -1,32 +1,32 @@
 /**
- * What a log's files (disk-log-format.ts) hold after a crash, a power loss or damage.
+ * Recovery of a log's files (disk-log-format.ts) after a crash, a power cut or damage.
  *
- * A torn tail is what the last writes left that were never synced. Nobody was told that they are durable, so
- * it is passed over in silence. Damage is everything else that cannot be read: it is reported, and the file
- * is kept. This is how they are told apart:
+ * A torn tail is the rest of writes that were never synced. No client got a confirmation for them, so a torn tail
+ * is skipped without a message. Everything else that cannot be read is damage: it is reported, and the file is
+ * kept. Recovery distinguishes the two as follows:
  *
- *  1. Records are written in groups, one group at a time: the next one is written only when the sync of the
- *     one before it has succeeded. After a write or a sync that failed, nothing is appended to that file any
- *     more. So at any moment one group at the most is not synced, and it is the last in its file.
- *  2. Each record says where its group began, which is how far the file was synced by then. So a valid record
- *     is a witness: all before that offset was on disk when the record was written. It stays a witness when
- *     it was not synced itself, in whatever order the parts of its group reached the disk.
- *  3. There are two more witnesses: the header of the next segment, and the note of what is dropped
- *     (dropped-note.ts). Both name a segment and say how far it was synced, and are written after that sync.
- *  4. Let S be the farthest offset that a witness names. A stretch without a valid record that begins before
- *     S was synced and whole once: it is damage. One that begins at S or behind it is in the last group, or
- *     behind it: it is torn. Valid records are kept wherever they are. In the last group they may not have
- *     been confirmed, and then a client sends them again; to drop them could lose some that were confirmed.
+ *  1. Records are written in groups, one group at a time. The next group is written only after the sync of the
+ *     group before it has succeeded. After a failed write or sync, nothing is appended to that file any more. So
+ *     at most one group is not synced, and it is the last one in its file.
+ *  2. Each record stores the offset at which its group began. The file was synced up to that offset when the
+ *     record was written. So each valid record is a witness: all bytes before that offset were on disk. This holds
+ *     also if the record itself was never synced, and in whatever order the parts of its group reached the disk.
+ *  3. There are two more witnesses: the header of the next segment, and the file `dropped` (dropped-note.ts). Both
+ *     name a segment and its synced size, and both are written after that sync.
+ *  4. Let S be the largest offset that a witness states for a file. If a gap between valid records begins before S,
+ *     its bytes were synced once: it is damage. If it begins at S or later, it is in the last group or after it: it
+ *     is torn. Valid records are kept wherever they are. Those in the last group may be unconfirmed, and then the
+ *     client sends them again. To drop them could lose confirmed events.
  *
- * What a witness cannot tell: damage to the last group of all, while it has no witness yet. It looks like a
- * torn tail. The next append, the next acknowledgement and a close are witnesses.
+ * Recovery cannot detect damage to the very last group while it has no witness: it looks like a torn tail. The next
+ * append, the next acknowledgement and a close write a witness.
  *
- * A record is valid by its mark, its offset and its checksum, with a nonce of the file: zeros, garbage, older
- * contents of the same blocks and what a client sends are none. A stretch without one ends where the next
- * valid record begins, which is searched for by its mark.
+ * A record is valid if its mark, offset and checksum match the file's nonce. Zeros, garbage, older contents of the
+ * same disk blocks and bytes from a client do not match. A gap ends at the next valid record, which is found by
+ * its mark.
  *
- * Assumed: a write does not change bytes outside of it, whatever happens meanwhile (a disk writes a sector
- * whole or not at all); what was synced stays, unless the disk is broken.
+ * Assumptions: a write changes no bytes outside its range, also in a power cut (a disk writes a sector whole or
+ * not at all). Synced bytes stay, unless the disk is broken.
  */
 
 import { fstatSync } from 'node:fs'
@@ -35,53 +35,55 @@ import { GROUP_EVENTS_MAX } from '../../event/event-group.ts'
 import { HEADER_BYTES, type LogRecord, type Predecessor, readHeader, readRecord } from './disk-log-format.ts'
 import type { Gap, LogSegment } from './disk-log-segment.ts'
 
-/** Something in the files that was durable, and cannot be read any more. */
+/** A range of a file that was durable once, and cannot be read any more. */
 export interface Damage {
   /** Name in the log's directory. */
   readonly file: string
   readonly from: number
   readonly to: number
-  /** Events that are lost, at most; undefined where nobody can tell. */
+  /** Upper limit of the lost events; undefined if unknown. */
   readonly events: number | undefined
 }
 
-/** A stretch without a record. */
+/** A gap that a scan has found. */
 export interface Missing extends Gap {
-  /** Undefined where nobody can tell. */
+  /** Lost events; undefined if unknown. */
   readonly events: number | undefined
-  /** Of the record behind it; undefined where there is none. */
+  /** Key of the next record; undefined if none follows. */
   readonly nextKey: number | undefined
 }
 
 export interface Scan {
-  /** Undefined where the header is damaged. */
+  /** Undefined if the header is damaged. */
   readonly before: Predecessor | undefined
   readonly records: number
   readonly lastKey: number
-  /** Of all records. */
+  /** Events in all records. */
   readonly events: number
-  /** Behind the last record. */
+  /** End of the last record. */
   readonly end: number
-  /** How far the file was synced, as its own records say. */
+  /** Synced size of the file, according to its own records. */
   readonly synced: number
-  /** Between the records. */
+  /** Gaps before and between the records. */
   readonly missing: readonly Missing[]
+  /** Size of the file. */
   readonly bytes: number
 }
 
-/** A record that a scan has come to; its body is only there until the next one. */
+/** Called with each record of a scan. The record's body is valid only during the call. */
 export type RecordVisitor = (segment: LogSegment, record: LogRecord, offset: number) => void
 
+/** Number of events in the record with this key (disk-log.ts). */
 export function eventsIn(key: number): number {
   return (key % GROUP_EVENTS_MAX) + 1
 }
 
-/** Where files are read to, one after the other. */
+/** A buffer that is reused for one file after the other. */
 export interface Scratch {
   buffer: Buffer
 }
 
-/** Reads all of a file. @throws Error where another version wrote it, or it cannot be read */
+/** Scans a whole file. @throws Error if another version of frequency wrote it, or it cannot be read */
 export async function scanSegment(
   segment: LogSegment,
   visit: RecordVisitor,
@@ -94,7 +96,7 @@ export async function scanSegment(
   return { before, bytes: size, ...findRecords(segment, file, HEADER_BYTES, visit) }
 }
 
-/** Finds the records of a file from an offset on, at which one should begin. */
+/** Finds all valid records of a file from an offset on. */
 export function findRecords(
   segment: LogSegment,
   file: Buffer,
@@ -125,17 +127,17 @@ export function findRecords(
 
 export interface Judgement {
   readonly damages: readonly Damage[]
-  /** No torn stretch is before this offset. */
+  /** Start of the first torn gap; the end of the last record if there is none. */
   readonly intactTo: number
 }
 
 /**
- * Takes over what a scan has found, and tells what of it is damage.
+ * Copies the result of a scan into its segment, and finds the damage in it.
  *
- * @param others how far the segment was synced, as others say (Infinity: all of it), and the events in it
- * @param dropped what is missing up to this key is not missed
+ * @param others synced size and events of the segment according to other witnesses (Infinity: all of it was synced)
+ * @param dropped the log is dropped up to this key, so missing records up to it are not damage
  */
-export function takeOver(
+export function applyScan(
   segment: LogSegment,
   scan: Scan,
   others: { synced: number; events: number | undefined },
@@ -164,10 +166,14 @@ function missingHeader({ before, records, lastKey }: Scan): Missing[] {
   return [{ from: 0, to: HEADER_BYTES, events: 0, nextKey: records > 0 ? lastKey : undefined }]
 }
 
-/** What is behind the last record, or was once. */
-function missingEnd({ end, bytes, events }: Scan, synced: number, eventsOnce: number | undefined): Missing[] {
+/** The gap after the last record, up to the file's end now or its synced size, whichever is larger. */
+function missingEnd(
+  { end, bytes, events }: Scan,
+  synced: number,
+  eventsWritten: number | undefined,
+): Missing[] {
   const to = Number.isFinite(synced) ? Math.max(bytes, synced) : bytes
   if (to <= end) return []
-  const lost = eventsOnce === undefined ? undefined : Math.max(0, eventsOnce - events)
+  const lost = eventsWritten === undefined ? undefined : Math.max(0, eventsWritten - events)
   return [{ from: end, to, events: lost, nextKey: undefined }]
 }

@@ -5,35 +5,35 @@ import { HEADER_BYTES, type Seal, type SegmentName } from './disk-log-format.ts'
 
 const readOnce = promisify(readWithCallback)
 
-/** A stretch of a file in which no record is. */
+/** A range of a file without a valid record. */
 export interface Gap {
   readonly from: number
   readonly to: number
 }
 
-/** A file of a log on disk (disk-log.ts). */
+/** One file of a log on disk (disk-log.ts). */
 export class LogSegment {
   readonly path: string
   readonly firstKey: number
   readonly seal: Seal
   lastKey = 0
-  /** What can be read ends here. In a file of this life all of it is synced. */
+  /** End of the last readable record. If this process made the file, all bytes before it are synced. */
   end = HEADER_BYTES
-  /** All before this offset is known to be synced. 0 while nothing is. */
+  /** All bytes before this offset are known to be synced. 0: none. */
   synced = 0
-  /** Of all records in it. */
+  /** Events in all records. */
   events = 0
-  /** On disk. */
+  /** Size on disk. */
   bytes = 0
-  /** Where to read on, by where records are missing. */
+  /** End of each gap, by its start. */
   readonly gaps = new Map<number, number>()
-  /** It is kept when all that can be read of it is dropped. */
+  /** The file is kept, under another name, after all its readable records are dropped. */
   isDamaged = false
-  /** What is appended goes to it. */
+  /** Appends go to this segment. */
   isWritten = false
-  /** Its file is kept open. */
+  /** The reader is in this segment, so its file stays open. */
   isRead = false
-  /** It is in the log no more. */
+  /** The segment is not in the log any more. */
   isDeleted = false
   #fd: number | undefined
   #users = 0
@@ -45,13 +45,13 @@ export class LogSegment {
     this.seal = seal
   }
 
-  /** Makes the file, for writing. @throws what the system says */
+  /** Makes the file, for writing. @throws the system's error */
   create(): void {
     this.#fd = openSync(this.path, 'wx+')
     this.isWritten = true
   }
 
-  /** Calls with the open file, which stays open until that is done. @throws what the system says */
+  /** Calls `work` with the open file. The file stays open until `work` has settled. @throws the system's error */
   async use<T>(work: (fd: number) => Promise<T>): Promise<T> {
     const fd = this.#open()
     this.#users++
@@ -63,7 +63,7 @@ export class LogSegment {
     }
   }
 
-  /** Reads so many bytes, or up to where the file ends. @throws what the system says */
+  /** Reads `bytes` bytes, or fewer if the file ends before. @throws the system's error */
   async read(offset: number, bytes: number): Promise<Buffer> {
     const block = Buffer.allocUnsafeSlow(bytes)
     return this.use(async fd => {
@@ -77,7 +77,7 @@ export class LogSegment {
     })
   }
 
-  /** The same, at once, into a buffer that is there. */
+  /** Reads like `read`, synchronously, into `block`. */
   readSync(offset: number, bytes: number, block: Buffer = Buffer.allocUnsafeSlow(bytes)): Buffer {
     const fd = this.#open()
     let read = 0
@@ -89,7 +89,7 @@ export class LogSegment {
     return block.subarray(0, read)
   }
 
-  /** At once, or when nobody uses it. */
+  /** Closes the file now, or when the last `use` of it has settled. */
   close(): void {
     this.#isClosing = this.#users > 0
     if (this.#isClosing || this.#fd === undefined) return
@@ -97,7 +97,7 @@ export class LogSegment {
     this.#fd = undefined
   }
 
-  /** What is left of a damaged file is kept under another name. */
+  /** Deletes the file; if it is damaged, renames it to `<file>.damaged` instead. */
   async delete(): Promise<void> {
     this.close()
     if (this.isDamaged) await rename(this.path, `${this.path}.damaged`)

@@ -5,34 +5,34 @@ import { join } from 'node:path'
 import type { LogFiles } from './disk-log-files.ts'
 import { createSegmentName, type Predecessor, parseSegmentName } from './disk-log-format.ts'
 import {
+  applyScan,
   type Damage,
   type RecordVisitor,
   type Scan,
   type Scratch,
   scanSegment,
-  takeOver,
 } from './disk-log-recovery.ts'
 import { LogSegment } from './disk-log-segment.ts'
 
 export interface SegmentsOptions {
   readonly path: string
-  /** Tells logs in one directory apart. */
+  /** Distinguishes logs in one directory. */
   readonly prefix: string
-  /** What a segment is named after: the first key in it, or, where keys do not count up, an ordinal. */
+  /** A segment's name has its first key; or an ordinal, if keys do not ascend in the log. */
   readonly naming: 'key' | 'ordinal'
-  /** Size at which a segment is full. */
+  /** A segment of this size is full. */
   readonly segmentBytes: number
   readonly files: LogFiles
 }
 
-/** How far the last segment was synced, as is noted elsewhere. */
+/** Synced size of the last segment, as the file `dropped` states it. */
 export type SyncedNote = Pick<Predecessor, 'firstKey' | 'synced'>
 
 export class LogSegments {
   readonly options: SegmentsOptions
   readonly damages: Damage[] = []
   readonly #list: LogSegment[] = []
-  /** The last segment, while it is written. */
+  /** The segment that appends go to; undefined if the next append makes a new one. */
   #tail: LogSegment | undefined
   #bytes = 0
   #deleting: Promise<unknown> = Promise.resolve()
@@ -53,7 +53,7 @@ export class LogSegments {
     return this.#list.at(-1)
   }
 
-  /** Of all files. */
+  /** Size of all files on disk. */
   get bytes(): number {
     return this.#bytes
   }
@@ -66,16 +66,16 @@ export class LogSegments {
     return this.#list[this.#list.indexOf(segment) + 1]
   }
 
-  /** Where a key is, or would be. */
+  /** The segment that has a key, or would have it. */
   of(key: number): LogSegment | undefined {
     return this.#list.findLast(({ firstKey }) => firstKey <= key) ?? this.#list[0]
   }
 
   /**
-   * Finds what was written in earlier lives. Files of which all is dropped are deleted.
+   * Finds the segments of earlier runs. Deletes segments whose records are all dropped.
    *
-   * @param dropped all up to this key
-   * @throws Error where another version wrote them, or they cannot be read
+   * @param dropped the log is dropped up to this key
+   * @throws Error if another version of frequency wrote the files, or they cannot be read
    */
   async recover(dropped: number, note: SyncedNote | undefined, visit: RecordVisitor): Promise<void> {
     const { path, prefix } = this.options
@@ -91,9 +91,9 @@ export class LogSegments {
         segment.close()
       }
     }
-    const judged = witnesses(scanned, note)
+    const judged = addWitnesses(scanned, note)
     for (const { segment, scan, others } of judged) {
-      const { damages, intactTo } = takeOver(segment, scan, others, dropped)
+      const { damages, intactTo } = applyScan(segment, scan, others, dropped)
       this.damages.push(...damages)
       this.#list.push(segment)
       this.account(segment, segment.bytes, 0)
@@ -103,7 +103,7 @@ export class LogSegments {
     await this.#deleting
   }
 
-  /** @param key that is going to be written. @throws what the system says, where no file can be made */
+  /** The segment for the next append. @param key the next key @throws the system's error if no file can be made */
   toWrite(key: number): LogSegment {
     const { path, prefix, naming, segmentBytes } = this.options
     if (this.#tail !== undefined && this.#tail.bytes < segmentBytes) return this.#tail
@@ -117,7 +117,7 @@ export class LogSegments {
     return segment
   }
 
-  /** Lets what comes go to a new segment. */
+  /** Ends the current segment: the next append makes a new one. */
   retire(): void {
     const tail = this.#tail
     if (tail === undefined) return
@@ -126,12 +126,16 @@ export class LogSegments {
     if (!tail.isRead) tail.close()
   }
 
+  /** Records the size of a segment on disk. */
   account(segment: LogSegment, bytes: number, before = segment.bytes): void {
     this.#bytes += bytes - before
     segment.bytes = bytes
   }
 
-  /** It is in the log no more at once. Resolves when its file is gone; one that cannot be deleted is left to the next life. */
+  /**
+   * Removes a segment from the log at once. Resolves when its file is deleted. If that fails, the next run deletes
+   * the file.
+   */
   delete(segment: LogSegment): Promise<void> {
     if (segment === this.#tail) this.retire()
     this.#list.splice(this.#list.indexOf(segment), 1)
@@ -147,7 +151,7 @@ export class LogSegments {
     for (const segment of this.#list) segment.close()
   }
 
-  /** What a killed process has written may not be on disk yet. Where it cannot be synced, nobody says that it is. */
+  /** Syncs records of a killed process, which may not be on disk yet. If that fails, `synced` stays as it is. */
   async #sync(segment: LogSegment, intactTo: number): Promise<void> {
     if (segment.synced >= intactTo) return
     try {
@@ -166,31 +170,31 @@ interface Scanned {
 }
 
 interface Witnessed extends Scanned {
-  /** How far the segment was synced, and how many events were in it, as its successor and the note say. */
+  /** Synced size and events of the segment, according to the next segment's header and the file `dropped`. */
   readonly others: { synced: number; events: number | undefined }
 }
 
-function witnesses(scanned: readonly Scanned[], note: SyncedNote | undefined): Witnessed[] {
+function addWitnesses(scanned: readonly Scanned[], note: SyncedNote | undefined): Witnessed[] {
   const result: Witnessed[] = []
   let next: Witnessed | undefined
   for (const { segment, scan } of scanned.toReversed()) {
     const noted = note?.firstKey === segment.firstKey ? note.synced : 0
-    const { synced, events } = saidBy(next, segment)
+    const { synced, events } = statedByNext(next, segment)
     const witnessed = { segment, scan, others: { synced: Math.max(noted, synced), events } }
     result.unshift(witnessed)
-    // A file of which nothing has reached the disk was none yet: it is not the next one.
+    // A file without records that was never synced does not count as the next segment.
     if (scan.records > 0 || wasSynced(witnessed)) next = witnessed
   }
   return result
 }
 
-/** What a segment says of the one before it. */
-function saidBy(next: Witnessed | undefined, { firstKey }: LogSegment): Witnessed['others'] {
+/** What the next segment states about this one. */
+function statedByNext(next: Witnessed | undefined, { firstKey }: LogSegment): Witnessed['others'] {
   if (next === undefined) return { synced: 0, events: undefined }
   const { before } = next.scan
   if (before?.firstKey === firstKey) return before
-  // Its header is lost. That there is a next one says that all of this was synced, unless it may be torn itself.
-  // Where it names another, that one and this were deleted, and this has come back with a loss of power.
+  // If the header of the next segment is lost: a synced next segment exists, so all of this one was synced before.
+  // If the header names another segment: this one was deleted, and a power cut has brought it back.
   const isFollowed = before === undefined && wasSynced(next)
   return { synced: isFollowed ? Number.POSITIVE_INFINITY : 0, events: undefined }
 }

@@ -5,12 +5,12 @@ import { eventsIn } from './disk-log-recovery.ts'
 import type { LogSegment } from './disk-log-segment.ts'
 import type { LogSegments } from './disk-log-segments.ts'
 
-/** What is written and synced at once; a single record may be larger. */
+/** Limit of what one write and sync covers. A single record may be larger. */
 const GROUP_BYTES_MAX = 1024 * 1024
 
 export interface LogEntry {
   readonly key: number
-  /** Events. */
+  /** Number of events. */
   readonly count: number
   readonly value: Buffer
 }
@@ -26,12 +26,12 @@ interface Pending extends LogEntry {
 }
 
 /**
- * Appends to the segments of a log. What comes while a write and its sync are under way is written together,
- * and shares the next sync.
+ * Appends to the segments of a log (group commit): appends that come during a write and its sync form the next
+ * group, with one write and one sync.
  */
 export class LogWriter {
   readonly #segments: LogSegments
-  /** Called with each group that has become durable, before its appends resolve. */
+  /** Called with each durable group, before its appends resolve. */
   readonly #written: (group: WrittenGroup) => void
   readonly #buffer = Buffer.allocUnsafeSlow(GROUP_BYTES_MAX)
   #queue: Pending[] = []
@@ -43,7 +43,7 @@ export class LogWriter {
     this.#written = written
   }
 
-  /** What appends that are under way will take on disk. */
+  /** Bytes that pending appends will take on disk. */
   get pendingBytes(): number {
     return this.#pendingBytes
   }
@@ -53,9 +53,9 @@ export class LogWriter {
   }
 
   /**
-   * Resolves when it is on disk (fdatasync).
+   * Resolves when the record is on disk (fdatasync).
    *
-   * @throws what the system says; nothing of it is read then
+   * @throws the system's error. The record is then never read.
    */
   append(key: number, value: Buffer): Promise<void> {
     const durable = createDeferred()
@@ -65,13 +65,13 @@ export class LogWriter {
     return durable.promise
   }
 
-  /** Resolves when no append is under way. */
+  /** Resolves when no append is pending. */
   async drained(): Promise<void> {
     while (this.#running !== undefined) await this.#running
   }
 
   async #run(): Promise<void> {
-    // Appends of the same turn, and those of who has just been answered, come first.
+    // The turn lets more appends join the group: those of the same turn, and of callers whose append just resolved.
     for (await nextTurn(); this.#queue.length > 0; await nextTurn()) {
       const group = this.#takeGroup()
       try {
@@ -142,7 +142,10 @@ export class LogWriter {
     return { data: target.subarray(0, bytes), events: eventsBefore }
   }
 
-  /** What was written is in doubt: the system may say of pages that it could not write that they are clean. */
+  /**
+   * Gives a segment up after a failed write or sync. Its content is in doubt: after a failed sync the kernel may mark
+   * unwritten pages as clean.
+   */
   async #abandon(segment: LogSegment, bytesAtMost: number): Promise<void> {
     if (segment.synced === 0) {
       await this.#segments.delete(segment)

@@ -1,18 +1,18 @@
 /**
- * A log on local disk, for one process: groups of events are appended, are read in that order, and are
- * dropped from the front. A record's key is `position × 4096 + events − 1`: so keys count up, and how many
- * events there are can be told without reading them.
+ * A log on local disk, for one process. Groups of events are appended, read in that order, and dropped from the
+ * front. The key of a record is `position × 4096 + events − 1`. So keys ascend, and each key tells the number of
+ * events in its record.
  *
  * In its directory:
  *
  *     <first key>-<nonce>.log       a segment: records, each with a checksum (disk-log-format.ts)
- *     dead-<ordinal>-<nonce>.log    what was set aside, in the same form
- *     dropped                       up to which key all is dropped
- *     *.damaged                     a segment of which a part cannot be read, when the rest of it is dropped
+ *     dead-<ordinal>-<nonce>.log    dead letters, in the same format
+ *     dropped                       the key up to which the log is dropped (dropped-note.ts)
+ *     *.damaged                     a damaged segment, after all its readable records are dropped
  *
- * A segment is written in one life of the process, until it is full or a write fails; then the next one is
- * begun. It is deleted when all of it is dropped, which gives its disk space back. How a torn tail is told
- * from damage is in disk-log-recovery.ts.
+ * Each run of the process makes its own segments. When a segment is full, or a write fails, the next segment is
+ * made. A segment is deleted when all its records are dropped, which frees its disk space. disk-log-recovery.ts
+ * says how a torn tail differs from damage.
  */
 
 import { readdirSync } from 'node:fs'
@@ -30,14 +30,14 @@ import { DroppedNote, NOTE_NAME } from './dropped-note.ts'
 export type { Damage, LogEntry }
 
 const READ_RETRY_MS = 1_000
-/** Files of the version that kept the log in LMDB. */
-const OF_LMDB = /^(data|\d{16})\.mdb$/
+/** Files of an earlier version of frequency, which kept the log in LMDB. */
+const LMDB_FILE = /^(data|\d{16})\.mdb$/
 
 export interface DiskLogOptions {
   readonly path: string
-  /** Size at which a segment is full. */
+  /** A segment of this size is full. */
   readonly segmentBytes: number
-  /** Default: those of the system. */
+  /** @default the operating system's files */
   readonly files?: LogFiles
 }
 
@@ -48,35 +48,35 @@ interface Parts {
 }
 
 export class DiskLog {
-  /** Called when there may be something to read that was not there before. */
+  /** Called when there may be more to read. */
   readable: () => void = ignore
-  /** Called when something cannot be read now; it is tried again. */
+  /** Called when the log cannot be read now. `readable` is called a second later. */
   unreadable: (error: Error) => void = ignore
-  /** Called when damage is found that was not there when the log was opened. */
+  /** Called with damage that was not there when the log was opened. */
   damaged: (damage: Damage) => void = ignore
-  /** What was found when the log was opened. */
+  /** Damage that was found when the log was opened. */
   damages: readonly Damage[] = []
   readonly #note: DroppedNote
   readonly #segments: LogSegments
   readonly #dead: DeadLog
   readonly #writer: LogWriter
   readonly #reader: LogReader
-  /** Keys that were set aside, and that are not dropped yet. */
-  readonly #skipped: Set<number>
-  /** What is being set aside, or could not be; `trying` while it is tried. */
-  readonly #unset = new Map<number, { body: Buffer; trying?: Promise<void> | undefined }>()
+  /** Keys of dead letters on disk that are not dropped from the log yet. */
+  readonly #deadKeys: Set<number>
+  /** Dead letters that are not on disk yet; `writing` while they are being written. */
+  readonly #pendingDead = new Map<number, { body: Buffer; writing?: Promise<void> | undefined }>()
   #dropped: number
-  /** As `dropped`, up to what could not be set aside: that must come again in the next life. */
+  /** Like `#dropped`, but ends before the first pending dead letter: the next run must deliver that one again. */
   #settled: number
   #lastKey: number
   #events = 0
   #isTidyDue = false
   #isClosed = false
 
-  /** @throws Error where another version wrote it; what the system says where it cannot be read or made */
+  /** @throws Error if another version of frequency wrote the log; the system's error if it cannot be read or made */
   static async open(options: DiskLogOptions): Promise<DiskLog> {
     const { path, segmentBytes, files = systemFiles } = options
-    if (readdirSync(path).some(name => OF_LMDB.test(name))) throw new Error(OTHER_VERSION)
+    if (readdirSync(path).some(name => LMDB_FILE.test(name))) throw new Error(OTHER_VERSION)
     const note = await DroppedNote.open(path, files)
     try {
       const dead = await DeadLog.open({ path, segmentBytes, files })
@@ -96,7 +96,7 @@ export class DiskLog {
     this.#dead = dead
     this.#dropped = note.dropped
     this.#settled = note.dropped
-    this.#skipped = new Set([...dead.keys].filter(key => key > note.dropped))
+    this.#deadKeys = new Set([...dead.keys].filter(key => key > note.dropped))
     this.#lastKey = [...dead.keys].reduce((a, b) => Math.max(a, b), note.dropped)
     this.#reader = new LogReader(segments, {
       loaded: () => this.readable(),
@@ -117,37 +117,37 @@ export class DiskLog {
     return this.#lastKey
   }
 
-  /** All up to this key is dropped. */
+  /** The log is dropped up to this key. */
   get dropped(): number {
     return this.#dropped
   }
 
-  /** How many events are neither dropped nor set aside. */
+  /** Number of events that are neither dropped nor dead letters. */
   get events(): number {
     return this.#events
   }
 
-  /** The first entry that is neither dropped nor set aside; undefined where there is none, or it cannot be read now. */
+  /** The first entry that is neither dropped nor a dead letter; undefined if there is none, or it cannot be read now. */
   get oldest(): LogEntry | undefined {
     if (this.#events === 0) return undefined
     try {
-      return this.#reader.first(this.#dropped, key => !this.#skipped.has(key))
+      return this.#reader.first(this.#dropped, key => !this.#deadKeys.has(key))
     } catch (error) {
       this.#retryLater(error as Error)
       return undefined
     }
   }
 
-  /** What its segments take on disk, with what is being appended. */
+  /** Size of the segments on disk, with pending appends. Without dead letters. */
   get bytes(): number {
     return this.#segments.bytes + this.#writer.pendingBytes
   }
 
   /**
-   * Resolves when the body is on disk (fdatasync); appends that come while one is under way share the next.
+   * Resolves when the body is on disk (fdatasync). Appends that come during a sync share the next one.
    *
-   * @param count the events in it, at most 4096
-   * @throws what the system says; nothing of it is delivered then
+   * @param count number of events in the body, at most 4096
+   * @throws the system's error. The body is then never delivered.
    */
   async append(body: Buffer, count: number): Promise<void> {
     this.#lastKey = keyAfter(this.#lastKey, count)
@@ -157,46 +157,48 @@ export class DiskLog {
   }
 
   /**
-   * What stands behind the key `after`, as far as it is in memory. To be read on in the same turn of the event
-   * loop; when it ends, `readable` is called once there is more.
+   * The entries after the key `after` that are in memory. Iterate within one turn of the event loop. When the
+   * iteration ends, `readable` is called once there is more.
    */
   read(after: number): Generator<LogEntry> {
-    return this.#reader.read(Math.max(after, this.#dropped), key => !this.#skipped.has(key))
+    return this.#reader.read(Math.max(after, this.#dropped), key => !this.#deadKeys.has(key))
   }
 
   /**
-   * Drops all up to a key: `events` that were neither dropped nor set aside before. What is being set aside
-   * up to that key is on disk before the drop is noted.
+   * Drops all entries up to a key. Pending dead letters up to that key are written to disk before the drop is
+   * recorded.
+   *
+   * @param events number of events in these entries, without dropped ones and dead letters
    */
   async dropThrough(key: number, events: number): Promise<void> {
     this.#dropped = key
     this.#events -= events
     this.#reader.dropThrough(key)
-    for (const each of this.#skipped) if (each <= key) this.#skipped.delete(each)
-    const before = [...this.#unset.keys()].filter(each => each <= key)
-    await Promise.allSettled(before.map(each => this.#trySetAside(each)))
+    for (const each of this.#deadKeys) if (each <= key) this.#deadKeys.delete(each)
+    const before = [...this.#pendingDead.keys()].filter(each => each <= key)
+    await Promise.allSettled(before.map(each => this.#writeDead(each)))
     await this.#settle()
   }
 
-  /** Keeps an entry apart. Resolves when it is on disk there: then it is not read any more. */
-  async setAside(key: number, body: Buffer): Promise<void> {
-    if (this.#skipped.has(key)) return
-    this.#unset.set(key, { body })
-    await this.#trySetAside(key)
+  /** Makes an entry a dead letter. Resolves when the dead letter is on disk. The entry is not read any more then. */
+  async addDead(key: number, body: Buffer): Promise<void> {
+    if (this.#deadKeys.has(key)) return
+    this.#pendingDead.set(key, { body })
+    await this.#writeDead(key)
   }
 
-  /** What was set aside behind the key `after`, oldest first. */
-  readAside(after = 0): Generator<LogEntry> {
+  /** The dead letters after the key `after`, oldest first. */
+  readDead(after = 0): Generator<LogEntry> {
     return this.#dead.read(after)
   }
 
-  /** Drops what was set aside. */
-  async dropAside(key: number): Promise<void> {
+  /** Drops a dead letter. Resolves when the drop is on disk. */
+  async dropDead(key: number): Promise<void> {
     await this.#dead.drop(key)
     this.#tidyLater()
   }
 
-  /** Resolves when all that was begun is on disk. */
+  /** Resolves when all pending writes are on disk. */
   async close(): Promise<void> {
     this.#isClosed = true
     await this.#writer.drained()
@@ -206,7 +208,7 @@ export class DiskLog {
     await this.#note.close()
   }
 
-  /** What was written in earlier lives. */
+  /** Finds the entries of earlier runs. */
   async #recover(): Promise<void> {
     const { dropped, tail } = this.#note
     let isFirst = true
@@ -214,34 +216,34 @@ export class DiskLog {
       if (key <= dropped) return
       if (isFirst) this.#reader.remember(segment, offset, key)
       isFirst = false
-      if (!this.#skipped.has(key)) this.#events += eventsIn(key)
+      if (!this.#deadKeys.has(key)) this.#events += eventsIn(key)
     })
     this.#lastKey = Math.max(this.#lastKey, this.#segments.lastKey)
-    // Before anything is appended the note may be torn.
+    // In a log without entries a torn note is not damage: it lost no information.
     const noteDamage = this.#lastKey > 0 && this.#note.damage !== undefined ? [this.#note.damage] : []
     this.damages = [...noteDamage, ...this.#dead.damages, ...this.#segments.damages]
     this.#dead.tidy(dropped)
   }
 
-  #trySetAside(key: number): Promise<void> {
-    const unset = this.#unset.get(key)
-    if (unset === undefined) return Promise.resolve()
-    unset.trying ??= this.#addToDead(key, unset.body).finally(() => {
-      unset.trying = undefined
+  #writeDead(key: number): Promise<void> {
+    const pending = this.#pendingDead.get(key)
+    if (pending === undefined) return Promise.resolve()
+    pending.writing ??= this.#addToDead(key, pending.body).finally(() => {
+      pending.writing = undefined
     })
-    return unset.trying
+    return pending.writing
   }
 
   async #addToDead(key: number, body: Buffer): Promise<void> {
     await this.#dead.add(key, body)
-    this.#unset.delete(key)
+    this.#pendingDead.delete(key)
     this.#events -= eventsIn(key)
-    if (key > this.#dropped) this.#skipped.add(key)
+    if (key > this.#dropped) this.#deadKeys.add(key)
   }
 
   async #settle(): Promise<void> {
-    const unset = [...this.#unset.keys()].reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY)
-    this.#settled = Math.max(this.#settled, Math.min(this.#dropped, unset - 1))
+    const pending = [...this.#pendingDead.keys()].reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY)
+    this.#settled = Math.max(this.#settled, Math.min(this.#dropped, pending - 1))
     this.#tidyLater()
     const { firstKey = 0, synced = 0 } = this.#segments.last ?? {}
     await this.#note.write({ dropped: this.#settled, tail: { firstKey, synced } })
@@ -252,7 +254,7 @@ export class DiskLog {
     setTimeout(() => this.readable(), READ_RETRY_MS).unref()
   }
 
-  /** Not at once: so it is done once for all that is dropped or appended in a turn. */
+  /** Tidies at the end of the turn, once for all drops and appends of the turn. */
   #tidyLater(): void {
     if (this.#isTidyDue) return
     this.#isTidyDue = true
@@ -262,7 +264,7 @@ export class DiskLog {
     })
   }
 
-  /** Deletes segments of which all is dropped. */
+  /** Deletes segments whose records are all dropped. */
   #tidy(): void {
     const { tail, options } = this.#segments
     const isLarge = tail !== undefined && tail.bytes > options.segmentBytes / 4
@@ -284,5 +286,5 @@ function keyAfter(key: number, count: number): number {
 /** Whether a log has ever been opened in a directory. */
 export async function holdsLog(path: string): Promise<boolean> {
   const names = await readdir(path).catch((): string[] => [])
-  return names.some(name => name === NOTE_NAME || OF_LMDB.test(name))
+  return names.some(name => name === NOTE_NAME || LMDB_FILE.test(name))
 }

@@ -1,11 +1,11 @@
 import { statfs } from 'node:fs/promises'
 
 const REFRESH_MS = 500
-/** What a queue leaves of a disk to everything else on it. */
+/** Free space that a queue leaves to everything else on the disk. */
 const RESERVE_BYTES_MAX = 512 * 1024 * 1024
 const RESERVE_SHARE = 0.05
 
-/** The room on the disk that a directory is on. It is asked for at most twice a second, and never waited for. */
+/** The free space on the disk of a directory. It is read at most twice a second, and `bytes` never waits for it. */
 export class DiskRoom {
   readonly #path: string
   #bytes = 0
@@ -16,7 +16,7 @@ export class DiskRoom {
     this.#path = path
   }
 
-  /** Free bytes above the reserve: 512 MiB, or a twentieth of a smaller disk. */
+  /** Free bytes without the reserve, which is 512 MiB, or 5 % of a disk below 10 GiB. May be up to 0.5 s old. */
   get bytes(): number {
     if (performance.now() - this.#readAt > REFRESH_MS && !this.#isReading) void this.refresh()
     return this.#bytes
@@ -28,7 +28,7 @@ export class DiskRoom {
       const { bsize, bavail, blocks } = await statfs(this.#path)
       this.#bytes = bavail * bsize - Math.min(RESERVE_BYTES_MAX, blocks * bsize * RESERVE_SHARE)
     } catch {
-      // A disk that cannot even be asked has no room; the write that follows would say the same.
+      // If the free space cannot be read, the disk counts as full: a write would fail too.
       this.#bytes = 0
     } finally {
       this.#readAt = performance.now()

@@ -10,35 +10,36 @@ export const NOTE_NAME = 'dropped'
 const MAGIC = 'frequency drop '
 const LAYOUT = 3
 const SLOT_BYTES = 64
-/** In sectors of their own: a write that a crash cuts off leaves the other one whole. */
+/** The slots are in different disk sectors. So a write that a crash interrupts leaves the other slot intact. */
 const SLOTS_AT = [0, 4096] as const
 const CRC_AT = 60
 
-/** What is noted. */
+/** The content of the file. */
 interface Note {
-  /** All up to this key is dropped. */
+  /** The log is dropped up to this key. */
   readonly dropped: number
   readonly tail: SyncedNote | undefined
 }
 
 /**
- * How far a log is dropped, and how far its last segment is synced: a small file with two slots that are
- * written in turn. It is not synced: a note that is lost lets events be delivered again, and no more.
+ * The file `dropped`: the key up to which a log is dropped, and the synced size of its last segment. It has two
+ * slots, which are written in turn. The file is not synced: if the last note is lost, events are delivered again,
+ * and nothing else happens.
  */
 export class DroppedNote {
   readonly #fd: number
   readonly #files: LogFiles
   #ordinal: number
   #note: Note
-  /** Of the file that was found: all that is in the log is delivered again. */
+  /** Set if the existing file has no valid slot. Then all entries of the log are delivered again. */
   readonly damage: Damage | undefined
   #writing: Promise<void> | undefined
   #isStale = false
 
-  /** @throws Error where another version wrote it; what the system says where it cannot be read or made */
+  /** @throws Error if another version of frequency wrote the file; the system's error if it cannot be read or made */
   static async open(directory: string, files: LogFiles): Promise<DroppedNote> {
     const note = new DroppedNote(directory, files)
-    // From now on one slot or the other is whole, whatever becomes of what is written to them.
+    // After this at least one slot is always intact, because a write touches only one of them.
     if (note.#ordinal === 0) await note.#begin()
     return note
   }
@@ -64,7 +65,7 @@ export class DroppedNote {
     return this.#note.tail
   }
 
-  /** Resolves when this, or something newer, is written. @throws what the system says */
+  /** Resolves when this note, or a newer one, is written. @throws the system's error */
   async write(note: Note): Promise<void> {
     this.#note = note
     this.#isStale = true

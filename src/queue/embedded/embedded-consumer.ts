@@ -10,34 +10,37 @@ interface EmbeddedDelivery extends Delivery {
   readonly key: number
 }
 
-/** An entry of the log that was delivered and is not dropped yet. It does not keep the body in memory. */
+/** An entry of the log that was delivered and is not dropped yet. The body is not kept in memory. */
 interface Entry {
   readonly key: number
   readonly events: number
-  /** `dead` is not kept apart on disk yet, `aside` is. */
-  state: 'open' | 'acknowledged' | 'dead' | 'aside'
+  /** `dead`: the dead letter is not on disk yet. `dead on disk`: it is. */
+  state: 'open' | 'acknowledged' | 'dead' | 'dead on disk'
 }
 
 interface EmbeddedConsumerOptions {
   readonly handler: DeliveryHandler
   readonly log: Logger
-  /** Of records. */
+  /** Limit of unsettled records. */
   readonly prefetch: number
+  /** Limit of unsettled events. */
   readonly prefetchEvents: number
-  /** Keys up to it may have been handed out before. */
-  readonly handedOutKey: number
+  /** Records up to this key may have been delivered before. */
+  readonly deliveredKey: number
+  /** Called when the consumer has stopped. @param cursor key of the last delivered record */
   stopped(cursor: number): void
 }
 
 /**
- * Reads on from a cursor. The log can only be dropped from its front, so what is settled behind something
- * open is settled in memory alone until that is settled too, and comes again after a crash.
+ * Delivers the log's records from a cursor on. The log can only be dropped from its front. So if an earlier
+ * record is open, later ones are settled in memory only, until the earlier one is settled too. After a crash they
+ * are delivered again.
  */
 export class EmbeddedConsumer implements Consumer {
   readonly #events: DiskLog
   readonly #options: EmbeddedConsumerOptions
   #cursor: number
-  /** By their keys, in the order of the log. */
+  /** By key, in the order of the log. */
   readonly #entries = new Map<number, Entry>()
   #open = 0
   #openEvents = 0
@@ -54,16 +57,17 @@ export class EmbeddedConsumer implements Consumer {
     this.wake()
   }
 
-  /** Delivered and not settled. */
+  /** Events that are delivered and not settled. */
   get openEvents(): number {
     return this.#openEvents
   }
 
-  /** Acknowledged, and still in the log, behind something that is open. */
+  /** Events that are acknowledged, and still in the log because an earlier record is open. */
   get acknowledgedEvents(): number {
     return this.#acknowledgedEvents
   }
 
+  /** Delivers more records at the end of this turn, if there are any and the prefetch has room. */
   wake(): void {
     if (this.#isPumpDue || this.#isPaused || this.#isStopping) return
     this.#isPumpDue = true
@@ -76,16 +80,16 @@ export class EmbeddedConsumer implements Consumer {
   ack(deliveries: readonly Delivery[]): void {
     if (this.#isStopping) return
     for (const delivery of deliveries) {
-      const entry = this.#close(delivery, 'acknowledged')
+      const entry = this.#settle(delivery, 'acknowledged')
       this.#acknowledgedEvents += entry?.events ?? 0
     }
-    this.#settle(this.#dropSettled())
+    this.#track(this.#dropSettled())
   }
 
   dead(delivery: Delivery): void {
     if (this.#isStopping) return
-    const entry = this.#close(delivery, 'dead')
-    if (entry !== undefined) this.#settle(this.#setAside(entry, (delivery as EmbeddedDelivery).group))
+    const entry = this.#settle(delivery, 'dead')
+    if (entry !== undefined) this.#track(this.#deadLetter(entry, (delivery as EmbeddedDelivery).group))
   }
 
   pause(): void {
@@ -104,8 +108,8 @@ export class EmbeddedConsumer implements Consumer {
     this.#options.stopped(this.#cursor)
   }
 
-  /** Undefined where the delivery was settled before. */
-  #close(delivery: Delivery, state: 'acknowledged' | 'dead'): Entry | undefined {
+  /** @returns undefined if the delivery was settled before */
+  #settle(delivery: Delivery, state: 'acknowledged' | 'dead'): Entry | undefined {
     const entry = this.#entries.get((delivery as EmbeddedDelivery).key)
     if (entry?.state !== 'open') return undefined
     entry.state = state
@@ -114,10 +118,10 @@ export class EmbeddedConsumer implements Consumer {
     return entry
   }
 
-  /** The log is dropped past a dead entry only once that is kept apart on disk. */
-  async #setAside(entry: Entry, group: EventGroup): Promise<void> {
-    await this.#events.setAside(entry.key, encodeGroup(group))
-    entry.state = 'aside'
+  /** The log is dropped past an entry only after its dead letter is on disk. */
+  async #deadLetter(entry: Entry, group: EventGroup): Promise<void> {
+    await this.#events.addDead(entry.key, encodeGroup(group))
+    entry.state = 'dead on disk'
     await this.#dropSettled()
   }
 
@@ -134,11 +138,12 @@ export class EmbeddedConsumer implements Consumer {
     if (last !== undefined) await this.#events.dropThrough(last.key, events)
   }
 
-  #settle(settled: Promise<void>): void {
-    this.#settling = Promise.all([this.#settling, settled]).catch(error =>
+  /** Lets `stop` wait for a write. Logs if it fails. */
+  #track(write: Promise<void>): void {
+    this.#settling = Promise.all([this.#settling, write]).catch(error =>
       this.#options.log.error(
         { err: error },
-        'What was settled could not be noted: it will be delivered again.',
+        'Settled deliveries could not be recorded on disk. They will be delivered again.',
       ),
     )
     this.wake()
@@ -164,7 +169,7 @@ export class EmbeddedConsumer implements Consumer {
 
   #deliveryOf({ key, count, value }: LogEntry): EmbeddedDelivery {
     const group = decodeGroup(count, value)
-    const redelivered = key <= this.#options.handedOutKey
+    const redelivered = key <= this.#options.deliveredKey
     this.#entries.set(key, { key, events: count, state: 'open' })
     this.#open++
     this.#openEvents += count

@@ -4,7 +4,7 @@ import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.
 import type { DeadLetter, DeadLetters } from '../dead-letters.ts'
 import { DiskLog, holdsLog, type LogEntry } from './disk-log.ts'
 
-/** For what is retried; the next process that serves goes on with segments of its own. */
+/** For retried letters. The next `frequency serve` makes its own segments. */
 const SEGMENT_BYTES = 8 * 1024 * 1024
 
 class EmbeddedDeadLetters implements DeadLetters {
@@ -20,7 +20,7 @@ class EmbeddedDeadLetters implements DeadLetters {
     this.#log = log
     this.#lock = lock
     let count = 0
-    for (const { key } of log.readAside()) {
+    for (const { key } of log.readDead()) {
       count++
       this.#lastKey = key
     }
@@ -28,7 +28,7 @@ class EmbeddedDeadLetters implements DeadLetters {
   }
 
   async next(): Promise<DeadLetter | undefined> {
-    const [entry] = this.#log.readAside(this.#current?.key)
+    const [entry] = this.#log.readDead(this.#current?.key)
     if (entry === undefined || entry.key > this.#lastKey) return undefined
     this.#current = entry
     const { key, count, value } = entry
@@ -37,7 +37,7 @@ class EmbeddedDeadLetters implements DeadLetters {
   }
 
   async retry(): Promise<void> {
-    const { count, value } = this.#handedOut()
+    const { count, value } = this.#currentLetter()
     try {
       await this.#log.append(value, count)
     } catch (cause) {
@@ -49,7 +49,7 @@ class EmbeddedDeadLetters implements DeadLetters {
   }
 
   async drop(): Promise<void> {
-    await this.#log.dropAside(this.#handedOut().key)
+    await this.#log.dropDead(this.#currentLetter().key)
   }
 
   async close(): Promise<void> {
@@ -57,8 +57,8 @@ class EmbeddedDeadLetters implements DeadLetters {
     await this.#lock.release()
   }
 
-  #handedOut(): LogEntry {
-    if (this.#current === undefined) throw new Error('No dead letter has been handed out.')
+  #currentLetter(): LogEntry {
+    if (this.#current === undefined) throw new Error('Call next() first: there is no current dead letter.')
     return this.#current
   }
 }
@@ -72,11 +72,12 @@ const NONE: Omit<DeadLetters, 'description'> = {
 }
 
 /**
- * @param path the directory of an embedded queue
- * @throws ConfigInvalid where another process has it open, or it cannot be read.
+ * Opens the dead letters of an embedded queue.
+ *
+ * @param path the queue's directory; if it has no queue, nothing is made there
+ * @throws ConfigInvalid if another process has the queue open, or it cannot be read.
  */
 export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters> {
-  // Nothing is made where nothing is.
   if (!(await holdsLog(path))) return { ...NONE, description: `embedded, in ${path}` }
   let lock: DirectoryLock | undefined
   try {
@@ -87,8 +88,8 @@ export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters
     if (!(cause instanceof DirectoryInUse))
       throw new ConfigInvalid(`DATA_DIR: ${path} cannot be opened: ${(cause as Error).message}`, { cause })
     throw new ConfigInvalid(
-      `DATA_DIR: a running process has ${path} for itself. Stop it, run this again, and start it again: ` +
-        'nothing is lost meanwhile.',
+      `DATA_DIR: a running process uses ${path}. Stop it, run this again, then start it again. ` +
+        'No event is lost meanwhile.',
       { cause },
     )
   }

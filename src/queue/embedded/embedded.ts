@@ -1,10 +1,10 @@
 /**
- * A durable queue on local disk, for one process: a log in segments (disk-log.ts), of records that hold
- * a group of events.
+ * A durable queue on local disk, for one process: a log in segments (disk-log.ts). Each record is a group of
+ * events.
  *
- * A publish resolves when its group is on disk (fdatasync). A consumer reads on from a cursor. An
- * acknowledgement writes one number, the key up to which all is settled. What is behind that key is
- * delivered again after a crash.
+ * A publish resolves when its group is on disk (fdatasync). A consumer reads from a cursor on. An acknowledgement
+ * writes one number: the key up to which all records are settled. After a crash, later records are delivered
+ * again.
  */
 
 import { mkdir } from 'node:fs/promises'
@@ -22,14 +22,14 @@ import { EmbeddedConsumer } from './embedded-consumer.ts'
 
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'prefetchEvents' | 'spoolBytesMax'>
 
-/** Two of them may be in memory: the one that is written, and the one that is read. */
+/** Two segments may be cached in memory: the one that is written, and the one that is read. */
 const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
 const SEGMENT_BYTES_MIN = 256 * 1024
-/** Room is made a segment at a time, so a small queue has small ones. */
+/** Disk space is freed one segment at a time. So a small queue has small segments. */
 const SEGMENTS_PER_QUEUE_MIN = 8
-/** Where there is less room than this, the queue is full. */
+/** With less free space than this, the queue counts as full. */
 const ROOM_BYTES_MIN = 16 * 1024
-/** How long a failed write counts: nothing else would tell that it is over while nothing is published. */
+/** How long a failed write counts. While nothing is published, no success can end it. */
 const FAILURE_MS = 10_000
 
 export class EmbeddedQueue implements Transport, DiskState {
@@ -41,12 +41,12 @@ export class EmbeddedQueue implements Transport, DiskState {
   readonly #log: Logger
   readonly #lock: DirectoryLock
   readonly #disk: DiskRoom
-  /** Keys up to it may have been handed out before. */
-  #handedOutKey: number
+  /** Records up to this key may have been delivered before. */
+  #deliveredKey: number
   #consumer: EmbeddedConsumer | undefined
   #failure: string | undefined
   #failedAt = Number.NEGATIVE_INFINITY
-  /** Of the last record, if there was no room for it. */
+  /** Size of the last record if there was no room for it; else 0. */
   #refusedBytes = 0
   #isClosed = false
 
@@ -63,14 +63,14 @@ export class EmbeddedQueue implements Transport, DiskState {
     this.#disk = parts.disk
     this.#config = config
     this.#log = log
-    this.#handedOutKey = this.#events.lastKey
+    this.#deliveredKey = this.#events.lastKey
     this.stats.foundEvents = this.#events.events
     for (const damage of this.#events.damages) this.#report(damage)
     this.#events.damaged = damage => this.#report(damage)
     this.#events.readable = () => this.#consumer?.wake()
     this.#events.unreadable = error => {
       this.#failure = `${this.description}: ${error.message}`
-      this.#log.error({ err: error }, 'What is queued cannot be read now: it is tried again.')
+      this.#log.error({ err: error }, 'The queue on disk cannot be read. Trying again.')
     }
   }
 
@@ -78,7 +78,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     return this.#failure
   }
 
-  /** Events that are not settled. */
+  /** Number of events that are not settled. */
   get size(): number {
     return this.#events.events - (this.#consumer?.acknowledgedEvents ?? 0)
   }
@@ -102,7 +102,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     return receivedAtOf(lines)
   }
 
-  /** What keeps it from taking events now, in words for a person. */
+  /** Why the queue cannot accept events now, as a text for people; undefined if it can. */
   get intakeTrouble(): string | undefined {
     if (performance.now() - this.#failedAt <= FAILURE_MS) return this.#failure
     const wanted = Math.max(this.#refusedBytes, ROOM_BYTES_MIN)
@@ -124,13 +124,13 @@ export class EmbeddedQueue implements Transport, DiskState {
   }
 
   async publish(group: EventGroup): Promise<Durability> {
-    if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed: send this again later.')
+    if (this.#isClosed) throw new QueueUnavailable('The queue on disk is closed. Send this again later.')
     const record = encodeGroup(group)
     if (this.#events.bytes + record.length > this.#config.spoolBytesMax || this.#disk.bytes < record.length) {
       this.stats.refusedGroups++
       this.#refusedBytes = record.length
       throw new QueueUnavailable(
-        'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself): send this again later.',
+        'The queue on disk is full (SPOOL_BYTES_MAX, or the disk itself). Send this again later.',
       )
     }
     const since = performance.now()
@@ -144,7 +144,7 @@ export class EmbeddedQueue implements Transport, DiskState {
     } catch (cause) {
       this.#failure = `${this.description}: ${(cause as Error).message}`
       this.#failedAt = performance.now()
-      throw new QueueUnavailable('The queue on disk cannot be written: send this again later.', { cause })
+      throw new QueueUnavailable('The queue on disk cannot be written. Send this again later.', { cause })
     }
     return 'disk'
   }
@@ -156,9 +156,9 @@ export class EmbeddedQueue implements Transport, DiskState {
       log: this.#log,
       prefetch: this.#config.amqpPrefetch,
       prefetchEvents: this.#config.prefetchEvents,
-      handedOutKey: this.#handedOutKey,
+      deliveredKey: this.#deliveredKey,
       stopped: cursor => {
-        this.#handedOutKey = Math.max(this.#handedOutKey, cursor)
+        this.#deliveredKey = Math.max(this.#deliveredKey, cursor)
         this.#consumer = undefined
       },
     })
@@ -182,14 +182,16 @@ export class EmbeddedQueue implements Transport, DiskState {
   #report({ file, from, to, events }: Damage): void {
     this.#log.error(
       { path: this.#path, file, offset: from, bytes: to - from, events },
-      'A file of the queue on disk is damaged: what is around the damage is delivered, and the file is kept as <file>.damaged.',
+      'A file of the queue on disk is damaged. Its intact events are delivered. The file is kept as <file>.damaged.',
     )
   }
 }
 
 /**
- * @param path a directory for the queue alone, made where it is missing
- * @throws ConfigInvalid where it cannot be written or read, or where another process has it open.
+ * Opens the queue in a directory, and recovers the events of earlier runs.
+ *
+ * @param path a directory that only the queue uses; it is made if it is missing
+ * @throws ConfigInvalid if the directory cannot be read or written, or another process has the queue open.
  */
 export async function openEmbeddedQueue(
   path: string,

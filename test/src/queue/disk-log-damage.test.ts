@@ -260,7 +260,7 @@ test('damage to a dead letter is told, and costs no other', async t => {
   const path = temporaryDirectory(t)
   const log = await openLog(t, path)
   await Promise.all(range(4).map(n => log.append(bodyOf(n), 1)))
-  for (const { key, value } of await readEvents(log, 4)) await log.setAside(key, value)
+  for (const { key, value } of await readEvents(log, 4)) await log.addDead(key, value)
   await log.close()
   const [file = ''] = segmentFiles(path, /^dead-/)
   const bytes = readFileSync(file)
@@ -268,12 +268,12 @@ test('damage to a dead letter is told, and costs no other', async t => {
   writeFileSync(file, bytes)
   const again = await openLog(t, path)
   t.same(again.damages, [{ file: basename(file), from: 64 + 48, to: 64 + 96, events: 1 }])
-  t.same([...again.readAside()].map(numberIn), [0, 2, 3])
+  t.same([...again.readDead()].map(numberIn), [0, 2, 3])
   t.same(await numbersIn(again), [1], 'it is delivered again')
 })
 
 test('what another version wrote is refused, in words', async t => {
-  const refusal = { message: /^another version of frequency wrote it: let that version archive/ }
+  const refusal = { message: /^another version of frequency wrote it. Let that version archive/ }
   for (const name of ['data.mdb', '0000000000004096.mdb']) {
     const path = temporaryDirectory(t)
     writeFileSync(join(path, name), 'x')

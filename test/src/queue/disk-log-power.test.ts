@@ -47,7 +47,7 @@ async function live(
   }
   const log = await openLog(t, path, { segmentBytes: SEGMENT_BYTES, files: disk })
   // What was not set aside when the power went comes again, and may then be dropped like any other.
-  model.aside = new Set([...log.readAside()].map(numberIn))
+  model.aside = new Set([...log.readDead()].map(numberIn))
   let entries: LogEntry[] = []
   const all: Promise<unknown>[] = []
   for (let round = 0; left.length === 0 && round < STEPS_MAX; round++) {
@@ -81,7 +81,7 @@ async function setAside(log: DiskLog, model: Model, entries: LogEntry[], random:
   const n = numberIn(entry)
   if (model.aside.has(n)) return
   model.aside.add(n)
-  await log.setAside(entry.key, entry.value)
+  await log.addDead(entry.key, entry.value)
   model.asideConfirmed.add(n)
 }
 
@@ -94,7 +94,7 @@ async function drop(log: DiskLog, model: Model, entries: readonly LogEntry[]): P
 async function problems(t: Test, path: string, model: Model): Promise<unknown[]> {
   const log = await openLog(t, copyOf(t, path))
   const numbers = (await readEvents(log, log.events)).map(numberIn)
-  const dead = [...log.readAside()].map(numberIn)
+  const dead = [...log.readDead()].map(numberIn)
   await log.close()
   const there = new Set([...numbers, ...dead])
   const lost = [...model.confirmed].filter(n => n > model.dropped && !there.has(n))

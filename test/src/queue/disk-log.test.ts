@@ -132,7 +132,7 @@ test('what cannot be set aside is not dropped with what follows, and is set asid
   await outcomes(log, range(5))
   const entries = await readEvents(log, 5)
   failing = true
-  await t.rejects(log.setAside(entries[1]?.key as number, entries[1]?.value as Buffer), /EIO/)
+  await t.rejects(log.addDead(entries[1]?.key as number, entries[1]?.value as Buffer), /EIO/)
   t.equal(log.events, 5)
   await log.dropThrough(entries[3]?.key as number, 3)
   t.same((await readEvents(log, 1)).map(numberIn), [4], 'it is delivered again in another life only')
@@ -143,7 +143,7 @@ test('what cannot be set aside is not dropped with what follows, and is set asid
   t.equal(log.events, 1)
   const again = await openLog(t, copyOf(t, path))
   t.same(await numbersIn(again), [4])
-  t.same([...again.readAside()].map(numberIn), [1])
+  t.same([...again.readDead()].map(numberIn), [1])
 })
 
 test('a process that is killed again and again loses nothing, and nothing looks damaged', async t => {
@@ -261,12 +261,12 @@ async function compare(t: Test, random: Random): Promise<void> {
     setAside: async () => {
       const [entry] = expected.entries.splice(random(expected.entries.length), 1)
       if (entry === undefined) return
-      await log.setAside(entry.key, bodyOf(entry.n, 100))
+      await log.addDead(entry.key, bodyOf(entry.n, 100))
       expected.dead.push(entry.n)
     },
     dropAside: async () => {
       const [n] = expected.dead.splice(random(expected.dead.length), 1)
-      if (n !== undefined) await log.dropAside(keys.get(n) as number)
+      if (n !== undefined) await log.dropDead(keys.get(n) as number)
     },
     reopen: async () => {
       await log.close()
@@ -296,7 +296,7 @@ async function compare(t: Test, random: Random): Promise<void> {
       numbers: (await readEvents(log, log.events)).map(numberIn),
       events: log.events,
       oldest: oldest && numberIn(oldest),
-      dead: [...log.readAside()].map((entry: LogEntry) => numberIn(entry)),
+      dead: [...log.readDead()].map((entry: LogEntry) => numberIn(entry)),
       damages: log.damages,
     }
     const wanted = {
