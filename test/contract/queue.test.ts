@@ -1,4 +1,4 @@
-/** What every queue promises, shown on the embedded queue and on RabbitMQ. */
+/** The contract of a queue (src/queue/queue.ts), tested on the embedded queue and on RabbitMQ. */
 import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../src/event/message-id.ts'
@@ -15,7 +15,7 @@ const MIB = 1024 * KIB
 interface Kind {
   readonly name: string
   readonly durability: Durability
-  /** The settings of a queue that is new, and goes with the test. */
+  /** The settings of a new queue, which is removed after the test. */
   settings(t: Test): Record<string, string>
 }
 
@@ -40,7 +40,7 @@ const KINDS: readonly Kind[] = [
 ]
 
 for (const kind of KINDS) {
-  /** Opens a queue; with the settings of another test's queue, that one again. */
+  /** Opens a new queue, or the queue of these settings again. */
   async function open(t: Test, settings: Record<string, string> = kind.settings(t)): Promise<Queue> {
     const queue = await openQueue(configOf(settings), silent)
     t.teardown(() => queue.close())
@@ -48,19 +48,19 @@ for (const kind of KINDS) {
   }
 
   test(kind.name, async t => {
-    t.test('works from the start, and says what it is', async t => {
+    t.test('works from the start, and has a description without secrets', async t => {
       const queue = await open(t)
       t.equal(queue.trouble, undefined)
       t.match(queue.description, kind.name)
       t.notMatch(queue.description, /guest/)
     })
 
-    t.test('a publish says who vouches for it', async t => {
+    t.test('a publish resolves to where the event is durable', async t => {
       const queue = await open(t)
       t.equal(await queue.publish(eventOf({ event: 'e' })), kind.durability)
     })
 
-    t.test('events are delivered in the order in which they were published', async t => {
+    t.test('events are delivered in the order of their publishing', async t => {
       const queue = await open(t)
       for (const event of numberedEvents(20)) await queue.publish(event)
       const inbox = new Inbox(queue)
@@ -72,7 +72,7 @@ for (const kind of KINDS) {
       t.ok(inbox.deliveries.every(({ group }) => group !== undefined))
     })
 
-    t.test('a body comes out as it went in', async t => {
+    t.test('a body is delivered unchanged', async t => {
       const queue = await open(t)
       const sizes = [1, 2, 131_063, 131_064, 131_065, 262_128, 300_000, MIB, 5 * MIB]
       const bodies = [
@@ -89,7 +89,7 @@ for (const kind of KINDS) {
       )
     })
 
-    t.test('a messageId may be any text of up to 255 bytes, and used again', async t => {
+    t.test('a messageId may be any text of up to 255 bytes, and may repeat', async t => {
       const queue = await open(t)
       const ids = ['m', 'é'.repeat(127), '\ud800', '\0', 'm', 'm']
       await Promise.all(ids.map(messageId => queue.publish({ messageId, body: Buffer.from('{}') })))
@@ -98,7 +98,7 @@ for (const kind of KINDS) {
       t.equal(inbox.deliveries.length, ids.length)
     })
 
-    t.test('many publishes at once all arrive, each once', async t => {
+    t.test('many concurrent publishes are each delivered once', async t => {
       const queue = await open(t)
       const inbox = new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
       const confirmed = await Promise.all(numberedEvents(5_000).map(event => queue.publish(event)))
@@ -107,7 +107,7 @@ for (const kind of KINDS) {
       t.ok(confirmed.every(durability => durability === kind.durability))
     })
 
-    t.test('events that come at once travel together, and a group is settled whole', async t => {
+    t.test('concurrent events form groups, and a group is settled as one delivery', async t => {
       const settings = { ...kind.settings(t), PUBLISH_EVENTS_MAX: '40' }
       const queue = await open(t, settings)
       await Promise.all(numberedEvents(100).map(event => queue.publish(event)))
@@ -134,18 +134,18 @@ for (const kind of KINDS) {
       t.same(second.numbers, range(101).slice(40))
     })
 
-    t.test('a large event does not wait for a group to fill, nor make one of any size', async t => {
+    t.test('large events form groups of bounded size', async t => {
       const queue = await open(t, { ...kind.settings(t), PUBLISH_EVENTS_MAX: '4096' })
       const events = range(40).map(n => eventOf({ event: 'e', n, filler: 'x'.repeat(30 * KIB) }))
       await Promise.all(events.map(event => queue.publish(event)))
       const inbox = new Inbox(queue)
-      await until('all have come', WAIT_MS_MAX, () => inbox.numbers.length === 40)
+      await until('all events are delivered', WAIT_MS_MAX, () => inbox.numbers.length === 40)
       t.same(inbox.numbers, range(40))
       t.ok(inbox.deliveries.length > 1)
       t.ok(inbox.deliveries.every(({ body }) => body.length < 160 * KIB))
     })
 
-    t.test('what is not settled comes again after the consumer has stopped', async t => {
+    t.test('unsettled deliveries come again after the consumer has stopped', async t => {
       const queue = await open(t)
       await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
       const first = new Inbox(queue)
@@ -161,7 +161,7 @@ for (const kind of KINDS) {
       t.equal(second.at(10).redelivered, false)
     })
 
-    t.test('what is not settled comes again after the queue was closed', async t => {
+    t.test('unsettled deliveries come again after the queue was closed', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
       await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
@@ -175,7 +175,7 @@ for (const kind of KINDS) {
       t.ok(second.deliveries.every(({ redelivered }) => redelivered))
     })
 
-    t.test('deliveries are acknowledged in any order, and the others come again', async t => {
+    t.test('deliveries may be acknowledged in any order, and only the others come again', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
       await Promise.all(numberedEvents(12).map(event => queue.publish(event)))
@@ -190,9 +190,9 @@ for (const kind of KINDS) {
       first.consumer.ack(first.deliveries)
 
       const second = new Inbox(queue)
-      const isThere = (n: number) => second.numbers.includes(n)
-      await until('the others are there', WAIT_MS_MAX, () => [4, 5, 6, 8, 10, 11].every(isThere))
-      t.notOk([0, 1].some(isThere), 'what was settled before all others is gone')
+      const isDelivered = (n: number) => second.numbers.includes(n)
+      await until('the others are delivered', WAIT_MS_MAX, () => [4, 5, 6, 8, 10, 11].every(isDelivered))
+      t.notOk([0, 1].some(isDelivered), 'the settled deliveries at the front do not come again')
       second.consumer.ack(second.deliveries)
       await queue.close()
       const again = await open(t, settings)
@@ -202,7 +202,7 @@ for (const kind of KINDS) {
       t.same(third.numbers, [12])
     })
 
-    t.test('a delivery that is not settled holds up no others', async t => {
+    t.test('an unsettled delivery does not block others', async t => {
       const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
       let oldest: Delivery | undefined
       const inbox = new Inbox(queue, (delivery, consumer) => {
@@ -212,7 +212,7 @@ for (const kind of KINDS) {
       await Promise.all(numberedEvents(500).map(event => queue.publish(event)))
       await inbox.receives(500)
       t.same(inbox.numbers, range(500))
-      await until('only that one is left', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+      await until('only the unsettled one is left', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
       inbox.consumer.ack(inbox.deliveries)
       await inbox.consumer.stop()
       await queue.publish(eventOf({ event: 'e', n: 500 }))
@@ -221,7 +221,7 @@ for (const kind of KINDS) {
       t.same(second.numbers, [500])
     })
 
-    t.test('a delivery is settled once', async t => {
+    t.test('settling a delivery again does nothing', async t => {
       const queue = await open(t)
       await Promise.all(numberedEvents(4).map(event => queue.publish(event)))
       const first = new Inbox(queue)
@@ -241,7 +241,7 @@ for (const kind of KINDS) {
       t.same(second.numbers, [2, 3, 4])
     })
 
-    t.test('when all is acknowledged nothing comes again', async t => {
+    t.test('no acknowledged delivery comes again', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
       await Promise.all(numberedEvents(2_000).map(event => queue.publish(event)))
@@ -257,7 +257,7 @@ for (const kind of KINDS) {
       t.same(second.numbers, [2_000])
     })
 
-    t.test('what is dead does not come again, and the rest does', async t => {
+    t.test('a dead letter does not come again, and other deliveries do', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
       await Promise.all(numberedEvents(6).map(event => queue.publish(event)))
@@ -279,7 +279,7 @@ for (const kind of KINDS) {
       t.same(third.numbers, [5])
     })
 
-    t.test('no more than the prefetch is unsettled', async t => {
+    t.test('at most the prefetch is unsettled', async t => {
       const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
       await Promise.all(numberedEvents(40).map(event => queue.publish(event)))
       const inbox = new Inbox(queue)
@@ -297,7 +297,7 @@ for (const kind of KINDS) {
       await inbox.receives(25)
     })
 
-    t.test('a consumer that pauses holds a bounded part of what waits', async t => {
+    t.test('a paused consumer gets a bounded number of bytes', async t => {
       const queue = await open(t)
       const body = randomBytes(256 * KIB)
       await Promise.all(range(160).map(i => queue.publish({ messageId: `m${i}`, body })))
@@ -310,7 +310,7 @@ for (const kind of KINDS) {
       inbox.consumer.resume()
       await inbox.receives(held + 1)
       await inbox.isQuiet()
-      t.ok(inbox.bytes < 8 * MIB, `${inbox.bytes} bytes after it went on for a moment`)
+      t.ok(inbox.bytes < 8 * MIB, `${inbox.bytes} bytes after it resumed for a moment`)
       await inbox.consumer.stop()
 
       const rest = new Inbox(queue, (delivery, consumer) => consumer.ack([delivery]))
@@ -348,7 +348,7 @@ for (const kind of KINDS) {
       t.same(second.numbers, [5, 6, 7, 8, 9])
     })
 
-    t.test('a consumer that has stopped gets nothing more', async t => {
+    t.test('a stopped consumer gets no more deliveries', async t => {
       const queue = await open(t)
       const first = new Inbox(queue)
       await queue.publish(eventOf({ event: 'e', n: 0 }))
@@ -363,7 +363,7 @@ for (const kind of KINDS) {
       t.equal(first.deliveries.length, count)
     })
 
-    t.test('its depth is what waits to be delivered', async t => {
+    t.test('the depth is the number of messages that wait for their delivery', async t => {
       const queue = await open(t, { ...kind.settings(t), AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
       const depthIs = (wanted: number) =>
         until(`the depth is ${wanted}`, WAIT_MS_MAX, async () => (await queue.depth()) === wanted)
@@ -383,7 +383,7 @@ for (const kind of KINDS) {
       await depthIs(19)
     })
 
-    t.test('what is under way when it closes is kept, or refused', async t => {
+    t.test('publishes in flight while the queue closes are kept or refused', async t => {
       const settings = kind.settings(t)
       const queue = await open(t, settings)
       const early = numberedEvents(300).map(event => queue.publish(event))
@@ -396,11 +396,11 @@ for (const kind of KINDS) {
       const kept = range(600).filter(n => outcomes[n]?.status === 'fulfilled')
       const inbox = new Inbox(await open(t, settings))
       const missing = () => kept.filter(n => !inbox.numbers.includes(n))
-      await until('all that was taken is there', WAIT_MS_MAX, () => missing().length === 0)
+      await until('all accepted events are delivered', WAIT_MS_MAX, () => missing().length === 0)
       t.same(missing(), [])
     })
 
-    t.test('nothing can be published once it is closed, and it can be closed again', async t => {
+    t.test('a closed queue refuses publishes, and can be closed again', async t => {
       const queue = await open(t)
       await queue.close()
       await t.rejects(queue.publish(eventOf({ event: 'e' })), { code: 'FRQ_QUEUE_UNAVAILABLE' })

@@ -1,4 +1,4 @@
-/** Delivery tags against a model of the channel: a broker that refuses what RabbitMQ refuses. */
+/** Compares delivery tags with a model of an AMQP channel that refuses unknown tags, as RabbitMQ does. */
 import { test } from 'tap'
 import { DeliveryTags } from '../../../src/queue/rabbitmq/delivery-tags.ts'
 import { Random } from '../../fault/random.ts'
@@ -7,7 +7,7 @@ import { range } from '../../helpers/helper.ts'
 const ROUNDS = 2_000
 const STEPS = 200
 
-/** RabbitMQ closes the channel where it does not have the tag. */
+/** The broker's side. RabbitMQ closes the channel for an unknown tag; this model throws. */
 class Channel {
   readonly unacknowledged = new Set<number>()
   readonly acknowledged = new Set<number>()
@@ -32,7 +32,7 @@ class Channel {
   }
 }
 
-/** What a consumer may do, in any order. */
+/** A consumer that takes random steps. */
 class Model {
   readonly channel = new Channel()
   readonly tags = new DeliveryTags()
@@ -58,13 +58,12 @@ class Model {
     step.call(this)
   }
 
-  /** @throws where the tags and the model differ */
+  /** @throws Error if the tags and the model differ */
   check(): void {
     const { channel, tags, open } = this
     if (tags.unacknowledged !== channel.unacknowledged.size)
       throw new Error(`${tags.unacknowledged} unacknowledged, not ${channel.unacknowledged.size}`)
-    if ([...open].some(tag => channel.acknowledged.has(tag)))
-      throw new Error('A tag is acknowledged that is not settled')
+    if ([...open].some(tag => channel.acknowledged.has(tag))) throw new Error('An open tag is acknowledged')
     const waiting = [...this.#settled].filter(tag => channel.unacknowledged.has(tag))
     if (tags.settled !== waiting.length) throw new Error(`${tags.settled} wait, not ${waiting.length}`)
   }
@@ -105,7 +104,7 @@ class Model {
     if (tag !== undefined) this.channel.ack(tag, { multiple: true })
     const lowest = Math.min(...this.channel.unacknowledged)
     if (this.#settled.has(lowest))
-      throw new Error(`${lowest} is settled, has nothing open before it, and waits`)
+      throw new Error(`${lowest} is the lowest tag and settled, but was not acknowledged`)
   }
 
   #takeRest(): void {
@@ -113,7 +112,7 @@ class Model {
     for (const tag of this.tags.takeRest()) this.channel.ack(tag, { multiple: false })
   }
 
-  /** One that is open, or the lowest ones in a row. */
+  /** One random open tag, or the lowest few. */
   #some(): number[] {
     const open = [...this.open]
     if (open.length === 0) return []
@@ -121,7 +120,7 @@ class Model {
   }
 }
 
-test('tags are settled in any order, and each is acknowledged once and by itself', t => {
+test('tags settled in any order are each acknowledged once, and no open tag is', t => {
   for (const round of range(ROUNDS)) {
     const model = new Model(new Random(`delivery tags ${round}`))
     try {
@@ -137,7 +136,7 @@ test('tags are settled in any order, and each is acknowledged once and by itself
   t.end()
 })
 
-test('settled tags without a gap take one acknowledgement', t => {
+test('settled tags without a gap need one acknowledgement', t => {
   const tags = new DeliveryTags()
   for (const tag of [1, 2, 3, 4, 5]) tags.delivered(tag)
   for (const tag of [3, 1, 2]) tags.settle(tag)
@@ -147,7 +146,7 @@ test('settled tags without a gap take one acknowledgement', t => {
   t.equal(tags.takePrefix(), undefined)
   t.same(tags.takeRest(), [5])
   tags.settle(4)
-  t.equal(tags.takePrefix(), 4, 'and not 5, which is acknowledged')
+  t.equal(tags.takePrefix(), 4, 'not 5, which is acknowledged already')
   t.equal(tags.unacknowledged, 0)
   t.end()
 })

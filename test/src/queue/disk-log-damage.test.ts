@@ -1,4 +1,4 @@
-/** What a log on disk makes of files that were cut off, or garbled. */
+/** Recovery of a log on disk from truncated and corrupted files. */
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -23,7 +23,7 @@ const RECORDS = 9
 /** The first record of the last group. */
 const LAST_GROUP = 6
 
-/** Opens a log whose one segment has these bytes; `numbers` is what it delivers. */
+/** Opens a log whose only segment has these bytes. `numbers`: the events that it delivers; `left`: its files after. */
 async function openWith(t: Test, made: Made, bytes: Buffer) {
   const path = temporaryDirectory(t)
   if (existsSync(join(made.path, 'dropped')))
@@ -42,37 +42,37 @@ function recordAt({ offsets }: Made, byte: number): number {
   return offsets.findLastIndex(offset => offset <= byte)
 }
 
-test('of a file that is cut off, all whole records are there, and nothing else', async t => {
+test('of a truncated file all complete records are delivered, and nothing else', async t => {
   for (const isNoted of [false, true]) {
     const made = await makeSegment(t, GROUPS, isNoted)
     const { bytes, offsets } = made
     const wrong: unknown[] = []
     for (const cutAt of range(bytes.length)) {
       const { numbers, damages } = await openWith(t, made, bytes.subarray(0, cutAt))
-      const whole = Math.max(0, recordAt(made, cutAt))
-      const isRight = JSON.stringify(numbers) === JSON.stringify(range(whole))
-      const from = whole === 0 && cutAt < 64 ? 0 : offsets[whole]
-      const told = isNoted
+      const complete = Math.max(0, recordAt(made, cutAt))
+      const isRight = JSON.stringify(numbers) === JSON.stringify(range(complete))
+      const from = complete === 0 && cutAt < 64 ? 0 : offsets[complete]
+      const isReportRight = isNoted
         ? damages[0]?.from === from && damages.at(-1)?.to === bytes.length
         : damages.length === 0
-      if (!isRight || !told) wrong.push({ cutAt, numbers, damages })
+      if (!isRight || !isReportRight) wrong.push({ cutAt, numbers, damages })
     }
     t.same(wrong, [], `${bytes.length} files, ${isNoted ? 'noted as synced: damaged' : 'torn'}`)
   }
 })
 
-test('a byte that is garbled costs the record that it is in, and is told unless it may be a torn tail', async t => {
+test('a corrupt byte loses only its record, and is reported unless it may be a torn tail', async t => {
   for (const isNoted of [false, true])
     for (const mask of [0xff, 0x01]) {
       const made = await makeSegment(t, GROUPS, isNoted)
       const { bytes, offsets, file } = made
       const wrong: unknown[] = []
       for (const at of range(bytes.length)) {
-        const garbled = Buffer.from(bytes)
-        garbled.writeUInt8(bytes.readUInt8(at) ^ mask, at)
-        const { numbers, damages, left } = await openWith(t, made, garbled)
+        const corrupt = Buffer.from(bytes)
+        corrupt.writeUInt8(bytes.readUInt8(at) ^ mask, at)
+        const { numbers, damages, left } = await openWith(t, made, corrupt)
         const hit = recordAt(made, at)
-        const isTold = hit < LAST_GROUP || isNoted
+        const isReported = hit < LAST_GROUP || isNoted
         const damage: Damage =
           hit === -1
             ? { file, from: 0, to: 64, events: 0 }
@@ -84,7 +84,7 @@ test('a byte that is garbled costs the record that it is in, and is told unless 
               }
         const isRight =
           JSON.stringify(numbers) === JSON.stringify(range(RECORDS).filter(n => n !== hit)) &&
-          JSON.stringify(damages) === JSON.stringify(isTold ? [damage] : []) &&
+          JSON.stringify(damages) === JSON.stringify(isReported ? [damage] : []) &&
           left.includes(file)
         if (!isRight) wrong.push({ at, hit, numbers, damages })
       }
@@ -92,7 +92,7 @@ test('a byte that is garbled costs the record that it is in, and is told unless 
     }
 })
 
-/** Events in a record, as makeSegment makes them. */
+/** Number of events in a record of `makeSegment`. */
 function countOf(n: number): number {
   let first = 0
   for (const size of GROUPS) {
@@ -102,7 +102,7 @@ function countOf(n: number): number {
   throw new Error(`There is no record ${n}`)
 }
 
-test('zeros and garbage in the last group are a torn tail, and what is whole in it is kept', async t => {
+test('zeros and garbage in the last group are a torn tail, and its complete records are kept', async t => {
   const made = await makeSegment(t, GROUPS, false)
   const { bytes, offsets } = made
   const torn = Buffer.from(bytes)
@@ -112,11 +112,11 @@ test('zeros and garbage in the last group are a torn tail, and what is whole in 
   t.same(damages, [])
 })
 
-test('what a client sends is never taken for a record', async t => {
+test('bytes from a client are never taken for a record', async t => {
   const path = temporaryDirectory(t)
   const log = await openLog(t, path)
   await log.append(bodyOf(0), 1)
-  // A copy of the file with its record, at other offsets; it would be found when the search for records goes through it.
+  // A body that is a copy of the file. The search for records, which the corrupt byte below starts, passes through it.
   await log.append(readFileSync(segmentFiles(path)[0] as string), 1)
   await log.append(bodyOf(2), 1)
   await log.close()
@@ -132,15 +132,15 @@ test('what a client sends is never taken for a record', async t => {
 /** Three segments of ten records each. */
 async function threeSegments(t: Test): Promise<string> {
   const path = temporaryDirectory(t)
-  for (const life of range(3)) {
+  for (const run of range(3)) {
     const log = await openLog(t, path)
-    await Promise.all(range(10).map(n => log.append(bodyOf(life * 10 + n), 1)))
+    await Promise.all(range(10).map(n => log.append(bodyOf(run * 10 + n), 1)))
     await log.close()
   }
   return path
 }
 
-test('damage at the end of a segment is told by the next one', async t => {
+test('damage at the end of a segment is found by the header of the next one', async t => {
   const path = await threeSegments(t)
   rmSync(join(path, 'dropped'))
   const [first = '', second = '', third = ''] = segmentFiles(path)
@@ -155,7 +155,7 @@ test('damage at the end of a segment is told by the next one', async t => {
   ])
 })
 
-test('a whole segment that is garbled is told, and kept', async t => {
+test('a segment that is corrupt throughout is reported, and kept', async t => {
   const path = await threeSegments(t)
   const [, second = ''] = segmentFiles(path)
   writeFileSync(second, Buffer.alloc(500, 'x'))
@@ -169,7 +169,7 @@ test('a whole segment that is garbled is told, and kept', async t => {
   t.notOk(existsSync(second))
 })
 
-test('a damaged file is kept when the rest of it is dropped, and is not told of again', async t => {
+test('a damaged file is kept after its other records are dropped, and is not reported again', async t => {
   const path = await threeSegments(t)
   const [first = '', second = ''] = segmentFiles(path)
   const bytes = readFileSync(first)
@@ -187,7 +187,7 @@ test('a damaged file is kept when the rest of it is dropped, and is not told of 
   t.same(await numbersIn(again), range(30).slice(10))
 })
 
-test('damage among what is dropped is no damage', async t => {
+test('damage to dropped records is not reported', async t => {
   const path = temporaryDirectory(t)
   const log = await openLog(t, path)
   await Promise.all(range(10).map(n => log.append(bodyOf(n), 1)))
@@ -201,7 +201,7 @@ test('damage among what is dropped is no damage', async t => {
   t.same(await numbersIn(again), range(10).slice(5))
 })
 
-test('damage that comes while the log is open is told, and costs no other event', async t => {
+test('damage to an open log is reported, and loses no other event', async t => {
   const path = await threeSegments(t)
   const log = await openLog(t, path)
   const damages: Damage[] = []
@@ -227,7 +227,7 @@ test('damage that comes while the log is open is told, and costs no other event'
   t.ok(existsSync(`${second}.damaged`))
 })
 
-test('a note of what is dropped that is garbled lets all be delivered again, and is told', async t => {
+test('a corrupt file "dropped" is reported, and all events are delivered again', async t => {
   const path = temporaryDirectory(t)
   const log = await openLog(t, path)
   await Promise.all(range(10).map(n => log.append(bodyOf(n), 1)))
@@ -236,14 +236,14 @@ test('a note of what is dropped that is garbled lets all be delivered again, and
   await log.close()
   const note = readFileSync(join(path, 'dropped'))
   const wrong: unknown[] = []
-  // What is between the two slots says nothing.
+  // All bytes of both slots. The bytes between them have no meaning.
   for (const at of [...range(72), ...range(64).map(n => 4096 + n)]) {
-    const garbled = Buffer.from(note)
-    garbled.writeUInt8(note.readUInt8(at) ^ 0xff, at)
+    const corrupt = Buffer.from(note)
+    corrupt.writeUInt8(note.readUInt8(at) ^ 0xff, at)
     const copy = copyOf(t, path)
-    writeFileSync(join(copy, 'dropped'), garbled)
+    writeFileSync(join(copy, 'dropped'), corrupt)
     const again = await openLog(t, copy)
-    // The other slot is the note before: at the worst one drop is forgotten.
+    // The other slot has the previous note, so at most one drop is forgotten.
     if (again.damages.length > 0 || ![5, 6].includes(again.events)) wrong.push([at, again.events])
     await again.close()
     rmSync(copy, { recursive: true })
@@ -256,7 +256,7 @@ test('a note of what is dropped that is garbled lets all be delivered again, and
   t.same(await numbersIn(again), range(10))
 })
 
-test('damage to a dead letter is told, and costs no other', async t => {
+test('damage to a dead letter is reported, and loses no other', async t => {
   const path = temporaryDirectory(t)
   const log = await openLog(t, path)
   await Promise.all(range(4).map(n => log.append(bodyOf(n), 1)))
@@ -269,16 +269,16 @@ test('damage to a dead letter is told, and costs no other', async t => {
   const again = await openLog(t, path)
   t.same(again.damages, [{ file: basename(file), from: 64 + 48, to: 64 + 96, events: 1 }])
   t.same([...again.readDead()].map(numberIn), [0, 2, 3])
-  t.same(await numbersIn(again), [1], 'it is delivered again')
+  t.same(await numbersIn(again), [1], 'its event is delivered again')
 })
 
-test('what another version wrote is refused, in words', async t => {
+test('files of another version are refused with a message that says what to do', async t => {
   const refusal = { message: /^another version of frequency wrote it. Let that version archive/ }
   for (const name of ['data.mdb', '0000000000004096.mdb']) {
     const path = temporaryDirectory(t)
     writeFileSync(join(path, name), 'x')
     await t.rejects(openLog(t, path), refusal, name)
-    t.same(readdirSync(path), [name], 'and left as it is')
+    t.same(readdirSync(path), [name], 'the files are left as they are')
   }
   const made = await makeSegment(t, [1], true)
   const segment = Buffer.from(made.bytes)
@@ -291,5 +291,5 @@ test('what another version wrote is refused, in words', async t => {
   slot.writeUInt8(4, 15)
   slot.writeUInt32LE(crc32(slot.subarray(0, 60)), 60)
   writeFileSync(join(made.path, 'dropped'), note)
-  await t.rejects(openWith(t, made, made.bytes), refusal, 'the note of what is dropped')
+  await t.rejects(openWith(t, made, made.bytes), refusal, 'the file "dropped"')
 })

@@ -1,4 +1,4 @@
-/** The log on disk that the embedded queue and the spool are made of: what it keeps, and what faults cost. */
+/** The log on disk, on which the embedded queue and the spool are built: what it keeps, also after faults. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
@@ -30,12 +30,13 @@ const KILLS = 10
 const KIB = 1024
 const MIB = 1024 * KIB
 
+/** Appends these events. Resolves to whether each append has succeeded. */
 async function outcomes(log: DiskLog, numbers: readonly number[]): Promise<boolean[]> {
   const settled = await Promise.allSettled(numbers.map(n => log.append(bodyOf(n, 3_000), 1)))
   return settled.map(({ status }) => status === 'fulfilled')
 }
 
-test('appends that come while a sync is under way share the next one', async t => {
+test('appends that come during a sync share the next one', async t => {
   let syncs = 0
   const files: LogFiles = {
     ...systemFiles,
@@ -54,7 +55,7 @@ test('appends that come while a sync is under way share the next one', async t =
   t.same(await numbersIn(log), range(101))
 })
 
-test('a sync that fails refuses its group, which is never delivered, and the next goes to another file', async t => {
+test('if a sync fails, its group is refused and never delivered, and the next group gets a new file', async t => {
   for (const canTruncate of [true, false]) {
     let failing = false
     const files: LogFiles = {
@@ -83,7 +84,7 @@ test('a sync that fails refuses its group, which is never delivered, and the nex
     const again = await openLog(t, copyOf(t, path))
     t.same(again.damages, [])
     const numbers = await numbersIn(again)
-    // What could not be cut off may be delivered all the same: its clients were told to send it again.
+    // A group that could not be truncated away may be delivered: its clients were told to send it again.
     t.same(
       numbers.filter(n => canTruncate || (n !== 2 && n !== 3)),
       [0, 1, 5, 6],
@@ -91,7 +92,7 @@ test('a sync that fails refuses its group, which is never delivered, and the nex
   }
 })
 
-test('a full disk refuses what does not fit, leaves no half record, and takes again when there is room', async t => {
+test('a full disk refuses an event that does not fit, and accepts events again when there is room', async t => {
   let room = 20_000
   const files: LogFiles = {
     ...systemFiles,
@@ -104,21 +105,21 @@ test('a full disk refuses what does not fit, leaves no half record, and takes ag
   }
   const path = temporaryDirectory(t)
   const log = await openLog(t, path, { files })
-  const taken: number[] = []
-  for (const n of range(30)) if ((await outcomes(log, [n]))[0]) taken.push(n)
-  t.ok(taken.length >= 5 && taken.length < 10, `${taken.length} fit`)
-  t.equal(segmentFiles(path).length, 1, 'and no file is left of what did not')
+  const accepted: number[] = []
+  for (const n of range(30)) if ((await outcomes(log, [n]))[0]) accepted.push(n)
+  t.ok(accepted.length >= 5 && accepted.length < 10, `${accepted.length} fit`)
+  t.equal(segmentFiles(path).length, 1, 'refused events leave no file behind')
   room = 1_000_000
-  for (const n of [30, 31]) if ((await outcomes(log, [n]))[0]) taken.push(n)
-  t.ok(taken.includes(31))
-  t.same(await numbersIn(log), taken)
+  for (const n of [30, 31]) if ((await outcomes(log, [n]))[0]) accepted.push(n)
+  t.ok(accepted.includes(31))
+  t.same(await numbersIn(log), accepted)
   t.equal(log.bytes, bytesOf(segmentFiles(path)))
   const again = await openLog(t, copyOf(t, path))
   t.same(again.damages, [])
-  t.same(await numbersIn(again), taken)
+  t.same(await numbersIn(again), accepted)
 })
 
-test('what cannot be set aside is not dropped with what follows, and is set aside when that works', async t => {
+test('an entry whose dead letter cannot be written is not dropped, and becomes a dead letter later', async t => {
   let failing = false
   const files: LogFiles = {
     ...systemFiles,
@@ -135,7 +136,7 @@ test('what cannot be set aside is not dropped with what follows, and is set asid
   await t.rejects(log.addDead(entries[1]?.key as number, entries[1]?.value as Buffer), /EIO/)
   t.equal(log.events, 5)
   await log.dropThrough(entries[3]?.key as number, 3)
-  t.same((await readEvents(log, 1)).map(numberIn), [4], 'it is delivered again in another life only')
+  t.same((await readEvents(log, 1)).map(numberIn), [4], 'it is delivered again in the next run only')
   const killed = await openLog(t, copyOf(t, path))
   t.same(await numbersIn(killed), [1, 2, 3, 4])
   failing = false
@@ -146,7 +147,7 @@ test('what cannot be set aside is not dropped with what follows, and is set asid
   t.same([...again.readDead()].map(numberIn), [1])
 })
 
-test('a process that is killed again and again loses nothing, and nothing looks damaged', async t => {
+test('a process that is killed repeatedly loses no event, and no file looks damaged', async t => {
   const path = temporaryDirectory(t)
   const random = createRandom(1)
   const appended = new Set<number>()
@@ -175,9 +176,9 @@ test('a process that is killed again and again loses nothing, and nothing looks 
   }
   const log = await openLog(t, path)
   const numbers = await numbersIn(log)
-  const there = new Set(numbers)
+  const present = new Set(numbers)
   t.same(
-    [...appended].filter(n => n > dropped && !there.has(n)),
+    [...appended].filter(n => n > dropped && !present.has(n)),
     [],
     `${appended.size} appended`,
   )
@@ -188,7 +189,7 @@ test('a process that is killed again and again loses nothing, and nothing looks 
   t.same(log.damages, [])
 })
 
-test('what is read while it is appended comes in order, each once, and memory is bounded', async t => {
+test('a reader during appends gets each entry once, in order, with bounded memory', async t => {
   const log = await openLog(t, temporaryDirectory(t), { segmentBytes: 4 * MIB })
   const count = 8_000
   const bytes = 8 * KIB
@@ -222,13 +223,13 @@ test('what is read while it is appended comes in order, each once, and memory is
   t.ok(most < 8 * MIB, `${(most / MIB).toFixed(1)} MiB of ${(count * bytes) / MIB}`)
 })
 
-/** What a log should hold. */
+/** Expected content of a log. */
 interface Expected {
   entries: { n: number; key: number; count: number }[]
   dead: number[]
 }
 
-test('it does what an array would, whatever is asked of it', async t => {
+test('a log behaves like an array under random operations', async t => {
   for (const seed of range(12)) await compare(t, createRandom(seed))
 })
 
@@ -254,17 +255,17 @@ async function compare(t: Test, random: Random): Promise<void> {
       expected.entries.push(...added)
     },
     drop: async () => {
-      const gone = expected.entries.splice(0, random(expected.entries.length + 1))
-      const events = gone.reduce((sum, { count }) => sum + count, 0)
-      if (gone.length > 0) await log.dropThrough(gone.at(-1)?.key as number, events)
+      const dropped = expected.entries.splice(0, random(expected.entries.length + 1))
+      const events = dropped.reduce((sum, { count }) => sum + count, 0)
+      if (dropped.length > 0) await log.dropThrough(dropped.at(-1)?.key as number, events)
     },
-    setAside: async () => {
+    addDead: async () => {
       const [entry] = expected.entries.splice(random(expected.entries.length), 1)
       if (entry === undefined) return
       await log.addDead(entry.key, bodyOf(entry.n, 100))
       expected.dead.push(entry.n)
     },
-    dropAside: async () => {
+    dropDead: async () => {
       const [n] = expected.dead.splice(random(expected.dead.length), 1)
       if (n !== undefined) await log.dropDead(keys.get(n) as number)
     },
@@ -279,11 +280,11 @@ async function compare(t: Test, random: Random): Promise<void> {
     readOn: async () => {
       const from = expected.entries[random(expected.entries.length)]
       if (from === undefined) return
-      const behind = expected.entries.filter(({ key }) => key > from.key)
-      const events = behind.reduce((sum, { count }) => sum + count, 0)
+      const later = expected.entries.filter(({ key }) => key > from.key)
+      const events = later.reduce((sum, { count }) => sum + count, 0)
       t.same(
         (await readEvents(log, events, from.key)).map(numberIn),
-        behind.map(({ n }) => n),
+        later.map(({ n }) => n),
       )
     },
   }

@@ -1,4 +1,4 @@
-/** What holds for the embedded queue alone: crashes of its process, its lock, its limit, its directory. */
+/** Tests of the embedded queue alone: crashes of its process, its lock, its limit, its directory. */
 import { type ChildProcessByStdio, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
@@ -31,14 +31,15 @@ function bytesBelow(path: string): number {
 }
 
 interface OtherProcess {
-  /** What it has said. */
+  /** Lines that the process has printed. */
   readonly lines: string[]
-  says(count: number): Promise<void>
+  /** Resolves once it has printed this many lines. */
+  prints(count: number): Promise<void>
   kill(): Promise<void>
   end(): Promise<void>
 }
 
-/** A process that opens the queue in `dataDir`, and publishes with so many events in flight. */
+/** A process that opens the queue in `dataDir`, and publishes with `inFlight` events at a time. */
 function startProcess(t: Test, dataDir: string, inFlight = 0): OtherProcess {
   const child: ChildProcessByStdio<Writable, Readable, null> = spawn(
     process.execPath,
@@ -56,7 +57,7 @@ function startProcess(t: Test, dataDir: string, inFlight = 0): OtherProcess {
   t.teardown(kill)
   return {
     lines,
-    says: count => until(`it says ${count} lines`, WAIT_MS_MAX, () => lines.length >= count),
+    prints: count => until(`it prints ${count} lines`, WAIT_MS_MAX, () => lines.length >= count),
     kill,
     end: async () => {
       child.stdin.end()
@@ -65,7 +66,7 @@ function startProcess(t: Test, dataDir: string, inFlight = 0): OtherProcess {
   }
 }
 
-test('what was confirmed outlives a process that is killed', async t => {
+test('confirmed events survive a SIGKILL of their process', async t => {
   const dataDir = temporaryDirectory(t)
   const confirmed: number[][] = []
   for (const [inFlight, count] of [
@@ -74,7 +75,7 @@ test('what was confirmed outlives a process that is killed', async t => {
     [512, 2_000],
   ] as const) {
     const other = startProcess(t, dataDir, inFlight)
-    await other.says(1 + count)
+    await other.prints(1 + count)
     await other.kill()
     t.equal(other.lines[0], 'open')
     confirmed.push(other.lines.slice(1).map(Number))
@@ -83,35 +84,35 @@ test('what was confirmed outlives a process that is killed', async t => {
   const queue = await open(t, { DATA_DIR: dataDir, BATCH_EVENTS_MAX: '1000000' })
   const inbox = new Inbox(queue)
   await until('all is delivered', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
-  // Each process counts from 0 again, so each of its events stands behind those of the process before.
+  // Each process numbers its events from 0. The queue has the events of one process after those of the one before.
   let position = -1
   for (const numbers of confirmed) {
     const from = inbox.numbers.indexOf(0, position + 1)
     t.not(from, -1)
     const to = inbox.numbers.indexOf(0, from + 1)
-    const there = new Set(inbox.numbers.slice(from, to === -1 ? undefined : to))
+    const delivered = new Set(inbox.numbers.slice(from, to === -1 ? undefined : to))
     t.same(
-      numbers.filter(n => !there.has(n)),
+      numbers.filter(n => !delivered.has(n)),
       [],
-      `${numbers.length} confirmed, ${there.size} there`,
+      `${numbers.length} confirmed, ${delivered.size} delivered`,
     )
     position = from
   }
 })
 
-test('a directory is for one process at a time', async t => {
+test('one process at a time can open a directory', async t => {
   const dataDir = temporaryDirectory(t)
   const other = startProcess(t, dataDir)
-  await other.says(1)
+  await other.prints(1)
   t.same(other.lines, ['open'])
 
   const refusal = { code: 'FRQ_CONFIG_INVALID', message: /^DATA_DIR: .* another process is using it$/ }
   await t.rejects(open(t, { DATA_DIR: dataDir }), refusal)
-  await t.rejects(open(t, { DATA_DIR: dataDir }), refusal, 'and asking does not free it')
+  await t.rejects(open(t, { DATA_DIR: dataDir }), refusal, 'the first refusal does not release the lock')
   await other.end()
   const queue = await open(t, { DATA_DIR: dataDir })
   const third = startProcess(t, dataDir)
-  await third.says(1)
+  await third.prints(1)
   t.match(third.lines[0], refusal.message)
   await t.rejects(open(t, { DATA_DIR: dataDir }), refusal, 'within one process too')
 
@@ -119,25 +120,25 @@ test('a directory is for one process at a time', async t => {
   await open(t, { DATA_DIR: dataDir })
 })
 
-test('a process that is killed leaves no lock behind', async t => {
+test('a killed process leaves no lock behind', async t => {
   const dataDir = temporaryDirectory(t)
   const other = startProcess(t, dataDir)
-  await other.says(1)
+  await other.prints(1)
   t.same(other.lines, ['open'])
   await other.kill()
   const queue = await open(t, { DATA_DIR: dataDir })
   t.equal(await queue.publish(eventOf({ event: 'e' })), 'disk')
 })
 
-test('events stand behind those of an earlier life', async t => {
+test('new events come after those of earlier runs', async t => {
   const dataDir = temporaryDirectory(t)
-  for (const life of range(3)) {
+  for (const run of range(3)) {
     const queue = await open(t, { DATA_DIR: dataDir })
     const inbox = new Inbox(queue)
-    for (const event of numberedEvents(10, life * 10)) await queue.publish(event)
+    for (const event of numberedEvents(10, run * 10)) await queue.publish(event)
     await inbox.receives(10)
-    if (life === 0) inbox.consumer.ack(inbox.deliveries)
-    if (life === 1) inbox.consumer.dead(inbox.at(-1))
+    if (run === 0) inbox.consumer.ack(inbox.deliveries)
+    if (run === 1) inbox.consumer.dead(inbox.at(-1))
     await queue.close()
   }
   const inbox = new Inbox(await open(t, { DATA_DIR: dataDir }))
@@ -145,7 +146,7 @@ test('events stand behind those of an earlier life', async t => {
   t.same(inbox.numbers, [...range(29).slice(10, 19), ...range(30).slice(20)])
 })
 
-test('a full queue refuses, and takes events again once there is room', async t => {
+test('a full queue refuses events, and accepts them again once there is room', async t => {
   const dataDir = temporaryDirectory(t)
   const spoolBytesMax = 4 * MIB
   const queue = await open(t, { DATA_DIR: dataDir, SPOOL_BYTES_MAX: String(spoolBytesMax) })
@@ -178,10 +179,10 @@ test('a full queue refuses, and takes events again once there is room', async t 
   }
   await until('all is removed', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
   const size = bytesBelow(dataDir)
-  t.ok(size < 3 * spoolBytesMax, `room is used again: ${published * body.length} bytes in ${size}`)
+  t.ok(size < 3 * spoolBytesMax, `space is reused: ${published * body.length} bytes in ${size}`)
 })
 
-test('a DATA_DIR that cannot hold a queue is refused, in one line', async t => {
+test('an unusable DATA_DIR is refused with a message of one line', async t => {
   const parent = temporaryDirectory(t)
   writeFileSync(join(parent, 'file'), '')
   mkdirSync(join(parent, 'taken'))
@@ -201,7 +202,7 @@ test('a DATA_DIR that cannot hold a queue is refused, in one line', async t => {
   }
 })
 
-test('a refusal leaves nothing locked', async t => {
+test('a refused directory is not left locked', async t => {
   const dataDir = temporaryDirectory(t)
   const obstacle = join(dataDir, 'queue', 'data.mdb')
   mkdirSync(obstacle, { recursive: true })
@@ -211,7 +212,7 @@ test('a refusal leaves nothing locked', async t => {
   t.equal(await queue.publish(eventOf({ event: 'e' })), 'disk')
 })
 
-test('a full disk refuses events, and ends nothing', async t => {
+test('a full disk refuses events, and the queue works again when there is room', async t => {
   const dataDir = temporaryDirectory(t)
   const withLimit = 'ulimit -f 16384 && exec "$0" --import=tsx "$@"'
   const program = new URL('../../helpers/full-disk-process.ts', import.meta.url).pathname
@@ -223,5 +224,5 @@ test('a full disk refuses events, and ends nothing', async t => {
     t.match(refusal, { code: 'FRQ_QUEUE_UNAVAILABLE', message: /cannot be written/ })
   }
   t.match(troubleWhenFull, /^embedded, in /)
-  t.equal(trouble, undefined, 'and it works again when there is room')
+  t.equal(trouble, undefined)
 })

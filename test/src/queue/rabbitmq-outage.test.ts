@@ -1,4 +1,4 @@
-/** What becomes of events when RabbitMQ itself fails: when it is short of memory, when it is killed. */
+/** Events during failures of RabbitMQ: a memory alarm, and a kill. */
 import { type Test, test } from 'tap'
 import { openQueue } from '../../../src/queue/open-queue.ts'
 import type { Queue } from '../../../src/queue/queue.ts'
@@ -32,7 +32,7 @@ test('RabbitMQ', async t => {
     return queue
   }
 
-  t.test('a broker short of memory refuses events, and takes them again later', async t => {
+  t.test('a broker with a memory alarm refuses events, and accepts them after the alarm', async t => {
     const queue = await open(t, { PUBLISH_MS_MAX: String(PUBLISH_MS_MAX) })
     const other = await open(t, { PUBLISH_MS_MAX: String(PUBLISH_MS_MAX) })
     const inbox = new Inbox(queue)
@@ -45,19 +45,19 @@ test('RabbitMQ', async t => {
     t.ok(ms < PUBLISH_MS_MAX * 1.5, `refused after ${ms} ms`)
     t.match(queue.trouble, /blocks publishers/)
     const msAgain = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
-    t.ok(msAgain < PROMPT_MS / 2, 'and then at once')
+    t.ok(msAgain < PROMPT_MS / 2, 'later publishes are refused at once')
     inbox.consumer.ack(inbox.through(0))
     await t.rejects(other.publish(eventOf({ event: 'e' })), UNAVAILABLE)
-    t.ok((await elapsed(other.close())) < 10_000, 'one that is blocked can be closed')
+    t.ok((await elapsed(other.close())) < 10_000, 'a blocked queue can be closed')
 
     await broker.ctl('set_vm_memory_high_watermark', '0.4')
     await until('it works again', WAIT_MS_MAX, () => queue.trouble === undefined)
     await publishesAgain(queue)
   })
 
-  t.test('a broker that is killed and starts again loses nothing that was confirmed', async t => {
+  t.test('a broker that is killed and restarted loses no confirmed event', async t => {
     const queue = await open(t)
-    // RabbitMQ notes a queue that is new in tables that it saves later, and a kill before loses the queue.
+    // RabbitMQ saves the tables with new queues only after a while. A kill before that would lose the queue.
     await broker.ctl('eval', '[dets:sync(Table) || Table <- dets:all()].')
     const { seen, inbox } = keepConsuming(queue)
     const publishing = keepPublishing(t, queue)
@@ -67,7 +67,7 @@ test('RabbitMQ', async t => {
       () => publishing.confirmed.length > 100 && inbox.deliveries.length > 0,
     )
     await broker.kill()
-    await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses === 1)
+    await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses === 1)
     t.match(queue.trouble, /RabbitMQ/)
     const ms = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
     t.ok(ms < PROMPT_MS, 'a publish is refused at once')
@@ -77,7 +77,7 @@ test('RabbitMQ', async t => {
     await until('events flow again', WAIT_MS_MAX, () => publishing.confirmed.length > before + 100)
     await publishing.stop()
     const missing = () => publishing.confirmed.filter(n => !seen.has(n))
-    await until('all have come', WAIT_MS_MAX, () => missing().length === 0)
+    await until('all confirmed events are delivered', WAIT_MS_MAX, () => missing().length === 0)
     t.same(missing(), [])
     t.equal(queue.trouble, undefined)
   })

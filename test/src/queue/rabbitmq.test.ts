@@ -1,4 +1,4 @@
-/** What holds for RabbitMQ alone: its queues, its other clients, its refusals, and a network that fails. */
+/** Tests of RabbitMQ alone: its queues, its other clients, its refusals, and network failures. */
 import type { AsyncMessage } from 'rabbitmq-client'
 import { type Test, test } from 'tap'
 import { ConfigInvalid } from '../../../src/errors.ts'
@@ -21,7 +21,7 @@ import { until } from '../../services/wait.ts'
 
 const WAIT_MS_MAX = 60_000
 const PROMPT_MS = 1_000
-/** Well below the time in which the average alone would be followed. */
+/** Well below the interval at which the prefetch follows the average. */
 const PROMPT_ADAPTION_MS = 4_000
 const PUBLISH_MS_MAX = 1_000
 const MIB = 1024 * 1024
@@ -61,7 +61,7 @@ test('a queue is a durable quorum queue, and its messages are persistent', async
   t.match(list, new RegExp(`^${name}\\.dead\tquorum\ttrue$`, 'm'))
 })
 
-test('what is dead waits in the dead-letter queue', async t => {
+test('a dead letter is moved to the dead-letter queue', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
   const [alive, doomed] = [eventOf({ event: 'e', n: 0 }), eventOf({ event: 'e', n: 1 })]
@@ -80,7 +80,7 @@ test('what is dead waits in the dead-letter queue', async t => {
   t.equal(await channel.basicGet({ queue: `${name}.dead` }), undefined)
 })
 
-test('messages of other programs are told from events', async t => {
+test('messages of other programs are delivered without a group, and with their raw bytes', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
   const channel = await openChannel(t)
@@ -113,7 +113,7 @@ test('messages of other programs are told from events', async t => {
   )
 })
 
-/** Resolves once the broker has so many deliveries of the queue that are not acknowledged. */
+/** Resolves once the queue has this many unacknowledged deliveries. */
 async function holds(name: string, count: number): Promise<void> {
   await until(`${count} are unacknowledged`, WAIT_MS_MAX, async () => {
     const list = await rabbitmqctl('list_queues', 'name', 'messages_unacknowledged')
@@ -121,7 +121,7 @@ async function holds(name: string, count: number): Promise<void> {
   })
 }
 
-/** Of the consumers of a queue. */
+/** The prefetch of each consumer of a queue. */
 async function prefetches(name: string): Promise<number[]> {
   const list = await rabbitmqctl('list_consumers', 'queue_name', 'prefetch_count')
   return list
@@ -130,13 +130,13 @@ async function prefetches(name: string): Promise<number[]> {
     .flatMap(([queue, count]) => (queue === name ? [Number(count)] : []))
 }
 
-/** Resolves once the consumers of all of them are there: until then another one gets what there is. */
+/** Resolves once all queues consume. Before that, a consumer of lower priority may get the messages. */
 async function consume(...queues: Queue[]): Promise<void> {
-  const isThere = ({ outlet }: Queue) => outlet.every(({ trouble }) => trouble === undefined)
-  await until('all consume', WAIT_MS_MAX, () => queues.every(isThere))
+  const isConsuming = ({ outlet }: Queue) => outlet.every(({ trouble }) => trouble === undefined)
+  await until('all consume', WAIT_MS_MAX, () => queues.every(isConsuming))
 }
 
-/** Two queues of one name, as two processes have them; the first one's consumers have the higher priority. */
+/** Two queues of one name, as in two processes. The consumers of the first one have the higher priority. */
 async function openTwo(
   t: Test,
   AMQP_QUEUE: string,
@@ -149,14 +149,17 @@ async function openTwo(
   const inboxes = both.map(queue => new Inbox(queue))
   await consume(...both)
   await both[0].publish(eventOf({ event: 'e' }))
-  await until('one of them has it', WAIT_MS_MAX, () => inboxes.some(({ numbers }) => numbers.length === 1))
+  await until('one of them has the event', WAIT_MS_MAX, () =>
+    inboxes.some(({ numbers }) => numbers.length === 1),
+  )
   for (const inbox of inboxes) inbox.consumer.ack(inbox.deliveries)
   const [a, b] = both
   const isInOrder = inboxes[0]?.numbers.length === 1
   await Promise.all(inboxes.map(({ consumer }) => consumer.stop()))
   return isInOrder ? [a, b] : [b, a]
 }
-test('events go to the consumer of the highest priority while it has room, and then to another', async t => {
+
+test('events go to the consumer with the highest priority until its prefetch is full, then to another', async t => {
   const name = uniqueQueueName(t)
   const [high, low] = await openTwo(t, name, { AMQP_PREFETCH: '100', BATCH_EVENTS_MAX: '100' })
   const overflow = new Inbox(low)
@@ -175,10 +178,10 @@ test('events go to the consumer of the highest priority while it has room, and t
   await holds(name, 20)
   await Promise.all(numberedEvents(80, 150).map(event => low.publish(event)))
   await first.receives(180)
-  t.equal(overflow.deliveries.length, 50, 'with room there, all go there again')
+  t.equal(overflow.deliveries.length, 50, 'after acknowledgements all events go to the first one again')
 })
 
-test('what one consumer holds goes to the other when its connection is lost, and it cannot settle it then', async t => {
+test('unsettled deliveries of a lost connection go to another consumer, and cannot be settled any more', async t => {
   const network = await openNetwork(t)
   const AMQP_QUEUE = uniqueQueueName(t)
   const one = await open(t, { AMQP_QUEUE, AMQP_URL: network.url })
@@ -191,12 +194,12 @@ test('what one consumer holds goes to the other when its connection is lost, and
   const other = new Inbox(await open(t, { AMQP_QUEUE }))
   await network.refuse()
   network.cut()
-  await until('it is lost', WAIT_MS_MAX, () => inbox.losses === 1)
+  await until('the connection is lost', WAIT_MS_MAX, () => inbox.losses === 1)
   await other.receives(10)
   t.same(
     other.numbers.toSorted((a, b) => a - b),
     range(10),
-    'the rest was acknowledged',
+    'the others were acknowledged',
   )
   t.ok(other.deliveries.every(({ redelivered }) => redelivered))
 
@@ -213,11 +216,11 @@ test('what one consumer holds goes to the other when its connection is lost, and
   t.same(
     third.numbers.toSorted((a, b) => a - b),
     range(10),
-    'what was settled too late comes again',
+    'deliveries that were settled too late are redelivered',
   )
 })
 
-test('a consumer that stops passes on what is acknowledged behind a gap', async t => {
+test('a consumer that stops passes on acknowledgements behind an open delivery', async t => {
   const queue = await open(t)
   await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
   const first = new Inbox(queue)
@@ -233,7 +236,7 @@ test('a consumer that stops passes on what is acknowledged behind a gap', async 
   )
 })
 
-test('the prefetch follows the events a message, and a batch of single events fills', async t => {
+test('the prefetch follows the events per message, and a batch of single events fills', async t => {
   const name = uniqueQueueName(t)
   const BATCH_EVENTS_MAX = 3_000
   const queue = await open(t, {
@@ -246,11 +249,11 @@ test('the prefetch follows the events a message, and a batch of single events fi
   for (const group of groups) await queue.publishAll(group)
   const held = () => inbox.numbers.length
   await until('the wanted events are held', WAIT_MS_MAX, () => held() >= 54_000 / 2)
-  await until('the prefetch has come down', WAIT_MS_MAX, async () =>
+  await until('the prefetch is lowered', WAIT_MS_MAX, async () =>
     (await prefetches(name)).every(each => each < 300),
   )
   inbox.consumer.ack(inbox.deliveries)
-  await until('all have come', WAIT_MS_MAX, () => {
+  await until('all events are delivered', WAIT_MS_MAX, () => {
     inbox.consumer.ack(inbox.deliveries)
     return held() === 300 * 256
   })
@@ -266,10 +269,10 @@ test('the prefetch follows the events a message, and a batch of single events fi
   t.equal(inbox.losses, 0)
   inbox.consumer.ack(inbox.deliveries.toReversed())
   await holds(name, 0)
-  t.equal((await prefetches(name)).length, 1, 'and there is one consumer')
+  t.equal((await prefetches(name)).length, 1, 'one consumer remains')
 })
 
-test('a consumer that is paused holds up no publishes', async t => {
+test('a paused consumer does not delay publishes', async t => {
   const queue = await open(t)
   const inbox = new Inbox(queue, (_, consumer) => consumer.pause())
   const body = Buffer.alloc(MIB, 'x')
@@ -278,7 +281,7 @@ test('a consumer that is paused holds up no publishes', async t => {
   t.ok(inbox.bytes < 20 * MIB)
 })
 
-test('a broker that is not up yet is waited for', async t => {
+test('a queue opens before its broker is reachable, and connects later', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const queue = await open(t, { AMQP_URL: network.url })
@@ -296,7 +299,7 @@ test('a broker that is not up yet is waited for', async t => {
   t.equal(inbox.losses, 0)
 })
 
-test('what was not up yet can be closed', async t => {
+test('a queue and a consumer can be closed before the broker is reachable', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const queue = await open(t, { AMQP_URL: network.url })
@@ -305,7 +308,7 @@ test('what was not up yet can be closed', async t => {
   t.ok((await elapsed(queue.close())) < PROMPT_MS)
 })
 
-test('connections that are cut lose nothing that was confirmed', async t => {
+test('cut connections lose no confirmed event', async t => {
   const network = await openNetwork(t)
   const queue = await open(t, { AMQP_URL: network.url })
   const { seen, inbox } = keepConsuming(queue)
@@ -317,30 +320,30 @@ test('connections that are cut lose nothing that was confirmed', async t => {
       return publishing.confirmed.length > confirmedBefore + 50 && seen.size > seenBefore
     })
     network.cut()
-    await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses > cut)
+    await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses > cut)
   }
   const before = publishing.confirmed.length
   await until('events flow again', WAIT_MS_MAX, () => publishing.confirmed.length > before + 50)
   await publishing.stop()
   const missing = () => publishing.confirmed.filter(n => !seen.has(n))
-  await until('all have come', WAIT_MS_MAX, () => missing().length === 0)
+  await until('all confirmed events are delivered', WAIT_MS_MAX, () => missing().length === 0)
   t.same(missing(), [])
   t.equal(queue.trouble, undefined)
 })
 
-test('after a cut, what was not acknowledged comes again, marked as such', async t => {
+test('after a cut, unacknowledged messages are delivered again, marked as redelivered', async t => {
   const network = await openNetwork(t)
   const queue = await open(t, { AMQP_URL: network.url, AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
   const inbox = new Inbox(queue)
   await Promise.all(numberedEvents(11).map(event => queue.publish(event)))
   await inbox.receives(10)
-  // On the new channel the same tag is another delivery's.
+  // On the new channel another delivery has the same tag.
   const ofOldConnection = inbox.at(3)
   inbox.consumer.ack(inbox.through(4))
-  // The broker has heard of it: there is room for one more.
+  // One more delivery: the broker has read the acknowledgement.
   await inbox.receives(11)
   network.cut()
-  await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses === 1)
+  await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses === 1)
   await inbox.receives(6)
   t.same(inbox.numbers, [5, 6, 7, 8, 9, 10])
   t.ok(inbox.deliveries.slice(0, 5).every(({ redelivered }) => redelivered))
@@ -354,7 +357,7 @@ test('after a cut, what was not acknowledged comes again, marked as such', async
   t.same(second.numbers, [7, 8, 9, 10], 'a delivery of the old connection settles nothing')
 })
 
-test('a stalled broker is given up within the time for a confirm', async t => {
+test('publishes to a stalled broker are refused after PUBLISH_MS_MAX', async t => {
   const network = await openNetwork(t)
   const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: String(PUBLISH_MS_MAX) })
   await queue.publish(eventOf({ event: 'e' }))
@@ -367,7 +370,7 @@ test('a stalled broker is given up within the time for a confirm', async t => {
   await publishesAgain(queue)
 })
 
-test('what waits for a stalled broker is bounded', async t => {
+test('the bytes in flight to a stalled broker are bounded', async t => {
   const network = await openNetwork(t)
   const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: '60000' })
   network.stall()
@@ -379,12 +382,12 @@ test('what waits for a stalled broker is bounded', async t => {
   await until('some are refused', PROMPT_MS, () => refused.length > 0)
   t.match(refused[0], UNAVAILABLE)
   t.ok(refused.length >= 30, `${refused.length} of 100 MiB`)
-  t.ok((await elapsed(queue.close())) < 10_000, 'and it can be closed')
+  t.ok((await elapsed(queue.close())) < 10_000, 'the queue can be closed')
   await Promise.all(publishes)
   t.equal(refused.length, 100)
 })
 
-test('a stalled broker cannot hold up a consumer that stops', async t => {
+test('a consumer can stop while its broker is stalled', async t => {
   const network = await openNetwork(t)
   const queue = await open(t, { AMQP_URL: network.url })
   const inbox = new Inbox(queue)
@@ -395,33 +398,33 @@ test('a stalled broker cannot hold up a consumer that stops', async t => {
   t.ok((await elapsed(inbox.consumer.stop())) < 10_000)
 })
 
-test('a consumer that stops is no trouble of the broker', async t => {
+test('a consumer that stops on purpose is not reported as trouble', async t => {
   const queue = await open(t)
   await queue.publish(eventOf({ event: 'e', n: 0 }))
   const inbox = new Inbox(queue)
   await inbox.receives(1)
-  const said = new Set<string | undefined>()
+  const troubles = new Set<string | undefined>()
   let isStopped = false
   const stopping = inbox.consumer.stop().then(() => {
     isStopped = true
   })
   while (!isStopped) {
-    for (const { trouble } of queue.outlet) said.add(trouble)
+    for (const { trouble } of queue.outlet) troubles.add(trouble)
     await new Promise(resolve => setImmediate(resolve))
   }
   await stopping
-  t.strictSame([...said], [undefined])
+  t.strictSame([...troubles], [undefined])
 })
 
-test('a publish for a queue that was deleted is not taken for a success', async t => {
+test('a publish to a deleted queue is refused', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
   const channel = await openChannel(t)
   const { body } = eventOf({ event: 'e' })
   const messageIds: Record<string, (i: number) => string> = {
-    'each of its own': i => `m${i}`,
-    'with one messageId': () => 'm',
-    'with a messageId that is no valid UTF-16': () => '\ud800',
+    'different messageIds': i => `m${i}`,
+    'one messageId': () => 'm',
+    'a messageId that is not valid UTF-16': () => '\ud800',
   }
   for (const [what, messageId] of Object.entries(messageIds)) {
     await queue.publish({ messageId: messageId(0), body })
@@ -435,7 +438,7 @@ test('a publish for a queue that was deleted is not taken for a success', async 
   t.ok((await queue.depth()) > 0)
 })
 
-test('a consumer whose queue is deleted goes on with the new one', async t => {
+test('a consumer whose queue is deleted continues with the new queue', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
   const inbox = new Inbox(queue)
@@ -443,14 +446,14 @@ test('a consumer whose queue is deleted goes on with the new one', async t => {
   await inbox.receives(1)
   const channel = await openChannel(t)
   await channel.queueDelete({ queue: name })
-  await until('the consumer hears of it', WAIT_MS_MAX, () => inbox.losses === 1)
+  await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses === 1)
   await publishesAgain(queue)
   await inbox.receives(1)
-  t.notOk(inbox.numbers.includes(1), 'what was in the old one is gone')
+  t.notOk(inbox.numbers.includes(1), 'events of the deleted queue are lost')
   t.equal(queue.trouble, undefined)
 })
 
-test('a broker that takes smaller frames gets, and gives, whole messages', async t => {
+test('large messages travel through a broker that accepts only smaller frames', async t => {
   const setFrameMax = (bytes: number) =>
     rabbitmqctl('eval', `application:set_env(rabbit, frame_max, ${bytes}).`)
   await setFrameMax(16_384)
@@ -464,13 +467,13 @@ test('a broker that takes smaller frames gets, and gives, whole messages', async
   t.ok(received.body.equals(sent.body))
 })
 
-test('a queue that is full refuses, and takes events again when there is room', async t => {
+test('a full queue refuses events, and accepts them again when there is room', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { AMQP_QUEUE: name })
   await rabbitmqctl('set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":5}')
   t.teardown(() => rabbitmqctl('clear_policy', name))
   let refusal: unknown
-  await until('it is full', WAIT_MS_MAX, () =>
+  await until('the queue is full', WAIT_MS_MAX, () =>
     queue.publish(eventOf({ event: 'e', n: 1 })).then(
       () => false,
       error => {
@@ -484,7 +487,7 @@ test('a queue that is full refuses, and takes events again when there is room', 
   await publishesAgain(queue)
 })
 
-test('a broker that is turned to wrongly says why, in one line', async t => {
+test('a wrong password, user or virtual host is refused with a message of one line', async t => {
   const secret = 'hunter2'
   const { host } = new URL(brokerUrl())
   const refused: [string, Record<string, string>, RegExp][] = [
@@ -514,11 +517,11 @@ test('a broker that is turned to wrongly says why, in one line', async t => {
     t.match(error.message, message, what)
     t.notMatch(error.message, /[\r\n]/, what)
     t.notMatch(`${error.stack}${JSON.stringify(error)}`, secret, what)
-    await until('it has hung up', WAIT_MS_MAX, () => network.connections === 0)
+    await until('the connection is closed', WAIT_MS_MAX, () => network.connections === 0)
   }
 })
 
-test('a queue or an exchange of that name with other arguments is refused', async t => {
+test('an existing queue or exchange with other arguments is refused', async t => {
   const channel = await openChannel(t)
   const declarations: ((name: string) => Promise<unknown>)[] = [
     name => channel.queueDeclare({ queue: name, durable: true }),
@@ -537,7 +540,7 @@ test('a queue or an exchange of that name with other arguments is refused', asyn
   }
 })
 
-test('a queue of an earlier version, with one active consumer, is refused with what to do', async t => {
+test('a queue with a single active consumer (an earlier version) is refused with what to do', async t => {
   const name = uniqueQueueName(t)
   const channel = await openChannel(t)
   await channel.queueDeclare({

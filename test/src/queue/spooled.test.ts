@@ -19,27 +19,27 @@ async function open(t: Test, settings: Record<string, string>): Promise<Queue> {
   return queue
 }
 
-/** In the order in which they first came: one that was not confirmed in time comes again. */
+/** Event numbers in the order of their first delivery. An event that was not confirmed in time comes twice. */
 function firstSeen(inbox: Inbox): number[] {
   return [...new Set(inbox.numbers)]
 }
 
 async function receivesAll(inbox: Inbox, count: number): Promise<void> {
-  await until(`${count} events have come`, WAIT_MS_MAX, () => firstSeen(inbox).length >= count)
+  await until(`${count} events are delivered`, WAIT_MS_MAX, () => firstSeen(inbox).length >= count)
 }
 
 async function publishAll(queue: Queue, count: number, from = 0): Promise<string[]> {
   return Promise.all(numberedEvents(count, from).map(event => queue.publish(event)))
 }
 
-test('events go to disk while the broker is away, and to the broker when it is back', async t => {
+test('events go to disk while the broker is away, and to the broker when it returns', async t => {
   const network = await openNetwork(t)
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t) }
   const queue = await open(t, { ...settings, AMQP_URL: network.url })
   t.same(new Set(await publishAll(queue, 10)), new Set(['broker']))
   await network.refuse()
   network.cut()
-  await until('it is noticed', WAIT_MS_MAX, () => queue.trouble !== undefined)
+  await until('the queue notices the outage', WAIT_MS_MAX, () => queue.trouble !== undefined)
   t.same(new Set(await publishAll(queue, 1_000, 10)), new Set(['disk']))
   t.match(queue.trouble, /events are spooled to disk meanwhile: 1000/)
 
@@ -47,11 +47,11 @@ test('events go to disk while the broker is away, and to the broker when it is b
   const inbox = new Inbox(await open(t, { ...settings, DATA_DIR: temporaryDirectory(t) }))
   await receivesAll(inbox, 1_010)
   t.same(firstSeen(inbox), range(1_010), 'oldest first')
-  await until('nothing is left', WAIT_MS_MAX, () => queue.trouble === undefined)
+  await until('the outage is over', WAIT_MS_MAX, () => queue.trouble === undefined)
   t.same(await publishAll(queue, 1), ['broker'])
 })
 
-test('a spool of more events than the broker takes at once drains, and each goes to the broker once', async t => {
+test('a spool with more events than may be in flight drains, and publishes each event once', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t), AMQP_URL: network.url }
@@ -64,7 +64,7 @@ test('a spool of more events than the broker takes at once drains, and each goes
   t.equal(broker?.confirmedEvents, count)
 })
 
-test('a spool outlives its process', async t => {
+test('a spool survives its process', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t), AMQP_URL: network.url }
@@ -77,7 +77,7 @@ test('a spool outlives its process', async t => {
   t.same(firstSeen(inbox), range(300))
 })
 
-test('two processes have a spool each, and the next process drains what both left', async t => {
+test('two processes have separate spools, and the next process drains both', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t), AMQP_URL: network.url }
@@ -93,7 +93,7 @@ test('two processes have a spool each, and the next process drains what both lef
   )
 })
 
-test('what is in an embedded queue goes to the broker once there is one', async t => {
+test('the events of an embedded queue are published once there is a broker', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const embedded = await open(t, { DATA_DIR, AMQP_URL: '', ROLE: 'all' })
   await publishAll(embedded, 300)
@@ -103,7 +103,7 @@ test('what is in an embedded queue goes to the broker once there is one', async 
   t.same(firstSeen(inbox), range(300))
 })
 
-test('who leaves a spool behind is told so', async t => {
+test('a start that does not drain an existing spool logs a warning', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const DATA_DIR = temporaryDirectory(t)
@@ -129,29 +129,29 @@ test('who leaves a spool behind is told so', async t => {
   }
 })
 
-test('a broker that confirms nothing in time is spooled around, and nothing is dropped', async t => {
+test('while a broker does not confirm in time, events are spooled, and none is lost', async t => {
   const network = await openNetwork(t)
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: uniqueQueueName(t) }
   const queue = await open(t, { ...settings, AMQP_URL: network.url })
   await publishAll(queue, 1)
   network.stall()
   t.same(new Set(await publishAll(queue, 200, 1)), new Set(['disk']))
-  t.same(await publishAll(queue, 1, 201), ['disk'], 'and the next ones do not wait')
+  t.same(await publishAll(queue, 1, 201), ['disk'], 'later publishes do not wait for the broker')
   network.resume()
   const inbox = new Inbox(await open(t, { ...settings, DATA_DIR: temporaryDirectory(t) }))
-  await until('all have come', WAIT_MS_MAX, () => firstSeen(inbox).length === 202)
-  await until('it is over', WAIT_MS_MAX, () => queue.trouble === undefined)
+  await until('all events are delivered', WAIT_MS_MAX, () => firstSeen(inbox).length === 202)
+  await until('the stall is over', WAIT_MS_MAX, () => queue.trouble === undefined)
   t.same(await publishAll(queue, 1), ['broker'])
 })
 
-test('a full queue and a broker that is short of memory are spooled around', async t => {
+test('while the broker refuses events because its queue is full, they are spooled', async t => {
   const name = uniqueQueueName(t)
   const queue = await open(t, { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: name, PUBLISH_EVENTS_MAX: '1' })
   await rabbitmqctl('set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":10}')
   t.teardown(() => rabbitmqctl('clear_policy', name).catch(() => {}))
   let published = 0
-  // A quorum queue notices a while later that it is full.
-  await until('what is refused goes to disk', WAIT_MS_MAX, async () => {
+  // A quorum queue notices only after a while that it is full.
+  await until('a refused event goes to disk', WAIT_MS_MAX, async () => {
     const durabilities = await publishAll(queue, 200, published)
     published += 200
     return durabilities.includes('disk')
@@ -165,7 +165,7 @@ test('a full queue and a broker that is short of memory are spooled around', asy
   )
 })
 
-test('with SPOOL=off nothing is taken that the broker does not take', async t => {
+test('with SPOOL=off an event that the broker does not accept is refused', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const settings = { DATA_DIR: temporaryDirectory(t), AMQP_QUEUE: 'never', AMQP_URL: network.url }
@@ -173,7 +173,7 @@ test('with SPOOL=off nothing is taken that the broker does not take', async t =>
   await t.rejects(publishAll(queue, 1), UNAVAILABLE)
 })
 
-test('a spool that is full refuses, and takes events again once it has drained', async t => {
+test('a full spool refuses events, and accepts them again once it has drained', async t => {
   const network = await openNetwork(t)
   await network.refuse()
   const queue = await open(t, {
@@ -189,7 +189,7 @@ test('a spool that is full refuses, and takes events again once it has drained',
   }, UNAVAILABLE)
   await network.accept()
   await until('it drains', WAIT_MS_MAX, () => queue.trouble === undefined)
-  await until('it takes events', WAIT_MS_MAX, () =>
+  await until('it accepts events', WAIT_MS_MAX, () =>
     publish().then(
       () => true,
       () => false,
@@ -197,7 +197,7 @@ test('a spool that is full refuses, and takes events again once it has drained',
   )
 })
 
-test('a spool that cannot be opened is refused, in one line that names DATA_DIR', async t => {
+test('a spool that cannot be opened is refused with a message of one line that names DATA_DIR', async t => {
   const path = temporaryDirectory(t)
   rmSync(path, { recursive: true })
   writeFileSync(path, 'a file')
@@ -207,7 +207,7 @@ test('a spool that cannot be opened is refused, in one line that names DATA_DIR'
   })
 })
 
-test('a spool whose file is damaged is refused, and left as it is', async t => {
+test('a spool with files of another version is refused', async t => {
   const path = join(temporaryDirectory(t), 'spool', '0')
   mkdirSync(path, { recursive: true })
   writeFileSync(join(path, 'data.mdb'), Buffer.alloc(64 * 1024, 'damaged'))
