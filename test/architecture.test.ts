@@ -14,7 +14,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   config: ['event'],
   http: ['process', 'event', 'config'],
   segment: ['event', 'config', 'http'],
-  store: ['config'],
+  store: ['process', 'config'],
   object: ['config', 'store'],
   dedupe: ['process', 'event'],
   log: ['process', 'event', 'store', 'object', 'dedupe'],

@@ -1,10 +1,10 @@
 /**
- * An archive in a directory: an object is a file, and its key the path below the directory.
+ * An archive in a directory. Each object is a file. Its key is the path below the directory.
  *
- * An object is written to a file under `.incoming`, fsynced, and linked or renamed to its place; then the directory of that
- * place is fsynced. So a file that is seen at its place is whole, and stays after a power cut once the call has
- * returned. `.incoming` itself is never fsynced: nobody needs its entries after a crash, and what is
- * left there is removed a day later.
+ * An object is written to a temporary file under `.incoming`, fsynced, and linked or renamed to its path. Then the
+ * directory of that path is fsynced. So a file at its path is always complete, and survives a power cut once the
+ * call has returned. `.incoming` itself is never fsynced: its entries are not needed after a crash, and leftover
+ * files are removed a day later.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -25,10 +25,11 @@ import { dirname, join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
-import { DurableDirectories, syncDirectory } from './durable-directories.ts'
+import { syncDirectory } from '../process/sync-directory.ts'
+import { DurableDirectories } from './durable-directories.ts'
 import type { ByteRange, Created, ObjectStore, ReadAnswer, StoreReader, StoreStats } from './store.ts'
 
-const INCOMING = '.incoming'
+const TEMPORARY = '.incoming'
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
 const REMOVALS_AT_ONCE_MAX = 16
 
@@ -48,9 +49,9 @@ class DirectoryStore implements ObjectStore {
   }
 
   async check(): Promise<void> {
-    const incoming = join(this.#root, INCOMING)
+    const temporary = join(this.#root, TEMPORARY)
     try {
-      await this.#inDirectory(incoming, () => access(incoming, constants.W_OK))
+      await this.#inDirectory(temporary, () => access(temporary, constants.W_OK))
     } catch (cause) {
       throw new StoreUnavailable(`The archive ${this.#root} cannot be written: ${(cause as Error).message}`, {
         cause,
@@ -59,26 +60,26 @@ class DirectoryStore implements ObjectStore {
   }
 
   async create(key: string, body: Buffer): Promise<Created> {
-    return this.#store(key, async (incoming, target) => {
-      await Promise.all([writeSynced(incoming, body), this.#directories.make(dirname(target))])
-      const isOurs = await this.#inDirectory(dirname(target), () => linkNew(incoming, target))
-      if (isOurs) await syncDirectory(dirname(target))
-      return { outcome: isOurs ? 'created' : 'exists', date: undefined }
+    return this.#store(key, async (temporary, target) => {
+      await Promise.all([writeSynced(temporary, body), this.#directories.make(dirname(target))])
+      const isCreated = await this.#inDirectory(dirname(target), () => linkNew(temporary, target))
+      if (isCreated) await syncDirectory(dirname(target))
+      return { outcome: isCreated ? 'created' : 'exists', date: undefined }
     })
   }
 
   async replace(key: string, body: Buffer): Promise<void> {
-    await this.#store(key, async (incoming, target) => {
-      await Promise.all([writeSynced(incoming, body), this.#directories.make(dirname(target))])
-      await this.#rename(incoming, target)
+    await this.#store(key, async (temporary, target) => {
+      await Promise.all([writeSynced(temporary, body), this.#directories.make(dirname(target))])
+      await this.#rename(temporary, target)
     })
   }
 
   async put(key: string, body: Readable): Promise<number> {
     try {
-      return await this.#store(key, async (incoming, target) => {
-        const bytes = await writeStreamSynced(incoming, body)
-        await this.#rename(incoming, target)
+      return await this.#store(key, async (temporary, target) => {
+        const bytes = await writeStreamSynced(temporary, body)
+        await this.#rename(temporary, target)
         return bytes
       })
     } finally {
@@ -87,8 +88,8 @@ class DirectoryStore implements ObjectStore {
   }
 
   /**
-   * Of the two directories only the target's is fsynced. Where a power cut brings the source's entry back, the
-   * object is there twice, as after a move that failed midway, and nothing is lost.
+   * Fsyncs only the target's directory. If a power cut brings the source's entry back, the object exists twice,
+   * as after a move that failed midway. No object is lost.
    */
   async move(from: string, to: string): Promise<'moved' | 'gone'> {
     const source = this.#pathOf(from)
@@ -118,11 +119,13 @@ class DirectoryStore implements ObjectStore {
       await Promise.all([...directories].map(path => syncDirectory(path).catch(ignoreMissing)))
     } catch (cause) {
       const { message } = cause as Error
-      throw new StoreUnavailable(`${keys[0]} and what follows it was not removed: ${message}`, { cause })
+      throw new StoreUnavailable(`Not all ${keys.length} keys from ${keys[0]} on were removed: ${message}`, {
+        cause,
+      })
     }
   }
 
-  /** Like `get`: a writer fsyncs the entry of what it reads, as another process may be about to. */
+  /** A writer fsyncs the directory of the object, in `get` too: another process may have made it, and not fsynced yet. */
   async read(key: string, range?: ByteRange): Promise<ReadAnswer> {
     const path = this.#pathOf(key)
     return this.#reading(key, async () => {
@@ -164,31 +167,31 @@ class DirectoryStore implements ObjectStore {
 
   async close(): Promise<void> {}
 
-  /** Clears what crashes left behind, but nothing that another process may still be writing. */
+  /** Removes temporary files that are older than a day. Younger ones may be in use by another process. */
   async removeAbandoned(): Promise<void> {
-    const incoming = join(this.#root, INCOMING)
-    for (const name of await readdir(incoming)) {
-      const path = join(incoming, name)
+    const temporary = join(this.#root, TEMPORARY)
+    for (const name of await readdir(temporary)) {
+      const path = join(temporary, name)
       const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Number.POSITIVE_INFINITY }))
       if (Date.now() - mtimeMs > ABANDONED_MS_MIN) await rm(path, { force: true })
     }
   }
 
-  /** Has a file under `.incoming` written and brought to its place. */
-  async #store<T>(key: string, work: (incoming: string, target: string) => Promise<T>): Promise<T> {
+  /** Calls `work` with the path of a new temporary file, which it writes, and the target path, to which it moves it. */
+  async #store<T>(key: string, work: (temporary: string, target: string) => Promise<T>): Promise<T> {
     const target = this.#pathOf(key)
-    const incoming = join(this.#root, INCOMING, randomUUID())
+    const temporary = join(this.#root, TEMPORARY, randomUUID())
     try {
-      return await work(incoming, target)
+      return await work(temporary, target)
     } catch (cause) {
       this.stats.failedPuts++
       throw new StoreUnavailable(`${key} was not stored: ${(cause as Error).message}`, { cause })
     } finally {
-      await rm(incoming, { force: true }).catch(() => {})
+      await rm(temporary, { force: true }).catch(() => {})
     }
   }
 
-  /** NFS may answer that the source is missing where it has just been renamed by this same request. */
+  /** NFS may answer ENOENT although it has done the rename, if it received the request twice. */
   async #rename(source: string, target: string): Promise<void> {
     const stats = await stat(source)
     await this.#inDirectory(dirname(target), async () => {
@@ -201,7 +204,7 @@ class DirectoryStore implements ObjectStore {
     await syncDirectory(dirname(target))
   }
 
-  /** Makes the directory, again where it was known and is gone. */
+  /** Makes the directory, and calls `work`. If the directory was removed meanwhile, makes it again, and retries once. */
   async #inDirectory<T>(path: string, work: () => Promise<T>): Promise<T> {
     await this.#directories.make(path)
     try {
@@ -214,14 +217,14 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
-  /** @returns undefined where there is no such file. @throws Error where the archive itself is not there */
+  /** @returns undefined if there is no such file. @throws the system's error if the archive itself does not exist */
   async #open(path: string): Promise<FileHandle | undefined> {
     let file: FileHandle
     try {
       file = await open(path)
     } catch (error) {
       if (!isMissing(error)) throw error
-      await access(this.#isReader ? this.#root : join(this.#root, INCOMING))
+      await access(this.#isReader ? this.#root : join(this.#root, TEMPORARY))
       return undefined
     }
     if ((await file.stat()).isFile()) return file
@@ -240,21 +243,21 @@ class DirectoryStore implements ObjectStore {
   #pathOf(key: string): string {
     const path = resolve(this.#root, key)
     const parts = relative(this.#root, path).split(sep)
-    // Another spelling of a path (`a//b`, `/a`, `a/../b`) would not be listed as it was stored.
-    if (parts.join('/') !== key || key.includes('\0') || ['', '..', INCOMING].includes(parts[0] as string)) {
-      throw new StoreUnavailable(`${key} is no key of an object.`)
+    // Other spellings of a path (`a//b`, `/a`, `a/../b`) are refused: `list` would return another key.
+    if (parts.join('/') !== key || key.includes('\0') || ['', '..', TEMPORARY].includes(parts[0] as string)) {
+      throw new StoreUnavailable(`${key} is not a valid key of an object.`)
     }
     return path
   }
 }
 
-/** Depth first and sorted, so that keys come in their order; directories that `prefix` rules out are not read. */
+/** Yields keys in the order of their bytes. Does not read directories that cannot have keys with this prefix. */
 async function* filesBelow(root: string, folder: string, prefix: string): AsyncIterable<string> {
   const entries = await readdir(join(root, folder), { withFileTypes: true })
   const names = entries.map(entry => (entry.isDirectory() ? `${entry.name}/` : entry.name))
   for (const name of names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))) {
     const key = folder + name
-    if (key === `${INCOMING}/` || !(key.startsWith(prefix) || prefix.startsWith(key))) continue
+    if (key === `${TEMPORARY}/` || !(key.startsWith(prefix) || prefix.startsWith(key))) continue
     if (name.endsWith('/')) yield* filesBelow(root, key, prefix)
     else if (key.startsWith(prefix)) yield key
   }
@@ -276,12 +279,12 @@ async function writeStreamSynced(path: string, body: Readable): Promise<number> 
     await pipeline(body, file)
     return file.bytesWritten
   } finally {
-    // A stream that was destroyed while its file was being opened makes the file nonetheless.
+    // A stream that is destroyed while its file is being opened still makes the file. The caller removes it then.
     if (!file.closed) await new Promise<void>(resolve => file.once('close', resolve))
   }
 }
 
-/** Whether the link was made; NFS may answer that it exists where this same request has made it. */
+/** @returns whether the link was made. NFS may answer EEXIST although it has made it, if it received the request twice */
 async function linkNew(from: string, to: string): Promise<boolean> {
   try {
     await link(from, to)
@@ -328,7 +331,7 @@ function ignoreMissing(error: unknown): void {
   if (!isMissing(error)) throw error
 }
 
-/** @throws ConfigInvalid where the directory cannot be made or written. */
+/** Opens a directory for writing, and makes it if it is missing. @throws ConfigInvalid if it cannot be written */
 export async function openDirectoryStore({ path }: { path: string }): Promise<ObjectStore> {
   const store = new DirectoryStore(path)
   try {
@@ -340,7 +343,7 @@ export async function openDirectoryStore({ path }: { path: string }): Promise<Ob
   return store
 }
 
-/** @throws ConfigInvalid where there is no such directory, or none that may be read. */
+/** Opens a directory for reading only. @throws ConfigInvalid if it does not exist or cannot be read */
 export async function openDirectoryReader({ path }: { path: string }): Promise<StoreReader> {
   try {
     await readdir(path)

@@ -1,24 +1,24 @@
-/** Directories that stay after a power cut. */
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { syncDirectory } from '../process/sync-directory.ts'
 
-/** So many are remembered; an archive has 24 new ones a day. */
+/** Limit of remembered directories. An archive gets 24 new ones a day. */
 const REMEMBERED_MAX = 1_000
 
 /**
- * Makes directories, and fsyncs those that hold their entries. Each entry is fsynced once in a process, also
- * where it was there already: another process may have made it, and not have fsynced it yet.
+ * Makes directories that survive a power cut: it fsyncs the parent of each new entry. It does so once per process
+ * and directory, also for existing directories: another process may have made one, and not have fsynced it yet.
  */
 export class DurableDirectories {
   readonly #root: string
   readonly #made = new Map<string, Promise<void>>()
 
-  /** @param root above it only those that are made here are fsynced, for others may not be readable */
+  /** @param root existing directories above it are not fsynced: they may not be readable */
   constructor(root: string) {
     this.#root = root
   }
 
-  /** Resolves when the directory is there, and its entry and those on the way to it are durable. */
+  /** Resolves when the directory exists, and its entry and those of its parents are durable. */
   make(path: string): Promise<void> {
     const known = this.#made.get(path)
     if (known !== undefined) return known
@@ -29,7 +29,7 @@ export class DurableDirectories {
     return made
   }
 
-  /** To be called where a directory turns out to be gone. */
+  /** To be called if a directory that was made here does not exist any more. */
   forget(): void {
     this.#made.clear()
   }
@@ -40,7 +40,7 @@ export class DurableDirectories {
     const entries: Promise<void>[] = []
     const above: string[] = []
     for (let at = path; ; at = dirname(at)) {
-      // What is known has the entries above it durable too, or soon.
+      // The entries above a known directory are durable, or are being fsynced.
       const known = at === path ? undefined : this.#made.get(at)
       entries.push(known ?? this.#syncEntry(at))
       if (known !== undefined || at === top || at === dirname(at)) break
@@ -55,17 +55,8 @@ export class DurableDirectories {
       await syncDirectory(dirname(path))
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      // Above the root a directory may be entered and not be read. Who made the root there has answered for it.
+      // The parent of the root may not be readable. Then whoever made the root is responsible for its entry.
       if (path !== this.#root || (code !== 'EACCES' && code !== 'EPERM')) throw error
     }
-  }
-}
-
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path)
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
   }
 }

@@ -2,9 +2,9 @@ import type { Config } from '../config/config.ts'
 import type { ObjectStore, StoreReader } from './store.ts'
 
 /**
- * Opens the store that the config names, and readies it for writing.
+ * Opens the store that the config names, for writing. If an S3 server does not answer yet, it resolves nonetheless.
  *
- * @throws ConfigInvalid where it can be told already that it will not work.
+ * @throws ConfigInvalid if a setting has to be corrected first.
  */
 export async function openStore(config: Config): Promise<ObjectStore> {
   if (config.archive.kind === 's3') {
@@ -16,10 +16,10 @@ export async function openStore(config: Config): Promise<ObjectStore> {
 }
 
 /**
- * Opens the store that the config names, to read it: nothing is made, probed or cleared there.
+ * Opens the store that the config names, for reading. It writes and removes nothing there.
  *
- * @throws ConfigInvalid where a setting has to be mended first.
- * @throws StoreUnavailable where it cannot be reached now.
+ * @throws ConfigInvalid if a setting has to be corrected first.
+ * @throws StoreUnavailable if the store cannot be reached now.
  */
 export async function openStoreReader(
   config: Pick<Config, 'archive' | 's3ForcePathStyle' | 's3IdleMsMax'>,

@@ -1,4 +1,4 @@
-/** The S3 client, the time in its answers, and what its failures mean. */
+/** The S3 client: its settings, its middleware, and the meaning of its errors. */
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
 import type { Config } from '../config/config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
@@ -7,7 +7,7 @@ import type { StoreDate } from './store.ts'
 const CONNECT_MS_MAX = 5_000
 const ATTEMPTS_MAX = 4
 
-/** Answers to HeadBucket that a person has to mend, by status. */
+/** What to correct, by the status of the answer to HeadBucket. */
 const REFUSALS: Record<number, string> = {
   301: 'the bucket is in another region: set AWS_REGION',
   400: 'the request was refused: check AWS_REGION and the credentials',
@@ -17,9 +17,10 @@ const REFUSALS: Record<number, string> = {
 }
 
 /**
- * A client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`, profiles, roles …).
+ * Creates a client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`,
+ * profiles, roles …).
  *
- * @throws ConfigInvalid where the endpoint is no URL.
+ * @throws ConfigInvalid if the endpoint is not a URL.
  */
 export function createS3Client({
   s3ForcePathStyle,
@@ -27,16 +28,16 @@ export function createS3Client({
 }: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>): S3Client {
   const hasEndpoint = requireEndpoint()
   const hasRegion = (process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION) !== undefined
-  // Which Node the SDK will want next year is for those who choose its version, not for those who run this.
+  // The SDK warns about the Node versions of its future releases. That concerns developers, not operators.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const client = new S3Client({
     forcePathStyle: s3ForcePathStyle,
     maxAttempts: ATTEMPTS_MAX,
-    // Servers other than AWS have no regions, but requests are signed for one.
+    // Servers other than AWS have no regions, but a signature needs one.
     ...(hasEndpoint && !hasRegion && { region: 'us-east-1' }),
     requestHandler: {
       connectionTimeout: CONNECT_MS_MAX,
-      // Not `requestTimeout`: that is for the whole request, and a slow line takes long for a part.
+      // Not `requestTimeout`: that limits the whole request, and a part may take long on a slow network.
       socketTimeout: s3IdleMsMax,
     },
   })
@@ -47,19 +48,19 @@ export function createS3Client({
 type Middleware = Parameters<S3Client['middlewareStack']['addRelativeTo']>[0]
 type Handler = (args: object) => Promise<object>
 
-/** What is no error to us: not there, there already, behind the end. */
-const ANSWERS = new Set([404, 412, 416])
+/** Statuses that are answers, not failures: no such object, the object exists, the range is past the end. */
+const ANSWER_STATUSES = new Set([404, 412, 416])
 
 /**
- * Where the clock here is some minutes off the server's, the SDK takes every answer with an error status for one of a
- * wrong signature, and asks four times. These are answers, and are not asked for again.
+ * Prevents retries of answers. If the local clock differs from the server's by some minutes, the SDK takes every
+ * error status for a wrong signature, and sends the request four times.
  */
 function acceptAnswersAcrossClocks(client: S3Client): void {
   const accept = (next: Handler) => async (args: object) => {
     try {
       return await next(args)
     } catch (error) {
-      if (error instanceof S3ServiceException && ANSWERS.has(error.$metadata.httpStatusCode ?? 0))
+      if (error instanceof S3ServiceException && ANSWER_STATUSES.has(error.$metadata.httpStatusCode ?? 0))
         Object.assign(error.$metadata, { clockSkewCorrected: false })
       throw error
     }
@@ -71,7 +72,12 @@ function acceptAnswersAcrossClocks(client: S3Client): void {
   })
 }
 
-/** Whether the environment names an endpoint. The SDK reads these variables in this order, and skips empty ones. */
+/**
+ * The SDK reads these variables in this order, and skips empty ones.
+ *
+ * @returns whether the environment names an endpoint
+ * @throws ConfigInvalid if the endpoint is not a URL.
+ */
 function requireEndpoint(): boolean {
   const name = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'].find(each => (process.env[each] ?? '') !== '')
   if (name === undefined) return false
@@ -81,42 +87,59 @@ function requireEndpoint(): boolean {
   return true
 }
 
-/** Watches what `Date` the last answer to one command has, also one that is an error. To be called before it is sent. */
+/**
+ * Records the `Date` header of the answer to one command, also of an error. To be called before the command is sent.
+ *
+ * @returns a function that returns the date of the last attempt's answer
+ */
 export function watchDate(command: { readonly middlewareStack: object }): () => StoreDate {
   let date: StoreDate
-  // The stack of a command differs from that of a client by the types of inputs alone.
+  // The stack of a command has other input types than that of a client, and the same behaviour.
   const stack = command.middlewareStack as S3Client['middlewareStack']
   stack.add(
     next => async args => {
-      // Of several attempts, the last one's answer is the one that counts.
+      // Of several attempts, the last answer counts.
       date = undefined
       const result = await next(args)
       date = dateOf(result.response)
       return result
     },
-    // What is low here sees the answer before it is read, also one that is a refusal.
+    // With low priority it sees the raw answer, before the SDK turns an error status into an exception.
     { step: 'deserialize', priority: 'low', name: 'watchDate' },
   )
   return () => date
 }
 
-/** The `Date` of an answer in milliseconds since 1970, in whole seconds; undefined where it has none. */
+/** Calls `onRetry` each time the client sends a request again. */
+export function watchRetries(client: S3Client, onRetry: () => void): void {
+  client.middlewareStack.add(
+    next => async args => {
+      const { request } = args as { request?: { headers?: Record<string, string> } }
+      if (request?.headers?.['amz-sdk-request']?.startsWith('attempt=1;') === false) onRetry()
+      return next(args)
+    },
+    // With low priority it is inside the SDK's retry loop.
+    { step: 'finalizeRequest', priority: 'low', name: 'watchRetries' },
+  )
+}
+
+/** The `Date` header of an answer, in milliseconds since 1970, whole seconds; undefined if it is missing. */
 export function dateOf(response: unknown): StoreDate {
   const date = Date.parse((response as { headers?: Record<string, string> }).headers?.date ?? '')
   return Number.isNaN(date) ? undefined : date
 }
 
-/** The HTTP status of an error that the server answered. */
+/** The HTTP status of a server's error; undefined if the server has not answered. */
 export function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
 }
 
-/** There is no object of that key; there is a bucket. */
+/** Whether the error says that no object has that key. False if the bucket is missing. */
 export function isNoSuchKey(error: unknown): boolean {
   return error instanceof S3ServiceException && error.name === 'NoSuchKey'
 }
 
-/** What S3 answered or did not, as what has to be mended, or as what may pass. */
+/** Turns a failed request into ConfigInvalid if a setting has to be corrected, else into StoreUnavailable. */
 export function asStoreError(cause: unknown, bucket: string): Error {
   if (cause instanceof ConfigInvalid) return cause
   const status = statusOf(cause)
@@ -125,7 +148,7 @@ export function asStoreError(cause: unknown, bucket: string): Error {
   return new StoreUnavailable(`S3 cannot be used now: ${messageOf(cause)}`, { cause })
 }
 
-/** What the SDK itself lacks, before it asks the server anything. */
+/** What to correct if the SDK fails before it sends a request. */
 function refusalWithoutAnswer(cause: unknown): string | undefined {
   const { name, message } = cause as Error
   if (name === 'CredentialsProviderError')
@@ -134,33 +157,34 @@ function refusalWithoutAnswer(cause: unknown): string | undefined {
   return undefined
 }
 
-/** PutObject on condition was answered with 501. */
+/** The error for a server that answers a conditional PutObject with 501. */
 export function conditionUnknown(cause: unknown): Error {
   return new ConfigInvalid(
-    'ARCHIVE_URL: this S3 server does not know conditional writes (If-None-Match on PutObject), so two writers could overwrite each other. Use another server, or a newer version of it.',
+    'ARCHIVE_URL: this S3 server does not know conditional writes (If-None-Match on PutObject). Two writers could overwrite each other. Use another server, or a newer version.',
     { cause },
   )
 }
 
-/** A second PutObject on condition was not refused. */
+/** The error for a server that accepts a second conditional PutObject. */
 export function conditionIgnored(): Error {
   return new ConfigInvalid(
-    'ARCHIVE_URL: this S3 server ignores If-None-Match on PutObject, so two writers could overwrite each other.',
+    'ARCHIVE_URL: this S3 server ignores If-None-Match on PutObject. Two writers could overwrite each other. Use another server, or a newer version.',
   )
 }
 
+/** `<code or name>: <message>` of an error. */
 export function messageOf(cause: unknown): string {
   const { name, message, code } = cause as NodeJS.ErrnoException
   return [code ?? name, message].filter(part => part !== undefined && part !== '').join(': ')
 }
 
-/** Of a failed read: AWS does not say 404 to those who may not list. */
+/** The message of a failed read. AWS answers 403 for a missing object if the caller may not list the bucket. */
 export function readMessageOf(cause: unknown): string {
   if (statusOf(cause) !== 403) return messageOf(cause)
-  return `${messageOf(cause)} (AWS answers 403 for an object that is missing where s3:ListBucket is not allowed)`
+  return `${messageOf(cause)} (AWS answers 403 for a missing object if s3:ListBucket is not allowed)`
 }
 
-/** The type of a stored object, by its key. */
+/** The content type of an object, by the suffix of its key. */
 export function contentTypeOf(key: string): string {
   if (key.endsWith('.gz')) return 'application/gzip'
   if (key.endsWith('.zst')) return 'application/zstd'

@@ -1,4 +1,4 @@
-/** Moving an object: a copy within the bucket, then the removal of its source. */
+/** Moves an object: copies it within the bucket, then removes the source. */
 import {
   type CompletedPart,
   CompleteMultipartUploadCommand,
@@ -15,7 +15,7 @@ import { abortUpload, requireObject } from './s3-upload.ts'
 const MIB = 1024 * 1024
 
 export interface CopyLimits {
-  /** A source above this is copied in parts where the server refuses a copy in one. S3 takes 5 GiB. */
+  /** Limit of a copy in one request. If the server refuses one above it, the copy is made in parts. S3 allows 5 GiB. */
   readonly wholeBytesMax: number
   readonly partBytes: number
   readonly partsInFlightMax: number
@@ -27,11 +27,11 @@ export interface Move {
   readonly bucket: string
   readonly from: string
   readonly to: string
-  /** Removes `from`, once it is copied. @default by a request of its own */
+  /** Removes the source after the copy. @default a DeleteObject request */
   remove?(key: string): Promise<void>
 }
 
-/** @throws what S3 answered: the object may have been copied, and not removed. */
+/** @returns `gone` if the source does not exist @throws the error of S3. The object may be copied, and not removed. */
 export async function moveObject(
   client: S3Client,
   move: Move,
@@ -48,7 +48,7 @@ export async function moveObject(
   return 'moved'
 }
 
-/** The size is asked for only where the server refuses: nearly all objects are small enough. */
+/** Copies in one request. Reads the size only if the server refuses that, because nearly all objects are small enough. */
 async function copy(client: S3Client, move: Move, limits: CopyLimits): Promise<void> {
   try {
     await client.send(
@@ -91,7 +91,7 @@ async function copyInParts(client: S3Client, move: Move, bytes: number, limits: 
   }
 }
 
-/** All have ended when it throws, so that none arrives after an abort. */
+/** Copies all parts. When it throws, no request is in flight any more: a part must not arrive after the abort. */
 async function copyParts(
   client: S3Client,
   move: Move,
@@ -128,7 +128,7 @@ async function copyParts(
   return parts
 }
 
-/** The value of `CopySource`: encoded segment by segment; its slashes stay. */
+/** The value of `CopySource`: each path segment is URL-encoded, slashes are not. */
 export function copySourceOf({ bucket, from }: Pick<Move, 'bucket' | 'from'>): string {
   return `${bucket}/${from}`
     .split('/')

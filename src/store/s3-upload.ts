@@ -1,8 +1,16 @@
 /**
- * An upload of a stream under a key that nobody else uses.
+ * Uploads a stream under a key that no other writer uses.
  *
- * An upload is aborted only where its completion was never asked for. radosgw 16.2 answers a completion
- * with 200 and loses the object where an abort races with it, or follows it.
+ * The rule: an upload is aborted only if its completion was never requested. radosgw 16.2 answers a completion with
+ * 200, and loses the object, if an abort runs at the same time or later. `Upload` of lib-storage breaks this rule,
+ * and waits for its body after a failure. Three measures correct that:
+ *
+ *  1. `leavePartsOnError`: lib-storage never aborts.
+ *  2. `WatchedClient` sends the requests of lib-storage, and records whether the completion was requested. If not,
+ *     `uploadStream` aborts the failed upload. If so, it reads the object to find out whether it was stored.
+ *  3. `WatchedClient` destroys the body when a request has failed for good. lib-storage has two uploaders. If one
+ *     fails, the other still waits for the next part of the body, and the failure would be reported only when that
+ *     part is full or the body ends.
  */
 import type { Readable } from 'node:stream'
 import {
@@ -19,13 +27,14 @@ import { Upload } from '@aws-sdk/lib-storage'
 import { StoreUnavailable } from '../errors.ts'
 import { contentTypeOf, statusOf, watchDate } from './s3-client.ts'
 
-/** The smallest part that S3 takes (but for the last), and so the least memory that an upload can hold. */
+/** The smallest part that S3 accepts (except for the last), so that an upload needs little memory. */
 const PART_BYTES = 5 * 1024 * 1024
 const PARTS_IN_FLIGHT_MAX = 2
-/** Others abort an upload that is older, so that it must have been completed long before. */
+/** Any process may abort an upload that is older than this. */
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
+/** An upload that takes longer than this is not completed: another process may be about to abort it. */
 const COMPLETE_MS_MAX = ABANDONED_MS_MIN / 2
-/** Of ListMultipartUploads, each of up to 1,000 uploads. */
+/** Pages of ListMultipartUploads, with up to 1,000 uploads each. */
 const ABANDONED_PAGES_MAX = 10
 
 interface Location {
@@ -33,10 +42,25 @@ interface Location {
   readonly Key: string
 }
 
-/** @returns the object's bytes. @throws what S3 answered; the object may be there, or may appear later. */
+/**
+ * Uploads a stream, and destroys it.
+ *
+ * @returns size of the object in bytes
+ * @throws the error of S3, or of the body. The object may exist nonetheless, or may appear later.
+ */
 export async function uploadStream(client: S3Client, location: Location, body: Readable): Promise<number> {
+  // The error of a destroyed body rejects `upload`. This listener prevents an uncaught exception beside it.
+  body.on('error', () => {})
+  try {
+    return await upload(client, location, body)
+  } finally {
+    body.destroy()
+  }
+}
+
+async function upload(client: S3Client, location: Location, body: Readable): Promise<number> {
   const watched = new WatchedClient(client, body)
-  const upload = new Upload({
+  const multipart = new Upload({
     client: watched.client,
     params: { ...location, Body: body, ContentType: contentTypeOf(location.Key) },
     partSize: PART_BYTES,
@@ -44,11 +68,11 @@ export async function uploadStream(client: S3Client, location: Location, body: R
     leavePartsOnError: true,
   })
   let bytes = 0
-  upload.on('httpUploadProgress', ({ loaded = 0 }) => {
+  multipart.on('httpUploadProgress', ({ loaded = 0 }) => {
     bytes = loaded
   })
   try {
-    await upload.done()
+    await multipart.done()
   } catch (error) {
     if (watched.isCompleteSent) await requireObject(client, location, bytes, error)
     else {
@@ -59,11 +83,7 @@ export async function uploadStream(client: S3Client, location: Location, body: R
   return bytes
 }
 
-/**
- * The client of one upload. It ends the body when a request fails for good. lib-storage does not: of its
- * uploaders one fails, and the other goes on waiting for the body's next part, so that the failure is
- * not told before that part is full, or the body ends.
- */
+/** The client of one upload: see measures 2 and 3 above. */
 class WatchedClient {
   readonly client: S3Client
   uploadId: string | undefined
@@ -88,16 +108,16 @@ class WatchedClient {
 
   #beforeComplete(): void {
     if (Date.now() - this.#startedAt > COMPLETE_MS_MAX)
-      throw new StoreUnavailable('the upload took longer than half a day, and is given up')
+      throw new StoreUnavailable('the upload took longer than half a day, and was aborted')
     this.isCompleteSent = true
   }
 }
 
 /**
- * Resolves where all of the object is there. It is read, since HEAD of radosgw also answers for an object
- * whose bytes are lost.
+ * Resolves if the whole object exists. It reads the object, because radosgw answers HEAD with 200 also if the bytes
+ * are lost.
  *
- * @throws `error` where it is not there, or not whole.
+ * @throws `error` if the object is missing or incomplete.
  */
 export async function requireObject(
   client: S3Client,
@@ -115,7 +135,7 @@ export async function requireObject(
   if (read !== bytes) throw error
 }
 
-/** Aborts an upload whose completion was never asked for. What fails is left to `abortAbandoned`. */
+/** Aborts an upload whose completion was never requested. If that fails, `abortAbandoned` does it a day later. */
 export async function abortUpload(
   client: S3Client,
   location: Location,
@@ -125,7 +145,7 @@ export async function abortUpload(
   await client.send(new AbortMultipartUploadCommand({ ...location, UploadId: uploadId })).catch(() => {})
 }
 
-/** Aborts uploads below a prefix that began more than a day ago. @throws what S3 answered */
+/** Aborts uploads below a prefix that began more than a day ago. @throws the error of S3 */
 export async function abortAbandoned(
   client: S3Client,
   { bucket, prefix }: { bucket: string; prefix: string },

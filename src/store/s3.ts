@@ -26,6 +26,7 @@ import {
   readMessageOf,
   statusOf,
   watchDate,
+  watchRetries,
 } from './s3-client.ts'
 import { type Move, moveObject } from './s3-move.ts'
 import { abortAbandoned, uploadStream } from './s3-upload.ts'
@@ -39,18 +40,21 @@ import type {
   StoreStats,
 } from './store.ts'
 
-/** How long a start waits for a server that says nothing; it is asked again before anything is archived. */
+/** How long a start waits for a silent server. The archiver calls `check` again before it archives. */
 const FIRST_ANSWER_MS_MAX = 3_000
-/** Larger objects would make log records that take long to write, while others wait for the next number. */
+/** A larger log record takes long to write, and other archivers wait for the next number meanwhile. */
 const INLINE_BYTES_MAX = 1024 * 1024
-/** So many keys DeleteObjects takes. */
+/** Limit of keys in one DeleteObjects request. */
 const REMOVED_KEYS_MAX = 1_000
-/** A creation that meets another one of the same key (409) is tried so often, at intervals that double. */
+/** Retries of a `create` that meets another write of the same key (409), with pauses that double. */
 const CONFLICTS_MAX = 8
 const CONFLICT_MS_MIN = 50
 const CONFLICT_MS_MAX = 2_000
 
-/** Objects in a bucket. Only single PutObjects are conditional: Ceph before Squid ignores the condition elsewhere. */
+/**
+ * Objects in a bucket. Only PutObject is used with a condition: Ceph before Squid ignores the condition on
+ * CompleteMultipartUpload.
+ */
 export class S3Store implements ObjectStore {
   readonly description: string
   readonly stats: StoreStats = { retries: 0, failedPuts: 0 }
@@ -66,7 +70,7 @@ export class S3Store implements ObjectStore {
     this.#bucket = bucket
     this.#prefix = prefix
     this.description = `S3, s3://${bucket}/${prefix}`
-    this.#countRetries()
+    watchRetries(client, () => this.stats.retries++)
   }
 
   async check(): Promise<void> {
@@ -77,7 +81,7 @@ export class S3Store implements ObjectStore {
     this.#abortAbandoned()
   }
 
-  /** Asks for the bucket, and writes nothing. */
+  /** Checks that the bucket exists and may be used. Writes nothing. @throws like `check` */
   async checkBucket(): Promise<void> {
     await this.#explain(() => this.#client.send(new HeadBucketCommand({ Bucket: this.#bucket })))
   }
@@ -110,14 +114,10 @@ export class S3Store implements ObjectStore {
   }
 
   async put(key: string, body: Readable): Promise<number> {
-    // Whoever waits for the put hears of it; unheard here it would end the process.
-    body.on('error', () => {})
     try {
       return await uploadStream(this.#client, { Bucket: this.#bucket, Key: key }, body)
     } catch (cause) {
       throw this.#failedPut(key, cause)
-    } finally {
-      body.destroy()
     }
   }
 
@@ -147,9 +147,8 @@ export class S3Store implements ObjectStore {
       try {
         await this.#removeChunk(chunk)
       } catch (cause) {
-        throw new StoreUnavailable(`${chunk[0]} and what follows it was not removed: ${messageOf(cause)}`, {
-          cause,
-        })
+        const which = `Not all ${chunk.length} keys from ${chunk[0]} on`
+        throw new StoreUnavailable(`${which} were removed: ${messageOf(cause)}`, { cause })
       }
     }
   }
@@ -210,7 +209,7 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** The answer to a range that begins behind the end says neither size nor time. */
+  /** Answers a range that begins past the end. The 416 itself has neither size nor time. */
   async #readPastEnd(key: string, { start }: ByteRange): Promise<ReadAnswer> {
     const command = new HeadObjectCommand({ Bucket: this.#bucket, Key: key })
     const date = watchDate(command)
@@ -260,7 +259,7 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** Says which setting has to be mended where that is why `ask` fails. */
+  /** @throws ConfigInvalid if a setting is the reason why `ask` fails, else StoreUnavailable */
   async #explain(ask: () => Promise<unknown>): Promise<void> {
     try {
       await ask()
@@ -269,7 +268,11 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** A store that takes a second write under a condition that forbids it cannot keep an archive exact. */
+  /**
+   * Writes a probe object twice on condition, and removes it.
+   *
+   * @throws ConfigInvalid if the server accepts the second write: archives on it would not be exactly-once.
+   */
   async #proveConditionalWrites(): Promise<void> {
     const key = `${this.#prefix}/_frequency/probe-${randomUUID()}`
     const put = () => this.#client.send(this.#putCommand(key, Buffer.from('probe'), '*'))
@@ -291,32 +294,20 @@ export class S3Store implements ObjectStore {
     }
   }
 
-  /** In the background, and only once; what fails is tried again by the next process. */
+  /** Runs in the background. If it fails, the next process does it. */
   #abortAbandoned(): void {
     const location = { bucket: this.#bucket, prefix: `${this.#prefix}/_frequency/staged/` }
     abortAbandoned(this.#client, location, this.#closed.signal).catch(() => {})
   }
-
-  /** Behind the client's own retries, so that it is called for each of them. */
-  #countRetries(): void {
-    this.#client.middlewareStack.add(
-      next => async args => {
-        const { request } = args as { request?: { headers?: Record<string, string> } }
-        if (request?.headers?.['amz-sdk-request']?.startsWith('attempt=1;') === false) this.stats.retries++
-        return next(args)
-      },
-      { step: 'finalizeRequest', priority: 'low', name: 'countRetries' },
-    )
-  }
 }
 
-/** S3 takes no empty range, so the shortest is of one byte. */
+/** The `Range` header of a request. S3 refuses an empty range, so the shortest has one byte. */
 function rangeHeaderOf(range: ByteRange | undefined): string | undefined {
   if (range === undefined) return undefined
   return `bytes=${range.start}-${range.start + Math.max(range.length, 1) - 1}`
 }
 
-/** Reads the answer to its last byte. */
+/** Reads an answer to its last byte. @throws Error if it is incomplete */
 async function objectOf(answer: GetObjectCommandOutput, range: ByteRange | undefined): Promise<StoredObject> {
   const { Body, ContentLength, ContentRange, LastModified } = answer
   const read = await buffer(Body as Readable)
@@ -325,7 +316,7 @@ async function objectOf(answer: GetObjectCommandOutput, range: ByteRange | undef
     throw new Error(`the answer has ${read.length} bytes of ${ContentLength}`)
   const modifiedAt = LastModified.getTime()
   if (range === undefined) return { body: read, size: read.length, modifiedAt }
-  // A server may give all, whatever range was asked for.
+  // A server may ignore the range, and send the whole object.
   if (ContentRange === undefined)
     return { body: read.subarray(range.start, range.start + range.length), size: read.length, modifiedAt }
   const size = Number(/\/(\d+)$/.exec(ContentRange)?.[1])
@@ -334,10 +325,9 @@ async function objectOf(answer: GetObjectCommandOutput, range: ByteRange | undef
 }
 
 /**
- * Opens a bucket to write to it. A server that does not answer is waited for.
+ * Opens a bucket for writing. If the server cannot be reached within 3 seconds, it resolves nonetheless.
  *
- * @throws ConfigInvalid for a bucket that does not exist, or that may not be used, or whose server
- * ignores conditional writes.
+ * @throws ConfigInvalid if the bucket does not exist or may not be used, or the server has no conditional writes.
  */
 export async function openS3Store(
   location: { bucket: string; prefix: string },
@@ -345,9 +335,9 @@ export async function openS3Store(
 ): Promise<ObjectStore> {
   const store = new S3Store(createS3Client(config), location.bucket, location.prefix)
   const answered = new AbortController()
-  const patience = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
+  const timeout = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
   try {
-    await Promise.race([store.check(), patience])
+    await Promise.race([store.check(), timeout])
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) {
       await store.close()
@@ -360,10 +350,10 @@ export async function openS3Store(
 }
 
 /**
- * Opens a bucket to read it.
+ * Opens a bucket for reading only.
  *
- * @throws ConfigInvalid for a bucket that does not exist, or that may not be used.
- * @throws StoreUnavailable where the server does not answer.
+ * @throws ConfigInvalid if the bucket does not exist or may not be used.
+ * @throws StoreUnavailable if the server cannot be reached.
  */
 export async function openS3Reader(
   location: { bucket: string; prefix: string },

@@ -1,93 +1,94 @@
 import type { Readable } from 'node:stream'
 
 /**
- * The store's own time when it answered, in milliseconds since 1970. Undefined where the store has no clock
- * of its own (a directory): whoever needs to know what was true at that time looks again.
+ * The store's clock at the time of its answer, in milliseconds since 1970. Undefined if the store has no clock of
+ * its own (a directory). Then a caller cannot tell how old an earlier answer is, and has to read again.
  */
 export type StoreDate = number | undefined
 
+/** `exists`: another writer has created the key, or this one has and lost the answer. */
 export interface Created {
   readonly outcome: 'created' | 'exists'
   readonly date: StoreDate
 }
 
 export interface StoredObject {
-  /** All of it, or the range that was asked for. */
+  /** The whole object, or the requested range. */
   readonly body: Buffer
-  /** Of the whole object, in bytes. */
+  /** Size of the whole object, in bytes. */
   readonly size: number
-  /** When it was stored, in milliseconds since 1970, by the store's clock; S3 gives whole seconds. */
+  /** When the object was stored, in milliseconds since 1970, by the store's clock. S3 has whole seconds. */
   readonly modifiedAt: number
 }
 
 export interface ReadAnswer {
-  /** Undefined where there is no object of that key. */
+  /** Undefined if no object has that key. */
   readonly object: StoredObject | undefined
   readonly date: StoreDate
 }
 
-/** The first `length` bytes from `start`; fewer where the object ends before. */
+/** `length` bytes from `start` on, or fewer if the object ends before. */
 export interface ByteRange {
   readonly start: number
   readonly length: number
 }
 
 /**
- * Keys and what is stored under them. What was written is seen by every later read. Any request that fails
- * may have taken effect, and may still take effect later.
+ * A store of objects by key. Every read sees all earlier writes. A request that fails may have taken effect, and may
+ * still take effect later.
  */
 export interface ObjectStore {
-  /** What it is and where, in words for a person, without secrets. */
+  /** What it is and where, as a text for people, without secrets. */
   readonly description: string
-  /** What it has counted since this process began. */
+  /** Counters since this process began. */
   readonly stats: StoreStats
-  /** Objects of up to so many bytes travel in a log record before they are stored; 0 where `move` costs nothing. */
+  /** Objects up to this size travel in a log record before they are stored. 0 if `move` is cheap. */
   readonly inlineBytesMax: number
   /**
-   * Resolves when objects could be written now.
+   * Resolves if objects can be written now.
    *
-   * @throws StoreUnavailable where they could not, but may be later.
-   * @throws ConfigInvalid where a setting has to be mended first.
+   * @throws StoreUnavailable if they cannot, and this may pass.
+   * @throws ConfigInvalid if a setting has to be corrected first.
    */
   check(): Promise<void>
   /**
-   * Stores the bytes on condition that there is no object of that key. Of several creators one wins, and the
-   * others learn that it exists, which may be their own doing: an answer that was lost looks the same.
+   * Stores the bytes on condition that no object has that key. Exactly one of several creators wins. The others get
+   * `exists`. The winner may get `exists` too, if an answer was lost and the request was sent again.
    *
-   * @throws StoreUnavailable where it is not known whether it was created, or will be.
+   * @throws StoreUnavailable if it is unknown whether the object was created. It may also be created later.
    */
   create(key: string, body: Buffer): Promise<Created>
-  /** Stores the bytes, whatever is there. @throws StoreUnavailable */
+  /** Stores the bytes. Replaces an existing object. @throws StoreUnavailable */
   replace(key: string, body: Buffer): Promise<void>
   /** @throws StoreUnavailable */
   read(key: string, range?: ByteRange): Promise<ReadAnswer>
   /**
-   * Stores what `body` yields under a key that nobody else uses: all of it becomes visible, or nothing does.
-   * Destroying `body` with an error gives it up. `body` is read as it comes, and a bounded part of it held.
+   * Stores a stream under a key that no other writer uses. The object becomes visible as a whole, or not at all. To
+   * cancel, destroy `body` with an error. The stream is read with back-pressure, and memory is bounded.
    *
-   * @returns the object's bytes.
-   * @throws StoreUnavailable; the object may be there nonetheless, or may appear later.
+   * @returns size of the object in bytes.
+   * @throws StoreUnavailable. The object may exist nonetheless, or may appear later.
    */
   put(key: string, body: Readable): Promise<number>
   /**
-   * Makes the object of one key that of another; what is under `to` already is replaced.
+   * Moves an object to another key. Replaces an existing object there.
    *
-   * @returns `gone` where there is no object `from`: it was moved before, or never was.
-   * @throws StoreUnavailable; it may have been moved, or copied and not removed.
+   * @returns `gone` if no object has the key `from`: it was moved before, or never existed.
+   * @throws StoreUnavailable. The object may have been moved, or copied and not removed.
    */
   move(from: string, to: string): Promise<'moved' | 'gone'>
   /**
-   * The same of several, by fewer requests.
+   * Moves several objects, with fewer requests. Results are in the order of `moves`.
    *
-   * @throws StoreUnavailable where one was not moved; each of them may have been moved, or copied and not removed.
+   * @throws StoreUnavailable if one was not moved. Each may have been moved, or copied and not removed.
    */
   moveAll(moves: readonly { readonly from: string; readonly to: string }[]): Promise<('moved' | 'gone')[]>
-  /** Removes the objects that are there. @throws StoreUnavailable */
+  /** Removes objects. Ignores keys without an object. @throws StoreUnavailable */
   remove(keys: readonly string[]): Promise<void>
-  /** @throws ObjectNotFound, StoreUnavailable */
+  /** Reads an object as a stream. @throws ObjectNotFound, StoreUnavailable */
   get(key: string): Promise<Readable>
   /**
-   * The keys that begin with `prefix`, in the order of their UTF-8 bytes.
+   * Yields the keys that begin with `prefix`, in the order of their UTF-8 bytes.
    *
    * @throws StoreUnavailable
    */
@@ -96,11 +97,11 @@ export interface ObjectStore {
 }
 
 export interface StoreStats {
-  /** Requests that were sent again, because the first answer was an error or did not come. */
+  /** Requests that were sent again, because the answer was an error or did not come. */
   retries: number
-  /** Objects and records that could not be stored; one that was there already is none of them. */
+  /** Writes that failed. The outcome `exists` is not a failure. */
   failedPuts: number
 }
 
-/** What there is of a store for those who only read it, and leave no trace in it. */
+/** A store for reading only. It leaves no trace in the archive. */
 export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'read' | 'list' | 'close'>

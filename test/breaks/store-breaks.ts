@@ -28,7 +28,7 @@ export const STORE_BREAKS: readonly Break[] = [
     name: "a creation's entry is not fsynced",
     promise: 'What was created stays after a power cut.',
     file: 'src/store/directory.ts',
-    text: 'if (isOurs) await syncDirectory(dirname(target))',
+    text: 'if (isCreated) await syncDirectory(dirname(target))',
     replacement: '',
     checks: [SYNCS],
   },

@@ -1,6 +1,6 @@
 import { fdatasync, write as fsWrite, ftruncate } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { syncDirectory } from '../../process/sync-directory.ts'
 
 const writeOnce = promisify(fsWrite)
 
@@ -25,12 +25,5 @@ export const systemFiles: LogFiles = {
   },
   sync: promisify(fdatasync),
   truncate: promisify(ftruncate),
-  syncDirectory: async path => {
-    const directory = await open(path)
-    try {
-      await directory.sync()
-    } finally {
-      await directory.close()
-    }
-  },
+  syncDirectory,
 }
