@@ -1,6 +1,6 @@
 /**
- * Several writers that want one key, as archivers want a log's next number: in each way to write, on servers that
- * honour conditions everywhere or on PutObject alone, with answers that are lost before and after the effect.
+ * Several writers compete for one key, as archivers do for the next number of a log: with each way to write, on
+ * servers that honour conditions everywhere or on PutObject alone, with lost answers before and after the effect.
  */
 import { randomUUID } from 'node:crypto'
 import { Readable } from 'node:stream'
@@ -17,9 +17,9 @@ import { type S3Fault, type S3FaultFunction, startS3Server } from '../services/s
 
 const WRITERS = 4
 const MIB = 1024 * 1024
-/** So many requests of each operation go wrong: enough that some writers never hear how it went. */
+/** Failing requests per operation. Enough that some writers never learn the outcome. */
 const FAULTS_MAX = 18
-/** More than there are faults: the SDK does not retry by itself while too much fails. */
+/** More than the faults: the SDK stops its own retries while too many requests fail. */
 const TRIES_MAX = 100
 const LATE_MS = 300
 const FAULTED = [
@@ -30,27 +30,27 @@ const FAULTED = [
   'DeleteObject',
 ]
 
-/** By how many bytes there are; undefined where they travel in the created object itself. */
+/** Size of the staged object in bytes; undefined if the bytes are in the created object itself. */
 const WAYS: Record<string, number | undefined> = {
-  'a creation': undefined,
-  'a small put and a creation': 100_000,
-  'a put in parts and a creation': 6 * MIB,
+  'a create': undefined,
+  'a small put and a create': 100_000,
+  'a put in parts and a create': 6 * MIB,
 }
 
 const FAULTS: Record<string, S3Fault | undefined> = {
   'no fault': undefined,
   'answers lost before the effect': { reset: true },
   'answers lost after the effect': { reset: true, after: true },
-  'effects that come after the answer was lost': { reset: true, lateMs: LATE_MS },
+  'answers lost before a late effect': { reset: true, lateMs: LATE_MS },
   'errors after the effect': { status: 500, after: true },
 }
 
 interface Stage {
-  /** Each of them has connections of its own. */
+  /** One store per writer, with its own connections. */
   readonly stores: ObjectStore[]
-  /** Undefined where there are no requests that could go wrong. */
+  /** Undefined if there are no requests that could fail. */
   readonly fault?: (fault?: S3FaultFunction) => void
-  /** Some time later. */
+  /** Does what the server would do some time later. */
   collectGarbage(): Promise<void> | void
 }
 
@@ -72,7 +72,7 @@ async function openOnServer(t: Test, condition: 'both' | 'PutObject'): Promise<S
   return { stores, fault: fault => server.fault(fault), collectGarbage: () => server.collectGarbage() }
 }
 
-/** A gateway of its own, whose garbage can be collected at once. */
+/** A separate radosgw, whose garbage collection can be started by the test. */
 async function openOnRadosgw(t: Test): Promise<Stage> {
   const radosgw = await startRadosgw()
   t.teardown(() => radosgw.close())
@@ -94,22 +94,22 @@ async function openOnDirectory(t: Test): Promise<Stage> {
 const STAGES: Record<string, (t: Test) => Promise<Stage>> = {
   'a directory': openOnDirectory,
   'S3 that honours the condition on both': t => openOnServer(t, 'both'),
-  'S3 that honours it on PutObject alone': t => openOnServer(t, 'PutObject'),
+  'S3 that honours the condition on PutObject alone': t => openOnServer(t, 'PutObject'),
   radosgw: openOnRadosgw,
 }
 
-/** What one of the writers did. */
+/** The result of one writer. */
 interface Attempt {
   readonly nonce: string
   readonly bytes: Buffer
-  /** What the creations answered that answered. */
+  /** Outcomes of its `create` calls, without failed ones. */
   readonly outcomes: string[]
-  /** Of the key that all wanted, afterwards. */
+  /** Whether the key has the object of this writer afterwards. */
   readonly isOwn: boolean
 }
 
-/** Tries again what the store could not tell. */
-async function untilTold<T>(work: () => Promise<T>): Promise<T> {
+/** Retries a call until the store knows its outcome. */
+async function untilKnown<T>(work: () => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
       return await work()
@@ -124,7 +124,7 @@ async function write(store: ObjectStore, base: string, size: number | undefined)
   const bytes = Buffer.alloc(size ?? 50_000, nonce)
   let staged = ''
   if (size !== undefined) {
-    await untilTold(() => {
+    await untilKnown(() => {
       staged = `p/_frequency/staged/${randomUUID()}`
       return store.put(staged, Readable.from([bytes], { objectMode: false }))
     })
@@ -134,19 +134,19 @@ async function write(store: ObjectStore, base: string, size: number | undefined)
     size === undefined ? bytes : Buffer.alloc(0),
   ])
   const outcomes: string[] = []
-  const { object } = await untilTold(async () => {
+  const { object } = await untilKnown(async () => {
     outcomes.push((await store.create(`${base}/log/1`, record)).outcome)
     return store.read(`${base}/log/1`)
   })
   const isOwn = object?.body.equals(record) === true
   if (size !== undefined) {
-    if (isOwn) await untilTold(() => store.move(staged, `${base}/object`))
-    else await untilTold(() => store.remove([staged]))
+    if (isOwn) await untilKnown(() => store.move(staged, `${base}/object`))
+    else await untilKnown(() => store.remove([staged]))
   }
   return { nonce, bytes, outcomes, isOwn }
 }
 
-/** @returns the keys that are to stay, and what is under them */
+/** @returns the keys that have to stay, with their bytes */
 async function race(
   t: Test,
   { stores }: Stage,
@@ -155,12 +155,12 @@ async function race(
 ): Promise<[string, Buffer][]> {
   const attempts = await Promise.all(stores.map(store => write(store, base, size)))
   const winners = attempts.filter(({ isOwn }) => isOwn)
-  t.equal(winners.length, 1, 'one has the key')
+  t.equal(winners.length, 1, 'one writer has the key')
   for (const { isOwn, outcomes } of attempts)
-    if (!isOwn) t.notOk(outcomes.includes('created'), 'no other was told that it had')
+    if (!isOwn) t.notOk(outcomes.includes('created'), 'no other writer got the outcome "created"')
   const [winner] = winners
   const [store] = stores
-  if (winner === undefined || store === undefined) throw new Error('nobody has the key')
+  if (winner === undefined || store === undefined) throw new Error('No writer has the key')
   const { object } = await store.read(`${base}/log/1`)
   t.equal(object?.body.toString('latin1', 0, winner.nonce.length), winner.nonce)
   const expected: [string, Buffer][] = [[`${base}/log/1`, object?.body ?? Buffer.alloc(0)]]
@@ -196,7 +196,7 @@ for (const [what, open] of Object.entries(STAGES)) {
     await stage.collectGarbage()
     for (const [key, bytes] of expected) {
       const object = await stage.stores[0]?.read(key)
-      t.ok(object?.object?.body.equals(bytes), `${key} is as it was, and stays`)
+      t.ok(object?.object?.body.equals(bytes), `${key} stays unchanged`)
     }
   })
 }

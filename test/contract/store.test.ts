@@ -1,4 +1,4 @@
-/** What every store promises, shown on a directory, on a real S3 server and on a strict small one. */
+/** The contract of a store (src/store/store.ts), tested on a directory, on radosgw and on a strict S3 test server. */
 import { PassThrough, Readable } from 'node:stream'
 import { test } from 'tap'
 import { liveBufferBytes, range } from '../helpers/helper.ts'
@@ -8,29 +8,29 @@ import { until } from '../services/wait.ts'
 
 const WAIT_MS_MAX = 30_000
 const MIB = 1024 * 1024
-/** The least that S3 takes as a part. */
+/** The smallest part that S3 accepts. */
 const PART_BYTES = 5 * MIB
 
 for (const { name, description, hasClock, open, isHere = false } of KINDS) {
   test(name, async t => {
-    t.test('works from the start, and says what it is', async t => {
+    t.test('works from the start, and has a description', async t => {
       const { store } = await open(t)
       await store.check()
       t.match(store.description, description)
     })
 
-    t.test('objects come out as they went in, whatever their size', async t => {
+    t.test('objects of any size are read unchanged', async t => {
       const { store } = await open(t)
       const sizes = [0, 1, PART_BYTES - 1, PART_BYTES, PART_BYTES + 1, 12 * MIB]
       for (const size of sizes) {
-        t.equal(await store.put(`p/size-${size}`, bodyOf(size)), size, 'and says how large it is')
+        t.equal(await store.put(`p/size-${size}`, bodyOf(size)), size, 'put resolves to the size')
         const bytes = await getBytes(store, `p/size-${size}`)
         t.ok(bytes.equals(Buffer.concat([...chunksOf(size)])), `${size} bytes`)
       }
       t.equal((await keysOf(store)).length, sizes.length)
     })
 
-    t.test('an object that comes slowly is there when it is whole, and not before', async t => {
+    t.test('an object is visible only when it is complete', async t => {
       const { store, leftovers } = await open(t)
       const body = new PassThrough()
       const stored = store.put('p/slow', body)
@@ -39,7 +39,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
         written += chunk.length
         if (!body.write(chunk)) await new Promise(resolve => body.once('drain', resolve))
         if (written > 6 * MIB && written - chunk.length <= 6 * MIB) {
-          await until('a part is on its way', WAIT_MS_MAX, async () => (await leftovers()) > 0)
+          await until('a part is stored', WAIT_MS_MAX, async () => (await leftovers()) > 0)
           t.same(await keysOf(store), [])
           await t.rejects(store.get('p/slow'), { code: 'FRQ_OBJECT_NOT_FOUND' })
         }
@@ -50,7 +50,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.equal((await getBytes(store, 'p/slow')).length, 11 * MIB)
     })
 
-    t.test('many objects at once do not get in their way', async t => {
+    t.test('many objects can be stored and read concurrently', async t => {
       const { store } = await open(t)
       await Promise.all(range(20).map(i => putText(store, `p/${i}`, `text ${i}`)))
       const texts = await Promise.all(range(20).map(async i => (await getBytes(store, `p/${i}`)).toString()))
@@ -60,7 +60,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       )
     })
 
-    t.test('of several creators of a key one wins, and the others leave it alone', async t => {
+    t.test('of several creators of a key one wins, and the others change nothing', async t => {
       const { store, leftovers } = await open(t)
       for (const bytes of [0, 1, 5_000, MIB]) {
         const key = `p/new/${bytes}/created`
@@ -74,7 +74,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.equal(await leftovers(), 0)
     })
 
-    t.test('a creation finds what came in any other way', async t => {
+    t.test('a create finds objects that were put, replaced or moved', async t => {
       const { store } = await open(t)
       await putText(store, 'p/put', 'put')
       await store.replace('p/replaced', Buffer.from('replaced'))
@@ -84,12 +84,16 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
         t.equal((await store.create(`p/${how}`, Buffer.from('created'))).outcome, 'exists')
         t.equal((await store.read(`p/${how}`)).object?.body.toString(), how)
       }
-      t.equal((await store.create('p/from', Buffer.from('again'))).outcome, 'created', 'and its key is free')
+      t.equal(
+        (await store.create('p/from', Buffer.from('again'))).outcome,
+        'created',
+        'the source key is free',
+      )
       await store.remove(['p/put'])
       t.equal((await store.create('p/put', Buffer.from('again'))).outcome, 'created')
     })
 
-    t.test('a replacement takes the place of what is there', async t => {
+    t.test('a replace replaces the existing object', async t => {
       const { store, leftovers } = await open(t)
       for (const text of ['first', 'second, longer', '']) {
         await store.replace('p/_frequency/head', Buffer.from(text))
@@ -97,11 +101,11 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       }
       await Promise.all(range(10).map(i => store.replace('p/_frequency/head', Buffer.alloc(10_000, i))))
       const body = (await store.read('p/_frequency/head')).object?.body ?? Buffer.alloc(0)
-      t.ok(body.equals(Buffer.alloc(10_000, body[0])), 'one of them, and not a mixture')
+      t.ok(body.equals(Buffer.alloc(10_000, body[0])), 'the body of one call, not a mixture')
       t.equal(await leftovers(), 0)
     })
 
-    t.test('a range is read, as far as there is something', async t => {
+    t.test('a range is read up to the end of the object', async t => {
       const { store } = await open(t)
       await store.create('p/ten', Buffer.from('0123456789'))
       await store.create('p/none', Buffer.alloc(0))
@@ -132,19 +136,22 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.ok((await store.read('p/large')).object?.body.equals(whole))
     })
 
-    t.test('what was stored says when, by the time of the store where it has one', async t => {
-      const { store } = await open(t)
-      const { date } = await store.create('p/1', Buffer.from('x'))
-      const read = await store.read('p/1')
-      const missing = await store.read('p/2')
-      const isNow = (time = 0) => Math.abs(time - Date.now()) < 60_000
-      t.ok(isNow(read.object?.modifiedAt))
-      const times = [date, read.date, missing.date, (await store.create('p/1', Buffer.from('y'))).date]
-      if (hasClock) t.ok(times.every(isNow), `${times}`)
-      else t.same(times, Array(4).fill(undefined))
-    })
+    t.test(
+      'answers have the time of the store if it has a clock, and objects the time of storing',
+      async t => {
+        const { store } = await open(t)
+        const { date } = await store.create('p/1', Buffer.from('x'))
+        const read = await store.read('p/1')
+        const missing = await store.read('p/2')
+        const isNow = (time = 0) => Math.abs(time - Date.now()) < 60_000
+        t.ok(isNow(read.object?.modifiedAt))
+        const times = [date, read.date, missing.date, (await store.create('p/1', Buffer.from('y'))).date]
+        if (hasClock) t.ok(times.every(isNow), `${times}`)
+        else t.same(times, Array(4).fill(undefined))
+      },
+    )
 
-    t.test('several are moved at once, but for those that are not there', async t => {
+    t.test('several objects are moved by one call, and missing ones are reported as gone', async t => {
       const { store } = await open(t)
       for (const n of [1, 3]) await putText(store, `p/_frequency/staged/${n}`, `object ${n}`)
       const moves = [1, 2, 3].map(n => ({
@@ -156,7 +163,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.same(await store.moveAll([]), [])
     })
 
-    t.test('a move takes an object to its key, once', async t => {
+    t.test('a move moves an object once', async t => {
       const { store, leftovers } = await open(t)
       for (const bytes of [0, 1_000, 12 * MIB]) {
         await store.put('p/_frequency/staged/1', bodyOf(bytes))
@@ -166,12 +173,12 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
         t.equal(await store.move('p/_frequency/staged/1', 'p/dt=1/hour=2/batch.gz'), 'gone')
       }
       await putText(store, 'p/a', 'a')
-      t.equal(await store.move('p/a', 'p/dt=1/hour=2/batch.gz'), 'moved', 'what is there is replaced')
+      t.equal(await store.move('p/a', 'p/dt=1/hour=2/batch.gz'), 'moved', 'the existing object is replaced')
       t.equal((await getBytes(store, 'p/dt=1/hour=2/batch.gz')).toString(), 'a')
       t.equal(await leftovers(), 0)
     })
 
-    t.test('several may move an object at once', async t => {
+    t.test('concurrent moves of one object lose nothing', async t => {
       const { store } = await open(t)
       for (const i of range(5)) {
         await store.put(`p/staged/${i}`, bodyOf(6 * MIB))
@@ -184,7 +191,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.same(await keysOf(store, 'p/staged/'), [])
     })
 
-    t.test('what is there is removed, and what is not does not matter', async t => {
+    t.test('existing objects are removed, and missing ones are ignored', async t => {
       const { store } = await open(t)
       const keys = range(30).map(i => `p/${i % 3}/${i}`)
       await Promise.all(keys.map(key => store.create(key, Buffer.from(key))))
@@ -206,26 +213,26 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       ['after its first part', 8 * MIB],
     ] as const) {
       for (const [how, error] of [
-        ['with an error', new Error('given up')],
-        ['without one', undefined],
+        ['with an error', new Error('cancelled')],
+        ['without an error', undefined],
       ] as const) {
         t.test(`a body that is destroyed ${when}, ${how}, leaves nothing behind`, async t => {
           const { store, leftovers } = await open(t)
           const body = new PassThrough()
-          const rejected = t.rejects(store.put('p/given-up', body))
+          const rejected = t.rejects(store.put('p/cancelled', body))
           for (const chunk of chunksOf(bytes)) {
             if (!body.write(chunk)) await new Promise(resolve => body.once('drain', resolve))
           }
           body.destroy(error)
           await rejected
           t.same(await keysOf(store), [])
-          await until('nothing is left', WAIT_MS_MAX, async () => (await leftovers()) === 0)
+          await until('no temporary data is left', WAIT_MS_MAX, async () => (await leftovers()) === 0)
           await store.check()
         })
       }
     }
 
-    t.test('a key that is not there is not found', async t => {
+    t.test('a missing key is not found', async t => {
       const { store } = await open(t)
       await putText(store, 'p/there', '')
       for (const key of ['p/other', 'p', 'p/there/below', 'P/there']) {
@@ -236,7 +243,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       }
     })
 
-    t.test('keys are listed in the order of their bytes, by prefix', async t => {
+    t.test('keys are listed by prefix, in the order of their bytes', async t => {
       const { store } = await open(t)
       const keys = [
         'p/dt=2026-11-23/hour=23/batch_9',
@@ -263,7 +270,7 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
       t.same(await keysOf(store, 'p/dt=2027'), [])
     })
 
-    t.test('a key may hold odd characters', async t => {
+    t.test('a key may have unusual characters', async t => {
       const { store } = await open(t)
       const keys = [
         'p/a b+c',

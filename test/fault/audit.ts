@@ -1,4 +1,4 @@
-/** Reads the whole archive and holds it against the ledger. It shares no code with the program. */
+/** Reads the whole archive, and compares it with the ledger. It shares no code with the program. */
 import * as zlib from 'node:zlib'
 import type { SentEvent } from './event-body.ts'
 import type { Ledger } from './sent-events.ts'
@@ -18,36 +18,36 @@ export interface Finding {
   readonly ordinal: number
   readonly messageId: string
   readonly source: string
-  /** Where it is, and the server's stamps on it there. */
+  /** The objects that have the event, with its id and `receivedAt` there. */
   readonly places: readonly string[]
 }
 
 export interface Verdict {
-  /** How many there are with each ending. */
+  /** Number of objects by the suffix of their keys. */
   readonly objects: ReadonlyMap<string, number>
-  /** Objects above 1 MiB, as they are stored. */
+  /** Objects whose stored size is above 1 MiB. */
   readonly largeObjects: number
   /** Objects above 5 MiB, which are uploaded in parts. */
   readonly partsObjects: number
   readonly bytes: number
-  /** Different events. */
+  /** Number of different events. */
   readonly archived: number
-  /** Of objects that were damaged: those that are in another object, too. */
+  /** Events of damaged objects that are also in another object. */
   readonly archivedAgain: number
-  readonly doubled: readonly Finding[]
+  readonly duplicates: readonly Finding[]
   /**
-   * Published by another program without an id, and archived more than once. Nothing tells a message that
-   * is delivered again from another one, so this is no mistake.
+   * Events that another program published without an id, and that are archived more than once. A redelivery of
+   * such a message cannot be recognised, so these are not findings.
    */
-  readonly doubledWithoutId: number
-  /** Acknowledged and not archived. */
+  readonly duplicatesWithoutId: number
+  /** Events that were acknowledged and are not archived. */
   readonly missing: readonly Finding[]
-  /** Archived, but never sent, or not as they were sent. */
-  readonly strange: readonly string[]
+  /** Archived events that were never sent, or differ from the sent ones. */
+  readonly unknown: readonly string[]
   readonly unreadable: readonly string[]
 }
 
-/** @param damaged objects that were damaged, by their keys, as they were before: so they count */
+/** @param damaged the original bytes of damaged objects, by key. The events in them count as archived */
 export async function audit(
   client: StoreClient,
   ledger: Ledger,
@@ -60,15 +60,15 @@ class Audit {
   readonly #client: StoreClient
   readonly #ledger: Ledger
   readonly #damaged: ReadonlyMap<string, Buffer>
-  /** For each ordinal the number, from 1, of the object that it was found in first. */
+  /** By ordinal: the number, from 1, of the first object that has the event; 0 if none has. */
   readonly #firstPlace: Uint32Array
   #keys: string[] = []
-  /** Of sources and ids, to ordinals. */
+  /** Ordinals by source and id. */
   readonly #identities = new Map<string, number>()
-  readonly #doubled = new Map<number, string[]>()
+  readonly #duplicates = new Map<number, string[]>()
   readonly #withoutId = new Set<number>()
   readonly #objects = new Map<string, number>()
-  readonly #strange: string[] = []
+  readonly #unknown: string[] = []
   readonly #unreadable: string[] = []
   #largeObjects = 0
   #partsObjects = 0
@@ -85,14 +85,14 @@ class Audit {
 
   async run(): Promise<Verdict> {
     const listed = (await this.#client.list(OBJECTS_PREFIX)).map(({ key }) => key)
-    const whole = listed.filter(key => !this.#damaged.has(key))
-    this.#keys = [...whole, ...this.#damaged.keys()]
+    const intact = listed.filter(key => !this.#damaged.has(key))
+    this.#keys = [...intact, ...this.#damaged.keys()]
     let next = 0
-    const readOn = async () => {
-      while (next < whole.length) await this.#read(next++)
+    const work = async () => {
+      while (next < intact.length) await this.#read(next++)
     }
-    await Promise.all(Array.from({ length: OBJECTS_AT_ONCE }, readOn))
-    for (let place = whole.length; place < this.#keys.length; place++) await this.#read(place)
+    await Promise.all(Array.from({ length: OBJECTS_AT_ONCE }, work))
+    for (let place = intact.length; place < this.#keys.length; place++) await this.#read(place)
     return {
       objects: this.#objects,
       largeObjects: this.#largeObjects,
@@ -100,10 +100,10 @@ class Audit {
       bytes: this.#bytes,
       archived: this.#archived,
       archivedAgain: this.#archivedAgain,
-      doubled: [...this.#doubled].map(([ordinal, places]) => this.#finding(ordinal, places)),
-      doubledWithoutId: this.#withoutId.size,
+      duplicates: [...this.#duplicates].map(([ordinal, places]) => this.#finding(ordinal, places)),
+      duplicatesWithoutId: this.#withoutId.size,
       missing: this.#missing(),
-      strange: this.#strange,
+      unknown: this.#unknown,
       unreadable: this.#unreadable,
     }
   }
@@ -126,14 +126,14 @@ class Audit {
   #count(event: ArchivedEvent, place: number): void {
     const { ordinal } = event.properties
     if (!this.#isAsSent(event)) {
-      this.#strange.push(`${this.#keys[place]}: ${event.messageId}`)
+      this.#unknown.push(`${this.#keys[place]}: ${event.messageId}`)
       return
     }
     const identity = `${event.source ?? ''} ${event.messageId}`
     const isKnown = this.#firstPlace[ordinal] !== 0 || this.#identities.has(identity)
     if (!isKnown) this.#archived++
     else if (this.#damaged.has(this.#keys[place] as string)) this.#archivedAgain++
-    else this.#addDouble(event, place)
+    else this.#addDuplicate(event, place)
     this.#firstPlace[ordinal] ||= place + 1
     this.#identities.set(identity, ordinal)
   }
@@ -144,15 +144,15 @@ class Audit {
     return isKnown && noise.length === bytes && (ownId === undefined || ownId === messageId)
   }
 
-  #addDouble({ messageId, receivedAt, properties: { ordinal } }: ArchivedEvent, place: number): void {
+  #addDuplicate({ messageId, receivedAt, properties: { ordinal } }: ArchivedEvent, place: number): void {
     if (this.#ledger.idOf(ordinal) === undefined && this.#ledger.sourceOf(ordinal) === undefined) {
       this.#withoutId.add(ordinal)
       return
     }
     const first = this.#keys[(this.#firstPlace[ordinal] as number) - 1] ?? 'under another ordinal'
-    const places = this.#doubled.get(ordinal) ?? [first]
+    const places = this.#duplicates.get(ordinal) ?? [first]
     places.push(`${this.#keys[place]} (${messageId}, received ${receivedAt})`)
-    this.#doubled.set(ordinal, places)
+    this.#duplicates.set(ordinal, places)
   }
 
   #finding(ordinal: number, places: readonly string[]): Finding {
@@ -170,23 +170,23 @@ class Audit {
   }
 }
 
-/** @throws Error where it is not what its ending says */
+/** @throws Error if the object does not have the format of its suffix */
 function eventsOf(ending: string, stored: Buffer): ArchivedEvent[] {
   const [, format, compression] = /^\.(ndjson|json)(?:\.(gz|zst))?$/.exec(ending) ?? []
-  if (format === undefined) throw new Error('its ending is unknown')
-  const text = unpacked(compression, stored).toString()
+  if (format === undefined) throw new Error('the suffix is unknown')
+  const text = decompressed(compression, stored).toString()
   if (format === 'json') return JSON.parse(text)
-  if (!text.endsWith('\n')) throw new Error('its last line does not end')
+  if (!text.endsWith('\n')) throw new Error('the last line has no line feed')
   return text
     .slice(0, -1)
     .split('\n')
     .map(line => JSON.parse(line))
 }
 
-function unpacked(compression: string | undefined, stored: Buffer): Buffer {
+function decompressed(compression: string | undefined, stored: Buffer): Buffer {
   if (compression === 'gz') return zlib.gunzipSync(stored)
   if (compression === undefined) return stored
-  // Since Node 22.15; before that nobody writes it.
+  // Node has zstd since 22.15. Older versions do not write it.
   const { zstdDecompressSync } = zlib as { zstdDecompressSync?: (bytes: Buffer) => Buffer }
   if (zstdDecompressSync === undefined) throw new Error('this Node cannot read zstd')
   return zstdDecompressSync(stored)

@@ -1,4 +1,4 @@
-/** The broker of a run: one node, a cluster of three whose links can be cut, or one of RabbitMQ 4. */
+/** The broker of a run: one node, a cluster of three nodes whose links can be cut, or one node of RabbitMQ 4. */
 import { type Rabbitmq, startRabbitmqCluster } from '../services/rabbitmq.ts'
 import { ensureRabbitmq4 } from '../services/rabbitmq4.ts'
 import { NET_TICKTIME } from './fault.ts'
@@ -13,41 +13,41 @@ export interface Brokers {
   /** For example 3.10.8. */
   readonly version: string
   readonly nodes: readonly Rabbitmq[]
-  /** One for each pair of nodes. */
+  /** One link per pair of nodes. */
   readonly peerLinks: readonly PeerLink[]
   close(): Promise<void>
 }
 
 /**
- * @param dir for the data; it stays
- * @param heartbeat of AMQP, in seconds
- * @throws Error where a node does not start; then nothing is left behind
+ * @param dir directory of the data; it is not removed
+ * @param heartbeat AMQP heartbeat, in seconds
+ * @throws Error if a node does not start. Then no process is left running
  */
 export async function startBrokers(kind: BrokerKind, dir: string, heartbeat: number): Promise<Brokers> {
   const installation = kind === 'rabbitmq4' ? await ensureRabbitmq4() : undefined
-  const ways = new Ways()
+  const links = new LinkTable()
   try {
     const nodes = await startRabbitmqCluster(kind === 'cluster' ? CLUSTER_NODES : 1, {
       dir,
       config: `heartbeat = ${heartbeat}`,
       env: { RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: `-kernel net_ticktime ${NET_TICKTIME}` },
-      portOfPeer: (from, to, port) => ways.portOf(from, to, port),
+      portOfPeer: (from, to, port) => links.portOf(from, to, port),
       ...(installation !== undefined && { installation }),
     })
     const [first] = nodes as [Rabbitmq]
     const version = (await first.ctl('version')).trim()
     const close = async () => {
       await Promise.all(nodes.map(node => node.close()))
-      await ways.close()
+      await links.close()
     }
-    return { version, nodes, peerLinks: await peerLinks(nodes, ways), close }
+    return { version, nodes, peerLinks: await peerLinks(nodes, links), close }
   } catch (error) {
-    await ways.close()
+    await links.close()
     throw error
   }
 }
 
-/** What lies between two brokers: for each of them a link by which it reaches the other. */
+/** The network between two brokers: one link in each direction. */
 export class PeerLink {
   readonly name: string
   readonly nodes: readonly [Rabbitmq, Rabbitmq]
@@ -59,12 +59,12 @@ export class PeerLink {
     this.#links = links
   }
 
-  /** @returns how many connections were reset */
+  /** @returns number of reset connections */
   cut(): number {
     return this.#links.reduce((sum, link) => sum + link.cut(), 0)
   }
 
-  /** Forwards nothing, not even to a connection that is made meanwhile, until the returned function is called. */
+  /** Forwards no byte, also of new connections, until the returned function is called. */
   stall(): () => void {
     const resumes = this.#links.map(link => link.stall())
     return () => {
@@ -72,48 +72,48 @@ export class PeerLink {
     }
   }
 
-  /** Whether the first of the two takes the other for down. */
+  /** Whether the first node considers the second one down. */
   async isApart(): Promise<boolean> {
     const [first, second] = this.nodes
     return !(await first.ctl('eval', 'nodes().')).includes(second.nodeName)
   }
 }
 
-async function peerLinks(nodes: readonly Rabbitmq[], ways: Ways): Promise<PeerLink[]> {
+async function peerLinks(nodes: readonly Rabbitmq[], links: LinkTable): Promise<PeerLink[]> {
   const pairs = nodes.flatMap((first, index) =>
     nodes.slice(index + 1).map(async (second, ahead) => {
       const [from, to] = [index + 1, index + ahead + 2]
-      return new PeerLink([first, second], await Promise.all([ways.link(from, to), ways.link(to, from)]))
+      return new PeerLink([first, second], await Promise.all([links.link(from, to), links.link(to, from)]))
     }),
   )
   return await Promise.all(pairs)
 }
 
-/** The links from each node to each other, which are there before anybody knows the ports that they lead to. */
-class Ways {
-  readonly #ways = new Map<string, { readonly targets: number[]; readonly link: Promise<Link> }>()
+/** The links from each node to every other node. A link is made before its target port is known. */
+class LinkTable {
+  readonly #entries = new Map<string, { readonly targets: number[]; readonly link: Promise<Link> }>()
 
   async portOf(from: number, to: number, port: number): Promise<number> {
-    const way = this.#way(from, to)
-    way.targets[0] = port
-    return (await way.link).port
+    const entry = this.#entry(from, to)
+    entry.targets[0] = port
+    return (await entry.link).port
   }
 
   link(from: number, to: number): Promise<Link> {
-    return this.#way(from, to).link
+    return this.#entry(from, to).link
   }
 
   async close(): Promise<void> {
-    for (const { link } of this.#ways.values()) await (await link).close()
+    for (const { link } of this.#entries.values()) await (await link).close()
   }
 
-  #way(from: number, to: number) {
+  #entry(from: number, to: number) {
     const key = `${from} ${to}`
-    const known = this.#ways.get(key)
+    const known = this.#entries.get(key)
     if (known !== undefined) return known
     const targets: number[] = []
-    const way = { targets, link: openLink(targets) }
-    this.#ways.set(key, way)
-    return way
+    const entry = { targets, link: openLink(targets) }
+    this.#entries.set(key, entry)
+    return entry
   }
 }

@@ -1,4 +1,4 @@
-/** Sends requests, and says what came of them. */
+/** An HTTP client that reports the outcome of each request. */
 import { Agent, request } from 'node:http'
 import { text } from 'node:stream/consumers'
 import type { Body } from './event-body.ts'
@@ -6,13 +6,13 @@ import type { Body } from './event-body.ts'
 const ANSWER_MS_MAX = 8_000
 
 export interface Answer {
-  /** Undefined where none came. */
+  /** HTTP status; undefined if no answer came. */
   readonly status: number | undefined
-  /** By what it is durable: broker or disk. */
+  /** Where the events are durable: `broker` or `disk`. */
   readonly durability: string
-  /** Whether a batch was taken without some of its events. */
+  /** Whether the server refused some events of a batch. */
   readonly isPartial: boolean
-  /** Whether the server cannot have seen the request. */
+  /** Whether the request certainly did not reach the server. */
   readonly isUnsent: boolean
 }
 
@@ -51,7 +51,7 @@ export class Client {
       })
       posting.once('close', () => {
         clearTimeout(timer)
-        // Of what came before: an answer is read to its end by now.
+        // By the next turn a complete answer has resolved the promise already.
         setImmediate(() => resolve(NONE))
       })
       posting.once('error', (error: NodeJS.ErrnoException) =>

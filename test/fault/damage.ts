@@ -1,11 +1,11 @@
-/** Damages what lies in the store, as a disk or an operator does. */
+/** Damages stored objects, as a broken disk or an operator may do. */
 import type { Random } from './random.ts'
 import type { Listed, StoreClient } from './store-client.ts'
 
-/** What was written within so long was just written. */
+/** An object younger than this counts as new. */
 const NEW_MS_MAX = 15_000
 
-/** Below a prefix, what was written last and is not in `known`; undefined where that is long ago. */
+/** The newest object below a prefix that is not in `known`; undefined if it is older than 15 seconds. */
 export async function newestObject(
   client: StoreClient,
   prefix: string,
@@ -19,7 +19,7 @@ export async function newestObject(
   return newest === undefined || newest.modifiedAt < Date.now() - NEW_MS_MAX ? undefined : newest
 }
 
-/** Cuts an object short, or overwrites what is in its middle. @returns what it was before */
+/** Truncates an object, or overwrites its second half. @returns the original bytes */
 export async function damage(client: StoreClient, key: string, random: Random): Promise<Buffer> {
   const bytes = await client.read(key)
   const middle = Math.floor(bytes.length / 2)

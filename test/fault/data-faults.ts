@@ -1,4 +1,4 @@
-/** What is done to data: disks that fill, objects and records that are damaged, messages of other programs. */
+/** Faults of data: full disks, damaged objects and log records, messages of other programs. */
 import { until } from '../services/wait.ts'
 import { damage, newestObject } from './damage.ts'
 import { type Fault, Missed, wait } from './fault.ts'
@@ -25,13 +25,13 @@ function foreignMessages(stage: Stage): Fault {
     name: 'foreign messages',
     weight: 2,
     on: [stage.ledger],
-    strike: async random => {
+    inject: async random => {
       const connection = stage.connect()
       try {
         const confirmed = await new ForeignPublisher(connection, QUEUE, stage.ledger, random).publish()
-        if (confirmed === 0) throw new Missed('The broker took no message')
+        if (confirmed === 0) throw new Missed('The broker confirmed no message')
       } catch (error) {
-        // The broker went meanwhile: what was not confirmed may be on the queue, or not.
+        // The broker has failed meanwhile. Unconfirmed messages may be on the queue or not.
         if (!(error instanceof Missed)) stage.note(`foreign messages: ${(error as Error).message}`)
         else throw error
       } finally {
@@ -41,18 +41,18 @@ function foreignMessages(stage: Stage): Fault {
   }
 }
 
-/** What was in it is lost to readers; everything else has to go on. */
+/** The events in the object are lost to readers. Everything else has to work. */
 function damagedObject(stage: Stage): Fault {
   return {
     name: 'damaged object',
     weight: 1,
     on: [stage.store],
-    strike: async random => {
+    inject: async random => {
       const client = new StoreClient(stage.store)
       try {
         await wait(random, [0, 3_000])
         const newest = await newestObject(client, OBJECTS_PREFIX, stage.damaged)
-        if (newest === undefined) throw new Missed('No object was just written')
+        if (newest === undefined) throw new Missed('There is no new object')
         stage.note(`damages ${newest.key}`)
         stage.damaged.set(newest.key, await damage(client, newest.key, random))
       } finally {
@@ -62,14 +62,14 @@ function damagedObject(stage: Stage): Fault {
   }
 }
 
-/** Archivers that have not read it stop, and name it; then it is repaired. */
+/** Archivers that have not read the record yet stop, and log its number. Then the record is repaired. */
 function damagedRecord(stage: Stage): Fault {
   return {
     name: 'damaged-record',
     isOptional: true,
     weight: 1,
     on: [stage.store, ...stage.archivers],
-    strike: async random => {
+    inject: async random => {
       const client = new StoreClient(stage.store)
       try {
         await Promise.all(stage.archivers.map(archiver => archiver.stop()))
@@ -83,7 +83,7 @@ function damagedRecord(stage: Stage): Fault {
         if (newest === undefined) throw new Missed('There is no log')
         const number = Number(newest.key.slice(LOG_PREFIX.length))
         const isNamed = new RegExp(`\\b0*${number}\\b`)
-        await until(`an archiver names record ${number}`, NAMED_MS_MAX, () =>
+        await until(`an archiver logs record ${number}`, NAMED_MS_MAX, () =>
           stage.archivers.some(({ log }, index) => isNamed.test(log.slice(logs[index]))),
         )
         await repair(stage.archivers[0] as Program, number)
@@ -105,8 +105,8 @@ function fullDisk(stage: Stage, program: Program): Fault {
     name: `full disk of an ${role === 'ingest' ? 'ingest' : 'archiver'}`,
     weight: 2,
     on: [program, brokerLink],
-    strike: async random => {
-      // An ingest needs its disk where the broker does not take its events.
+    inject: async random => {
+      // An ingest process needs its disk only while the broker does not accept events.
       const resume = role === 'ingest' && random.chance(0.5) ? brokerLink.stall() : () => {}
       const isFull = disk?.fill()
       await wait(random, FULL_MS)

@@ -1,7 +1,7 @@
 /**
- * A disk that can be filled: a tmpfs. Mounting one needs Linux and root.
+ * A disk that can be filled: a tmpfs, which needs Linux and root.
  *
- * It is unmounted on close(), and also where this process is killed: a shell waits for that.
+ * It is unmounted on close(). A shell waits for the end of this process, and unmounts it also after a SIGKILL.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs'
@@ -10,15 +10,15 @@ import { join } from 'node:path'
 import { hasExited } from '../services/wait.ts'
 
 const BYTES = 1024 * 1024 * 1024
-/** What is left for the ballast; a process may take some of it before that. */
+/** Space for the ballast. A process may use some of it first. */
 const MARGIN_BYTES = 4 * 1024 * 1024
-/** The last of these fill what the ones before left over. */
+/** Block sizes of the ballast. Smaller blocks fill the space that larger ones leave. */
 const BALLAST_BLOCKS = [64 * 1024, 4096, 1]
 const CLOSE_MS_MAX = 10_000
 const GUARD = 'cat >/dev/null; umount -l "$0"'
 
 export class Disk {
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly dir: string
   readonly #guard: ChildProcess
 
@@ -28,7 +28,7 @@ export class Disk {
     return spawnSync('unshare', ['--mount', 'true']).status === 0
   }
 
-  /** @param dir is made where it is not there */
+  /** @param dir the mount point; made if it is missing */
   constructor(dir: string) {
     this.dir = dir
     mkdirSync(dir, { recursive: true })
@@ -40,7 +40,7 @@ export class Disk {
     pipe.on('error', () => {})
   }
 
-  /** Makes it as small as what is on it, and leaves not a byte. @returns whether that is so */
+  /** Shrinks the disk to its content, and fills the rest. @returns whether no byte is free */
   fill(): boolean {
     const { blocks, bfree, bsize } = statfsSync(this.dir)
     this.#mount(`remount,size=${(blocks - bfree) * bsize + MARGIN_BYTES}`)
@@ -58,7 +58,7 @@ export class Disk {
     this.#mount(`remount,size=${BYTES}`)
   }
 
-  /** Unmounts it; what is on it is gone. */
+  /** Unmounts the disk. Its content is lost. */
   async close(): Promise<void> {
     this.#guard.stdin?.end()
     await hasExited(this.#guard, CLOSE_MS_MAX)

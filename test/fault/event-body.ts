@@ -1,11 +1,11 @@
-/** What is in events and requests. */
+/** The content of events and requests. */
 import { randomBytes } from 'node:crypto'
 import type { Random } from './random.ts'
 import type { Ledger } from './sent-events.ts'
 
 const NOISE = randomBytes(1024 * 1024).toString('base64')
 
-/** How large the incompressible part of an event is. */
+/** Size of the incompressible part of an event. */
 export interface Sizes {
   readonly bytesMin: number
   readonly bytesMax: number
@@ -30,7 +30,7 @@ export function eventOf(
   return { event: 'fault_test', messageId: ledger.idOf(ordinal), properties }
 }
 
-/** How a request carries events: one alone, several, or several as Segment's libraries send them. */
+/** The format of a request: one event, several, or several as Segment's libraries send them. */
 export type Carrier = 'single' | 'array' | 'lines' | 'segment'
 
 export interface Body {

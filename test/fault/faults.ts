@@ -1,4 +1,4 @@
-/** All that can happen on a stage. */
+/** The list of all faults, and the choice among them. */
 import { dataFaults } from './data-faults.ts'
 import type { Fault } from './fault.ts'
 import { linkFaults } from './link-faults.ts'
@@ -25,7 +25,7 @@ export function faultsOf(stage: Stage): Fault[] {
   ]
 }
 
-/** Some faults, no two of which are done to the same thing. @param max at the most so many */
+/** Chooses up to `max` faults that affect different parts. */
 export function choose(random: Random, faults: readonly Fault[], max: number): Fault[] {
   const chosen: Fault[] = []
   const count = random.between(1, max)

@@ -1,4 +1,4 @@
-/** A program of others that publishes to the queue of events, over plain AMQP. */
+/** Another program, which publishes to the queue of events over plain AMQP. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Connection } from 'rabbitmq-client'
 import { eventOf } from './event-body.ts'
@@ -16,15 +16,15 @@ const RECEIVED_MS = [Date.UTC(2020, 0, 1), Date.UTC(2022, 11, 31)] as const
 
 interface Message {
   readonly body: string
-  /** Whether it may come twice. */
+  /** Whether it may be published twice. */
   readonly isRepeatable: boolean
   acknowledge(): void
 }
 
-/** A broker whose nodes are cut off from one another may never confirm. */
-async function unconfirmed(): Promise<never> {
+/** Rejects after 30 seconds. A cluster whose nodes are cut off from one another may never confirm. */
+async function confirmTimeout(): Promise<never> {
   await sleep(CONFIRM_MS_MAX, undefined, { ref: false })
-  throw new Missed('a message of another program was not confirmed')
+  throw new Missed('A message of another program was not confirmed')
 }
 
 export class ForeignPublisher {
@@ -40,7 +40,7 @@ export class ForeignPublisher {
     this.#random = random
   }
 
-  /** @returns how many messages the broker has confirmed */
+  /** Publishes some messages. @returns number of messages that the broker has confirmed */
   async publish(): Promise<number> {
     const publisher = this.#connection.createPublisher({ confirm: true })
     let returned = 0
@@ -50,7 +50,7 @@ export class ForeignPublisher {
       const before = returned
       await Promise.race([
         publisher.send({ routingKey: this.#queue, durable: true, mandatory: true }, Buffer.from(body)),
-        unconfirmed(),
+        confirmTimeout(),
       ])
       if (returned > before) return
       acknowledge()
@@ -66,7 +66,7 @@ export class ForeignPublisher {
       }
       for (const message of again) await send(message)
     } finally {
-      // It waits for what is not confirmed.
+      // `close` waits for all confirms.
       await Promise.race([publisher.close(), sleep(CLOSE_MS_MAX, undefined, { ref: false })])
     }
     return confirmed

@@ -1,9 +1,9 @@
 /**
- * The network between one process and a server: a TCP proxy that cuts, stalls and throttles, and that
- * can hold back what is on its way on some connections while others pass.
+ * The network between a process and a server: a TCP proxy that cuts, stalls and throttles connections. It can
+ * also hold back the bytes of some connections while others pass.
  *
- * Bytes that were sent arrive, in order, whatever becomes of the sender meanwhile: as in a network,
- * whose packets outlive who sent them. Only cut() loses bytes.
+ * Sent bytes arrive in order, also if the sender dies meanwhile, as packets in a network do. Only cut() loses
+ * bytes.
  */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
@@ -13,14 +13,15 @@ import { freePort } from '../services/ports.ts'
 
 const THROTTLE_SLICE_MS = 20
 const CONNECT_MS_MAX = 1_000
-/** A round trip: the end of a stream is seldom in one packet with the last of it. */
-const END_BEHIND_MS = 100
-/** Of a connection that is held up: so much is on its way, and arrives though the sender is gone. */
-const ON_ITS_WAY_BYTES_MAX = 8 * 1024 * 1024
+/** Delay between the last byte of a stream and its end. In a network they are rarely in one packet. */
+const END_DELAY_MS = 100
+/** Bytes in transit on a held connection. They arrive also if the sender dies. */
+const IN_TRANSIT_BYTES_MAX = 8 * 1024 * 1024
 
 /**
  * Starts a link to the first of `targets` that accepts connections.
- * @param preferred the index of the target to begin with; default: each time another
+ *
+ * @param preferred index of the target to try first; default: another one each time
  */
 export async function openLink(targets: readonly number[], preferred?: number): Promise<Link> {
   const link = new Link(await freePort(), targets, preferred)
@@ -29,13 +30,13 @@ export async function openLink(targets: readonly number[], preferred?: number): 
 }
 
 export class Link {
-  /** Where the process connects to, on 127.0.0.1. */
+  /** The port on 127.0.0.1 that the process connects to. */
   readonly port: number
   readonly #targets: readonly number[]
   readonly #preferred: number | undefined
   readonly #server: Server
   readonly #connections = new Set<Connection>()
-  readonly #cable = new Gate()
+  readonly #linkGate = new Gate()
   #bytesPerSecond = Number.POSITIVE_INFINITY
   #turn = 0
 
@@ -52,21 +53,22 @@ export class Link {
   }
 
   /**
-   * Resets all connections, on both sides; what was on its way is lost.
-   * @returns how many there were
+   * Resets all connections, on both sides. Bytes in transit are lost.
+   *
+   * @returns number of connections
    */
   cut(): number {
     for (const connection of this.#connections) connection.reset()
     return this.#connections.size
   }
 
-  /** Forwards nothing, and closes nothing, until the function that it returns is called. */
+  /** Forwards no byte, and closes no connection, until the returned function is called. */
   stall(): () => void {
-    this.#cable.shut()
-    return () => this.#cable.open()
+    this.#linkGate.shut()
+    return () => this.#linkGate.open()
   }
 
-  /** As stall(), but for the connections that are open now: new ones pass. */
+  /** Like stall(), for the currently open connections only. New connections pass. */
   hold(): () => void {
     const held = [...this.#connections]
     for (const { gate } of held) gate.shut()
@@ -75,7 +77,7 @@ export class Link {
     }
   }
 
-  /** Limits each direction of each connection. @param bytesPerSecond Infinity ends the limit. */
+  /** Limits each direction of each connection. @param bytesPerSecond Infinity for no limit */
   throttle(bytesPerSecond: number): void {
     this.#bytesPerSecond = bytesPerSecond
   }
@@ -83,7 +85,7 @@ export class Link {
   async close(): Promise<void> {
     const closed = new Promise(resolve => this.#server.close(resolve))
     this.cut()
-    this.#cable.open()
+    this.#linkGate.open()
     await closed
   }
 
@@ -127,8 +129,8 @@ export class Link {
     const flush = (done: TransformCallback) => {
       this.#passEnd(gate).then(() => done(), done)
     }
-    const passage = new Transform({ transform, flush, writableHighWaterMark: ON_ITS_WAY_BYTES_MAX })
-    // A sender that is gone, however rudely, ends its stream behind what it had sent.
+    const passage = new Transform({ transform, flush, writableHighWaterMark: IN_TRANSIT_BYTES_MAX })
+    // If the sender dies, its stream still ends after all bytes that it sent.
     from.once('close', () => passage.end())
     return passage
   }
@@ -147,13 +149,13 @@ export class Link {
 
   async #passEnd(gate: Gate): Promise<void> {
     await this.#opened(gate)
-    await sleep(END_BEHIND_MS)
+    await sleep(END_DELAY_MS)
   }
 
   async #opened(gate: Gate): Promise<void> {
-    while (gate.isShut || this.#cable.isShut) {
+    while (gate.isShut || this.#linkGate.isShut) {
       await gate.opened
-      await this.#cable.opened
+      await this.#linkGate.opened
     }
   }
 }
@@ -175,7 +177,7 @@ class Connection {
   }
 }
 
-/** Can be shut several times, and then has to be opened as often. */
+/** A gate that is open again after as many open() as shut() calls. */
 class Gate {
   #shut = 0
   #opened: Promise<void> | undefined
@@ -185,7 +187,7 @@ class Gate {
     return this.#shut > 0
   }
 
-  /** Resolves when it is open. */
+  /** Resolves when the gate is open; undefined if it is open. */
   get opened(): Promise<void> | undefined {
     return this.#opened
   }

@@ -1,10 +1,10 @@
 /**
- * Clients that send events at a bounded rate, as SDKs do: alone or several in a request.
+ * Clients that send events at a bounded rate, one or several per request, as SDKs do.
  *
- * Such as bring their own messageId are sent again, to the other server and with another key of their
- * source, until they are answered 200; and some that were answered are sent once more. Such without an
- * id are sent again only where the connection was refused, so that they were certainly not taken: their
- * ordinal in the archive twice is a mistake of the server's.
+ * Events with their own messageId are retried until the answer is 200: at another server, and with another key of
+ * their source. Some of them are repeated after the answer. Events without an id are retried only if the connection
+ * was refused, so that no server has received them. If the archive has such an event twice, the server has made a
+ * mistake.
  */
 import { setMaxListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -16,10 +16,10 @@ import { type IdKind, type Ledger, SOURCES, type SourceIndex } from './sent-even
 const TICK_MS = 10
 const IN_FLIGHT_MAX = 400
 const REPEAT_SHARE = 0.02
-const TWIN_SHARE = 0.03
+const ID_PAIR_SHARE = 0.03
 const RETRY_MS = [250, 1_500] as const
 const OWN_IDS = ['text', 'uuid'] as const
-/** Of an event that is alone, and of all events of a request. */
+/** The kinds of ids. All events of one request have the same kind. */
 const IDS: readonly IdKind[] = ['none', 'none', ...OWN_IDS]
 const CARRIERS: readonly Carrier[] = [
   ...Array<Carrier>(12).fill('single'),
@@ -28,24 +28,24 @@ const CARRIERS: readonly Carrier[] = [
   'segment',
   'segment',
 ]
-const TOGETHER_MAX = 30
-/** Such as are larger go alone: Segment's paths take no larger ones, and a request with many has its limit. */
-const TOGETHER_BYTES_MAX = 10_000
-const BURST_TOGETHER = 50
+const EVENTS_PER_REQUEST_MAX = 30
+/** Larger events are sent one per request: Segment's paths refuse them, and requests have a limit. */
+const GROUPED_BYTES_MAX = 10_000
+const BURST_EVENTS_PER_REQUEST = 50
 const BURST_REQUESTS_AT_ONCE = 16
 const STORM_SHARE = 0.1
 
 export interface Pace extends Sizes {
-  /** Events. */
+  /** Events per second. */
   readonly perSecond: number
-  /** One event in ten is sent twice, to different servers at about the same time. */
+  /** Whether one event in ten is sent twice, to different servers at about the same time. */
   readonly isStorm: boolean
 }
 
-export interface Patience {
-  /** After so long a client gives up; its event may then be in the archive, or not. */
-  readonly giveUpMs: number
-  /** When an event that was answered is sent once more, at the latest. */
+export interface ClientTimes {
+  /** A client stops retrying after this time. Its event may be in the archive or not. */
+  readonly retryMsMax: number
+  /** Latest time after the answer at which an event is repeated. */
   readonly repeatMsMax: number
 }
 
@@ -60,7 +60,7 @@ export class Load {
   readonly #ports: readonly number[]
   readonly #ledger: Ledger
   readonly #random: Random
-  readonly #patience: Patience
+  readonly #times: ClientTimes
   readonly #client = new Client(IN_FLIGHT_MAX)
   readonly #sending = new Set<Promise<void>>()
   #stopping = new AbortController()
@@ -69,12 +69,12 @@ export class Load {
   #tickedAt = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor(ports: readonly number[], ledger: Ledger, random: Random, patience: Patience) {
+  constructor(ports: readonly number[], ledger: Ledger, random: Random, times: ClientTimes) {
     this.#ports = ports
     this.#ledger = ledger
     this.#random = random
-    this.#patience = patience
-    // One for each event that waits to be repeated.
+    this.#times = times
+    // One listener per event that waits to be repeated.
     setMaxListeners(0, this.#stopping.signal)
   }
 
@@ -84,7 +84,7 @@ export class Load {
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS)
   }
 
-  /** Sends no new events; resolves when all that were begun are answered or given up. */
+  /** Sends no new events. Resolves when all started requests are answered or no longer retried. */
   async stop(): Promise<void> {
     clearInterval(this.#timer)
     this.#timer = undefined
@@ -93,21 +93,22 @@ export class Load {
   }
 
   /**
-   * Sends events as fast as they are taken, and resolves when they are.
-   * @param isStorm one in ten is sent twice, to different servers at once
+   * Sends events as fast as the servers accept them. Resolves when all are answered.
+   *
+   * @param isStorm whether one event in ten is sent twice, to different servers at once
    */
   async burst(events: number, sizes: Sizes, isStorm: boolean): Promise<void> {
     let left = events
-    const sendOn = async () => {
+    const work = async () => {
       while (left > 0) {
-        const count = Math.min(left, BURST_TOGETHER)
+        const count = Math.min(left, BURST_EVENTS_PER_REQUEST)
         left -= count
         const sending = this.#create('array', count, 'uuid', sizes)
         const again = isStorm ? [this.#send(this.#part(sending, sizes), 1)] : []
         await Promise.all([this.#send(sending, 0), ...again])
       }
     }
-    await Promise.all(Array.from({ length: BURST_REQUESTS_AT_ONCE }, sendOn))
+    await Promise.all(Array.from({ length: BURST_REQUESTS_AT_ONCE }, work))
   }
 
   close(): void {
@@ -122,12 +123,12 @@ export class Load {
     while (this.#due >= 1 && this.#client.inFlight < IN_FLIGHT_MAX) this.#due -= this.#sendNext()
   }
 
-  /** @returns how many events that is */
+  /** Sends one request. @returns number of its events */
   #sendNext(): number {
-    if (this.#random.chance(TWIN_SHARE)) return this.#sendTwins()
-    const areSmall = this.#pace.bytesMax < TOGETHER_BYTES_MAX
+    if (this.#random.chance(ID_PAIR_SHARE)) return this.#sendIdPair()
+    const areSmall = this.#pace.bytesMax < GROUPED_BYTES_MAX
     const carrier = areSmall ? this.#random.pick(CARRIERS) : 'single'
-    const count = carrier === 'single' ? 1 : this.#random.between(2, TOGETHER_MAX)
+    const count = carrier === 'single' ? 1 : this.#random.between(2, EVENTS_PER_REQUEST_MAX)
     const sending = this.#create(carrier, count, this.#random.pick(IDS), this.#pace)
     this.#begin(this.#send(sending, 0))
     const isTwice = this.#pace.isStorm && sending.hasOwnIds && this.#random.chance(STORM_SHARE)
@@ -135,8 +136,8 @@ export class Load {
     return count
   }
 
-  #sendTwins(): number {
-    const ordinals = this.#ledger.addTwins(this.#random.pick(OWN_IDS))
+  #sendIdPair(): number {
+    const ordinals = this.#ledger.addIdPair(this.#random.pick(OWN_IDS))
     for (const [source, ordinal] of ordinals.entries())
       this.#begin(
         this.#send(this.#wrap('single', [ordinal], source as SourceIndex, true, this.#pace), source),
@@ -150,7 +151,7 @@ export class Load {
     return this.#wrap(carrier, ordinals, source, id !== 'none', sizes)
   }
 
-  /** The first tenth of what was sent together. */
+  /** A request with the first tenth of the events. */
   #part({ ordinals, source, hasOwnIds }: Sending, sizes: Sizes): Sending {
     const some = ordinals.slice(0, Math.ceil(ordinals.length * STORM_SHARE))
     return this.#wrap('array', some, source, hasOwnIds, sizes)
@@ -172,11 +173,11 @@ export class Load {
     void work.finally(() => this.#sending.delete(work))
   }
 
-  /** @param server that is tried first, counted from the one whose turn it is */
+  /** @param server offset of the server to try first */
   async #send(sending: Sending, server: number): Promise<void> {
     const { ordinals, hasOwnIds } = sending
     const first = (ordinals[0] as number) + server
-    const deadline = performance.now() + this.#patience.giveUpMs
+    const deadline = performance.now() + this.#times.retryMsMax
     for (let attempt = 0; performance.now() < deadline; attempt++) {
       if (attempt > 0) await sleep(this.#random.between(...RETRY_MS))
       const { status, durability, isUnsent, isPartial } = await this.#post(first + attempt, sending)
@@ -194,7 +195,7 @@ export class Load {
   }
 
   async #repeat(sending: Sending): Promise<void> {
-    const ms = this.#random.between(0, this.#patience.repeatMsMax)
+    const ms = this.#random.between(0, this.#times.repeatMsMax)
     await sleep(ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
     this.#ledger.repeated++
     await this.#post(this.#random.between(0, 1), sending)

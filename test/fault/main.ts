@@ -1,6 +1,6 @@
 /**
- * Kills, pauses and cuts off the built program and its servers at random moments under load, and counts
- * what of the acknowledged is not in the archive, or is there twice. Exits with 1 on any finding.
+ * Kills, pauses and cuts off the built program and its servers at random times under load. Then counts the
+ * acknowledged events that the archive does not have, or has twice. Exits with 1 if there is any finding.
  *
  *     npm run test:fault -- --rounds 200 --seed 7 --kind cluster
  */
@@ -15,7 +15,7 @@ import { report } from './report.ts'
 import { revisionOf } from './revision.ts'
 import { type RunOptions, run } from './run.ts'
 
-/** The least that DEDUPE_WINDOW_MS can be. */
+/** The minimum of DEDUPE_WINDOW_MS. */
 const WINDOW_MS = 60_000
 
 interface Flags {
@@ -38,24 +38,31 @@ const flags = new Command('test:fault')
   .option('--seed <text>', 'repeats the choices of an earlier run', randomBytes(4).toString('hex'))
   .option('--rounds <number>', 'how many rounds of faults', '200')
   .addOption(
-    new Option('--kind <kind>', 'the broker: one node, three, or one of RabbitMQ 4 (Linux, as root)')
+    new Option(
+      '--kind <kind>',
+      'the broker: one node, three nodes, or one node of RabbitMQ 4 (Linux, as root)',
+    )
       .choices(BROKER_KINDS)
       .default('single'),
   )
   .option(
     '--program <file>',
-    'the build to try',
+    'the build to test',
     fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),
   )
-  .option('--ingests <number>', 'processes that take events', '2')
+  .option('--ingests <number>', 'processes that receive events', '2')
   .option('--archivers <number>', 'processes that archive them', '2')
   .option('--rate <number>', 'events a second', '600')
-  .option('--heartbeat <seconds>', 'of AMQP; short, so that a broker drops within a round who is silent', '2')
-  .option('--window', 'a dedupe window of a minute, and spools that outlive it', false)
-  .option('--storm <events>', 'in the backlogs by which a retry storm is measured; 0 for none', '40000')
-  .option('--env <name=value...>', 'settings of all processes, which are not changed then', [])
-  .option('--only <text...>', 'only faults whose names hold one of these', [])
-  .option('--keep <directory>', 'keeps logs and data there; after a failure they are kept anyway')
+  .option(
+    '--heartbeat <seconds>',
+    'AMQP heartbeat; short, so that a broker drops a silent client within a round',
+    '2',
+  )
+  .option('--window', 'a dedupe window of a minute, and spools older than that', false)
+  .option('--storm <events>', 'size of each backlog of the retry storm measurement; 0 for none', '40000')
+  .option('--env <name=value...>', 'settings of all processes, instead of random ones', [])
+  .option('--only <text...>', 'only faults whose names contain one of these', [])
+  .option('--keep <directory>', 'keeps logs and data there; after a failure they are always kept')
   .parse()
   .opts<Flags>()
 

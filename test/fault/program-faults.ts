@@ -1,4 +1,4 @@
-/** What is done to the program's processes. */
+/** Faults of the program's processes. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../services/wait.ts'
 import {
@@ -17,21 +17,21 @@ import type { Random } from './random.ts'
 import type { Stage } from './stage.ts'
 
 const LOST_DATA_SHARE = 0.3
-/** Between holding the link of an ingest and what it held being in its spool. */
+/** Time from holding the link of an ingest process until its events are in its spool. */
 const SPOOLED_MS_MAX = 20_000
 
 export function ingestFaults(stage: Stage, ingest: Program): Fault[] {
   const on = [ingest]
   return [
-    { name: 'SIGKILL ingest', weight: 3, on, strike: random => killed(stage, ingest, random) },
-    { name: 'SIGTERM ingest', weight: 1, on, strike: random => stopped(stage, ingest, random) },
-    { name: 'SIGSTOP ingest', weight: 1, on, strike: random => paused(stage, ingest, random) },
+    { name: 'SIGKILL ingest', weight: 3, on, inject: random => killed(stage, ingest, random) },
+    { name: 'SIGTERM ingest', weight: 1, on, inject: random => stopped(stage, ingest, random) },
+    { name: 'SIGSTOP ingest', weight: 1, on, inject: random => paused(stage, ingest, random) },
     {
-      // Its last bytes reach the broker after it is back, and has sent from its spool what it was not sure of.
+      // Its last bytes reach the broker after it has restarted, and has published the unconfirmed events from its spool.
       name: 'SIGKILL ingest, its bytes late',
       weight: 1,
       on: [ingest, ingest.brokerLink],
-      strike: async random => {
+      inject: async random => {
         const release = ingest.brokerLink.hold()
         await wait(random, [500, 2_500])
         await killed(stage, ingest, random, MOMENT_MS)
@@ -47,15 +47,15 @@ export function archiverFaults(stage: Stage, archiver: Program): Fault[] {
   const on = [archiver]
   const storeLink = archiver.storeLink as Link
   return [
-    { name: 'SIGKILL archiver', weight: 4, on, strike: random => killed(stage, archiver, random) },
-    { name: 'SIGTERM archiver', weight: 1, on, strike: random => stopped(stage, archiver, random) },
-    { name: 'SIGSTOP archiver', weight: 3, on, strike: random => paused(stage, archiver, random) },
+    { name: 'SIGKILL archiver', weight: 4, on, inject: random => killed(stage, archiver, random) },
+    { name: 'SIGTERM archiver', weight: 1, on, inject: random => stopped(stage, archiver, random) },
+    { name: 'SIGSTOP archiver', weight: 3, on, inject: random => paused(stage, archiver, random) },
     {
-      // Its last objects are written while another archives the same events.
+      // Its last objects are written while another archiver archives the same events.
       name: 'SIGKILL archiver, its bytes late',
       weight: 2,
       on: [archiver, storeLink],
-      strike: async random => {
+      inject: async random => {
         const release = storeLink.hold()
         await wait(random, [0, 1_500])
         await killed(stage, archiver, random)
@@ -64,11 +64,11 @@ export function archiverFaults(stage: Stage, archiver: Program): Fault[] {
       },
     },
     {
-      // What it was writing is never written.
+      // The objects that it was writing are never written.
       name: 'SIGKILL archiver, its bytes lost',
       weight: 2,
       on: [archiver, storeLink],
-      strike: async random => {
+      inject: async random => {
         const resume = storeLink.stall()
         await wait(random, [500, 4_000])
         await archiver.kill()
@@ -79,11 +79,11 @@ export function archiverFaults(stage: Stage, archiver: Program): Fault[] {
       },
     },
     {
-      // Cut off from the broker, and not from the store.
+      // The archiver loses the broker, and keeps the store.
       name: 'archiver cut off, writing on',
       weight: 2,
       on: [archiver.brokerLink, storeLink],
-      strike: async random => {
+      inject: async random => {
         storeLink.throttle(random.between(20_000, 200_000))
         const resume = archiver.brokerLink.stall()
         await wait(random, BEYOND_HEARTBEAT_MS)
@@ -100,7 +100,7 @@ export function rollingRestart(stage: Stage): Fault {
     name: 'rolling restart',
     weight: 2,
     on: stage.programs,
-    strike: async random => {
+    inject: async random => {
       for (const program of stage.programs) {
         await program.stop()
         startAgain(stage, program, random)
@@ -111,23 +111,23 @@ export function rollingRestart(stage: Stage): Fault {
 }
 
 /**
- * What an ingest had sent, and also written to its spool because no confirm came, arrives while it is
- * gone; it comes back with its spool after more than two dedupe windows.
+ * An ingest process sends events and, without a confirm, also writes them to its spool. The sent events arrive
+ * while the process is down. It restarts with its spool after more than two dedupe windows.
  */
 export function windowFault(stage: Stage, ingest: Program): Fault {
   return {
     name: 'spool outlives the window',
     weight: 2,
-    // Of all ingests: events have to go on coming, or nothing is forgotten.
+    // No other fault may affect the other ingests: without new events the archivers forget no ids.
     on: [...stage.ingests, ingest.brokerLink],
-    strike: async random => {
+    inject: async random => {
       const release = ingest.brokerLink.hold()
       const spooled = async () => (await stage.spooled(ingest)) > 0
       const isSpooled = await until('spooled', SPOOLED_MS_MAX, spooled).then(
         () => true,
         () => false,
       )
-      // Before it connects anew, which is when it misses two heartbeats.
+      // Kills the process before it reconnects, which it does after two missed heartbeats.
       await wait(random, MOMENT_MS)
       await ingest.kill()
       release()
@@ -156,7 +156,7 @@ async function paused(stage: Stage, program: Program, random: Random): Promise<v
   program.resume()
 }
 
-/** A process comes back with other settings; an archiver sometimes on another machine. */
+/** Restarts a process with other settings. An archiver sometimes loses its data, as on another machine. */
 function startAgain(stage: Stage, program: Program, random: Random): void {
   if (program.role === 'archive' && random.chance(LOST_DATA_SHARE)) program.loseData()
   stage.start(program, random)

@@ -1,6 +1,6 @@
 /**
- * One process of the built program, with a directory for its data, links of its own to its servers, and
- * a log. It is killed, paused and started again on the same port.
+ * One process of the built program, with its own data directory, links to its servers, and log. It can be killed,
+ * paused, and restarted on the same port.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -21,14 +21,14 @@ const KILL_MS_MAX = 10_000
 export interface ProgramOptions {
   /** The built JavaScript file. */
   readonly program: string
-  /** In which its data, its log and its pid file are. */
+  /** Parent of its data directory, its log and its pid file. */
   readonly dir: string
   readonly name: string
   readonly role: 'ingest' | 'archive'
   readonly brokerLink: Link
-  /** Of an archiver. */
+  /** Only for an archiver. */
   readonly storeLink?: Link | undefined
-  /** Whether its data are on a disk of their own, which can be filled. */
+  /** Whether its data are on a separate disk, which can be filled. */
   readonly hasDisk: boolean
   readonly env: NodeJS.ProcessEnv
 }
@@ -41,7 +41,7 @@ export class Program {
   readonly dataDir: string
   readonly disk: Disk | undefined
   readonly port: number
-  /** How it ended where nobody had asked it to, or otherwise than asked. */
+  /** Unexpected ends of the process. */
   readonly complaints: string[] = []
   readonly #program: string
   readonly #dir: string
@@ -67,7 +67,7 @@ export class Program {
     this.disk = options.hasDisk ? new Disk(this.dataDir) : undefined
   }
 
-  /** @param env settings that hold until it ends */
+  /** @param env settings of this start */
   start(env: NodeJS.ProcessEnv = {}): void {
     const log = openSync(this.#logFile, 'a')
     const child = spawn(process.execPath, ['--enable-source-maps', this.#program, 'serve'], {
@@ -87,7 +87,7 @@ export class Program {
     })
   }
 
-  /** Resolves when it answers requests. */
+  /** Resolves when the process answers requests, or has ended. */
   async ready(): Promise<void> {
     await until(`${this.name} answers`, START_MS_MAX, async () => this.isOver || (await this.#answers()))
   }
@@ -102,7 +102,7 @@ export class Program {
     if (!(await hasExited(this.#running, KILL_MS_MAX))) throw new Error(`${this.name} survived SIGKILL`)
   }
 
-  /** Asks it to end, and complains where it does not do so in good order. */
+  /** Sends SIGTERM. Records a complaint if the process does not end in time with an expected exit code. */
   async stop(): Promise<void> {
     if (this.isOver) return
     this.#isEnding = true
@@ -111,7 +111,7 @@ export class Program {
       this.complaints.push(`${this.name} had not ended ${STOP_MS_MAX} ms after SIGTERM`)
       await this.kill()
     }
-    // 1 says that its shutdown was cut short, as it is while its servers are away.
+    // Exit code 1: the shutdown was cut short, which is expected while its servers are away.
     const { exitCode, signalCode } = this.#running
     if (signalCode === null && exitCode !== 0 && exitCode !== 1)
       this.complaints.push(`${this.name} ended with code ${exitCode} after SIGTERM`)
@@ -125,17 +125,17 @@ export class Program {
     this.#child?.kill('SIGCONT')
   }
 
-  /** As if it were moved to another machine. It must not run. */
+  /** Deletes its data, as if it were moved to another machine. The process must not run. */
   loseData(): void {
     for (const name of readdirSync(this.dataDir)) rmSync(join(this.dataDir, name), { recursive: true })
   }
 
-  /** What it has logged since it was first started. */
+  /** The log of all starts. */
   get log(): string {
     return readFileSync(this.#logFile, 'utf8')
   }
 
-  /** Events that it has archived since it was started last. @throws Error where it does not answer */
+  /** Number of events archived since the last start. @throws Error if the process does not answer */
   async archived(): Promise<number> {
     const answer = await fetch(`http://127.0.0.1:${this.port}/metrics`, {
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
@@ -145,7 +145,7 @@ export class Program {
     return Number(value)
   }
 
-  /** Runs another command of the program with its settings; resolves to its exit code and its output. */
+  /** Runs another command of the program with the settings of this process. */
   async command(...args: string[]): Promise<{ code: number; output: string }> {
     const child = spawn(process.execPath, [this.#program, ...args], {
       cwd: this.#dir,

@@ -1,13 +1,13 @@
-/** Chance that can be repeated: the same seed makes the same choices. */
+/** A repeatable random generator: the same seed gives the same values. */
 export class Random {
   #state: number
 
-  /** @param seed any text; each of a run's parts has a generator of its own, so that none disturbs another. */
+  /** @param seed any text. Each part of a run has its own generator, so that the parts do not affect each other */
   constructor(seed: string) {
     this.#state = hash(seed)
   }
 
-  /** From 0 up to, and without, 1: mulberry32. */
+  /** A number from 0 (included) to 1 (excluded): mulberry32. */
   next(): number {
     this.#state = (this.#state + 0x6d2b79f5) | 0
     let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1)

@@ -1,18 +1,18 @@
-/** The table of a run, in Markdown. */
-import type { Outcome, RunOptions, Strikes } from './run.ts'
+/** The result of a run as a Markdown table. */
+import type { InjectionCounts, Outcome, RunOptions } from './run.ts'
 
 const FINDINGS_SHOWN_MAX = 40
 
 type Row = readonly [string, string | number]
 
-/** @param revision what was run (revision.ts) */
+/** @param revision commit of the tested build (revision.ts) */
 export function report(options: RunOptions, outcome: Outcome, revision: string): string {
   const { findings } = outcome
   const rows: Row[] = [
     ['commit', revision],
     ...settings(options, outcome),
     ...sent(outcome),
-    ...[...outcome.strikes].sort(([a], [b]) => (a < b ? -1 : 1)).map(strikesRow),
+    ...[...outcome.injections].sort(([a], [b]) => (a < b ? -1 : 1)).map(injectionsRow),
     ...storm(outcome),
     ...archived(outcome),
   ]
@@ -38,28 +38,28 @@ function settings(options: RunOptions, { brokerVersion, seconds }: Outcome): Row
 function sent({ ledger }: Outcome): Row[] {
   return [
     ['events sent', ledger.size],
-    ['… of them by other programs', ledger.foreign],
-    ['… with the id of an event of another source', ledger.twins],
+    ['… of other programs', ledger.foreign],
+    ['… with the id of an event of another source', ledger.idPairs],
     ['acknowledged', ledger.acknowledged],
-    ['… of them by a spool', ledger.acknowledgedByDisk],
+    ['… by a spool', ledger.acknowledgedByDisk],
     ['answers other than 200, or none', ledger.refused],
-    ['sent again after that', ledger.retried],
-    ['sent again although acknowledged', ledger.repeated],
-    ['messages that are no JSON', ledger.junk],
+    ['… then retried', ledger.retried],
+    ['repeated after a 200', ledger.repeated],
+    ['messages that are not JSON', ledger.junk],
   ]
 }
 
-function strikesRow([name, { struck, missed }]: [string, Strikes]): Row {
-  return [name, missed === 0 ? struck : `${struck} (and ${missed} without effect)`]
+function injectionsRow([name, { done, missed }]: [string, InjectionCounts]): Row {
+  return [name, missed === 0 ? done : `${done} (and ${missed} without effect)`]
 }
 
 function storm({ storm }: Outcome): Row[] {
   if (storm === undefined) return []
   const { calm, storm: stormy, shares } = storm
   return [
-    ['events a second from a backlog', Math.round(calm)],
+    ['events per second from a backlog', Math.round(calm)],
     [
-      '… one in ten of them twice',
+      '… with one event in ten twice',
       `${Math.round(stormy)} (${(stormy / Math.max(1, calm)).toFixed(2)} of that)`,
     ],
     ['… by archiver, in each backlog', shares.map(share => [...share.values()].join(' + ')).join(', ')],
@@ -67,20 +67,20 @@ function storm({ storm }: Outcome): Row[] {
 }
 
 function archived({ verdict, drainSeconds, findings }: Outcome): Row[] {
-  const { objects, missing, doubled, unreadable } = verdict
+  const { objects, missing, duplicates, unreadable } = verdict
   const kinds = [...objects].map(([ending, count]) => `${count} ${ending}`)
   return [
-    ['until all was archived, after the load', `${drainSeconds} s`],
+    ['time to archive all events after the load', `${drainSeconds} s`],
     ['objects', kinds.sort().join(', ')],
-    ['… larger than 1 MiB, than 5 MiB', `${verdict.largeObjects}, ${verdict.partsObjects}`],
+    ['… above 1 MiB, above 5 MiB', `${verdict.largeObjects}, ${verdict.partsObjects}`],
     ['events archived', verdict.archived],
     ['… again, because their object was damaged', verdict.archivedAgain],
-    ["… again, of other programs' without an id", verdict.doubledWithoutId],
+    ['… again, of other programs, without an id', verdict.duplicatesWithoutId],
     ['**lost**', `**${missing.length}**`],
-    ['**doubled**', `**${doubled.length}**`],
+    ['**duplicated**', `**${duplicates.length}**`],
     ['stuck', findings.filter(each => each.startsWith('stuck')).length],
     ['unreadable objects', unreadable.length],
-    ['other findings', findings.length - missing.length - doubled.length - unreadable.length],
+    ['other findings', findings.length - missing.length - duplicates.length - unreadable.length],
   ]
 }
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { dirname } from 'node:path'
 
-/** The commit whose tree a file is in, and whether that has changes that are not committed. */
+/** The commit of the working tree that a file is in, with a note if the tree has uncommitted changes. */
 export function revisionOf(file: string): string {
   const git = (...args: string[]) =>
     execFileSync('git', ['-C', dirname(file), ...args], {

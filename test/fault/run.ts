@@ -1,6 +1,6 @@
 /**
- * One run: rounds of faults under load, then everything is healed, what is queued and spooled flows off,
- * all processes are shut down, and the archive is held against what was sent.
+ * One run: rounds of faults under load. Then all faults are repaired, queues and spools drain, all processes are
+ * shut down, and the archive is compared with the sent events.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { audit, type Verdict } from './audit.ts'
@@ -20,47 +20,47 @@ const HEAVY_SHARE = 0.2
 const STORM_SHARE = 0.2
 const DRAIN_MS_MAX = 240_000
 const DRAIN_POLL_MS = 1_000
-/** How often in a row nothing must be found waiting: a message on its way from a spool is in neither place. */
+/** Empty polls in a row that count as drained. A message between spool and queue is counted in neither. */
 const DRAINED_POLLS = 3
-const PATIENCE = { giveUpMs: 60_000, repeatMsMax: 20_000 }
-/** Of clients that are to be done within a dedupe window of a minute. */
-const SHORT_PATIENCE = { giveUpMs: 10_000, repeatMsMax: 10_000 }
+const CLIENT_TIMES = { retryMsMax: 60_000, repeatMsMax: 20_000 }
+/** For a dedupe window of a minute: clients have to end within it. */
+const SHORT_CLIENT_TIMES = { retryMsMax: 10_000, repeatMsMax: 10_000 }
 
 export interface RunOptions extends StageOptions {
   readonly rounds: number
-  /** Events a second, about. */
+  /** Approximate events per second. */
   readonly rate: number
-  /** In each of the backlogs by which a retry storm is measured; 0 leaves that out. */
+  /** Size of each backlog of the retry storm measurement; 0 skips it. */
   readonly stormEvents: number
-  /** Faults whose names hold one of these; all where there is none. */
+  /** Only faults whose names contain one of these; empty for all. */
   readonly only: readonly string[]
-  /** Where logs and data are kept after a failure, or always. */
+  /** Directory for logs and data after a failure, or always. */
   readonly keep: string
   readonly keepsAlways: boolean
   report(line: string): void
 }
 
-/** How often a fault struck, and how often it found nothing to strike. */
-export interface Strikes {
-  struck: number
+/** How often a fault was injected, with and without effect. */
+export interface InjectionCounts {
+  done: number
   missed: number
 }
 
 export interface Outcome {
-  /** Of RabbitMQ. */
+  /** Version of RabbitMQ. */
   readonly brokerVersion: string
   readonly ledger: Ledger
   readonly verdict: Verdict
-  readonly strikes: ReadonlyMap<string, Strikes>
+  readonly injections: ReadonlyMap<string, InjectionCounts>
   readonly storm: StormResult | undefined
-  /** From the end of the load until all was archived, in seconds. */
+  /** From the end of the load until all events were archived, in seconds. */
   readonly drainSeconds: number
-  /** All that is wrong, in words; empty where nothing is. */
+  /** Descriptions of everything that is wrong; empty if nothing is. */
   readonly findings: readonly string[]
   readonly seconds: number
 }
 
-/** @throws Error where the stage itself breaks down. Then, and where there are findings, logs are kept. */
+/** Runs the test. Keeps the logs if it fails or has findings. @throws Error if the stage itself fails */
 export async function run(options: RunOptions): Promise<Outcome> {
   const stage = await openStage(options)
   let isClean = false
@@ -78,25 +78,25 @@ class Run {
   readonly #stage: Stage
   readonly #options: RunOptions
   readonly #load: Load
-  readonly #strikes = new Map<string, Strikes>()
+  readonly #injections = new Map<string, InjectionCounts>()
   readonly #startedAt = performance.now()
 
   constructor(stage: Stage, options: RunOptions) {
     this.#stage = stage
     this.#options = options
     const ports = stage.ingests.map(({ port }) => port)
-    const patience = options.window === undefined ? PATIENCE : SHORT_PATIENCE
-    this.#load = new Load(ports, stage.ledger, new Random(`${options.seed} load`), patience)
+    const times = options.window === undefined ? CLIENT_TIMES : SHORT_CLIENT_TIMES
+    this.#load = new Load(ports, stage.ledger, new Random(`${options.seed} load`), times)
   }
 
   async play(): Promise<Outcome> {
     const { ledger, brokers } = this.#stage
     await this.#begin()
     const faults = faultsOf(this.#stage).filter(fault => this.#isWanted(fault))
-    if (faults.length === 0) throw new Error(`There is no such fault: ${this.#options.only.join(', ')}`)
+    if (faults.length === 0) throw new Error(`No fault has such a name: ${this.#options.only.join(', ')}`)
     for (let round = 1; round <= this.#options.rounds; round++) await this.#playRound(round, faults)
     await this.#load.stop()
-    this.#report('the load has ended: waiting until all is archived')
+    this.#report('the load has ended: waiting until all events are archived')
     const loadEndedAt = performance.now()
     const leftOver = await this.#drainAndStop()
     const drainSeconds = Math.round((performance.now() - loadEndedAt) / 1_000)
@@ -106,10 +106,16 @@ class Run {
     const letters = ledger.judgeDeadLetters(await this.#stage.takeDeadLetters())
     const verdict = await this.#audit()
     const complaints = this.#stage.programs.flatMap(program => program.complaints)
-    const findings = [...inWords(verdict), ...leftOver, ...letters, ...ledger.complaints, ...complaints]
-    const seconds = Math.round((performance.now() - this.#startedAt) / 1_000)
-    const brokerVersion = brokers.version
-    return { brokerVersion, ledger, verdict, strikes: this.#strikes, storm, drainSeconds, findings, seconds }
+    return {
+      brokerVersion: brokers.version,
+      ledger,
+      verdict,
+      injections: this.#injections,
+      storm,
+      drainSeconds,
+      findings: [...describe(verdict), ...leftOver, ...letters, ...ledger.complaints, ...complaints],
+      seconds: Math.round((performance.now() - this.#startedAt) / 1_000),
+    }
   }
 
   async #begin(): Promise<void> {
@@ -125,26 +131,26 @@ class Run {
     const chosen = choose(random, faults, FAULTS_MAX)
     const names = chosen.map(({ name }) => name).join(', ')
     this.#report(`round ${round}${pace.isStorm ? ', a retry storm' : ''}: ${names}`)
-    const strikes = chosen.map((fault, index) => {
+    const injections = chosen.map((fault, index) => {
       const own = new Random(`${this.#options.seed} round ${round} fault ${index}`)
-      return this.#strike(fault, own)
+      return this.#inject(fault, own)
     })
-    await Promise.all(strikes)
+    await Promise.all(injections)
     await sleep(random.between(0, REST_MS_MAX))
   }
 
-  async #strike(fault: Fault, random: Random): Promise<void> {
-    const strikes = this.#strikes.get(fault.name) ?? { struck: 0, missed: 0 }
-    this.#strikes.set(fault.name, strikes)
+  async #inject(fault: Fault, random: Random): Promise<void> {
+    const counts = this.#injections.get(fault.name) ?? { done: 0, missed: 0 }
+    this.#injections.set(fault.name, counts)
     await sleep(random.between(0, FAULT_BEGINS_MS_MAX))
     this.#stage.note(`${fault.name} begins: ${nameOf(fault)}`)
     try {
-      await fault.strike(random)
-      strikes.struck++
+      await fault.inject(random)
+      counts.done++
       this.#stage.note(`${fault.name} is over: ${nameOf(fault)}`)
     } catch (error) {
       if (!(error instanceof Missed)) throw error
-      strikes.missed++
+      counts.missed++
       this.#stage.note(`${fault.name} missed: ${error.message}`)
     }
   }
@@ -166,7 +172,7 @@ class Run {
     }
   }
 
-  /** Resolves, when all is archived and no process runs any more, to what still waits when time is up. */
+  /** Waits until all events are archived, and stops all processes. @returns findings if that takes too long */
   async #drainAndStop(): Promise<string[]> {
     const deadline = performance.now() + DRAIN_MS_MAX
     for (;;) {
@@ -176,8 +182,8 @@ class Run {
       await Promise.all(this.#stage.programs.map(program => program.stop()))
       const events = await this.#stage.queued()
       if (events === 0 || leftOver.length > 0) return leftOver
-      // What an archiver held, and gave back because it was not given the time to archive it.
-      this.#report(`${events} messages came back to the queue`)
+      // An archiver has returned deliveries that it had no time to archive.
+      this.#report(`${events} messages returned to the queue`)
     }
   }
 
@@ -186,7 +192,9 @@ class Run {
     for (let emptyPolls = 0; emptyPolls < DRAINED_POLLS; ) {
       if (performance.now() > deadline) {
         const broker = (await this.#stage.confirms()) ? 'confirms' : 'does not confirm'
-        return [`stuck: not archived within ${DRAIN_MS_MAX} ms: ${waiting}; the broker ${broker} what is new`]
+        return [
+          `stuck: not archived within ${DRAIN_MS_MAX} ms: ${waiting}; the broker ${broker} new messages`,
+        ]
       }
       const events = await this.#stage.queued()
       const spooled = await Promise.all(this.#stage.ingests.map(ingest => this.#stage.spooled(ingest)))
@@ -213,22 +221,22 @@ class Run {
 
 function paceOf(random: Random, rate: number): Pace {
   const isStorm = random.chance(STORM_SHARE)
-  // A batch of these is uploaded in parts.
+  // Batches of such large events are uploaded in parts.
   if (random.chance(HEAVY_SHARE))
     return { perSecond: Math.ceil(rate / 20), bytesMin: 50_000, bytesMax: 150_000, isStorm }
   return { perSecond: rate, bytesMin: 20, bytesMax: 400, isStorm }
 }
 
-function inWords({ doubled, missing, strange, unreadable }: Verdict): string[] {
+function describe({ duplicates, missing, unknown, unreadable }: Verdict): string[] {
   return [
     ...missing.map(
       ({ ordinal, messageId, source }) => `missing: event ${ordinal}, id ${messageId}, of ${source}`,
     ),
-    ...doubled.map(
+    ...duplicates.map(
       ({ ordinal, messageId, places }) =>
-        `doubled: event ${ordinal}, id ${messageId}, in ${places.join(' and ')}`,
+        `duplicated: event ${ordinal}, id ${messageId}, in ${places.join(' and ')}`,
     ),
-    ...strange.map(each => `never sent like this: ${each}`),
+    ...unknown.map(each => `not as it was sent: ${each}`),
     ...unreadable.map(each => `unreadable: ${each}`),
   ]
 }

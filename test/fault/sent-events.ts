@@ -1,6 +1,6 @@
 /**
- * What was sent, and what was answered. An event is known by its ordinal, which is in its body, so that
- * one whose id the server made is counted like one that brought its own.
+ * The ledger of sent events and their answers. An event is identified by its ordinal, which is in its body. So
+ * events whose id the server made are counted like events with their own id.
  */
 import { createHash } from 'node:crypto'
 
@@ -8,18 +8,18 @@ const SENT = 1
 const ACKNOWLEDGED = 2
 const TEXT_ID = 4
 const UUID_ID = 8
-/** Its id is that of the ordinal before, which another source has sent. */
-const TWIN = 16
+/** The event has the id of the previous ordinal, which another source has sent. */
+const SHARED_ID = 16
 const SOURCE_SHIFT = 5
 
-/** Who sends events, and the write keys that each of them has. */
+/** The sources, with their write keys. */
 export const SOURCES = [
   { name: 'web', keys: ['web-key-1', 'web-key-2'] },
   { name: 'backend', keys: ['backend-key-1', 'backend-key-2'] },
 ] as const
 export type SourceIndex = 0 | 1
 
-/** Of the id that an event brings: none, so that the server makes one; a short text; a random UUID. */
+/** The id of an event: none (the server makes one), a short text, or a random UUID. */
 export type IdKind = 'none' | 'text' | 'uuid'
 
 const ID_FLAGS: Record<IdKind, number> = { none: 0, text: TEXT_ID, uuid: UUID_ID }
@@ -35,22 +35,25 @@ export class Ledger {
   repeated = 0
   refused = 0
   foreign = 0
-  twins = 0
-  /** Answers that were 200 and said that an event was refused. */
+  /** Pairs of events of two sources with one id. */
+  idPairs = 0
+  /** Answers with status 200 that refused some event. */
   readonly complaints: string[] = []
 
-  /** @param run goes into the ids: no two runs share one. */
+  /** @param run part of all ids, so that two runs never share an id */
   constructor(run: string) {
     this.#run = run
   }
 
-  /** Events that were sent: their ordinals go from 0 up to, and without, this. */
+  /** Number of sent events. Their ordinals are 0 to size − 1. */
   get size(): number {
     return this.#size
   }
 
   /**
-   * @param source undefined where another program publishes it
+   * Adds an event.
+   *
+   * @param source undefined if another program publishes it
    * @returns its ordinal
    */
   add(id: IdKind, source: SourceIndex | undefined): number {
@@ -58,10 +61,10 @@ export class Ledger {
     return this.#add(ID_FLAGS[id] | sourceFlag(source))
   }
 
-  /** Two events that share an id, and come from two sources. @returns their ordinals, by source */
-  addTwins(id: 'text' | 'uuid'): [number, number] {
-    this.twins++
-    return [this.add(id, 0), this.#add(TWIN | sourceFlag(1))]
+  /** Adds two events of two sources with one id. @returns their ordinals, by source */
+  addIdPair(id: 'text' | 'uuid'): [number, number] {
+    this.idPairs++
+    return [this.add(id, 0), this.#add(SHARED_ID | sourceFlag(1))]
   }
 
   acknowledge(ordinal: number, durability: string): void {
@@ -75,20 +78,20 @@ export class Ledger {
     return (this.#flagsOf(ordinal) & ACKNOWLEDGED) !== 0
   }
 
-  /** The id that the event brought, or undefined where the server makes it. */
+  /** The id that the event was sent with; undefined if the server makes it. */
   idOf(ordinal: number): string | undefined {
     const flags = this.#flagsOf(ordinal)
-    if ((flags & TWIN) !== 0) return this.idOf(ordinal - 1)
+    if ((flags & SHARED_ID) !== 0) return this.idOf(ordinal - 1)
     if ((flags & UUID_ID) !== 0) return uuidOf(`${this.#run} ${ordinal}`)
     return (flags & TEXT_ID) === 0 ? undefined : `${this.#run}-${ordinal}`
   }
 
-  /** The name of its source, or undefined where another program published it. */
+  /** The name of its source; undefined if another program published it. */
   sourceOf(ordinal: number): string | undefined {
     return SOURCES[(this.#flagsOf(ordinal) >> SOURCE_SHIFT) - 1]?.name
   }
 
-  /** A message that is no JSON. @returns its text */
+  /** Adds a message that is not JSON. @returns its text */
   addJunk(): string {
     this.#junk.push(false)
     return `no JSON, ${this.#run}, ${this.#junk.length - 1}`
@@ -98,7 +101,7 @@ export class Ledger {
     this.#junk[numberIn(text)] = true
   }
 
-  /** Of the messages that are no JSON: those that are not as they should be among the dead letters. */
+  /** Compares the dead letters with the messages that are not JSON. @returns findings */
   judgeDeadLetters(letters: readonly string[]): string[] {
     const expected = new Set(this.#junk.map((_, number) => `no JSON, ${this.#run}, ${number}`))
     const found = new Set(letters)
@@ -137,7 +140,7 @@ function numberIn(text: string): number {
   return Number(text.slice(text.lastIndexOf(' ')))
 }
 
-/** The same for the same text; version and variant are those of a random UUID (RFC 9562, section 5.4). */
+/** A UUID that depends only on the text, with version and variant of a random UUID (RFC 9562, section 5.4). */
 function uuidOf(text: string): string {
   const bytes = createHash('sha256').update(text).digest()
   bytes[6] = 0x40 | ((bytes[6] as number) & 0x0f)

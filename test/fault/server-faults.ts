@@ -1,4 +1,4 @@
-/** What is done to the brokers, to the links between them, and to the store. */
+/** Faults of the brokers, of the links between them, and of the store. */
 import type { Rabbitmq } from '../services/rabbitmq.ts'
 import type { Radosgw } from '../services/radosgw.ts'
 import type { PeerLink } from './brokers.ts'
@@ -15,7 +15,7 @@ import {
 import type { Random } from './random.ts'
 import type { Stage } from './stage.ts'
 
-/** @param nodes of the cluster: what is done to one of many is done to each of them less often */
+/** @param nodes number of nodes. The weights are divided by it, because each node has these faults */
 export function brokerFaults(broker: Rabbitmq, nodes: number): Fault[] {
   const on = [broker]
   return [
@@ -23,7 +23,7 @@ export function brokerFaults(broker: Rabbitmq, nodes: number): Fault[] {
       name: 'SIGKILL broker',
       weight: 4 / nodes,
       on,
-      strike: async random => {
+      inject: async random => {
         await broker.kill()
         await wait(random, DOWN_MS)
         await broker.start()
@@ -33,7 +33,7 @@ export function brokerFaults(broker: Rabbitmq, nodes: number): Fault[] {
       name: 'SIGSTOP broker',
       weight: 2 / nodes,
       on,
-      strike: async random => {
+      inject: async random => {
         broker.pause()
         await silence(random, nodes > 1)
         broker.resume()
@@ -43,7 +43,7 @@ export function brokerFaults(broker: Rabbitmq, nodes: number): Fault[] {
       name: 'memory alarm',
       weight: 2 / nodes,
       on,
-      strike: async random => {
+      inject: async random => {
         await broker.ctl('set_vm_memory_high_watermark', '0.0001')
         await wait(random, [500, 5_000])
         await broker.ctl('set_vm_memory_high_watermark', '0.4')
@@ -52,7 +52,7 @@ export function brokerFaults(broker: Rabbitmq, nodes: number): Fault[] {
   ]
 }
 
-/** Of the link between two brokers. */
+/** Faults of the link between two brokers. */
 export function peerFaults(stage: Stage, link: PeerLink): Fault[] {
   const links = stage.brokers.peerLinks.length
   const on = [link, ...link.nodes]
@@ -66,7 +66,7 @@ export function peerFaults(stage: Stage, link: PeerLink): Fault[] {
       name: 'peer link cut',
       weight: 3 / links,
       on,
-      strike: async random => {
+      inject: async random => {
         let cut = 0
         for (let times = random.between(1, 3); times > 0; times--) {
           cut += link.cut()
@@ -79,7 +79,7 @@ export function peerFaults(stage: Stage, link: PeerLink): Fault[] {
       name: 'peer link stalled',
       weight: 2 / links,
       on,
-      strike: async random => {
+      inject: async random => {
         const resume = link.stall()
         await wait(random, MOMENT_MS)
         resume()
@@ -89,7 +89,7 @@ export function peerFaults(stage: Stage, link: PeerLink): Fault[] {
       name: 'peer link stalled beyond net_ticktime',
       weight: 3 / links,
       on,
-      strike: async random => {
+      inject: async random => {
         const resume = link.stall()
         await wait(random, BEYOND_TICK_MS)
         const isApart = await link.isApart().finally(resume)
@@ -97,18 +97,18 @@ export function peerFaults(stage: Stage, link: PeerLink): Fault[] {
       },
     },
     {
-      // The consumers of one node are deactivated, and activated again without being told.
+      // RabbitMQ deactivates the consumers of one node, and reactivates them, without telling the clients.
       name: 'peer disconnected',
       weight: 3 / links,
       on,
-      strike: disconnect,
+      inject: disconnect,
     },
     ...stage.archivers.map(archiver => ({
-      // Another archives meanwhile, and goes before the one that was deactivated is active again.
+      // Another archiver archives meanwhile, and is killed before the deactivated one is active again.
       name: 'peer disconnected, SIGKILL archiver',
       weight: 3 / links,
       on: [...on, archiver],
-      strike: async (random: Random) => {
+      inject: async (random: Random) => {
         const resume = random.chance(0.5) ? link.stall() : () => {}
         await disconnect(random).finally(resume)
         await wait(random, [0, 4_000])
@@ -126,7 +126,7 @@ export function storeFaults(store: Radosgw): Fault[] {
       name: 'SIGKILL store',
       weight: 4,
       on: [store],
-      strike: async random => {
+      inject: async random => {
         await store.killGateway()
         await wait(random, DOWN_MS)
         await store.startGateway()
@@ -136,7 +136,7 @@ export function storeFaults(store: Radosgw): Fault[] {
       name: 'SIGSTOP store',
       weight: 1,
       on: [store],
-      strike: async random => {
+      inject: async random => {
         store.pauseGateway()
         await wait(random, random.chance(0.5) ? MOMENT_MS : BEYOND_HEARTBEAT_MS)
         store.resumeGateway()

@@ -1,4 +1,4 @@
-/** How processes are set up, each differently and at each start anew. */
+/** Random settings of processes, new at each start. */
 import * as zlib from 'node:zlib'
 import type { Random } from './random.ts'
 
@@ -6,11 +6,11 @@ const KIB = 1024
 const MIB = 1024 * KIB
 const EVENTS_MAX = [200, 500, 1_000, 2_000]
 const BYTES_MAX = [512 * KIB, 4 * MIB, 128 * MIB]
-/** Mostly short, so that there are many moments at which an archiver can be killed. */
+/** Mostly short: then a run has many batches, and an archiver is killed in many different states. */
 const AGE_MS_MAX = [500, 1_000, 1_000, 3_000]
 const COMPRESSIONS = ['gzip', 'gzip', 'none', ...('zstdDecompressSync' in zlib ? ['zstd'] : [])]
 
-/** For archivers of one queue: nothing of it has to be the same for two of them. */
+/** Settings that may differ between the archivers of one queue. */
 export function archiverSettings(random: Random): NodeJS.ProcessEnv {
   const eventsMax = random.pick(EVENTS_MAX)
   return {
@@ -23,7 +23,7 @@ export function archiverSettings(random: Random): NodeJS.ProcessEnv {
   }
 }
 
-/** How many events travel in one message. */
+/** Sets the number of events per message. */
 export function ingestSettings(random: Random): NodeJS.ProcessEnv {
   return { PUBLISH_EVENTS_MAX: String(random.pick([1, 16, 256])) }
 }

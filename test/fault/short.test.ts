@@ -1,4 +1,4 @@
-/** The short form of `npm run test:fault`: a few rounds, another seed each time. */
+/** A short `npm run test:fault`: a few rounds, with a random seed. */
 import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ const ROUNDS = 4
 
 t.setTimeout(420_000)
 
-t.test('what is acknowledged is archived once, whatever is killed', async t => {
+t.test('acknowledged events are archived once, whatever fails', async t => {
   const seed = randomBytes(4).toString('hex')
   const options: RunOptions = {
     program: fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),

@@ -7,9 +7,9 @@ import { LogSegment } from '../../src/queue/embedded/disk-log-segment.ts'
 import { DroppedNote, NOTE_NAME } from '../../src/queue/embedded/dropped-note.ts'
 
 /**
- * Groups of events in a log on disk that are not dropped, while a process uses it or not.
+ * Counts the records of a log on disk that are not dropped. A process may use the log meanwhile.
  *
- * @throws where a segment is deleted meanwhile
+ * @throws the system's error if a segment is deleted meanwhile
  */
 export async function countRecords(path: string): Promise<number> {
   if (!existsSync(join(path, NOTE_NAME))) return 0

@@ -1,4 +1,4 @@
-/** Everything that a run is made of: a broker, a store, the program's processes, and the links between them. */
+/** The environment of a run: a broker, a store, the program's processes, and the links between them. */
 import { cpSync, existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -30,11 +30,11 @@ export interface StageOptions {
   readonly kind: BrokerKind
   readonly ingests: number
   readonly archivers: number
-  /** In seconds. */
+  /** AMQP heartbeat, in seconds. */
   readonly heartbeat: number
-  /** DEDUPE_WINDOW_MS; undefined for its default, which no run outlives. */
+  /** DEDUPE_WINDOW_MS; undefined for the default, which is longer than any run. */
   readonly window: number | undefined
-  /** Settings of all processes, before all others. */
+  /** Settings of all processes. They override all others. */
   readonly env: NodeJS.ProcessEnv
 }
 
@@ -44,7 +44,7 @@ export class Stage {
   readonly programs: readonly Program[]
   readonly ledger: Ledger
   readonly window: number | undefined
-  /** Objects that were damaged, by their keys, and what they were before. */
+  /** The original bytes of damaged objects, by key. */
   readonly damaged = new Map<string, Buffer>()
   readonly #workspace: Workspace
   readonly #links: readonly Link[]
@@ -75,13 +75,13 @@ export class Stage {
     return this.programs.filter(({ role }) => role === 'archive')
   }
 
-  /** Starts a process with settings that it may not have had before. @param env goes before those */
+  /** Starts a process with random settings. @param env settings that override these */
   start(program: Program, random: Random, env: NodeJS.ProcessEnv = {}): void {
     const settings = program.role === 'archive' ? archiverSettings(random) : ingestSettings(random)
     program.start({ ...settings, ...env, ...this.#env })
   }
 
-  /** To a broker that is up, without a link between. */
+  /** Connects to a running broker, without a link. */
   connect(): Connection {
     const { nodes } = this.brokers
     const { url } = nodes.find(isUp) ?? (nodes[0] as Rabbitmq)
@@ -91,8 +91,7 @@ export class Stage {
   }
 
   /**
-   * Messages on the queue of events that nobody holds. It is asked over AMQP, since rabbitmqctl takes
-   * longer to start than all else on a busy machine.
+   * Number of undelivered messages on the queue of events. Asks over AMQP, because rabbitmqctl takes long to start.
    */
   async queued(): Promise<number> {
     const connection = this.connect()
@@ -106,7 +105,7 @@ export class Stage {
     }
   }
 
-  /** Whether the broker confirms a message, no JSON, to a connection that is new. */
+  /** Whether the broker confirms a message on a new connection. The message is not JSON, and becomes a dead letter. */
   async confirms(): Promise<boolean> {
     const text = this.ledger.addJunk()
     const connection = this.connect()
@@ -123,7 +122,7 @@ export class Stage {
     }
   }
 
-  /** Takes the dead letters off their queue. */
+  /** Reads and removes the dead letters. */
   async takeDeadLetters(): Promise<string[]> {
     const connection = this.connect()
     try {
@@ -141,19 +140,19 @@ export class Stage {
     }
   }
 
-  /** Groups of events in the spool of an ingest that runs, or not; NaN where that cannot be read just now. */
+  /** Number of records in the spool of an ingest process; NaN if the spool cannot be read at the moment. */
   async spooled({ dataDir }: Program): Promise<number> {
     const path = join(dataDir, 'spool', '0')
     if (!existsSync(path)) return 0
     try {
       return await countRecords(path)
     } catch {
-      // A segment is deleted once it is drained.
+      // A drained segment was deleted meanwhile.
       return Number.NaN
     }
   }
 
-  /** Copies what tells of a failure to `to`: the logs and data of all processes. */
+  /** Copies the logs and data of all processes to `to`. */
   keep(to: string): void {
     const filter = (from: string) =>
       lstatSync(from).isDirectory() || (lstatSync(from).isFile() && !/\.pid$/.test(from))
@@ -174,7 +173,7 @@ export class Stage {
   }
 }
 
-/** @throws Error where a server does not start; then nothing is left behind. */
+/** Starts the servers, and creates the processes. @throws Error if a server does not start; nothing is left behind then */
 export async function openStage(options: StageOptions): Promise<Stage> {
   const { kind, ingests, archivers, heartbeat } = options
   await ensureServers()
@@ -208,7 +207,7 @@ async function createProgram(
 ): Promise<Program> {
   const isArchiver = role === 'archive'
   const ports = nodes.map(({ port }) => port)
-  // Each archiver is at a broker of its own, as long as that is up.
+  // Each archiver connects to another broker, as long as that one is up.
   const brokerLink = await openLink(ports, isArchiver ? index : undefined)
   const storeLink = isArchiver ? await openLink([Number(new URL(store.endpoint).port)]) : undefined
   const env = {

@@ -1,4 +1,4 @@
-/** The archive's bucket, as anybody sees it who may read and write it. It shares no code with the program. */
+/** A client of the archive's bucket. It shares no code with the program. */
 import { buffer } from 'node:stream/consumers'
 import { GetObjectCommand, ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Radosgw } from '../services/radosgw.ts'

@@ -1,6 +1,6 @@
 /**
- * How fast a backlog is archived, with a retry storm in it and without: one event in ten is on the queue
- * twice, in two messages of different servers. All archivers have work, and each has to do some of it.
+ * Measures how fast a backlog is archived, with and without a retry storm. In a storm one event in ten is on the queue
+ * twice, in messages of two servers. Every archiver has to archive some of the events.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from '../services/wait.ts'
@@ -12,10 +12,10 @@ import type { Stage } from './stage.ts'
 const POLL_MS = 50
 const ARCHIVED_MS_MAX = 120_000
 const SIZES = { bytesMin: 20, bytesMax: 400 }
-/** Each of these is with and without storm: what else the machine does falls on both. */
+/** Each round measures both cases, so that other load on the machine affects both. */
 const ROUNDS = 2
 const RATIO_MIN = 0.5
-/** One archiver holds a part of the backlog, and not all of it: 500 messages of 10 events. */
+/** With 10 events per message and a prefetch of 500, one archiver cannot hold the whole backlog. */
 const MESSAGE_EVENTS_MAX = 10
 const SETTINGS = {
   AMQP_PREFETCH: '500',
@@ -24,19 +24,20 @@ const SETTINGS = {
   ARCHIVE_COMPRESSION: 'gzip',
 }
 
-/** By the names of archivers. */
+/** Number of archived events by the name of the archiver. */
 export type Shares = ReadonlyMap<string, number>
 
 export interface StormResult {
-  /** Events a second, each counted once, of all archivers. */
+  /** Events per second of all archivers together, without the storm; each event is counted once. */
   readonly calm: number
+  /** The same with the storm. */
   readonly storm: number
-  /** For each backlog, how many events each archiver has archived. */
+  /** One entry per backlog. */
   readonly shares: readonly Shares[]
   readonly findings: readonly string[]
 }
 
-/** @param events in each backlog. Nothing may be queued or spooled, and no load be on. */
+/** @param events size of each backlog. Queue and spools have to be empty, and the load stopped */
 export async function measureStorm(
   stage: Stage,
   load: Load,
@@ -60,18 +61,18 @@ export async function measureStorm(
         rates[kind].push(perSecond)
         shares.push(share)
         for (const [name, count] of share)
-          if (count === 0) findings.push(`stuck: ${name} has archived nothing while there was work`)
+          if (count === 0) findings.push(`stuck: ${name} has archived no event of a backlog`)
       }
   } catch (error) {
     findings.push(`stuck: ${(error as Error).message}`)
   }
   const [calm, storm] = [mean(rates.calm), mean(rates.storm)]
   if (storm < RATIO_MIN * calm)
-    findings.push(`a retry storm: ${Math.round(storm)} events a second, and ${Math.round(calm)} without`)
+    findings.push(`retry storm: ${Math.round(storm)} events per second, ${Math.round(calm)} without it`)
   return { calm, storm, shares, findings }
 }
 
-/** Starts the archivers. Resolves to how many events a second they archive, from their first batch on. */
+/** Starts the archivers, and waits until all events are archived. Measures from their first batch on. */
 async function archiveAll(
   stage: Stage,
   random: Random,

@@ -1,4 +1,4 @@
-/** Which fsyncs each operation of the directory store does, and in which order, as strace sees them. */
+/** Checks with strace which fsyncs each operation of the directory store does, and in which order. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ const root = join(parent, 'archive')
 const marks = join(parent, 'marks')
 mkdirSync(marks)
 
-/** By step: `sync PATH` and the changes of entries, in order. Paths are relative to the archive. */
+/** For each step: its fsyncs (`sync PATH`) and changes of entries, in order. Paths are relative to the archive. */
 async function traced(): Promise<Record<string, string[]>> {
   const trace = join(parent, 'trace')
   const script = join(import.meta.dirname, '../../helpers/directory-syncs-process.ts')
@@ -54,12 +54,12 @@ function described(call: string, args: string): string {
 
 const steps = await traced()
 
-/** Without the directories that are made and the temporary files that are removed. */
+/** The calls of a step, without `mkdir` and without the removal of temporary files. */
 function of(step: string): string[] {
   return (steps[step] ?? []).filter(each => !/^(unlink incoming|mkdir)/.test(each))
 }
 
-t.test('what must stay is fsynced before it can be seen, and its entry before it is answered', async t => {
+t.test('a file is fsynced before it is visible, and its directory before the call returns', async t => {
   t.same(of('create'), ['sync incoming', 'link incoming /p/a/2', 'sync /p/a'])
   t.same(of('create-existing'), ['sync incoming', 'link incoming /p/a/2'])
   t.same(of('replace'), ['sync incoming', 'rename incoming /p/a/1', 'sync /p/a'])
@@ -75,13 +75,13 @@ t.test('what must stay is fsynced before it can be seen, and its entry before it
   ])
 })
 
-t.test('who acts on what it reads finds it after a power cut', async t => {
+t.test('a writer fsyncs the directory of an object that it reads, and a reader does not', async t => {
   t.same(of('read'), ['sync /p/a'])
   t.same(of('read-missing'), [])
-  t.same(of('reader'), [], 'who only reads leaves no trace')
+  t.same(of('reader'), [])
 })
 
-t.test('a directory is fsynced into those above it, once, also where another process made it', async t => {
+t.test('the parents of a directory are fsynced once, also if another process made it', async t => {
   const made = of('create-in-new-directories')
   t.same(made.slice(-2), ['link incoming /p/a/1', 'sync /p/a'])
   t.same(made.slice(0, -2).toSorted(), ['sync /', 'sync /p', 'sync incoming'])
@@ -90,6 +90,6 @@ t.test('a directory is fsynced into those above it, once, also where another pro
   t.same(others.slice(0, -2).toSorted(), ['sync /', 'sync /p', 'sync incoming'])
   t.ok(
     of('open').some(each => each === `sync ${parent}`),
-    'the archive itself too',
+    'the parent of the archive too',
   )
 })

@@ -1,4 +1,4 @@
-/** What holds for the directory store alone: paths, other files, crashes. */
+/** Tests of the directory store alone: paths, foreign files, crashes. */
 import { existsSync, mkdirSync, promises, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ async function open(t: Test): Promise<{ store: ObjectStore; root: string; parent
   return { store: await openStore(configOf({ ARCHIVE_URL: root })), root, parent }
 }
 
-test('an object is a file of its key below the directory', async t => {
+test('the key of an object is its path below the directory', async t => {
   const { store, root } = await open(t)
   await putText(store, 'frequency/dt=2026-11-24/hour=13/batch_1.ndjson', '{}\n')
   t.equal(readFileSync(join(root, 'frequency/dt=2026-11-24/hour=13/batch_1.ndjson'), 'utf8'), '{}\n')
@@ -26,14 +26,14 @@ test('an object is a file of its key below the directory', async t => {
   t.same(await keysOf(store, 'frequency/by'), ['frequency/by-hand.txt'])
 })
 
-test('a directory is made, with those above it', async t => {
+test('a missing directory is made, with its parents', async t => {
   const root = join(temporaryDirectory(t), 'a', 'b', 'c')
   const store = await openStore(configOf({ ARCHIVE_URL: root }))
   t.ok(existsSync(root))
   await store.check()
 })
 
-test('an archive is the same when it is opened again', async t => {
+test('an archive has the same objects after it is opened again', async t => {
   const { store, root } = await open(t)
   await putText(store, 'p/1', 'one')
   await store.close()
@@ -42,7 +42,7 @@ test('an archive is the same when it is opened again', async t => {
   t.equal((await getBytes(again, 'p/1')).toString(), 'one')
 })
 
-test('a key leads nowhere but to its own file', async t => {
+test('a key that is another spelling of a path, or leads outside, is refused', async t => {
   const { store, root, parent } = await open(t)
   writeFileSync(join(parent, 'secret'), 'secret')
   const tricks = [
@@ -83,7 +83,7 @@ test('a key leads nowhere but to its own file', async t => {
   t.equal(readFileSync(join(parent, 'secret'), 'utf8'), 'secret')
 })
 
-test('what stands in the way of a key is left alone', async t => {
+test('a file or directory in the way of a key is not changed', async t => {
   const { store, root } = await open(t)
   await putText(store, 'p/file', 'here')
   await t.rejects(putText(store, 'p/file/below', 'x'), UNAVAILABLE)
@@ -102,14 +102,14 @@ test('what stands in the way of a key is left alone', async t => {
   t.equal((await getBytes(store, 'p/file')).toString(), 'here')
 })
 
-test('a directory that goes away is missed, and used again when it is back', async t => {
+test('calls fail while the archive directory is missing, and work again when it is back', async t => {
   const { store, root } = await open(t)
   rmSync(root, { recursive: true })
   writeFileSync(root, 'a file where the directory was')
   await t.rejects(store.check(), UNAVAILABLE)
   await t.rejects(putText(store, 'p/1', 'x'), UNAVAILABLE)
   await t.rejects(store.create('p/1', Buffer.from('x')), UNAVAILABLE)
-  await t.rejects(store.read('p/1'), UNAVAILABLE, 'it is not known what is there')
+  await t.rejects(store.read('p/1'), UNAVAILABLE, 'whether the object exists is unknown')
   await t.rejects(store.get('p/1'), UNAVAILABLE)
   t.equal(readFileSync(root, 'utf8'), 'a file where the directory was')
   rmSync(root)
@@ -118,7 +118,7 @@ test('a directory that goes away is missed, and used again when it is back', asy
   t.same(await keysOf(store), ['p/1'])
 })
 
-test('a directory within it that goes away is made again', async t => {
+test('a directory within the archive that was removed is made again', async t => {
   const { store, root } = await open(t)
   const works: Record<string, (key: string) => Promise<unknown>> = {
     put: key => putText(store, key, 'x'),
@@ -138,7 +138,7 @@ test('a directory within it that goes away is made again', async t => {
   }
 })
 
-/** As NFS does where an answer was lost and the request sent again: it finds its own effect. */
+/** Calls `link` and `rename` twice, as NFS does if an answer was lost: the second call meets the effect of the first. */
 function repeatCalls(t: Test): void {
   const { link, rename } = promises
   const repeat =
@@ -155,7 +155,7 @@ function repeatCalls(t: Test): void {
   })
 }
 
-test('a call that took effect and was repeated by NFS is told from one that failed', async t => {
+test('a link or rename that NFS has repeated counts as done', async t => {
   const { store } = await open(t)
   await store.create('p/other', Buffer.from('other'))
   repeatCalls(t)
@@ -170,7 +170,7 @@ test('a call that took effect and was repeated by NFS is told from one that fail
   t.same(await Promise.all(texts), ['x', 'new', 'moved'])
 })
 
-test('a reader makes nothing, and tells a missing archive from a missing object', async t => {
+test('a reader writes nothing, and fails for a missing archive but not for a missing object', async t => {
   const { store, root } = await open(t)
   await putText(store, 'p/1', 'one')
   rmSync(join(root, '.incoming'), { recursive: true })
@@ -182,7 +182,7 @@ test('a reader makes nothing, and tells a missing archive from a missing object'
   await t.rejects(reader.read('p/1'), UNAVAILABLE)
 })
 
-test('a put that cannot begin does not leave its body open', async t => {
+test('a put that cannot begin destroys its body', async t => {
   const { store, root } = await open(t)
   rmSync(root, { recursive: true })
   const body = new PassThrough()
@@ -191,7 +191,7 @@ test('a put that cannot begin does not leave its body open', async t => {
   t.ok(body.destroyed)
 })
 
-test('what a crash left behind is removed a day later, and what is being written is not', async t => {
+test('temporary files are removed a day later, and younger ones are not', async t => {
   const { store, root } = await open(t)
   await putText(store, 'p/1', 'x')
   const incoming = join(root, '.incoming')
@@ -199,9 +199,9 @@ test('what a crash left behind is removed a day later, and what is being written
   writeFileSync(join(incoming, 'abandoned'), 'half an obj')
   utimesSync(join(incoming, 'abandoned'), then, then)
   writeFileSync(join(incoming, 'being-written'), 'half an obj')
-  t.same(await keysOf(store), ['p/1'], 'neither is an object')
+  t.same(await keysOf(store), ['p/1'], 'temporary files are not objects')
   const staged = 'p/_frequency/staged/old'
-  await putText(store, staged, 'a record may name it')
+  await putText(store, staged, 'a log record may refer to it')
   utimesSync(join(root, staged), then, then)
 
   const again = await openStore(configOf({ ARCHIVE_URL: root }))
@@ -209,7 +209,7 @@ test('what a crash left behind is removed a day later, and what is being written
   t.same(await keysOf(again), ['p/1', staged])
 })
 
-test('a directory that cannot be written is refused, in one line that names the setting', async t => {
+test('a directory that cannot be written is refused with a message of one line', async t => {
   const { parent } = await open(t)
   writeFileSync(join(parent, 'file'), '')
   for (const path of [join(parent, 'file'), join(parent, 'file', 'below')]) {

@@ -1,4 +1,4 @@
-/** What the S3 store does when S3 fails: answers, answers that are lost, silence, refusals. */
+/** The S3 store during failures: error answers, lost answers, silence, refusals. */
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,19 +21,19 @@ import { until } from '../../services/wait.ts'
 const QUIET_MS = 500
 const WAIT_MS_MAX = 30_000
 const IDLE_MS_MIN = 300
-/** Four attempts at a part, then four at an abort, each with its idle time; and what lies between them. */
+/** Four attempts at a part and four at an abort, each with its idle time, and the pauses between them. */
 const GIVE_UP_MS_MAX = 8 * IDLE_MS_MIN + 8_000
 
 const PASSING: Record<string, S3Fault> = {
   'a 500': { status: 500 },
   'a 503': { status: 503 },
-  'a connection that is reset': { reset: true },
-  'an answer that is lost': { reset: true, after: true },
-  'a silence': { hang: true },
+  'a reset connection': { reset: true },
+  'a lost answer': { reset: true, after: true },
+  'a silent server': { hang: true },
 }
 
 for (const [what, fault] of Object.entries(PASSING)) {
-  test(`${what} is got over: an upload of several parts`, async t => {
+  test(`${what} is retried: an upload of several parts`, async t => {
     const { store, server } = await openWithServer(t)
     server.fault(faultOf(['UploadPart'], fault, 1))
     await store.put('p/large', bodyOf(12 * MIB))
@@ -42,7 +42,7 @@ for (const [what, fault] of Object.entries(PASSING)) {
     t.same(server.uploads('bucket'), [])
   })
 
-  test(`${what} is got over: a small object`, async t => {
+  test(`${what} is retried: a small object`, async t => {
     const { store, server } = await openWithServer(t)
     server.fault(faultOf(['PutObject'], fault, 1))
     await store.put('p/small', bodyOf(1_000))
@@ -50,16 +50,20 @@ for (const [what, fault] of Object.entries(PASSING)) {
     t.equal(store.stats.retries, 1)
   })
 
-  test(`${what} is got over: a creation`, async t => {
+  test(`${what} is retried: a create`, async t => {
     const { store, server } = await openWithServer(t)
     server.fault(faultOf(['PutObject'], fault, 1))
     const { outcome } = await store.create('p/created', Buffer.from('mine'))
-    t.equal(outcome, fault.after ? 'exists' : 'created', 'it cannot know that it is its own')
+    t.equal(
+      outcome,
+      fault.after ? 'exists' : 'created',
+      'after a lost answer the object may be of another writer',
+    )
     t.equal((await store.read('p/created')).object?.body.toString(), 'mine')
   })
 }
 
-test('an error within a success is no success', async t => {
+test('an answer of 200 with an error in its body counts as failed', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(faultOf(['CompleteMultipartUpload'], { status: 200, code: 'InternalError' }, 1))
   await store.put('p/once', bodyOf(6 * MIB))
@@ -68,27 +72,27 @@ test('an error within a success is no success', async t => {
   server.fault(faultOf(['CompleteMultipartUpload'], { status: 200, code: 'InternalError' }))
   await t.rejects(store.put('p/always', bodyOf(6 * MIB)), UNAVAILABLE)
   t.same(await keysOf(store), ['p/once'])
-  t.equal(server.uploads('bucket').length, 1, 'it is not aborted, for it may be completed yet')
+  t.equal(server.uploads('bucket').length, 1, 'the upload is not aborted: it may still be completed')
 })
 
-test('what does not pass leaves no object, and parts only where an end was asked for', async t => {
+test('a failed put leaves no object, and leaves parts only if its completion was requested', async t => {
   const { store, server } = await openWithServer(t)
   const faults: Record<string, S3FaultFunction> = {
     'the second part': ({ partNumber }) => (partNumber === 2 ? { status: 500 } : undefined),
     'every part': faultOf(['UploadPart'], { status: 500 }),
     'every part, denied': faultOf(['UploadPart'], { status: 403 }),
     'every part, reset': faultOf(['UploadPart'], { reset: true }),
-    'the beginning': faultOf(['CreateMultipartUpload'], { status: 500 }),
+    'the creation': faultOf(['CreateMultipartUpload'], { status: 500 }),
     'the bucket': () => ({ status: 404, code: 'NoSuchBucket' }),
-    'the end': faultOf(['CompleteMultipartUpload'], { status: 500 }),
+    'the completion': faultOf(['CompleteMultipartUpload'], { status: 500 }),
   }
   for (const [what, fault] of Object.entries(faults)) {
     server.fault(fault)
     const body = bodyOf(30 * MIB)
     await t.rejects(store.put('p/never', body), UNAVAILABLE, what)
-    t.ok(body.destroyed, `${what}: nobody reads the body any more`)
+    t.ok(body.destroyed, `${what}: the body is destroyed`)
     server.fault()
-    t.equal(server.uploads('bucket').length, what === 'the end' ? 1 : 0, what)
+    t.equal(server.uploads('bucket').length, what === 'the completion' ? 1 : 0, what)
     t.same(await keysOf(store), [], what)
   }
   server.fault(faultOf(['PutObject'], { status: 500 }))
@@ -97,19 +101,19 @@ test('what does not pass leaves no object, and parts only where an end was asked
 
   server.fault()
   await store.put('p/after', bodyOf(6 * MIB))
-  t.ok(await isWhole(store, 'p/after', 6 * MIB), 'and then it works again')
+  t.ok(await isWhole(store, 'p/after', 6 * MIB), 'the store works again')
 })
 
-test('a failure for good ends an upload at once, and not when its body ends', async t => {
+test('an upload ends as soon as a request has failed for good, not when its body ends', async t => {
   const { store, server } = await openWithServer(t)
   const faults: Record<string, [fault: S3FaultFunction, written: number]> = {
     'the first part': [faultOf(['UploadPart'], { status: 403 }, 1), 6 * MIB],
     'the second part': [({ partNumber }) => (partNumber === 2 ? { status: 403 } : undefined), 11 * MIB],
-    'the second part, tried again': [
+    'the second part, retried': [
       ({ partNumber }) => (partNumber === 2 ? { status: 500 } : undefined),
       16 * MIB,
     ],
-    'the beginning': [faultOf(['CreateMultipartUpload'], { status: 403 }), 6 * MIB],
+    'the creation': [faultOf(['CreateMultipartUpload'], { status: 403 }), 6 * MIB],
   }
   for (const [what, [fault, written]] of Object.entries(faults)) {
     server.fault(fault)
@@ -122,13 +126,13 @@ test('a failure for good ends an upload at once, and not when its body ends', as
       if (!body.write(chunk)) await Promise.race([once(body, 'drain').catch(() => {}), put])
     }
     t.equal(await Promise.race([put, sleep(WAIT_MS_MAX, 'nothing')]), UNAVAILABLE.code, what)
-    t.ok(body.destroyed, `${what}: nobody reads the body any more`)
+    t.ok(body.destroyed, `${what}: the body is destroyed`)
     t.same(server.uploads('bucket'), [], `${what}: the upload is aborted`)
     t.same(await keysOf(store), [], what)
   }
 })
 
-test('a server that falls silent is given up in time', async t => {
+test('requests to a silent server fail in time', async t => {
   const server = await startServer(t)
   const store = await open(t, { S3_IDLE_MS_MAX: String(IDLE_MS_MIN) })
   for (const operation of ['UploadPart', 'CreateMultipartUpload', 'CompleteMultipartUpload']) {
@@ -139,7 +143,7 @@ test('a server that falls silent is given up in time', async t => {
   server.fault(() => ({ hang: true }))
   const works: Record<string, () => Promise<unknown>> = {
     'a small object': () => putText(store, 'p/never', 'small'),
-    'a creation': () => store.create('p/never', Buffer.from('small')),
+    'a create': () => store.create('p/never', Buffer.from('small')),
     'a move': () => store.move('p/1', 'p/2'),
     'a removal': () => store.remove(['p/1', 'p/2']),
     'a read': () => store.read('p/1'),
@@ -154,7 +158,7 @@ test('a server that falls silent is given up in time', async t => {
   t.same(server.objects('bucket').size, 0)
 })
 
-test('a body is read no faster than it is stored', async t => {
+test('a body is read with back-pressure', async t => {
   const server = await startServer(t)
   const store = await open(t)
   server.fault(faultOf(['UploadPart'], { hang: true }))
@@ -164,16 +168,16 @@ test('a body is read no faster than it is stored', async t => {
   for (const chunk of chunksOf(200 * MIB)) {
     written += chunk.length
     if (body.write(chunk)) continue
-    const takesMore = await Promise.race([once(body, 'drain'), sleep(QUIET_MS, false)])
-    if (takesMore === false) break
+    const isDrained = await Promise.race([once(body, 'drain'), sleep(QUIET_MS, false)])
+    if (isDrained === false) break
   }
-  t.ok(written < 32 * MIB, `${Math.round(written / MIB)} MiB taken while parts are stuck`)
+  t.ok(written < 32 * MIB, `${Math.round(written / MIB)} MiB are read while parts are stuck`)
   server.fault()
-  body.destroy(new Error('given up'))
+  body.destroy(new Error('cancelled'))
   await rejected
 })
 
-test('a bucket that cannot be used is refused, in one line that says what to mend', async t => {
+test('an unusable bucket is refused with a message of one line that says what to correct', async t => {
   const server = await startServer(t)
   const secret = 'hunter2'
   const refused: [string, () => void, RegExp][] = [
@@ -203,7 +207,7 @@ test('a bucket that cannot be used is refused, in one line that says what to men
   }
 })
 
-test('without credentials it says so', async t => {
+test('missing credentials are refused with a message that names the settings', async t => {
   await startServer(t)
   const nowhere = temporaryDirectory(t)
   setEnvironment(t, {
@@ -219,7 +223,7 @@ test('without credentials it says so', async t => {
   })
 })
 
-test('a server that is not up yet is waited for', async t => {
+test('a store opens before its server is reachable, and works later', async t => {
   const server = await startServer(t)
   const proxy = await startTcpProxy({ port: Number(new URL(server.endpoint).port) })
   t.teardown(() => proxy.close())
@@ -237,14 +241,14 @@ test('a server that is not up yet is waited for', async t => {
   t.same(await keysOf(store), ['p/1'])
 })
 
-test('a server that fails when it is opened is waited for', async t => {
+test('a store opens while its server fails, and works later', async t => {
   const server = await startServer(t)
   for (const fault of [{ status: 500 }, { status: 503 }, { hang: true }]) {
     server.fault(() => fault)
     const store = await open(t, { S3_IDLE_MS_MAX: String(IDLE_MS_MIN) })
     await t.rejects(store.check(), UNAVAILABLE)
     server.fault()
-    await until('it can be used', WAIT_MS_MAX, () =>
+    await until('the store works', WAIT_MS_MAX, () =>
       store.check().then(
         () => true,
         () => false,
@@ -253,7 +257,7 @@ test('a server that fails when it is opened is waited for', async t => {
   }
 })
 
-test('a bucket that goes away is told from one that fails', async t => {
+test('a missing bucket is a wrong setting for check, and a failure for put', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(() => ({ status: 404, code: 'NoSuchBucket' }))
   await t.rejects(store.check(), { code: 'FRQ_CONFIG_INVALID', message: /does not exist/ })
@@ -262,7 +266,7 @@ test('a bucket that goes away is told from one that fails', async t => {
   await store.check()
 })
 
-test('an object that cannot be read is told from one that is not there', async t => {
+test('a failed read is not taken for a missing object', async t => {
   const { store, server } = await openWithServer(t)
   await putText(store, 'p/1', 'x')
   await t.rejects(store.get('p/2'), { code: 'FRQ_OBJECT_NOT_FOUND' })
@@ -272,7 +276,7 @@ test('an object that cannot be read is told from one that is not there', async t
   t.equal((await getBytes(store, 'p/1')).toString(), 'x')
 })
 
-test('a listing goes on past its first page', async t => {
+test('a listing has all pages', async t => {
   const { store, server } = await openWithServer(t)
   const keys = range(1_050).map(i => `p/${String(i).padStart(4, '0')}`)
   const headers = { authorization: `AWS4-HMAC-SHA256 Credential=${server.accessKeyId}/` }

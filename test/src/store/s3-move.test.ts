@@ -1,4 +1,4 @@
-/** Moving on S3: a copy, in one or in parts, and a removal; what each of them can answer. */
+/** Moves on S3: a copy, whole or in parts, then a removal, and the failures of each. */
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { test } from 'tap'
 import { type CopyLimits, moveObject } from '../../../src/store/s3-move.ts'
@@ -18,7 +18,7 @@ const SLOW_MS = 1_000
 const MOVE = { bucket: 'bucket', from: 'p/from', to: 'p/to.ndjson.gz' }
 const BYTES = 12 * MIB
 
-test('a move takes two requests, and gives the object the type of its new key', async t => {
+test('a move takes two requests, and sets the content type of the new key', async t => {
   const { store, server } = await openWithServer(t)
   await store.put('p/from', bodyOf(BYTES))
   operationsOf(server)
@@ -32,7 +32,7 @@ test('a move takes two requests, and gives the object the type of its new key', 
   t.ok(await isWhole(store, MOVE.to, BYTES))
 })
 
-test('a copy that fails, also within a success, is no copy', async t => {
+test('a failed copy, also a 200 with an error in its body, moves nothing', async t => {
   const { store, server } = await openWithServer(t)
   await putText(store, 'p/from', 'here')
   for (const fault of [
@@ -50,7 +50,7 @@ test('a copy that fails, also within a success, is no copy', async t => {
   t.same(await keysOf(store), ['p/to'])
 })
 
-test('a bucket that is gone is not taken for an object that is', async t => {
+test('a missing bucket is not taken for a missing object', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(faultOf(['CopyObject'], { status: 404, code: 'NoSuchBucket' }))
   await t.rejects(store.move('p/from', 'p/to'), UNAVAILABLE)
@@ -58,7 +58,7 @@ test('a bucket that is gone is not taken for an object that is', async t => {
   await t.rejects(store.move('p/from', 'p/to'), { ...UNAVAILABLE, message: /403 .* s3:ListBucket/ })
 })
 
-test('a source that cannot be removed is moved again', async t => {
+test('a move whose removal failed can be repeated', async t => {
   const { store, server } = await openWithServer(t)
   await putText(store, 'p/from', 'here')
   server.fault(faultOf(['DeleteObject'], { status: 500 }))
@@ -74,7 +74,7 @@ test('a source that cannot be removed is moved again', async t => {
   t.same(await keysOf(store), ['p/to'])
 })
 
-test('what is too large for one copy is copied in parts', async t => {
+test('an object that is too large for one copy is copied in parts', async t => {
   const { store, server } = await openWithServer(t)
   server.traits.copyBytesMax = 8 * MIB
   const client = createClient(t)
@@ -82,7 +82,7 @@ test('what is too large for one copy is copied in parts', async t => {
   await t.rejects(
     store.move('p/from', 'p/to'),
     UNAVAILABLE,
-    'the usual limit is 4 GiB, so this is another refusal',
+    'below the default limit of 4 GiB the refusal has another reason',
   )
   operationsOf(server)
   t.equal(await moveObject(client, MOVE, LIMITS), 'moved')
@@ -100,7 +100,7 @@ test('what is too large for one copy is copied in parts', async t => {
   t.equal(ContentType, 'application/gzip')
 })
 
-test('a copy in parts that fails before its end is aborted, and after it is not', async t => {
+test('a failed copy in parts is aborted before its completion is requested, and not after', async t => {
   const { store, server } = await openWithServer(t)
   server.traits.copyBytesMax = 8 * MIB
   server.traits.losesAborted = true
@@ -108,16 +108,16 @@ test('a copy in parts that fails before its end is aborted, and after it is not'
   await store.put('p/from', bodyOf(BYTES))
   const faults = {
     'a part': ({ partNumber = 0 }) => (partNumber === 2 ? { status: 500 } : undefined),
-    'a part, within a success': ({ partNumber = 0 }) =>
+    'a part, in a 200': ({ partNumber = 0 }) =>
       partNumber === 2 ? { status: 200, code: 'InternalError' } : undefined,
   }
   for (const [what, fault] of Object.entries(faults)) {
     server.fault(fault)
     await t.rejects(moveObject(client, MOVE, LIMITS), what)
-    t.same(server.uploads('bucket'), [], `${what}: it is aborted`)
+    t.same(server.uploads('bucket'), [], `${what}: the upload is aborted`)
   }
   server.fault(({ partNumber }) => (partNumber === 3 ? { status: 404, code: 'NoSuchKey' } : undefined))
-  t.equal(await moveObject(client, MOVE, LIMITS), 'gone', 'another has moved it meanwhile')
+  t.equal(await moveObject(client, MOVE, LIMITS), 'gone', 'another process has moved the source meanwhile')
   t.same(server.uploads('bucket'), [])
 
   operationsOf(server)
@@ -125,7 +125,11 @@ test('a copy in parts that fails before its end is aborted, and after it is not'
   await t.rejects(moveObject(client, MOVE, LIMITS), { name: 'InternalError' })
   t.same(await keysOf(store), ['p/from'])
   await putText(store, MOVE.to, 'an older object')
-  await t.rejects(moveObject(client, MOVE, LIMITS), { name: 'InternalError' }, 'what is there is another')
+  await t.rejects(
+    moveObject(client, MOVE, LIMITS),
+    { name: 'InternalError' },
+    'the target has another object',
+  )
   t.same(await keysOf(store), ['p/from', MOVE.to])
   server.fault(faultOf(['CompleteMultipartUpload'], { reset: true, after: true }))
   t.equal(await moveObject(client, MOVE, LIMITS), 'moved')
@@ -135,7 +139,7 @@ test('a copy in parts that fails before its end is aborted, and after it is not'
   t.notOk(operationsOf(server).includes('AbortMultipartUpload'))
 })
 
-test('no part is on its way when a copy in parts is aborted', async t => {
+test('no part is in flight when a copy in parts is aborted', async t => {
   const { store, server } = await openWithServer(t)
   server.traits.copyBytesMax = 8 * MIB
   await store.put('p/from', bodyOf(BYTES))

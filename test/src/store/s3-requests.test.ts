@@ -1,4 +1,4 @@
-/** What the S3 store asks of a server, and what it makes of the answers: times, conditions, ranges, refusals. */
+/** The requests of the S3 store, and how it reads the answers: times, conditions, ranges, refusals. */
 import { once } from 'node:events'
 import { test } from 'tap'
 import { openStore } from '../../../src/store/open-store.ts'
@@ -17,7 +17,7 @@ import { bodyOf, keysOf, setEnvironment } from '../../helpers/store-helper.ts'
 const HOUR_MS = 3_600_000
 const IDLE_MS_MIN = 300
 
-test('each operation takes as many requests as it must', async t => {
+test('each operation sends exactly the expected requests', async t => {
   const { store, server } = await openWithServer(t)
   await store.check()
   operationsOf(server)
@@ -59,7 +59,7 @@ test('each operation takes as many requests as it must', async t => {
   t.same(await keysOf(store), [])
 })
 
-test('a clock that is off makes no answer be asked for again', async t => {
+test('a request is not repeated because the clocks differ', async t => {
   const { store, server } = await openWithServer(t)
   for (const shiftMs of [HOUR_MS / 4, -30 * HOUR_MS]) {
     server.traits.clockShiftMs = shiftMs
@@ -71,7 +71,7 @@ test('a clock that is off makes no answer be asked for again', async t => {
   }
 })
 
-test('answers carry the time of the server, whatever they are', async t => {
+test('every answer has the time of the server, also an error', async t => {
   const { store, server } = await openWithServer(t)
   const isTime = (date: number | undefined, what: string) =>
     t.ok(Math.abs((date ?? 0) - Date.now() - server.traits.clockShiftMs) < 5_000, what)
@@ -80,13 +80,13 @@ test('answers carry the time of the server, whatever they are', async t => {
     isTime((await store.create(`p/${i}`, Buffer.from('x'))).date, 'created')
     isTime((await store.create(`p/${i}`, Buffer.from('x'))).date, 'exists')
     isTime((await store.read(`p/${i}`)).date, 'read')
-    isTime((await store.read(`p/${i}`)).object?.modifiedAt, 'and when it was stored')
-    isTime((await store.read(`p/${i}`, { start: 9, length: 9 })).date, 'read behind the end')
-    isTime((await store.read('p/none')).date, 'not there')
+    isTime((await store.read(`p/${i}`)).object?.modifiedAt, 'when it was stored')
+    isTime((await store.read(`p/${i}`, { start: 9, length: 9 })).date, 'read past the end')
+    isTime((await store.read('p/none')).date, 'missing')
   }
 })
 
-test('calls at once have their own times', async t => {
+test('concurrent calls get the times of their own answers', async t => {
   const { store, server } = await openWithServer(t)
   await store.create('p/0', Buffer.from('x'))
   server.fault(({ key }) => {
@@ -100,7 +100,7 @@ test('calls at once have their own times', async t => {
   )
 })
 
-test('a creation that meets another one is tried again', async t => {
+test('a create that meets another write (409) is retried', async t => {
   const { store, server } = await openWithServer(t)
   const conflict = { status: 409, code: 'ConditionalRequestConflict' }
   server.fault(faultOf(['PutObject'], conflict, 3))
@@ -113,21 +113,21 @@ test('a creation that meets another one is tried again', async t => {
   t.same(await keysOf(store), ['p/1'])
 })
 
-test('a server that cannot create on condition is refused in words', async t => {
+test('a server without conditional writes is refused with the reason', async t => {
   const server = await startServer(t)
   server.traits.condition = 'unknown'
   const refused = { code: 'FRQ_CONFIG_INVALID' }
   await t.rejects(open(t), { ...refused, message: /does not know conditional writes/ })
   server.traits.condition = 'nowhere'
   await t.rejects(open(t), { ...refused, message: /ignores If-None-Match on PutObject/ })
-  t.equal(server.objects('bucket').size, 0, 'and the probe is removed')
+  t.equal(server.objects('bucket').size, 0, 'the probe is removed')
   server.traits.condition = 'PutObject'
   const store = await open(t)
   server.traits.condition = 'unknown'
   await t.rejects(store.create('p/1', Buffer.from('x')), { ...refused, message: /does not know/ })
 })
 
-test('a read that breaks off or falls silent is no object', async t => {
+test('a read that breaks off, or whose server falls silent, fails', async t => {
   const { store, server } = await openWithServer(t, { S3_IDLE_MS_MAX: String(IDLE_MS_MIN) })
   await store.create('p/1', Buffer.alloc(MIB, 'x'))
   for (const fault of [
@@ -142,11 +142,11 @@ test('a read that breaks off or falls silent is no object', async t => {
     }
     const body = await store.get('p/1')
     const [error] = await once(body.resume(), 'error')
-    t.ok(error, 'the body of a get says so too')
+    t.ok(error, 'the stream of a get fails too')
   }
 })
 
-test('what AWS answers for a missing object where listing is not allowed is explained', async t => {
+test("AWS's 403 for a missing object, if listing is not allowed, is explained", async t => {
   const { store, server } = await openWithServer(t)
   server.fault(faultOf(['GetObject'], { status: 403 }))
   const explained = { ...UNAVAILABLE, message: /AWS answers 403 .* s3:ListBucket is not allowed/ }
@@ -154,7 +154,7 @@ test('what AWS answers for a missing object where listing is not allowed is expl
   await t.rejects(store.get('p/1'), explained)
 })
 
-test('a missing bucket, and a 404 that says nothing, are no missing object', async t => {
+test('a missing bucket, or a 404 without a reason, is not taken for a missing object', async t => {
   const { store, server } = await openWithServer(t)
   for (const code of ['NoSuchBucket', 'NotFound']) {
     server.fault(faultOf(['GetObject'], { status: 404, code }))
@@ -163,7 +163,7 @@ test('a missing bucket, and a 404 that says nothing, are no missing object', asy
   }
 })
 
-test('many keys are removed by the thousand, and what is refused among them is told', async t => {
+test('keys are removed by the thousand, and a refused removal is reported', async t => {
   const { store, server } = await openWithServer(t)
   const keys = range(2_001).map(i => `p/${i}`)
   await Promise.all(
@@ -181,7 +181,7 @@ test('many keys are removed by the thousand, and what is refused among them is t
   t.same(await keysOf(store), ['p/kept'])
 })
 
-test('an endpoint that is no URL is named when a store is opened', async t => {
+test('an endpoint that is not a URL is refused with the name of its setting', async t => {
   const server = await startServer(t)
   for (const name of ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']) {
     for (const value of ['localhost:9000', 'minio', 'ftp://minio', 'http://', '//minio']) {

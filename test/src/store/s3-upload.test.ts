@@ -1,4 +1,4 @@
-/** That an upload is never aborted once its end was asked for, and which uploads are aborted. */
+/** An upload is never aborted after its completion was requested; others are aborted. */
 import { CreateMultipartUploadCommand } from '@aws-sdk/client-s3'
 import { test } from 'tap'
 import {
@@ -21,7 +21,7 @@ const BYTES = 6 * MIB
 const STAGED = 'p/_frequency/staged/1'
 const COMPLETE = ['CompleteMultipartUpload']
 
-test('an upload whose end took effect is there, also where no answer says so', async t => {
+test('an upload whose completion took effect succeeds, whatever the answer says', async t => {
   const { store, server } = await openWithServer(t)
   server.traits.losesAborted = true
   for (const [what, fault] of Object.entries({
@@ -33,24 +33,24 @@ test('an upload whose end took effect is there, also where no answer says so', a
     t.equal(await store.put(STAGED, bodyOf(BYTES)), BYTES, what)
     server.fault()
     server.collectGarbage()
-    t.ok(await isWhole(store, STAGED, BYTES), `${what}: and it stays there`)
+    t.ok(await isWhole(store, STAGED, BYTES), `${what}: the object stays`)
     t.notOk(operationsOf(server).includes('AbortMultipartUpload'), `${what}: nothing was aborted`)
   }
 })
 
-test('an upload whose end takes effect later is there later, and stays', async t => {
+test('an object whose completion takes effect later appears later, and stays', async t => {
   const { store, server } = await openWithServer(t)
   server.traits.losesAborted = true
   server.fault(faultOf(COMPLETE, { reset: true, lateMs: 5_000 }))
   await t.rejects(store.put(STAGED, bodyOf(BYTES)), UNAVAILABLE)
   server.fault()
-  await until('it is there', WAIT_MS_MAX, () => server.objects('bucket').has(STAGED))
+  await until('the object appears', WAIT_MS_MAX, () => server.objects('bucket').has(STAGED))
   server.collectGarbage()
   t.ok(await isWhole(store, STAGED, BYTES))
   t.notOk(operationsOf(server).includes('AbortMultipartUpload'))
 })
 
-test('an object whose bytes are lost is not taken for one that is there', async t => {
+test('an object whose bytes are lost counts as missing', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(faultOf(COMPLETE, { reset: true, after: true }))
   const fault = faultOf(['GetObject'], { status: 404, code: 'NoSuchKey' })
@@ -61,7 +61,7 @@ test('an object whose bytes are lost is not taken for one that is there', async 
   t.notOk(operationsOf(server).includes('HeadObject'))
 })
 
-test('an upload that failed before its end is aborted, and waited for', async t => {
+test('an upload that failed before its completion is aborted before put rejects', async t => {
   const { store, server } = await openWithServer(t)
   server.fault(({ partNumber }) => (partNumber === 2 ? { status: 403 } : undefined))
   await t.rejects(store.put(STAGED, bodyOf(12 * MIB)), UNAVAILABLE)
@@ -73,7 +73,7 @@ test('an upload that failed before its end is aborted, and waited for', async t 
   await t.rejects(store.put(STAGED, bodyOf(12 * MIB)), { ...UNAVAILABLE, message: /InvalidRequest/ })
 })
 
-test('an upload that took half a day is not completed, since others may abort it', async t => {
+test('an upload that took half a day is not completed, because others may abort it', async t => {
   const { store, server } = await openWithServer(t)
   const { now } = Date
   t.teardown(() => {
@@ -89,7 +89,7 @@ test('an upload that took half a day is not completed, since others may abort it
   t.notOk(operationsOf(server).includes('CompleteMultipartUpload'))
 })
 
-test('what was staged and left a day ago is aborted when a store is opened, and nothing else', async t => {
+test('opening a store aborts uploads of staged objects that are a day old, and no others', async t => {
   const server = await startServer(t)
   const client = createClient(t)
   const begin = (Key: string) => client.send(new CreateMultipartUploadCommand({ Bucket: 'bucket', Key }))
@@ -112,7 +112,7 @@ test('what was staged and left a day ago is aborted when a store is opened, and 
   )
 })
 
-test('a store that may not list uploads works all the same', async t => {
+test('a store works without the permission to list uploads', async t => {
   const server = await startServer(t)
   server.fault(faultOf(['ListMultipartUploads'], { status: 403 }))
   const store = await open(t)
