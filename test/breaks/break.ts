@@ -27,6 +27,7 @@ const WITH_SERVERS: ReadonlySet<string> = new Set([
   'test/contract/store.test.ts',
   'test/src/archive/archiver.test.ts',
   'test/src/archive/exactly-once.test.ts',
+  'test/src/queue/rabbitmq-network.test.ts',
   'test/src/queue/rabbitmq.test.ts',
   'test/src/queue/spooled.test.ts',
 ])

@@ -5,6 +5,7 @@ const DISK_LOG = 'test/src/queue/disk-log.test.ts'
 const EMBEDDED = 'test/src/queue/embedded.test.ts'
 const POWER = 'test/src/queue/disk-log-power.test.ts'
 const QUEUE = 'test/contract/queue.test.ts'
+const NETWORK = 'test/src/queue/rabbitmq-network.test.ts'
 const RABBITMQ = 'test/src/queue/rabbitmq.test.ts'
 const SPOOLED = 'test/src/queue/spooled.test.ts'
 const TAGS = 'test/src/queue/delivery-tags.test.ts'
@@ -40,7 +41,7 @@ export const QUEUE_BREAKS: readonly Break[] = [
     file: 'src/queue/rabbitmq/rabbitmq-subscription.ts',
     text: 'if (delivery.subscription === this && this.#tags.settle(delivery.tag))',
     replacement: 'if (this.#tags.settle(delivery.tag))',
-    checks: [RABBITMQ],
+    checks: [NETWORK],
   },
   {
     name: 'a dead letter is returned to the queue',

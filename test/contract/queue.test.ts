@@ -3,41 +3,15 @@ import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../src/event/message-id.ts'
 import { openQueue } from '../../src/queue/open-queue.ts'
-import type { Delivery, Durability, Queue } from '../../src/queue/queue.ts'
-import { configOf, eventOf, numberedEvents, range, silent, temporaryDirectory } from '../helpers/helper.ts'
-import { brokerUrl, Inbox, uniqueQueueName } from '../helpers/queue-helper.ts'
+import type { Delivery, Queue } from '../../src/queue/queue.ts'
+import { configOf, eventOf, numberedEvents, range, silent } from '../helpers/helper.ts'
+import { Inbox } from '../helpers/queue-helper.ts'
+import { KINDS } from '../helpers/queue-kinds.ts'
 import { until } from '../services/wait.ts'
 
 const WAIT_MS_MAX = 30_000
 const KIB = 1024
 const MIB = 1024 * KIB
-
-interface Kind {
-  readonly name: string
-  readonly durability: Durability
-  /** The settings of a new queue, which is removed after the test. */
-  settings(t: Test): Record<string, string>
-}
-
-const KINDS: readonly Kind[] = [
-  {
-    name: 'embedded',
-    durability: 'disk',
-    settings: t => ({ DATA_DIR: temporaryDirectory(t), PUBLISH_EVENTS_MAX: '1' }),
-  },
-  {
-    name: 'RabbitMQ',
-    durability: 'broker',
-    settings: t => ({
-      AMQP_URL: brokerUrl(),
-      ARCHIVE_URL: '/not-opened',
-      AMQP_QUEUE: uniqueQueueName(t),
-      SPOOL: 'off',
-      PUBLISH_MS_MAX: '60000',
-      PUBLISH_EVENTS_MAX: '1',
-    }),
-  },
-]
 
 for (const kind of KINDS) {
   /** Opens a new queue, or the queue of these settings again. */

@@ -13,10 +13,10 @@
  *     also if the record itself was never synced, and in whatever order the parts of its group reached the disk.
  *  3. There are two more witnesses: the header of the next segment, and the file `dropped` (dropped-note.ts). Both
  *     name a segment and its synced size, and both are written after that sync.
- *  4. Let S be the largest offset that a witness states for a file. If a gap between valid records begins before S,
- *     its bytes were synced once: it is damage. If it begins at S or later, it is in the last group or after it: it
- *     is torn. Valid records are kept wherever they are. Those in the last group may be unconfirmed, and then the
- *     client sends them again. To drop them could lose confirmed events.
+ *  4. Let S be the largest offset that a witness states for a file. A gap is a range without a valid record. If a
+ *     gap begins before S, its bytes were synced once: it is damage. If it begins at S or later, it is in the last
+ *     group or after it: it is torn. Valid records are kept wherever they are. Those in the last group may be
+ *     unconfirmed, and then the client sends them again. To drop them could lose confirmed events.
  *
  * Recovery cannot detect damage to the very last group while it has no witness: it looks like a torn tail. The next
  * append, the next acknowledgement and a close write a witness.

@@ -76,8 +76,8 @@ export function rawBody(body: unknown): Buffer {
 
 /**
  * Waits for `basic.return` events. RabbitMQ returns a `mandatory` message that no queue takes, and then confirms
- * it. The library resolves the confirm at once, but emits the return by `setImmediate`. So a publish has
- * succeeded only if no return came after its confirm and `passed()`.
+ * it. The library resolves the confirm at once, but emits the return by `setImmediate`. So a confirm counts only if
+ * the message was not returned by the time `passed()` resolves.
  */
 export class ReturnBarrier {
   #passed: Promise<void> | undefined
@@ -85,8 +85,8 @@ export class ReturnBarrier {
   /**
    * Resolves once every return is emitted that was read before the last confirm of this turn of the event loop.
    *
-   * All confirms of a turn share one promise. It takes two turns: a return may be read after the first of these
-   * confirms, and is then emitted behind the first `setImmediate` here.
+   * All confirms of a turn share one promise. It takes two turns, because a return may be read between two of these
+   * confirms. It is then emitted after the first `setImmediate` here.
    */
   passed(): Promise<void> {
     this.#passed ??= new Promise(resolve => {

@@ -51,7 +51,7 @@ export class Prefetch {
     this.#eventsPerMessage += (events - this.#eventsPerMessage) * WEIGHT
   }
 
-  /** Follows the average if it asks for at least twice, or at most half, of the prefetch. @returns whether it changed */
+  /** Changes the prefetch if the average asks for at least twice, or at most half, of it. @returns whether it changed */
   follow(): boolean {
     if (this.#eventsPerMessage === undefined) return false
     const wanted = this.#messagesFor(this.#eventsPerMessage)

@@ -89,7 +89,7 @@ class RabbitmqDeadLetters implements DeadLetters {
       if (!this.#channel.active && !this.#hasSettled) return
       if (this.#unsettled > 0)
         await this.#request(async () => this.#channel.basicNack({ deliveryTag: 0, multiple: true }))
-      // The broker answers frames in order: after this answer it has read all acknowledgements.
+      // The broker reads frames in order. Once it has answered this one, it has read all acknowledgements.
       await this.#request(() => this.#channel.queueDeclare({ queue, passive: true }))
     } finally {
       await this.#connection.close()

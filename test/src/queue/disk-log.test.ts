@@ -291,24 +291,27 @@ async function compare(t: Test, random: Random): Promise<void> {
   const names = Object.keys(actions) as (keyof typeof actions)[]
   for (const _ of range(60)) {
     await actions[random(3) === 0 ? 'append' : (names[random(names.length)] as keyof typeof actions)]()
-    const { entries, dead } = expected
-    const oldest = log.oldest
-    const found: Record<string, unknown> = {
-      numbers: (await readEvents(log, log.events)).map(numberIn),
-      events: log.events,
-      oldest: oldest && numberIn(oldest),
-      dead: [...log.readDead()].map((entry: LogEntry) => numberIn(entry)),
-      damages: log.damages,
-    }
-    const wanted = {
-      numbers: entries.map(({ n }) => n),
-      events: entries.reduce((sum, { count }) => sum + count, 0),
-      oldest: entries[0]?.n,
-      dead: dead.toSorted((a, b) => a - b),
-      damages: [],
-    }
-    if (JSON.stringify(found) !== JSON.stringify(wanted)) t.same(found, wanted)
+    await checkContent(t, log, expected)
   }
   await log.close()
   t.equal(log.bytes, bytesOf(segmentFiles(path)), `${next} appended, ${readdirSync(path).length} files`)
+}
+
+async function checkContent(t: Test, log: DiskLog, { entries, dead }: Expected): Promise<void> {
+  const oldest = log.oldest
+  const found: Record<string, unknown> = {
+    numbers: (await readEvents(log, log.events)).map(numberIn),
+    events: log.events,
+    oldest: oldest && numberIn(oldest),
+    dead: [...log.readDead()].map((entry: LogEntry) => numberIn(entry)),
+    damages: log.damages,
+  }
+  const wanted = {
+    numbers: entries.map(({ n }) => n),
+    events: entries.reduce((sum, { count }) => sum + count, 0),
+    oldest: entries[0]?.n,
+    dead: dead.toSorted((a, b) => a - b),
+    damages: [],
+  }
+  if (JSON.stringify(found) !== JSON.stringify(wanted)) t.same(found, wanted)
 }

@@ -1,53 +1,32 @@
-/** Tests of RabbitMQ alone: its queues, its other clients, its refusals, and network failures. */
+/** Tests of RabbitMQ alone: its queues, its other clients, and its refusals. */
 import type { AsyncMessage } from 'rabbitmq-client'
 import { type Test, test } from 'tap'
 import { ConfigInvalid } from '../../../src/errors.ts'
 import { openQueue } from '../../../src/queue/open-queue.ts'
 import type { Delivery, Queue } from '../../../src/queue/queue.ts'
 import { queueDeclaration } from '../../../src/queue/rabbitmq/rabbitmq-topology.ts'
-import { configOf, elapsed, eventOf, numberedEvents, range, silent } from '../../helpers/helper.ts'
+import { configOf, eventOf, numberedEvents, range, silent } from '../../helpers/helper.ts'
 import {
   brokerUrl,
   Inbox,
-  keepConsuming,
-  keepPublishing,
   openChannel,
   openNetwork,
   publishesAgain,
   uniqueQueueName,
 } from '../../helpers/queue-helper.ts'
+import { holds, openQueueOnBroker } from '../../helpers/rabbitmq-helper.ts'
 import { rabbitmqctl } from '../../services/rabbitmq.ts'
 import { until } from '../../services/wait.ts'
 
 const WAIT_MS_MAX = 60_000
-const PROMPT_MS = 1_000
 /** Well below the interval at which the prefetch follows the average. */
 const PROMPT_ADAPTION_MS = 4_000
-const PUBLISH_MS_MAX = 1_000
 const MIB = 1024 * 1024
 const UNAVAILABLE = { code: 'FRQ_QUEUE_UNAVAILABLE', statusCode: 503 }
 
-async function open(t: Test, settings: Record<string, string> = {}): Promise<Queue> {
-  const name = settings.AMQP_QUEUE ?? uniqueQueueName(t)
-  const queue = await openQueue(
-    configOf({
-      AMQP_URL: brokerUrl(),
-      ARCHIVE_URL: '/not-opened',
-      AMQP_QUEUE: name,
-      SPOOL: 'off',
-      PUBLISH_EVENTS_MAX: '1',
-      PUBLISH_MS_MAX: '60000',
-      ...settings,
-    }),
-    silent,
-  )
-  t.teardown(() => queue.close())
-  return queue
-}
-
 test('a queue is a durable quorum queue, and its messages are persistent', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   const event = eventOf({ event: 'e' })
   await queue.publish(event)
   const channel = await openChannel(t)
@@ -63,7 +42,7 @@ test('a queue is a durable quorum queue, and its messages are persistent', async
 
 test('a dead letter is moved to the dead-letter queue', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   const [alive, doomed] = [eventOf({ event: 'e', n: 0 }), eventOf({ event: 'e', n: 1 })]
   await queue.publish(alive)
   await queue.publish(doomed)
@@ -82,7 +61,7 @@ test('a dead letter is moved to the dead-letter queue', async t => {
 
 test('messages of other programs are delivered without a group, and with their raw bytes', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   const channel = await openChannel(t)
   await channel.confirmSelect()
   const foreign: [object, Buffer][] = [
@@ -113,14 +92,6 @@ test('messages of other programs are delivered without a group, and with their r
   )
 })
 
-/** Resolves once the queue has this many unacknowledged deliveries. */
-async function holds(name: string, count: number): Promise<void> {
-  await until(`${count} are unacknowledged`, WAIT_MS_MAX, async () => {
-    const list = await rabbitmqctl('list_queues', 'name', 'messages_unacknowledged')
-    return list.includes(`${name}\t${count}\n`)
-  })
-}
-
 /** The prefetch of each consumer of a queue. */
 async function prefetches(name: string): Promise<number[]> {
   const list = await rabbitmqctl('list_consumers', 'queue_name', 'prefetch_count')
@@ -143,8 +114,8 @@ async function openTwo(
   settings: Record<string, string>,
 ): Promise<[Queue, Queue]> {
   const both = [
-    await open(t, { ...settings, AMQP_QUEUE }),
-    await open(t, { ...settings, AMQP_QUEUE }),
+    await openQueueOnBroker(t, { ...settings, AMQP_QUEUE }),
+    await openQueueOnBroker(t, { ...settings, AMQP_QUEUE }),
   ] as const
   const inboxes = both.map(queue => new Inbox(queue))
   await consume(...both)
@@ -181,47 +152,8 @@ test('events go to the consumer with the highest priority until its prefetch is 
   t.equal(overflow.deliveries.length, 50, 'after acknowledgements all events go to the first one again')
 })
 
-test('unsettled deliveries of a lost connection go to another consumer, and cannot be settled any more', async t => {
-  const network = await openNetwork(t)
-  const AMQP_QUEUE = uniqueQueueName(t)
-  const one = await open(t, { AMQP_QUEUE, AMQP_URL: network.url })
-  const inbox = new Inbox(one)
-  await Promise.all(numberedEvents(20).map(event => one.publish(event)))
-  await inbox.receives(20)
-  const held = [...inbox.deliveries]
-  inbox.consumer.ack(held.slice(10))
-  await holds(AMQP_QUEUE, 10)
-  const other = new Inbox(await open(t, { AMQP_QUEUE }))
-  await network.refuse()
-  network.cut()
-  await until('the connection is lost', WAIT_MS_MAX, () => inbox.losses === 1)
-  await other.receives(10)
-  t.same(
-    other.numbers.toSorted((a, b) => a - b),
-    range(10),
-    'the others were acknowledged',
-  )
-  t.ok(other.deliveries.every(({ redelivered }) => redelivered))
-
-  await network.accept()
-  inbox.consumer.ack(held)
-  for (const delivery of held) inbox.consumer.dead(delivery)
-  await other.consumer.stop()
-  await inbox.receives(10)
-  inbox.consumer.ack(held)
-  for (const delivery of held) inbox.consumer.dead(delivery)
-  await inbox.consumer.stop()
-  const third = new Inbox(one)
-  await third.receives(10)
-  t.same(
-    third.numbers.toSorted((a, b) => a - b),
-    range(10),
-    'deliveries that were settled too late are redelivered',
-  )
-})
-
 test('a consumer that stops passes on acknowledgements behind an open delivery', async t => {
-  const queue = await open(t)
+  const queue = await openQueueOnBroker(t)
   await Promise.all(numberedEvents(10).map(event => queue.publish(event)))
   const first = new Inbox(queue)
   await first.receives(10)
@@ -239,7 +171,7 @@ test('a consumer that stops passes on acknowledgements behind an open delivery',
 test('the prefetch follows the events per message, and a batch of single events fills', async t => {
   const name = uniqueQueueName(t)
   const BATCH_EVENTS_MAX = 3_000
-  const queue = await open(t, {
+  const queue = await openQueueOnBroker(t, {
     AMQP_QUEUE: name,
     BATCH_EVENTS_MAX: String(BATCH_EVENTS_MAX),
     PUBLISH_EVENTS_MAX: '256',
@@ -259,7 +191,7 @@ test('the prefetch follows the events per message, and a batch of single events 
   })
 
   inbox.deliveries.length = 0
-  const single = await open(t, { AMQP_QUEUE: name })
+  const single = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   await Promise.all(numberedEvents(6_000).map(event => single.publish(event)))
   await until('two batches are held at once', PROMPT_ADAPTION_MS, () => held() === 2 * BATCH_EVENTS_MAX)
   t.same(
@@ -273,7 +205,7 @@ test('the prefetch follows the events per message, and a batch of single events 
 })
 
 test('a paused consumer does not delay publishes', async t => {
-  const queue = await open(t)
+  const queue = await openQueueOnBroker(t)
   const inbox = new Inbox(queue, (_, consumer) => consumer.pause())
   const body = Buffer.alloc(MIB, 'x')
   for (const i of range(40)) await queue.publish({ messageId: `m${i}`, body })
@@ -281,125 +213,8 @@ test('a paused consumer does not delay publishes', async t => {
   t.ok(inbox.bytes < 20 * MIB)
 })
 
-test('a queue opens before its broker is reachable, and connects later', async t => {
-  const network = await openNetwork(t)
-  await network.refuse()
-  const queue = await open(t, { AMQP_URL: network.url })
-  t.match(queue.trouble, /^RabbitMQ at 127\.0\.0\.1:\d+, queue .+: .*ECONNREFUSED/)
-  const ms = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
-  t.ok(ms < PROMPT_MS, 'a publish is refused at once')
-  await t.rejects(queue.depth(), UNAVAILABLE)
-  const inbox = new Inbox(queue)
-
-  await network.accept()
-  await until('it works', WAIT_MS_MAX, () => queue.trouble === undefined)
-  await queue.publish(eventOf({ event: 'e', n: 7 }))
-  await inbox.receives(1)
-  t.same(inbox.numbers, [7])
-  t.equal(inbox.losses, 0)
-})
-
-test('a queue and a consumer can be closed before the broker is reachable', async t => {
-  const network = await openNetwork(t)
-  await network.refuse()
-  const queue = await open(t, { AMQP_URL: network.url })
-  const inbox = new Inbox(queue)
-  t.ok((await elapsed(inbox.consumer.stop())) < PROMPT_MS)
-  t.ok((await elapsed(queue.close())) < PROMPT_MS)
-})
-
-test('cut connections lose no confirmed event', async t => {
-  const network = await openNetwork(t)
-  const queue = await open(t, { AMQP_URL: network.url })
-  const { seen, inbox } = keepConsuming(queue)
-  const publishing = keepPublishing(t, queue)
-  for (const cut of range(3)) {
-    const confirmedBefore = publishing.confirmed.length
-    const seenBefore = seen.size
-    await until('events flow', WAIT_MS_MAX, () => {
-      return publishing.confirmed.length > confirmedBefore + 50 && seen.size > seenBefore
-    })
-    network.cut()
-    await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses > cut)
-  }
-  const before = publishing.confirmed.length
-  await until('events flow again', WAIT_MS_MAX, () => publishing.confirmed.length > before + 50)
-  await publishing.stop()
-  const missing = () => publishing.confirmed.filter(n => !seen.has(n))
-  await until('all confirmed events are delivered', WAIT_MS_MAX, () => missing().length === 0)
-  t.same(missing(), [])
-  t.equal(queue.trouble, undefined)
-})
-
-test('after a cut, unacknowledged messages are delivered again, marked as redelivered', async t => {
-  const network = await openNetwork(t)
-  const queue = await open(t, { AMQP_URL: network.url, AMQP_PREFETCH: '10', BATCH_EVENTS_MAX: '10' })
-  const inbox = new Inbox(queue)
-  await Promise.all(numberedEvents(11).map(event => queue.publish(event)))
-  await inbox.receives(10)
-  // On the new channel another delivery has the same tag.
-  const ofOldConnection = inbox.at(3)
-  inbox.consumer.ack(inbox.through(4))
-  // One more delivery: the broker has read the acknowledgement.
-  await inbox.receives(11)
-  network.cut()
-  await until('the consumer reports the loss', WAIT_MS_MAX, () => inbox.losses === 1)
-  await inbox.receives(6)
-  t.same(inbox.numbers, [5, 6, 7, 8, 9, 10])
-  t.ok(inbox.deliveries.slice(0, 5).every(({ redelivered }) => redelivered))
-
-  inbox.consumer.ack([ofOldConnection])
-  inbox.consumer.dead(ofOldConnection)
-  inbox.consumer.ack(inbox.through(1))
-  await inbox.consumer.stop()
-  const second = new Inbox(queue)
-  await second.receives(4)
-  t.same(second.numbers, [7, 8, 9, 10], 'a delivery of the old connection settles nothing')
-})
-
-test('publishes to a stalled broker are refused after PUBLISH_MS_MAX', async t => {
-  const network = await openNetwork(t)
-  const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: String(PUBLISH_MS_MAX) })
-  await queue.publish(eventOf({ event: 'e' }))
-  network.stall()
-  for (const _ of range(2)) {
-    const ms = await elapsed(t.rejects(queue.publish(eventOf({ event: 'e' })), UNAVAILABLE))
-    t.ok(ms < PUBLISH_MS_MAX * 1.5, `refused after ${ms} ms`)
-  }
-  network.resume()
-  await publishesAgain(queue)
-})
-
-test('the bytes in flight to a stalled broker are bounded', async t => {
-  const network = await openNetwork(t)
-  const queue = await open(t, { AMQP_URL: network.url, PUBLISH_MS_MAX: '60000' })
-  network.stall()
-  const refused: unknown[] = []
-  const body = Buffer.alloc(MIB, 'x')
-  const publishes = range(100).map(i =>
-    queue.publish({ messageId: `m${i}`, body }).catch(error => refused.push(error)),
-  )
-  await until('some are refused', PROMPT_MS, () => refused.length > 0)
-  t.match(refused[0], UNAVAILABLE)
-  t.ok(refused.length >= 30, `${refused.length} of 100 MiB`)
-  t.ok((await elapsed(queue.close())) < 10_000, 'the queue can be closed')
-  await Promise.all(publishes)
-  t.equal(refused.length, 100)
-})
-
-test('a consumer can stop while its broker is stalled', async t => {
-  const network = await openNetwork(t)
-  const queue = await open(t, { AMQP_URL: network.url })
-  const inbox = new Inbox(queue)
-  await queue.publish(eventOf({ event: 'e', n: 1 }))
-  await inbox.receives(1)
-  network.stall()
-  inbox.consumer.ack(inbox.through(0))
-  t.ok((await elapsed(inbox.consumer.stop())) < 10_000)
-})
-
 test('a consumer that stops on purpose is not reported as trouble', async t => {
-  const queue = await open(t)
+  const queue = await openQueueOnBroker(t)
   await queue.publish(eventOf({ event: 'e', n: 0 }))
   const inbox = new Inbox(queue)
   await inbox.receives(1)
@@ -418,7 +233,7 @@ test('a consumer that stops on purpose is not reported as trouble', async t => {
 
 test('a publish to a deleted queue is refused', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   const channel = await openChannel(t)
   const { body } = eventOf({ event: 'e' })
   const messageIds: Record<string, (i: number) => string> = {
@@ -440,7 +255,7 @@ test('a publish to a deleted queue is refused', async t => {
 
 test('a consumer whose queue is deleted continues with the new queue', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   const inbox = new Inbox(queue)
   await queue.publish(eventOf({ event: 'e', n: 1 }))
   await inbox.receives(1)
@@ -458,7 +273,7 @@ test('large messages travel through a broker that accepts only smaller frames', 
     rabbitmqctl('eval', `application:set_env(rabbit, frame_max, ${bytes}).`)
   await setFrameMax(16_384)
   t.teardown(() => setFrameMax(131_072))
-  const queue = await open(t)
+  const queue = await openQueueOnBroker(t)
   const sent = eventOf({ event: 'large', filler: 'x'.repeat(100_000) })
   await queue.publish(sent)
   const received = await new Promise<Delivery>(resolve => {
@@ -469,7 +284,7 @@ test('large messages travel through a broker that accepts only smaller frames', 
 
 test('a full queue refuses events, and accepts them again when there is room', async t => {
   const name = uniqueQueueName(t)
-  const queue = await open(t, { AMQP_QUEUE: name })
+  const queue = await openQueueOnBroker(t, { AMQP_QUEUE: name })
   await rabbitmqctl('set_policy', '--apply-to', 'queues', name, `^${name}$`, '{"max-length":5}')
   t.teardown(() => rabbitmqctl('clear_policy', name))
   let refusal: unknown
