@@ -13,15 +13,16 @@
  *  1. Make a directory `lock~<random>`, and listen on a socket in it.
  *  2. Find the last place, n. If its socket answers, another process holds the lock: give up.
  *  3. Rename the directory to `lock-<n+1>`. The rename fails if that name exists and is not empty, so only one
- *     process succeeds, and its socket listens already. The others go back to step 2.
- *  4. Look again. If there is a place after n+1, this process is too late: it goes back to step 1.
+ *     process succeeds, and its socket listens already. The others remove their directories, and go back to step 1.
+ *  4. Look again. If there is a place after n+1, this process is too late: it removes its place, and goes back to
+ *     step 1.
  *  5. The process holds the lock. It removes all places before its own. When it ends, its place stays and does
  *     not answer.
  *
  * Why at most one process holds the lock:
  *
- *  - Let M be the last place. Only step 5 removes places, and only places before an existing one. So M is never
- *    removed, it only grows, and a process that looks finds M or a later place.
+ *  - Let M be the last place. A place is removed only by steps 4 and 5, and only while a later place exists. So M
+ *    is never removed, it only grows, and a process that looks finds M or a later place.
  *  - Let process P hold the lock at place g. In step 4 of P, no place was after g, so g was M.
  *  - Another process can hold the lock only at a place after g. The process that made g+1 had found place g as
  *    the last one, and g did not answer. That was the place of P, not an earlier place with the same number:

@@ -22,7 +22,7 @@ import { EmbeddedConsumer } from './embedded-consumer.ts'
 
 export type EmbeddedConfig = Pick<Config, 'amqpPrefetch' | 'prefetchEvents' | 'spoolBytesMax'>
 
-/** Two segments may be cached in memory: the one that is written, and the one that is read. */
+/** Up to two segments may be in memory: the one that is written, and the one that is read. */
 const SEGMENT_BYTES_MAX = 8 * 1024 * 1024
 const SEGMENT_BYTES_MIN = 256 * 1024
 /** Disk space is freed one segment at a time. So a small queue has small segments. */

@@ -66,7 +66,7 @@ export class RabbitmqPublisher {
       : undefined
   }
 
-  /** Why the broker refused the last events, as a text for people; undefined 10 seconds after, or once it accepts events. */
+  /** Why the broker refused events in the last 10 seconds, as a text for people; undefined once it has accepted some. */
   get refusal(): string | undefined {
     if (performance.now() - this.#refusedAt > REFUSAL_MS) return undefined
     return 'it refuses events: the queue is full, or has no leader, or is gone'
