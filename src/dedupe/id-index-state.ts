@@ -6,6 +6,7 @@
 import { type FileHandle, open, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { syncDirectory } from '../process/sync-directory.ts'
 import type { LogPosition } from './id-index.ts'
 
 const VERSION = 2
@@ -69,10 +70,6 @@ export async function writeState(directory: string, state: Omit<IdIndexState, 'v
   await syncDirectory(directory)
   await rename(temporary, join(directory, STATE_NAME))
   await syncDirectory(directory)
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  await withFile(path, 'r', directory => directory.sync())
 }
 
 async function withFile(
