@@ -29,6 +29,7 @@ import { objectKey } from '../object/object-key.ts'
 import { createDeferred } from '../process/deferred.ts'
 import type { Logger } from '../process/logger.ts'
 import { BackOff, sleep } from '../process/sleep.ts'
+import { withTimeLimit } from '../process/time-limit.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { ArchiveSession, type SessionConfig, type SessionParts } from './archive-session.ts'
@@ -209,9 +210,7 @@ export class Archiver {
   /** Resolves when it archives, or has found that it cannot yet, or the store has said nothing for a while. */
   async start(): Promise<void> {
     this.#running = Promise.all([this.#run(), this.#follow()])
-    const begun = new AbortController()
-    await Promise.race([this.#begun.promise, sleep(FIRST_ANSWER_MS_MAX, begun.signal)])
-    begun.abort()
+    await withTimeLimit(this.#begun.promise, FIRST_ANSWER_MS_MAX, () => {})
   }
 
   /** Takes no more deliveries, seals the open batch, and resolves when all batches are archived and acknowledged, or cannot be now. */

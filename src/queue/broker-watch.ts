@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { withTimeLimit } from '../process/time-limit.ts'
 import type { Queue } from './queue.ts'
 import type { Waiting } from './queue-stats.ts'
 
@@ -22,10 +22,8 @@ export function brokerWatch(queue: Pick<Queue, 'waiting'>): () => Promise<Waitin
   }
 }
 
-async function ask(queue: Pick<Queue, 'waiting'>): Promise<Waiting | undefined> {
-  const answered = new AbortController()
-  const timeout = delay(ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => undefined)
+function ask(queue: Pick<Queue, 'waiting'>): Promise<Waiting | undefined> {
   // An unreachable broker is reported by `Queue.trouble`. Here its numbers are unknown, and are left out.
   const waiting = queue.waiting().catch(() => undefined)
-  return await Promise.race([waiting, timeout]).finally(() => answered.abort())
+  return withTimeLimit(waiting, ANSWER_MS_MAX, () => undefined)
 }

@@ -15,6 +15,7 @@ import {
 } from '@aws-sdk/client-s3'
 import type { Config } from '../config/config.ts'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
+import { withTimeLimit } from '../process/time-limit.ts'
 import {
   asStoreError,
   conditionIgnored,
@@ -334,17 +335,13 @@ export async function openS3Store(
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
 ): Promise<ObjectStore> {
   const store = new S3Store(createS3Client(config), location.bucket, location.prefix)
-  const answered = new AbortController()
-  const timeout = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
   try {
-    await Promise.race([store.check(), timeout])
+    await withTimeLimit(store.check(), FIRST_ANSWER_MS_MAX, () => {})
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) {
       await store.close()
       throw error
     }
-  } finally {
-    answered.abort()
   }
   return store
 }

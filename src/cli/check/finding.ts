@@ -1,3 +1,5 @@
+import { withTimeLimit } from '../../process/time-limit.ts'
+
 /** What a check has found: one line of `frequency check`. */
 export interface Finding {
   readonly name: string
@@ -19,17 +21,11 @@ const STEP_MS_MAX = 15_000
 
 export class Overdue extends Error {}
 
-/** @throws Overdue where it takes longer than 15 seconds; whatever it was is left to itself. */
+/** Settles like `work`. @throws Overdue if that takes longer than 15 seconds; `work` itself goes on */
 export async function inTime<T>(work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const overdue = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Overdue(`no answer within ${STEP_MS_MAX / 1000} s`)), STEP_MS_MAX)
+  return withTimeLimit(work, STEP_MS_MAX, () => {
+    throw new Overdue(`no answer within ${STEP_MS_MAX / 1000} s`)
   })
-  try {
-    return await Promise.race([work, overdue])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 export function messageOf(error: unknown): string {

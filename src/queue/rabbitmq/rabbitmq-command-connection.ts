@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel, Connection } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
+import { withTimeLimit } from '../../process/time-limit.ts'
 
 const CONNECT_MS_MAX = 10_000
 const CLOSE_MS_MAX = 2_000
@@ -25,18 +25,13 @@ export async function connectForCommand(url: string, name: string): Promise<Comm
   const failed = new Promise<never>((_, reject) => connection.on('error', reject))
   // Later failures reject the calls that wait for an answer. This `catch` prevents an unhandled rejection.
   failed.catch(() => {})
-  const answered = new AbortController()
-  const overdue = delay(CONNECT_MS_MAX, undefined, answered).then(() => {
-    throw new Error(`no answer within ${CONNECT_MS_MAX} ms`)
-  })
-  overdue.catch(() => {})
   try {
-    await Promise.race([connection.onConnect(0), failed, overdue])
+    await withTimeLimit(Promise.race([connection.onConnect(0), failed]), CONNECT_MS_MAX, () => {
+      throw new Error(`no answer within ${CONNECT_MS_MAX} ms`)
+    })
   } catch (cause) {
     connection.unsafeDestroy()
     throw asRefusal(cause, url)
-  } finally {
-    answered.abort()
   }
   const channels: Channel[] = []
   return {
@@ -50,9 +45,11 @@ export async function connectForCommand(url: string, name: string): Promise<Comm
     },
     close: async () => {
       const closed = Promise.all(channels.map(channel => channel.close())).then(() => connection.close())
-      const ended = new AbortController()
-      await Promise.race([closed.catch(() => {}), delay(CLOSE_MS_MAX, undefined, ended).catch(() => {})])
-      ended.abort()
+      await withTimeLimit(
+        closed.catch(() => {}),
+        CLOSE_MS_MAX,
+        () => {},
+      )
       connection.unsafeDestroy()
     },
   }

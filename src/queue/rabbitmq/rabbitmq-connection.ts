@@ -14,6 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError, type Channel, Connection } from 'rabbitmq-client'
 import { createDeferred } from '../../process/deferred.ts'
 import type { Logger } from '../../process/logger.ts'
+import { withTimeLimit } from '../../process/time-limit.ts'
 import { resetHeartbeat, socketOf, useNegotiatedFrameSize } from './client-internals.ts'
 
 const RETRY_MS_MIN = 200
@@ -105,10 +106,11 @@ export class RabbitmqConnection {
   async close(): Promise<void> {
     this.#closing.abort()
     const channel = this.#channel
-    await withinMs(CLOSE_MS_MAX, async () => {
+    const closed = async (): Promise<void> => {
       await channel?.close()
       await this.#connection.close()
-    })
+    }
+    await withTimeLimit(closed(), CLOSE_MS_MAX, () => {})
     this.#connection.unsafeDestroy()
     await this.#running
   }
@@ -167,11 +169,4 @@ export class RabbitmqConnection {
       this.#firstAnswer.resolve()
     }
   }
-}
-
-async function withinMs(ms: number, work: () => Promise<void>): Promise<void> {
-  const timer = new AbortController()
-  const timeout = delay(ms, undefined, { signal: timer.signal }).catch(() => {})
-  await Promise.race([work(), timeout])
-  timer.abort()
 }

@@ -5,9 +5,9 @@
  */
 
 import { createHash } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { Channel, Envelope, SyncMessage } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
+import { withTimeLimit } from '../../process/time-limit.ts'
 import type { DeadLetter, DeadLetterCause, DeadLetters } from '../dead-letters.ts'
 import { deliverRawBodies, ReturnBarrier, rawBody } from './client-internals.ts'
 import { type CommandConnection, connectForCommand, isCode } from './rabbitmq-command-connection.ts'
@@ -62,15 +62,11 @@ class RabbitmqDeadLetters implements DeadLetters {
   async retry(letter: DeadLetter): Promise<void> {
     const { message, body } = letter as RabbitmqDeadLetter
     const { amqpQueue, publishMsMax } = this.#config
-    const confirmed = new AbortController()
-    const overdue = delay(publishMsMax, undefined, confirmed).then(() => {
-      throw new QueueUnavailable(`RabbitMQ did not confirm within ${publishMsMax} ms.`)
-    })
-    overdue.catch(() => {})
     const envelope = { ...envelopeOf(message), routingKey: amqpQueue, mandatory: true, durable: true }
-    await this.#request(() => Promise.race([this.#channel.basicPublish(envelope, body), overdue])).finally(
-      () => confirmed.abort(),
-    )
+    const late = (): never => {
+      throw new QueueUnavailable(`RabbitMQ did not confirm within ${publishMsMax} ms.`)
+    }
+    await this.#request(() => withTimeLimit(this.#channel.basicPublish(envelope, body), publishMsMax, late))
     await this.#returns.passed()
     if (this.#hasReturned) throw new QueueUnavailable(`The queue ${amqpQueue} does not exist any more.`)
     await this.drop(letter)

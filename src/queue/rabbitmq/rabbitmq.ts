@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { AMQPError } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
 import type { EventGroup } from '../../event/event-group.ts'
 import type { Logger } from '../../process/logger.ts'
+import { withTimeLimit } from '../../process/time-limit.ts'
 import type { Consumer, DeliveryHandler, Durability, Part, Transport } from '../queue.ts'
 import type { TransportState, Waiting } from '../queue-stats.ts'
 import { RabbitmqConnection } from './rabbitmq-connection.ts'
@@ -75,9 +75,7 @@ class RabbitmqQueue implements Transport {
 
   /** Resolves at the broker's first answer, or after 3 seconds. @throws AMQPError if it refuses for good */
   async firstAnswer(): Promise<void> {
-    const answered = new AbortController()
-    const timeout = delay(FIRST_ANSWER_MS_MAX, undefined, { signal: answered.signal }).catch(() => {})
-    await Promise.race([this.#connection.firstAnswer(), timeout]).finally(() => answered.abort())
+    await withTimeLimit(this.#connection.firstAnswer(), FIRST_ANSWER_MS_MAX, () => {})
   }
 
   publish(group: EventGroup): Promise<Durability> {
