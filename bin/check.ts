@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import { settings } from '../src/config/config.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { outputClosed } from './closed-output.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 
 /** `frequency check`. */
 export function addCheck(program: Command): void {
@@ -19,7 +20,9 @@ Exit code: 1 where events would be lost, refused or not archived, else 0.`,
       loadDotEnv()
       // Only here, so that the other commands load no client of RabbitMQ.
       const { check } = await import('../src/cli/check.ts')
-      process.exitCode = await check(flags, process.env)
+      const stopping = outputClosed()
+      const exitCode = await check(flags, process.env, stopping)
+      if (!stopping.aborted) process.exitCode = exitCode
     })
-  for (const setting of settings) addSetting(command, setting)
+  addSettings(command, settings)
 }

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import type { DeadFlags } from '../src/cli/dead.ts'
 import { deadSettings } from '../src/cli/own-settings.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 
 type Verb = 'list' | 'show' | 'retry' | 'drop'
 
@@ -43,13 +43,13 @@ function add(parent: Command, verb: Verb, description: string): Command {
     .description(description)
     .option('--json', 'Report as JSON.')
     .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
-  for (const setting of deadSettings) addSetting(command, setting)
+  addSettings(command, deadSettings)
   return command
 }
 
 async function runOnSome(verb: Verb, ids: string[], flags: DeadFlags, command: Command): Promise<void> {
   if ((ids.length === 0) === (flags.all !== true))
-    command.error(`error: name the ids to ${verb}, or give --all`)
+    command.error(`error: name the ids to ${verb}, or give --all, and not both`)
   await run(verb, ids, flags)
 }
 

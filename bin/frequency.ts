@@ -1,14 +1,17 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
+import { awsSettings } from '../src/config/aws-settings.ts'
 import { readConfig, settings } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { addCheck } from './check.ts'
+import { watchOutput } from './closed-output.ts'
 import { addDead } from './dead.ts'
 import { addLog } from './log.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
+import { tellWrongUsage } from './usage.ts'
 import { addVerify } from './verify.ts'
 
 function createProgram(): Command {
@@ -22,7 +25,11 @@ function createProgram(): Command {
     .description('Run the roles of this process until it gets SIGTERM or SIGINT.')
     .addHelpText(
       'after',
-      '\nEach flag is an environment variable too (--batch-events-max is BATCH_EVENTS_MAX); flags win, and .env is read.',
+      `
+Each flag is an environment variable too (--batch-events-max is BATCH_EVENTS_MAX); flags win, and .env is read.
+Times may have a unit (500ms, 10s, 5m, 24h; without one they are milliseconds), and so may sizes (64KiB, 16MiB, 1GB;
+without one they are bytes). The AWS SDK reads variables of its own:
+${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
     )
     .action(async (flags: Record<string, string>) => {
       loadDotEnv()
@@ -30,13 +37,14 @@ function createProgram(): Command {
       const { serve } = await import('./serve.ts')
       await serve(readConfig(flags, process.env))
     })
-  for (const setting of settings) addSetting(serveCommand, setting)
+  addSettings(serveCommand, settings)
   addVerify(program)
   addLog(program)
   addStatus(program)
   addCheck(program)
   addDead(program)
   addTail(program)
+  tellWrongUsage(program)
   return program
 }
 
@@ -46,6 +54,7 @@ function findPackageJson(): URL {
   return new URL(isBuilt ? '../../package.json' : '../package.json', import.meta.url)
 }
 
+watchOutput()
 try {
   await createProgram().parseAsync()
 } catch (error) {

@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs'
 import { type Command, InvalidArgumentError } from 'commander'
 import type { LogFlags, Outcome } from '../src/cli/log.ts'
-import { verifySettings } from '../src/cli/own-settings.ts'
+import { archiveSettings } from '../src/cli/own-settings.ts'
 import type { Config } from '../src/config/config.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
+import { refuseMistypedCommand } from './usage.ts'
 
 const EXIT_ERROR = 2
 const LIST_MAX_MAX = 100_000
@@ -22,9 +24,10 @@ Exit code: 0 where all is well, 1 where something is not, 2 where it could not b
     .argument('[archive-url]', ARCHIVE)
     .option('--from <number>', 'The first record.', parseNumber)
     .option('--count <count>', 'How many records.', parseCount, 20)
-    .action((archiveUrl: string | undefined, flags: LogFlags) =>
-      run(async () => (await import('../src/cli/log-show.ts')).show, archiveUrl, flags),
-    )
+    .action((archiveUrl: string | undefined, flags: LogFlags, command: Command) => {
+      if (archiveUrl !== undefined && !existsSync(archiveUrl)) refuseMistypedCommand(archiveUrl, command)
+      return run(async () => (await import('../src/cli/log-show.ts')).show, archiveUrl, flags)
+    })
   add(parent, 'build', 'Build the log of an archive that has objects and none.')
     .argument('[archive-url]', ARCHIVE)
     .option('--list <count>', 'Findings of each kind that are listed; all are counted.', parseCount, 20)
@@ -62,7 +65,10 @@ function add(parent: Command, verb: string, description: string): Command {
     .description(description)
     .option('--json', 'Report as JSON.')
     .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
-  for (const setting of verifySettings) if (setting.name !== 'archiveUrl') addSetting(command, setting)
+  addSettings(
+    command,
+    archiveSettings.filter(({ name }) => name !== 'archiveUrl'),
+  )
   return command
 }
 

@@ -4,29 +4,54 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { createApp } from '../plugins/app.ts'
 import { mayBeReachedByOthers } from '../plugins/ui.ts'
 import type { Config } from '../src/config/config.ts'
-import { ConfigInvalid } from '../src/errors.ts'
+import { isRefusal } from '../src/errors.ts'
 import { createLogger } from '../src/process/logger.ts'
-import { STOP_AT_ONCE, superviseWorkers } from './workers.ts'
+import { outputClosed } from './closed-output.ts'
+import { asConfigInvalid, tryDirectories, tryPorts } from './preflight.ts'
+import { leaveCluster, shutDownWhenTold } from './shutdown.ts'
+import { superviseWorkers } from './workers.ts'
+
+type Logger = ReturnType<typeof createLogger>
 
 /**
- * Runs the server, or as many of it as `workers` says. Resolves once it listens, or for several once all
- * are gone. The first SIGTERM or SIGINT shuts it down, and a second one, or a shutdown that takes longer
- * than `shutdownMsMax`, ends the process at once with exit code 1.
- *
- * @throws ConfigInvalid for a setting that cannot work.
+ * Runs the server, or as many of it as `workers` says. Resolves once it listens, or for several once all are gone. What
+ * ends it is a line in the log, and an exit code other than 0.
  */
 export async function serve(config: Config): Promise<void> {
-  const log = createLogger(config.logLevel, process.stdout.isTTY)
+  const closed = outputClosed()
+  const logClosed = new AbortController()
+  const log = createLogger(config.logLevel, process.stdout.isTTY, () => logClosed.abort())
+  process.on('uncaughtException', error => {
+    endWith(error, log)
+    process.exit()
+  })
+  try {
+    await serveWith(config, log, AbortSignal.any([closed, logClosed.signal]))
+  } catch (error) {
+    endWith(error, log)
+    leaveCluster()
+  }
+}
+
+async function serveWith(config: Config, log: Logger, closed: AbortSignal): Promise<void> {
+  await tryDirectories(config)
+  await tryPorts(config)
   if (config.workers > 1 && cluster.isPrimary) {
-    process.exitCode = await superviseWorkers(config, log)
+    process.exitCode = await superviseWorkers(config, log, closed)
     return
   }
-  const app = await openApp(config, log).catch(error => {
-    leaveCluster()
-    throw error
-  })
-  shutDownWhenTold(app, config)
+  const app = await openApp(config, log)
+  shutDownWhenTold(app, config, closed)
   if (cluster.isPrimary || cluster.worker?.id === 1) process.stderr.write(greeting(app, config))
+}
+
+/** Goes to standard error where the log is silent: a process must not end without a word. */
+function endWith(error: unknown, log: Logger): void {
+  process.exitCode = 1
+  const { message, stack } = error as Error
+  if (!log.isLevelEnabled('fatal')) process.stderr.write(`frequency: ${isRefusal(error) ? message : stack}\n`)
+  else if (isRefusal(error)) log.fatal({ code: error.code }, message)
+  else log.fatal({ err: error }, 'An error that nobody expected ends the process.')
 }
 
 async function openApp(config: Config, log: FastifyBaseLogger): Promise<FastifyInstance> {
@@ -38,48 +63,6 @@ async function openApp(config: Config, log: FastifyBaseLogger): Promise<FastifyI
     await app.close()
     throw asConfigInvalid(error, config)
   }
-}
-
-function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config): void {
-  let isShuttingDown = false
-  const shutDown = (reason: string): void => {
-    if (isShuttingDown) return
-    isShuttingDown = true
-    app.log.info({ reason }, 'Shutting down.')
-    // It lets the process end by itself, and bounds all that may keep it.
-    setTimeout(() => {
-      app.log.fatal(
-        { shutdownMsMax },
-        'The shutdown took too long: stopping at once. What is not archived stays in the queue.',
-      )
-      process.exit(1)
-    }, shutdownMsMax).unref()
-    app.close().then(leaveCluster, error => {
-      app.log.fatal({ err: error }, 'The shutdown failed.')
-      process.exit(1)
-    })
-  }
-  const stopAtOnce = (reason: string): void => {
-    app.log.fatal({ reason }, 'Told a second time: stopping at once.')
-    process.exit(1)
-  }
-  if (cluster.isWorker) {
-    process.on('SIGTERM', shutDown)
-    // It comes to the whole process group, and so to the primary, which has the say.
-    process.on('SIGINT', () => {})
-    process.on('message', message => {
-      if (message === STOP_AT_ONCE) stopAtOnce('the primary')
-    })
-  } else {
-    const shutDownOrStop = (signal: string): void => (isShuttingDown ? stopAtOnce(signal) : shutDown(signal))
-    process.on('SIGTERM', shutDownOrStop)
-    process.on('SIGINT', shutDownOrStop)
-  }
-}
-
-/** The channel to the primary would keep the process. */
-function leaveCluster(): void {
-  if (cluster.worker?.isConnected()) cluster.worker.disconnect()
 }
 
 function greeting(app: FastifyInstance, config: Config): string {
@@ -115,7 +98,7 @@ function localUrlOf(app: FastifyInstance): string {
 
 function liveLine(app: FastifyInstance, config: Config): string {
   if (config.uiToken === undefined && mayBeReachedByOthers(config))
-    return 'for nobody: with UI_TOKEN for who has it'
+    return 'nobody may see it yet: set UI_TOKEN (`openssl rand -hex 16` makes one)'
   return `${adminUrlOf(app)}/`
 }
 
@@ -125,18 +108,4 @@ function adminUrlOf({ adminAddress, server }: FastifyInstance): string {
 
 function local(url: string): string {
   return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
-}
-
-function asConfigInvalid(error: unknown, config: Config): unknown {
-  const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
-  const isAdmin = port === config.adminPort && port !== config.port
-  const host = isAdmin ? config.adminHost : config.host
-  const prefix = isAdmin ? 'ADMIN_' : ''
-  if (code === 'EADDRINUSE')
-    return new ConfigInvalid(`${prefix}PORT: ${host}:${port} is in use by another program.`)
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
-    return new ConfigInvalid(`${prefix}HOST: ${host} is no address of this machine.`)
-  if (code === 'EACCES')
-    return new ConfigInvalid(`${prefix}PORT: this user may not listen on ${host}:${port}.`)
-  return error
 }

@@ -17,6 +17,7 @@ export function loadDotEnv(): void {
   for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value
 }
 
-export function addSetting(command: Command, { flag, description, default: fallback }: Setting): void {
-  command.option(`${flag} <value>`, `${description} Default: ${fallback}.`)
+export function addSettings(command: Command, settings: readonly Setting[]): void {
+  for (const { flag, description, default: fallback } of settings)
+    command.option(`${flag} <value>`, `${description} Default: ${fallback}.`)
 }

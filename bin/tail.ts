@@ -1,9 +1,11 @@
 import type { Command } from 'commander'
+import { statusSettings, tokenSettings } from '../src/cli/own-settings.ts'
 import type { TailFlags } from '../src/cli/tail.ts'
-import { loadDotEnv } from './settings.ts'
+import { outputClosed } from './closed-output.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 
 export function addTail(program: Command): void {
-  program
+  const command = program
     .command('tail')
     .description('Show events as a running server takes them. What is archived stays the same.')
     .option('--url <url>', 'The server. Default: the one at HOST:PORT, or ADMIN_HOST:ADMIN_PORT.')
@@ -15,24 +17,27 @@ export function addTail(program: Command): void {
     .addHelpText(
       'after',
       `
-Shows up to 1,000 events a second, and says how many were left out. A server on another machine has to
-have a UI_TOKEN, which is read from the environment, or .env, here too. Exit code: 0 where Ctrl-C ends it,
-1 where the server cannot be reached, refuses, or goes.`,
+Host, port and token are those of the server that is asked; they and .env are read as by serve. A server on another
+machine has to have a UI_TOKEN. Shows up to 1,000 events a second, and says how many were left out.
+Exit code: 0 where Ctrl-C ends it, 1 where the server cannot be reached, refuses, or goes, 141 where its output is
+closed.`,
     )
     .action(async (flags: TailFlags) => {
       loadDotEnv()
       // Only here, so that the other commands do without.
       const { tail } = await import('../src/cli/tail.ts')
-      process.exitCode = await tail(flags, process.env, stopSignal())
+      const closed = outputClosed()
+      const exitCode = await tail(flags, process.env, AbortSignal.any([stopSignal(), closed]))
+      if (!closed.aborted) process.exitCode = exitCode
     })
+  addSettings(command, [...statusSettings, ...tokenSettings])
 }
 
-/** Aborted by SIGINT or SIGTERM, or when nobody reads what is written any more. */
+/** Aborted by SIGINT or SIGTERM. */
 function stopSignal(): AbortSignal {
   const stopping = new AbortController()
   const stop = (): void => stopping.abort()
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
-  process.stdout.once('error', stop)
   return stopping.signal
 }

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander'
-import { verifySettings } from '../src/cli/own-settings.ts'
+import { archiveSettings } from '../src/cli/own-settings.ts'
 import type { VerifyFlags } from '../src/cli/verify.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 
 const EXIT_ERROR = 2
 const LIST_MAX_MAX = 100_000
@@ -38,9 +38,10 @@ Large archives need temporary space (TMPDIR): 22 bytes an event.`,
       const { verify } = await import('../src/cli/verify.ts')
       process.exitCode = await verify(archiveUrl, flags, process.env)
     })
-  for (const setting of verifySettings) {
-    if (setting.name !== 'archiveUrl') addSetting(command, setting)
-  }
+  addSettings(
+    command,
+    archiveSettings.filter(({ name }) => name !== 'archiveUrl'),
+  )
 }
 
 /** `2026-11-24`, `2026-11-24T13` or a whole time in UTC, as the hour of a partition: `2026-11-24T13`. */

@@ -18,6 +18,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../src/config/config.ts'
 import type { Logger } from '../src/process/logger.ts'
 import { relayQuestions } from '../src/process/worker-messages.ts'
+import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
 
 /** What the primary says to a worker that is to end without a shutdown. */
 export const STOP_AT_ONCE = 'stop at once'
@@ -31,9 +32,13 @@ const STEADY_MS = 60_000
 /** What the primary adds to the time that its workers have for themselves. */
 const GRACE_MS = 2_000
 
-/** Resolves, when all workers are gone, to the exit code of the whole. */
-export function superviseWorkers(config: Config, log: Logger): Promise<number> {
-  return new Supervisor(config, log).run()
+/**
+ * Resolves, when all workers are gone, to the exit code of the whole.
+ *
+ * @param closed ends all, as a signal does: nobody reads the log any more
+ */
+export function superviseWorkers(config: Config, log: Logger, closed: AbortSignal): Promise<number> {
+  return new Supervisor(config, log, closed).run()
 }
 
 interface Ending {
@@ -46,32 +51,42 @@ interface Ending {
 class Supervisor {
   readonly #config: Config
   readonly #log: Logger
+  readonly #closed: AbortSignal
   readonly #ending = new AbortController()
   /** Not `cluster.workers`, where one that could not be started stays for ever. */
   readonly #workers = new Set<Worker>()
   #hasStarted = false
   #exitCode = 0
   #failures = 0
+  /** By a clock that does not step; undefined until it was told to end. */
+  #endedAt: number | undefined
   /** Replacements that are waited for. */
   #due = 0
   #finish: (exitCode: number) => void = () => {}
 
-  constructor(config: Config, log: Logger) {
+  constructor(config: Config, log: Logger, closed: AbortSignal) {
     this.#config = config
     this.#log = log
+    this.#closed = closed
   }
 
-  run(): Promise<number> {
+  async run(): Promise<number> {
     cluster.once('listening', () => {
       this.#hasStarted = true
       for (let n = 1; n < this.#config.workers && !this.#ending.signal.aborted; n++) this.#fork()
     })
     relayQuestions({ metrics: keepWhatGrows })
     this.#fork()
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#end())
-    return new Promise(resolve => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#end(signal))
+    this.#closed.addEventListener('abort', () => this.#endUnread(), { once: true })
+    const exitCode = await new Promise<number>(resolve => {
       this.#finish = resolve
     })
+    if (this.#endedAt !== undefined) {
+      const ms = Math.round(performance.now() - this.#endedAt)
+      this.#log.info({ ms, exitCode }, 'All workers have stopped.')
+    }
+    return exitCode
   }
 
   #fork(): void {
@@ -118,12 +133,20 @@ class Supervisor {
     return this.#due === 0 && this.#workers.size === 0
   }
 
-  #end(): void {
+  #endUnread(): void {
+    if (this.#ending.signal.aborted) return
+    this.#exitCode ||= EXIT_CLOSED_OUTPUT
+    this.#end('standard output is closed')
+  }
+
+  #end(reason: string): void {
     if (this.#ending.signal.aborted) {
       // One that has just ended cannot be told, and need not be.
       for (const worker of this.#workers) if (worker.isConnected()) worker.send(STOP_AT_ONCE, () => {})
       return
     }
+    this.#endedAt = performance.now()
+    this.#log.info({ reason, workers: this.#workers.size }, 'Stopping all workers.')
     this.#ending.abort()
     this.#kill('SIGTERM')
     setTimeout(() => this.#kill('SIGKILL'), this.#config.shutdownMsMax + GRACE_MS).unref()

@@ -16,7 +16,15 @@ async function archiver(app: FastifyInstance, config: Config): Promise<void> {
   const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, log)
   const running = new Archiver({ queue, store, index, config, log })
   app.decorate('archiver', running)
-  app.addHook('onReady', () => running.start())
+  app.addHook('onReady', async () => {
+    await running.start()
+    // What failed is in the log already.
+    if (running.trouble !== undefined && running.stats.failures === 0)
+      log.warn(
+        { reason: running.trouble },
+        'The server starts without its archive. Events wait in the queue.',
+      )
+  })
   app.addHook('onClose', async () => {
     await running.stop()
     await index.close()

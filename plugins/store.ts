@@ -1,6 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { awsEndpoint } from '../src/config/aws-settings.ts'
 import type { Config } from '../src/config/config.ts'
+import { withSlowNotice } from '../src/process/slow-notice.ts'
 import { openStore } from '../src/store/open-store.ts'
 import type { ObjectStore } from '../src/store/store.ts'
 
@@ -11,9 +13,23 @@ declare module 'fastify' {
 }
 
 async function store(app: FastifyInstance, config: Config): Promise<void> {
-  const opened = await openStore(config)
+  const opened = await withSlowNotice(openStore(config), () =>
+    app.log.info(
+      { archive: placeOf(config), endpoint: endpointOf(config) },
+      'Still waiting for the archive to answer.',
+    ),
+  )
   app.decorate('store', opened)
   app.addHook('onClose', () => opened.close())
+}
+
+function placeOf({ archive }: Config): string {
+  return archive.kind === 's3' ? `s3://${archive.bucket}/${archive.prefix}` : archive.path
+}
+
+/** Undefined where the archive is a directory, or S3 of AWS. */
+function endpointOf({ archive }: Config): string | undefined {
+  return archive.kind === 's3' ? awsEndpoint(process.env)?.url.origin : undefined
 }
 
 export default fp(store, { name: 'store' })

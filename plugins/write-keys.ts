@@ -43,21 +43,21 @@ async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
     const inHeaders = keyInHeaders(request)
     const prefersUrl = request.routeOptions.config.hasForeignHeaders === true
     const key = prefersUrl ? (inUrl ?? inHeaders) : (inHeaders ?? inUrl)
-    if (key !== undefined) request.source = sourceOf(key, reply)
+    if (key !== undefined) request.source = sourceOf(key, request, reply)
   }
 
   async function authenticateBody(request: FastifyRequest, reply: FastifyReply): Promise<void> {
-    request.source ??= sourceOf(memberOf(request.body), reply)
+    request.source ??= sourceOf(memberOf(request.body), request, reply)
   }
 
-  function sourceOf(key: unknown, reply: FastifyReply): Source {
+  function sourceOf(key: unknown, request: FastifyRequest, reply: FastifyReply): Source {
     const source = typeof key === 'string' ? keys?.sourceOf(key) : undefined
     if (source !== undefined) return source
     // Not Basic: browsers would ask their user for a password.
     void reply.header('www-authenticate', 'Bearer')
     throw new WriteKeyInvalid(
       key === undefined
-        ? 'A write key is required: in the header X-Write-Key, as Bearer token, as user name of Basic authentication, or as writeKey in the query or the body.'
+        ? `A write key is required: ${placesOf(request)}.`
         : 'The write key is unknown: use one of WRITE_KEYS or WRITE_KEYS_FILE of this server.',
     )
   }
@@ -67,6 +67,16 @@ async function writeKeys(app: FastifyInstance, config: Config): Promise<void> {
     route.onRequest = [...[route.onRequest ?? []].flat(), authenticateHead]
     route.preValidation = [...[route.preValidation ?? []].flat(), authenticateBody]
   })
+}
+
+/** Where a route takes a key. A webhook's body is its sender's, and a GET has none. */
+function placesOf({ method, routeOptions: { config } }: FastifyRequest): string {
+  const inHeaders = 'in the header X-Write-Key, as Bearer token, as user name of Basic authentication'
+  if (config.hasForeignHeaders === true)
+    return `at the end of the path (/api/hook/NAME/KEY), in the query (?writeKey=KEY), or ${inHeaders.replace(', as user', ' or as user')}`
+  return method === 'GET'
+    ? `${inHeaders}, or as writeKey in the query`
+    : `${inHeaders}, or as writeKey in the query or the body`
 }
 
 function keyInHeaders({ headers }: FastifyRequest): string | undefined {

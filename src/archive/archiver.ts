@@ -13,7 +13,7 @@ import type { Config } from '../config/config.ts'
 import type { IdIndex } from '../dedupe/id-index.ts'
 import { LiveIds } from '../dedupe/live-ids.ts'
 import { RecentLengths } from '../dedupe/recent-lengths.ts'
-import { LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
+import { isRefusal, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
 import { CommitLog } from '../log/commit-log.ts'
 import { Folder } from '../log/folder.ts'
 import { Forgotten } from '../log/forgotten.ts'
@@ -234,7 +234,8 @@ export class Archiver {
         this.stats.failures++
         this.#trouble = (error as Error).message
         this.#begun.resolve()
-        log.error({ err: error }, 'Archiving has stopped. What is not archived stays in the queue.')
+        const what = isRefusal(error) ? { reason: error.message } : { err: error }
+        log.error(what, 'Archiving has stopped. What is not archived stays in the queue.')
         await this.#backOff.pause(this.#stopping.signal)
       }
     }

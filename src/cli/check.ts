@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import { type Config, readConfig } from '../config/config.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { checkBroker } from './check/broker.ts'
@@ -17,15 +18,20 @@ const LABELS: Record<Finding['result'], string> = {
  * Tries what a server with these settings would use, and writes a line for each thing to standard output, as
  * it is found.
  *
+ * @param stopping ends it before the next step, once what it has written is removed
  * @returns the exit code: 1 where events would be lost, refused or not archived, else 0.
  */
 export async function check(
   flags: Partial<Record<string, string>> & { readonly json?: boolean },
   env: NodeJS.ProcessEnv,
+  stopping: AbortSignal,
 ): Promise<number> {
   const findings: Finding[] = []
   const { json, ...settings } = flags
   for await (const finding of findingsOf(settings, env)) {
+    // A write to a closed output fails a turn later.
+    await turn()
+    if (stopping.aborted) return EXIT_CODES.trouble
     findings.push(finding)
     if (json !== true) process.stdout.write(lineOf(finding))
   }
@@ -78,7 +84,9 @@ function resultOf(findings: readonly Finding[]): 'fine' | 'warnings' | 'trouble'
 function verdictOf(findings: readonly Finding[]): string {
   const count = (wanted: Finding['result']) => findings.filter(({ result }) => result === wanted).length
   const troubles = count('trouble')
-  if (troubles > 0) return `\nNOT READY: ${troubles} to mend.\n`
+  if (troubles > 0) return `\nNOT READY: ${troubles} failed (FAIL above).\n`
   const warnings = count('warning')
-  return warnings > 0 ? `\nREADY, with ${warnings} to know of.\n` : '\nREADY.\n'
+  return warnings > 0
+    ? `\nREADY, with ${warnings} warning${warnings === 1 ? '' : 's'} (WARN above).\n`
+    : '\nREADY.\n'
 }

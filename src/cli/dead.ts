@@ -1,10 +1,9 @@
 import { isUtf8 } from 'node:buffer'
 import { DeliveredEvents } from '../archive/delivered-events.ts'
-import { readConfig } from '../config/config.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { DeadLetter, DeadLetters } from '../queue/dead-letters.ts'
 import { openDeadLetters } from '../queue/open-dead-letters.ts'
-import { deadSettings } from './own-settings.ts'
+import { deadSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 
 /** All went well · something was not found, or was left where it was · the dead letters could not be reached. */
 const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
@@ -13,7 +12,7 @@ const PREVIEW_CHARACTERS = 60
 /** Letters that one run hands out: the broker keeps a note of each that stays until the end of the run. */
 const SCANNED_MAX = 100_000
 
-export interface DeadFlags extends Partial<Record<string, string | number | boolean>> {
+export interface DeadFlags extends SettingFlags {
   readonly json?: boolean
   readonly limit?: number
   readonly raw?: boolean
@@ -59,13 +58,9 @@ async function within(
   flags: DeadFlags,
   env: NodeJS.ProcessEnv,
 ): Promise<Outcome> {
-  const given = Object.fromEntries(
-    deadSettings.map(({ name }) => [name, flags[name]]).filter(([, value]) => value !== undefined),
-  )
-  const variables = Object.fromEntries(deadSettings.map(({ variable }) => [variable, env[variable]]))
   // With a broker the role `all` would need ARCHIVE_URL, and nothing is archived here.
-  const hasBroker = Boolean(given.amqpUrl ?? variables.AMQP_URL)
-  const config = readConfig({ ...given, ...(hasBroker && { role: 'ingest' }) }, variables)
+  const hasBroker = Boolean(flags.amqpUrl ?? env.AMQP_URL)
+  const config = readOwnConfig(deadSettings, flags, env, hasBroker ? { role: 'ingest' } : {})
   const letters = await openDeadLetters(config)
   try {
     return await action(letters, ids, flags)

@@ -1,15 +1,13 @@
-import { type Config, readConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import { ConfigInvalid, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
 import { openStore, openStoreReader } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { verifySettings } from './own-settings.ts'
+import { type SettingFlags, withArchive } from './own-settings.ts'
 
 /** All is well · something was found that is not · it could not be done. */
 export const EXIT_CODES = { fine: 0, findings: 1, error: 2 } as const
 
-export interface LogFlags {
-  readonly dataDir?: string
-  readonly s3ForcePathStyle?: string
+export interface LogFlags extends SettingFlags {
   readonly json?: boolean
   readonly progress?: boolean
   readonly list?: number
@@ -36,7 +34,7 @@ export async function runOnLog(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   try {
-    const { code, report, text } = await action(configOf(archiveUrl, flags, env), flags)
+    const { code, report, text } = await withArchive(archiveUrl, flags, env, config => action(config, flags))
     process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : text)
     return code
   } catch (error) {
@@ -55,17 +53,6 @@ export async function openExisting(config: Config): Promise<ObjectStore> {
   const store = await openStore(config)
   await store.check()
   return store
-}
-
-function configOf(archiveUrl: string | undefined, flags: LogFlags, env: NodeJS.ProcessEnv): Config {
-  return readConfig(
-    {
-      ...(archiveUrl !== undefined && { archiveUrl }),
-      ...(flags.dataDir !== undefined && { dataDir: flags.dataDir }),
-      ...(flags.s3ForcePathStyle !== undefined && { s3ForcePathStyle: flags.s3ForcePathStyle }),
-    },
-    Object.fromEntries(verifySettings.map(({ variable }) => [variable, env[variable]])),
-  )
 }
 
 /** What a user can mend: a setting, the store, the log, or what the system says of a file or of the disk. */

@@ -1,22 +1,21 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { readConfig } from '../config/config.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { balance, format, type Ledger } from '../observability/ledger-balance.ts'
 import { type ProcessStatus, processStatusSchema } from '../observability/process-status.ts'
-import { statusSettings } from './own-settings.ts'
+import { failureReason } from '../process/failure-reason.ts'
+import type { SettingFlags } from './own-settings.ts'
+import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const ANSWER_MS_MAX = 10_000
 /** Long enough that what moves shows. */
 const BETWEEN_ROUNDS_MS = 250
 const EXIT_CODES = { 'adds-up': 0, missing: 1, surplus: 1, unknown: 2 } as const
 const EXIT_ERROR = 2
+const ADMIN_HINT =
+  'A server with an ADMIN_PORT has it there: name that port, with --admin-port or in --url. Other programs have none.'
 
-export interface StatusFlags {
-  readonly host?: string
-  readonly port?: string
-  readonly adminHost?: string
-  readonly adminPort?: string
+export interface StatusFlags extends SettingFlags {
   readonly url?: readonly string[]
   readonly json?: boolean
 }
@@ -34,7 +33,7 @@ interface Answer {
  */
 export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promise<number> {
   try {
-    const urls = flags.url ?? [defaultUrl(flags, env)]
+    const urls = flags.url?.map(serverUrl) ?? [defaultServerUrl(flags, env)]
     const before = await askAll(urls)
     await delay(BETWEEN_ROUNDS_MS)
     const answers = await askAll(urls)
@@ -50,24 +49,6 @@ export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promis
   }
 }
 
-/** Where the process listens that these settings are for. */
-export function defaultUrl(flags: StatusFlags, env: NodeJS.ProcessEnv): string {
-  const given = Object.fromEntries(
-    Object.entries(flags).filter(([name, value]) => isSetting(name) && value !== undefined),
-  )
-  const { host, port, adminHost, adminPort } = readConfig(
-    given,
-    Object.fromEntries(statusSettings.map(({ variable }) => [variable, env[variable]])),
-  )
-  const own = adminPort === undefined ? host : adminHost
-  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[own] ?? own
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${adminPort ?? port}`
-}
-
-function isSetting(name: string): boolean {
-  return statusSettings.some(setting => setting.name === name)
-}
-
 function askAll(urls: readonly string[]): Promise<Answer[]> {
   return Promise.all(urls.map(async url => ({ url, status: await ask(url) })))
 }
@@ -75,17 +56,24 @@ function askAll(urls: readonly string[]): Promise<Answer[]> {
 async function ask(url: string): Promise<ProcessStatus> {
   let answer: unknown
   try {
-    const response = await fetch(new URL('/status', url), { signal: AbortSignal.timeout(ANSWER_MS_MAX) })
+    const asked = new URL('status', url.endsWith('/') ? url : `${url}/`)
+    const response = await fetch(asked, { signal: AbortSignal.timeout(ANSWER_MS_MAX) })
+    if (response.status === 404) throw new ConfigInvalid(`${url} has no /status. ${ADMIN_HINT}`)
     if (!response.ok) throw new Error(`it answers ${response.status}`)
     answer = await response.json()
   } catch (error) {
-    const { message, cause } = error as Error
-    const reason = cause instanceof Error && cause.message !== '' ? cause.message : message
-    throw new ConfigInvalid(`${url} cannot be asked: ${reason}. Name a running process with --url.`)
+    if (error instanceof ConfigInvalid) throw error
+    throw new ConfigInvalid(`${url} cannot be asked: ${reasonOf(error)}. Name a running process with --url.`)
   }
   if (!TypeCompiler.Compile(processStatusSchema).Check(answer))
     throw new ConfigInvalid(`${url} is no process of frequency, or one of another version.`)
   return answer
+}
+
+function reasonOf(error: unknown): string {
+  const { name } = error as Error
+  if (name === 'TimeoutError') return `it does not answer within ${ANSWER_MS_MAX / 1000} s`
+  return name === 'SyntaxError' ? 'its answer is not JSON' : failureReason(error)
 }
 
 function inJson(answers: readonly Answer[], ledger: Ledger): string {

@@ -6,7 +6,8 @@ import { withoutMembers } from '../event/json-members.ts'
 import { parseFilter } from '../live/event-filter.ts'
 import { readStream } from '../live/stream-reader.ts'
 import { EVENTS_PER_SECOND_MAX } from '../live/viewer.ts'
-import { defaultUrl } from './status.ts'
+import { readOwnConfig, type SettingFlags, tokenSettings } from './own-settings.ts'
+import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const EXIT_ERROR = 1
 const NOTE_EVERY_MS = 1_000
@@ -15,7 +16,7 @@ const NOT_IN_LINE = new Set(['event', 'messageId', 'receivedAt'])
 /** What a terminal may take for a command, and what makes text read otherwise than it is (Unicode UTS #55). */
 const NOT_PRINTED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
-export interface TailFlags {
+export interface TailFlags extends SettingFlags {
   readonly url?: string
   readonly filter?: string
   readonly json?: boolean
@@ -38,12 +39,12 @@ export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: A
   const omitted = new OmittedCount(stderr)
   try {
     parseFilter(flags.filter ?? '')
-    const url = flags.url === undefined ? defaultUrl({}, env) : checkedUrl(flags.url)
+    const url = flags.url === undefined ? defaultServerUrl(flags, env) : serverUrl(flags.url)
     const messages = readStream({
       url,
       filter: flags.filter,
       eventsPerSecond: EVENTS_PER_SECOND_MAX,
-      token: env.UI_TOKEN || undefined,
+      token: readOwnConfig(tokenSettings, flags, env).uiToken,
       stopping,
     })
     for await (const { name, data } of messages) {
@@ -67,11 +68,6 @@ function isForTheUser(error: unknown): boolean {
   return (
     error instanceof ServerUnreachable || error instanceof ConfigInvalid || error instanceof FilterInvalid
   )
-}
-
-function checkedUrl(text: string): string {
-  if (URL.canParse(text) && /^https?:/i.test(text)) return text
-  throw new ConfigInvalid(`--url must be like http://127.0.0.1:4000, not ${JSON.stringify(text)}.`)
 }
 
 function greeting(url: string, { workers }: { workers: number }): string {

@@ -1,7 +1,7 @@
-import { readConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
 import { openStoreReader } from '../store/open-store.ts'
-import { verifySettings } from './own-settings.ts'
+import { type SettingFlags, withArchive } from './own-settings.ts'
 import { ProgressBar } from './verify/progress-bar.ts'
 import { inWords, resultOf, type VerifyReport } from './verify/report.ts'
 import { Verifier, type VerifyFindings } from './verify/verifier.ts'
@@ -10,9 +10,7 @@ import { Verifier, type VerifyFindings } from './verify/verifier.ts'
 const EXIT_CODES = { clean: 0, findings: 1, incomplete: 2 } as const
 const EXIT_ERROR = 2
 
-export interface VerifyFlags {
-  readonly dataDir?: string
-  readonly s3ForcePathStyle?: string
+export interface VerifyFlags extends SettingFlags {
   readonly ids?: string
   readonly from?: string
   readonly to?: string
@@ -33,7 +31,7 @@ export async function verify(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   try {
-    const report = await reportOf(archiveUrl, flags, env)
+    const report = await withArchive(archiveUrl, flags, env, config => reportOf(config, flags))
     process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : inWords(report))
     return EXIT_CODES[report.result]
   } catch (error) {
@@ -44,22 +42,10 @@ export async function verify(
   }
 }
 
-async function reportOf(
-  archiveUrl: string | undefined,
-  flags: VerifyFlags,
-  env: NodeJS.ProcessEnv,
-): Promise<VerifyReport> {
+async function reportOf(config: Config, flags: VerifyFlags): Promise<VerifyReport> {
   const { from, to, ids: idsFile, list: listMax } = flags
   if (from !== undefined && to !== undefined && from > to)
     throw new ConfigInvalid(`--from (${from}) is after --to (${to}).`)
-  const config = readConfig(
-    {
-      ...(archiveUrl !== undefined && { archiveUrl }),
-      ...(flags.dataDir !== undefined && { dataDir: flags.dataDir }),
-      ...(flags.s3ForcePathStyle !== undefined && { s3ForcePathStyle: flags.s3ForcePathStyle }),
-    },
-    Object.fromEntries(verifySettings.map(({ variable }) => [variable, env[variable]])),
-  )
   const startedAt = performance.now()
   const store = await openStoreReader(config)
   try {

@@ -3,7 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { ConfigInvalid } from '../errors.ts'
 
 export type ArchiveLocation =
-  | { readonly kind: 'directory'; readonly path: string; readonly prefix: string }
+  | {
+      readonly kind: 'directory'
+      readonly path: string
+      readonly prefix: string
+      /** The setting that says where it is, for errors. */
+      readonly setting: 'ARCHIVE_URL' | 'DATA_DIR'
+    }
   | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
 
 /**
@@ -12,12 +18,11 @@ export type ArchiveLocation =
  * @throws ConfigInvalid
  */
 export function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocation {
-  if (url === undefined)
-    return { kind: 'directory', path: resolve(join(dataDir, 'archive')), prefix: 'frequency' }
-  if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return { kind: 'directory', path: resolve(url), prefix: 'frequency' }
+  if (url === undefined) return directory(resolve(join(dataDir, 'archive')), 'DATA_DIR')
+  if (!/^[a-z][a-z0-9+.-]*:/i.test(url)) return directory(resolve(url), 'ARCHIVE_URL')
   const parsed = parseUrl(url)
   if (parsed?.protocol === 'file:' && parsed.host === '' && !/%2f/i.test(parsed.pathname))
-    return { kind: 'directory', path: fileURLToPath(parsed), prefix: 'frequency' }
+    return directory(fileURLToPath(parsed), 'ARCHIVE_URL')
   if (
     parsed?.protocol === 's3:' &&
     parsed.host !== '' &&
@@ -29,6 +34,10 @@ export function archiveLocation(url: string | undefined, dataDir: string): Archi
     return { kind: 's3', bucket: parsed.host, prefix: prefix === '' ? 'frequency' : prefix }
   }
   throw new ConfigInvalid('ARCHIVE_URL must be s3://bucket/prefix, file:///path or the path of a directory.')
+}
+
+function directory(path: string, setting: 'ARCHIVE_URL' | 'DATA_DIR'): ArchiveLocation {
+  return { kind: 'directory', path, prefix: 'frequency', setting }
 }
 
 /** Undefined also where what is percent-encoded cannot be decoded. */

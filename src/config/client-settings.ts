@@ -1,6 +1,7 @@
 import { isIP } from 'node:net'
 import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { ConfigInvalid } from '../errors.ts'
+import { milliseconds } from './setting-types.ts'
 import { parseWriteKeys } from './write-key-list.ts'
 
 const optional = (options: { secret?: boolean; fallback: string; description: string }) =>
@@ -47,7 +48,7 @@ export const clientSettings = {
     description:
       'Requests that take events, for each client address (of IPv6 each /64) in RATE_WINDOW_MS; past it 429.',
   }),
-  rateWindowMs: Type.Integer({
+  rateWindowMs: milliseconds({
     minimum: 100,
     maximum: 86_400_000,
     default: 60_000,

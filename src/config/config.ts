@@ -5,8 +5,10 @@ import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { ConfigInvalid } from '../errors.ts'
 import { GROUP_EVENTS_MAX } from '../event/event-group.ts'
 import { type ArchiveLocation, archiveLocation, parseUrl } from './archive-location.ts'
+import { checkAwsSettings } from './aws-settings.ts'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { requestSettings } from './request-settings.ts'
+import { parseSettingText, settingText, wantedText } from './setting-text.ts'
 import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setting-types.ts'
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
@@ -221,24 +223,11 @@ export const settings: readonly Setting[] = Object.entries(settingsSchema.proper
       variable,
       flag: `--${variable.toLowerCase().replaceAll('_', '-')}`,
       description: String(schema.description),
-      default: schema.default === undefined ? `(${schema.fallback})` : withUnit(schema.default, schema.unit),
+      default: schema.default === undefined ? `(${schema.fallback})` : settingText(schema, schema.default),
       schema,
     }
   },
 )
-
-/** 1048576 as `1MiB`; what is no whole number of a unit as it is. */
-function withUnit(value: unknown, unit: unknown): string {
-  if (unit !== 'bytes' || typeof value !== 'number') return String(value)
-  const [size, name] = (
-    [
-      [GIB, 'GiB'],
-      [MIB, 'MiB'],
-      [KIB, 'KiB'],
-    ] as const
-  ).find(([each]) => value % each === 0) ?? [1, '']
-  return `${value / size}${name}`
-}
 
 /**
  * Reads the settings from flags and environment variables: a flag wins, and an empty variable is as
@@ -252,36 +241,16 @@ export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.P
     if (setting.schema.default !== undefined) given[setting.name] = setting.schema.default
     const text = flags[setting.name] ?? env[setting.variable]
     if (text === undefined || text === '') continue
-    const value = fromText(setting, text)
+    const value = parseSettingText(setting.schema, text)
     if (!TypeCompiler.Compile(setting.schema).Check(value))
-      throw new ConfigInvalid(`${setting.variable} must be ${wanted(setting)}${got(setting, text)}.`)
+      throw new ConfigInvalid(
+        `${setting.variable} must be ${wantedText(setting.schema)}${got(setting, text)}.`,
+      )
     given[setting.name] = value
   }
-  return checked(given as Settings)
-}
-
-function fromText({ schema }: Setting, text: string): unknown {
-  if (schema.type === 'boolean')
-    return { true: true, 1: true, on: true, false: false, 0: false, off: false }[text.toLowerCase()]
-  if (schema.type !== 'integer') return text
-  if (schema.auto !== undefined && text === 'auto') return schema.auto()
-  const [, digits, unit = ''] = /^(\d{1,15})\s*(|KiB|MiB|GiB)$/i.exec(text) ?? []
-  if (digits === undefined || (unit !== '' && schema.unit !== 'bytes')) return undefined
-  return Number(digits) * ({ kib: KIB, mib: MIB, gib: GIB }[unit.toLowerCase()] ?? 1)
-}
-
-function wanted({ schema }: Setting): string {
-  if (schema.anyOf !== undefined)
-    return `one of ${schema.anyOf.map((each: { const: string }) => each.const).join(', ')}`
-  if (schema.type === 'boolean') return 'true or false'
-  if (schema.wanted !== undefined) return schema.wanted
-  if (schema.type !== 'integer') return `a text of at most ${schema.maxLength} characters`
-  const range =
-    schema.maximum === undefined
-      ? `of at least ${schema.minimum}`
-      : `from ${schema.minimum} to ${schema.maximum}`
-  const unit = schema.unit === 'bytes' ? ' (KiB, MiB and GiB may follow)' : ''
-  return `a whole number ${range}${unit}${schema.auto === undefined ? '' : ', or auto'}`
+  const config = checked(given as Settings)
+  if (config.archive.kind === 's3' && config.role !== 'ingest') checkAwsSettings(env)
+  return config
 }
 
 function got({ schema }: Setting, text: string): string {
@@ -344,7 +313,12 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
   }
 }
 
-function checkPorts({ port, adminPort }: Config): void {
+function checkPorts({ port, adminPort, adminHost }: Config): void {
+  if (adminPort === undefined && adminHost !== settingsSchema.properties.adminHost.default) {
+    throw new ConfigInvalid(
+      `ADMIN_HOST (${adminHost}) needs ADMIN_PORT: without ADMIN_PORT nothing listens there, and the live page, /status, /metrics, health and documentation are on PORT.`,
+    )
+  }
   if (adminPort === undefined || adminPort === 0 || adminPort !== port) return
   throw new ConfigInvalid(`ADMIN_PORT (${adminPort}) must be another one than PORT.`)
 }
@@ -355,7 +329,7 @@ function checkBodies(config: Config): void {
   const largest = Math.max(bodyBytesMax, batchBodyBytesMax, segmentEventBytesMax, segmentBatchBytesMax)
   if (bodiesBytesMax >= largest) return
   throw new ConfigInvalid(
-    `BODIES_BYTES_MAX (${bodiesBytesMax}) is below the largest body that a request may have (${largest}): such a one would never be taken.`,
+    `BODIES_BYTES_MAX (${bodiesBytesMax} bytes) is below the largest body that a request may have (${largest} bytes): such a body would never be taken.`,
   )
 }
 
@@ -378,7 +352,7 @@ function checkBatch({
   }
   if (amqpUrl !== undefined && batchAgeMsMax > amqpAckTimeoutMs / 2) {
     throw new ConfigInvalid(
-      `BATCH_AGE_MS_MAX (${batchAgeMsMax}) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs}): the broker closes the channel of a delivery that waits longer.`,
+      `BATCH_AGE_MS_MAX (${batchAgeMsMax} ms) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs} ms): the broker closes the channel of a delivery that waits longer.`,
     )
   }
 }

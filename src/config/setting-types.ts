@@ -5,8 +5,12 @@ export const KIB = 1024
 export const MIB = 1024 * KIB
 export const GIB = 1024 * MIB
 
-export const milliseconds = (options: { default: number; minimum?: number; description: string }) =>
-  Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1, ...options })
+export const milliseconds = (options: {
+  default: number
+  minimum?: number
+  maximum?: number
+  description: string
+}) => Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1, unit: 'ms', ...options })
 export const bytes = (options: {
   default: number
   minimum?: number

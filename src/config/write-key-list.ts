@@ -7,8 +7,9 @@ const KEYS_MAX = 100_000
 const ENTRY = /^([A-Za-z0-9][A-Za-z0-9._-]{0,99})(?::(browser|server))?=([\x21-\x2b\x2d-\x7e]{1,255})$/
 
 /**
- * Reads `name=key`, `name:browser=key` or `name:server=key` entries, with commas or line breaks between;
- * a line that begins with `#` is a comment. A name may have several keys, so that one can be replaced.
+ * Reads `name=key`, `name:browser=key` or `name:server=key` entries, with commas or line breaks between. A `#` at the
+ * beginning of a line, or behind a space, begins a comment; a key may hold others. A name may have several keys, so that
+ * one can be replaced.
  *
  * @param where names the text in errors, which never show it.
  * @returns the source of each key
@@ -18,8 +19,7 @@ export function parseWriteKeys(text: string, where: string): Map<string, Source>
   const sources = new Map<string, Source>()
   const entries = text
     .split(/\r?\n/)
-    .filter(line => !line.trimStart().startsWith('#'))
-    .flatMap(line => line.split(','))
+    .flatMap(line => line.replace(/(?:^|\s)#.*$/, '').split(','))
     .map(entry => entry.trim())
     .filter(entry => entry !== '')
   for (const [index, entry] of entries.entries()) {

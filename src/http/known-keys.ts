@@ -76,7 +76,7 @@ function readKeysFile(path: string): Map<string, Source> {
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
-    throw new ConfigInvalid(`WRITE_KEYS_FILE cannot be read: ${(error as Error).message}`)
+    throw new ConfigInvalid(`WRITE_KEYS_FILE: ${path} cannot be read: ${(error as Error).message}`)
   }
   return parseWriteKeys(text, 'WRITE_KEYS_FILE')
 }

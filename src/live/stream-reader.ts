@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline'
 import { Readable } from 'node:stream'
 import { ServerUnreachable } from '../errors.ts'
+import { failureReason } from '../process/failure-reason.ts'
 
 /** A working server sends its state every second. After this time without a line it counts as unreachable. */
 const SILENT_MS_MAX = 10_000
@@ -46,7 +47,7 @@ export async function* readStream(options: StreamOptions): AsyncIterable<StreamM
     if (error instanceof ServerUnreachable) throw error
     const reason = silence.signal.aborted
       ? `it has sent nothing for ${SILENT_MS_MAX / 1000} s`
-      : reasonOf(error)
+      : failureReason(error)
     throw new ServerUnreachable(`${url} cannot be reached: ${reason}.`, { cause: error })
   } finally {
     clearTimeout(timer)
@@ -70,15 +71,9 @@ function linesOf({ body }: Response): AsyncIterable<string> {
   return createInterface({ input: Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]) })
 }
 
-/** `fetch` throws "fetch failed"; the system's reason is in its cause. */
-function reasonOf(error: unknown): string {
-  const { message, cause } = error as Error
-  return cause instanceof Error && cause.message !== '' ? cause.message : message
-}
-
 function refusalOf(status: number, text: string): string {
   if (status === 404)
-    return 'it shows no events there (UI=off, the role archive, or it has an ADMIN_PORT: name that one).'
+    return 'it shows no events there (UI=off, the role archive, another port: ADMIN_PORT, or another program).'
   try {
     return String(JSON.parse(text).message)
   } catch {

@@ -47,8 +47,9 @@
  */
 
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
+import { hostname } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
 
@@ -57,6 +58,8 @@ const SOCKET_PATH_BYTES_MAX = 103
 const PLACE = /^lock-(\d{1,15})$/
 const ATTEMPT_PREFIX = 'lock~'
 const SOCKET = 's'
+/** Beside the socket, for people: which process has the lock. */
+const HOLDER = 'holder'
 /** Each failed attempt means that another process got further. The bound is for a broken file system. */
 const ATTEMPTS_MAX = 1_000
 /** Errors of `connect` that mean: no process listens at that place. */
@@ -90,12 +93,32 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
  * @throws ConfigInvalid if the directory cannot be made or written.
  */
 export async function lockOwnDirectory(path: string): Promise<DirectoryLock | undefined> {
+  requireLockablePath(path)
   try {
     await mkdir(path, { recursive: true })
     return await lockDirectory(path)
   } catch (cause) {
     if (cause instanceof DirectoryInUse) return undefined
     throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}`, { cause })
+  }
+}
+
+/** The process that holds a directory, for people: `process 4711 on rack-3`, or `another process` if it is not known. */
+export async function holderOf(path: string): Promise<string> {
+  try {
+    const holder = await readFile(join(placePath(path, await lastPlace(path)), HOLDER), 'utf8')
+    return holder.trim() || 'another process'
+  } catch {
+    return 'another process'
+  }
+}
+
+/** Makes nothing. @throws ConfigInvalid if the directory's path is too long for a lock in it */
+export function requireLockablePath(path: string): void {
+  try {
+    shortest(join(path, `${ATTEMPT_PREFIX}XXXXXX`, SOCKET))
+  } catch (cause) {
+    throw new ConfigInvalid(`DATA_DIR: ${path} cannot be used: ${(cause as Error).message}.`, { cause })
   }
 }
 
@@ -117,6 +140,11 @@ async function attemptLock(path: string): Promise<Server | undefined> {
     const own = await moveBehindLast(path, attempt)
     if (own !== undefined && (await lastPlace(path)) === own) {
       await removeBefore(path, own)
+      // Not before: a file that comes into an attempt while the holder removes that would make its removal fail. A full disk
+      // can be locked, too.
+      await writeFile(join(placePath(path, own), HOLDER), `process ${process.pid} on ${hostname()}\n`).catch(
+        () => {},
+      )
       return server
     }
     if (own !== undefined) await rm(placePath(path, own), { recursive: true, force: true })
@@ -212,7 +240,7 @@ function shortest(path: string): string {
   const shorter = fromHere.length < path.length ? fromHere : path
   if (Buffer.byteLength(shorter) > SOCKET_PATH_BYTES_MAX) {
     throw new Error(
-      `the path is too long: a lock's socket in it would have a path of more than ${SOCKET_PATH_BYTES_MAX} bytes`,
+      `the path of the lock in it would be longer than the ${SOCKET_PATH_BYTES_MAX} bytes that a socket's path may have. Use a shorter path`,
     )
   }
   return shorter

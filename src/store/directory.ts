@@ -331,26 +331,41 @@ function ignoreMissing(error: unknown): void {
   if (!isMissing(error)) throw error
 }
 
+interface DirectoryLocation {
+  readonly path: string
+  /** Named in errors. */
+  readonly setting?: string
+}
+
 /** Opens a directory for writing, and makes it if it is missing. @throws ConfigInvalid if it cannot be written */
-export async function openDirectoryStore({ path }: { path: string }): Promise<ObjectStore> {
+export async function openDirectoryStore({
+  path,
+  setting = 'ARCHIVE_URL',
+}: DirectoryLocation): Promise<ObjectStore> {
   const store = new DirectoryStore(path)
   try {
     await store.check()
     await store.removeAbandoned()
   } catch (cause) {
-    throw new ConfigInvalid(`ARCHIVE_URL: ${(cause as Error).message}`, { cause })
+    throw new ConfigInvalid(`${setting}: ${(cause as Error).message}`, { cause })
   }
   return store
 }
 
 /** Opens a directory for reading only. @throws ConfigInvalid if it does not exist or cannot be read */
-export async function openDirectoryReader({ path }: { path: string }): Promise<StoreReader> {
+export async function openDirectoryReader({
+  path,
+  setting = 'ARCHIVE_URL',
+}: DirectoryLocation): Promise<StoreReader> {
   try {
     await readdir(path)
   } catch (cause) {
-    throw new ConfigInvalid(`ARCHIVE_URL: the archive ${path} cannot be read: ${(cause as Error).message}`, {
-      cause,
-    })
+    const { code } = cause as NodeJS.ErrnoException
+    const reason =
+      code === 'ENOENT'
+        ? `there is no directory ${path}${setting === 'DATA_DIR' ? '. Name the archive, or set ARCHIVE_URL' : ''}`
+        : `the archive ${path} cannot be read: ${(cause as Error).message}`
+    throw new ConfigInvalid(`${setting}: ${reason}.`, { cause })
   }
   return new DirectoryStore(path, { isReader: true })
 }

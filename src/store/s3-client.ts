@@ -1,11 +1,26 @@
 /** The S3 client: its settings, its middleware, and the meaning of its errors. */
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
+import { awsEndpoint, checkAwsSettings } from '../config/aws-settings.ts'
 import type { Config } from '../config/config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
+import { failureReason } from '../process/failure-reason.ts'
 import type { StoreDate } from './store.ts'
 
 const CONNECT_MS_MAX = 5_000
 const ATTEMPTS_MAX = 4
+
+/** Codes of failures before any answer. */
+const NOT_REACHED = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'EPROTO',
+  'HPE_INVALID_CONSTANT',
+])
 
 /** What to correct, by the status of the answer to HeadBucket. */
 const REFUSALS: Record<number, string> = {
@@ -20,14 +35,15 @@ const REFUSALS: Record<number, string> = {
  * Creates a client with the AWS SDK's own settings (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT_URL_S3`,
  * profiles, roles …).
  *
- * @throws ConfigInvalid if the endpoint is not a URL.
+ * @throws ConfigInvalid if one of them cannot work.
  */
 export function createS3Client({
   s3ForcePathStyle,
   s3IdleMsMax,
 }: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>): S3Client {
-  const hasEndpoint = requireEndpoint()
-  const hasRegion = (process.env.AWS_REGION ?? process.env.AWS_DEFAULT_REGION) !== undefined
+  checkAwsSettings(process.env)
+  const hasEndpoint = awsEndpoint(process.env) !== undefined
+  const hasRegion = (process.env.AWS_REGION ?? '') !== ''
   // The SDK warns about the Node versions of its future releases. That concerns developers, not operators.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const client = new S3Client({
@@ -70,21 +86,6 @@ function acceptAnswersAcrossClocks(client: S3Client): void {
     toMiddleware: 'httpSigningMiddleware',
     name: 'acceptAnswersAcrossClocks',
   })
-}
-
-/**
- * The SDK reads these variables in this order, and skips empty ones.
- *
- * @returns whether the environment names an endpoint
- * @throws ConfigInvalid if the endpoint is not a URL.
- */
-function requireEndpoint(): boolean {
-  const name = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'].find(each => (process.env[each] ?? '') !== '')
-  if (name === undefined) return false
-  const url = process.env[name] ?? ''
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new ConfigInvalid(`${name} must be a URL that begins with http:// or https://.`)
-  return true
 }
 
 /**
@@ -151,8 +152,12 @@ export function asStoreError(cause: unknown, bucket: string): Error {
 /** What to correct if the SDK fails before it sends a request. */
 function refusalWithoutAnswer(cause: unknown): string | undefined {
   const { name, message } = cause as Error
-  if (name === 'CredentialsProviderError')
-    return 'there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'
+  if (name === 'CredentialsProviderError') {
+    const profile = process.env.AWS_PROFILE ?? ''
+    return profile === ''
+      ? 'there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'
+      : `AWS_PROFILE names ${JSON.stringify(profile)}, which has no credentials in ~/.aws: name another profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead`
+  }
   if (message === 'Region is missing') return 'no region is set: set AWS_REGION'
   return undefined
 }
@@ -172,10 +177,24 @@ export function conditionIgnored(): Error {
   )
 }
 
-/** `<code or name>: <message>` of an error. */
+/** An error's message, on one line. If the server is not reached it names the server, and the variable with its address. */
 export function messageOf(cause: unknown): string {
   const { name, message, code } = cause as NodeJS.ErrnoException
-  return [code ?? name, message].filter(part => part !== undefined && part !== '').join(': ')
+  if (code === undefined || !NOT_REACHED.has(code))
+    return [code ?? name, message]
+      .filter(part => part !== undefined && part !== '')
+      .join(': ')
+      .replace(/\s+/g, ' ')
+  const endpoint = awsEndpoint(process.env)
+  if (endpoint === undefined) return `S3 of AWS is not reached: ${failureReason(cause)}`
+  return `${endpoint.variable} (${endpoint.url.origin}): ${failureReason(cause)}${hostHint(cause, endpoint.url)}`
+}
+
+/** Without S3_FORCE_PATH_STYLE the SDK asks the host `bucket.host`, which most servers of one's own have no name for. */
+function hostHint(cause: unknown, { hostname: named }: URL): string {
+  const { code, hostname = named } = cause as NodeJS.ErrnoException & { hostname?: string }
+  if (code !== 'ENOTFOUND' || hostname === named) return ''
+  return `. The bucket was put before the host: S3_FORCE_PATH_STYLE=true puts it into the path`
 }
 
 /** The message of a failed read. AWS answers 403 for a missing object if the caller may not list the bucket. */

@@ -135,7 +135,7 @@ t.test('a broker that is away, and one that refuses the login', async t => {
   url.password = 'secret-that-is-wrong'
   const refused = await check(t, { AMQP_URL: url.href })
   t.equal(refused.code, 1)
-  t.match(refused.details.broker, 'RabbitMQ refuses the connection')
+  t.match(refused.details.broker, /RabbitMQ at \S+ refuses the connection: ACCESS_REFUSED - /)
   t.equal(refused.results.queue, 'skipped')
 })
 
@@ -225,7 +225,40 @@ t.test('an endpoint that is no URL', async t => {
     AWS_ENDPOINT_URL_S3: 'minio:9000',
   })
   t.equal(code, 1)
-  t.match(details.bucket, /^AWS_ENDPOINT_URL_S3 must be a URL/)
+  t.match(details.settings, /^AWS_ENDPOINT_URL_S3 must be a URL like http:.*, not "minio:9000"/)
+})
+
+t.test('an endpoint on a host that does not exist', async t => {
+  const { env } = await testBucket(t)
+  const nowhere = { ...env, ARCHIVE_URL: 's3://bucket', AWS_ENDPOINT_URL_S3: 'http://nowhere.invalid:9000' }
+  const { code, details } = await check(t, nowhere)
+  t.equal(code, 1)
+  t.match(
+    details.bucket,
+    /AWS_ENDPOINT_URL_S3 \(http:\/\/nowhere\.invalid:9000\): there is no host nowhere\.invalid/,
+  )
+  const inHost = await check(t, { ...nowhere, S3_FORCE_PATH_STYLE: 'false' })
+  t.match(inHost.details.bucket, /no host bucket\.nowhere\.invalid .*S3_FORCE_PATH_STYLE=true/)
+})
+
+t.test('when its output is closed it stops, and leaves nothing behind', async t => {
+  const server = await startS3Server()
+  t.teardown(() => server.close())
+  server.createBucket('bucket')
+  const env = { ...server.env(), ARCHIVE_URL: 's3://bucket/events' }
+  const program = new Program(path, { args: ['check'], env, cwd: temporaryDirectory(t) })
+  server.fault(({ operation }) => {
+    if (operation === 'CreateMultipartUpload') program.closeStdout()
+    return undefined
+  })
+  t.match(await program.endsWithin(END_MS_MAX), { code: 141 })
+  t.equal(program.stderr, '')
+  t.notOk(
+    server.requests.some(({ operation }) => operation === 'GetBucketLifecycleConfiguration'),
+    'it does not go on',
+  )
+  t.equal(server.objects('bucket').size, 0)
+  t.strictSame(server.uploads('bucket'), [])
 })
 
 t.test('rules of a bucket that would eat the log, and others', async t => {

@@ -1,4 +1,5 @@
 /** `frequency dead`, the built program, on what a real archiver has put among the dead letters. */
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
 import t, { type Test } from 'tap'
@@ -223,7 +224,9 @@ t.test('says what to mend where there is no such queue, or no broker', async t =
 t.test('of the embedded queue, once no process has it', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const env = { DATA_DIR }
-  t.match((await dead(t, env)).stdout, /: 0 dead letters/, 'also where there is none yet')
+  const none = await dead(t, env)
+  t.equal(none.code, 2)
+  t.match(none.stderr, `DATA_DIR: there is no queue in ${join(DATA_DIR, 'queue')}.`)
   const queue = await openQueue(configOf(env), silent)
   for (let n = 0; n < 4; n++) await queue.publish(eventOf({ event: 'e', n }))
   const inbox = new Inbox(queue)
@@ -232,7 +235,10 @@ t.test('of the embedded queue, once no process has it', async t => {
   inbox.consumer.ack(inbox.through(0))
   const locked = await dead(t, env)
   t.equal(locked.code, 2)
-  t.match(locked.stderr, `a running process uses ${join(DATA_DIR, 'queue')}. Stop it`)
+  t.match(
+    locked.stderr,
+    `process ${process.pid} on ${hostname()} is using ${join(DATA_DIR, 'queue')}. Stop that process`,
+  )
   await queue.close()
 
   const [first, second, third, ...more] = await letters(t, env)

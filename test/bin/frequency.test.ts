@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { settings } from '../../src/config/config.ts'
@@ -85,7 +85,7 @@ t.test('--help shows each setting with its default', async t => {
   for (const { flag, description, default: byDefault } of settings) {
     t.ok(help.includes(`${flag} <value> ${description} Default: ${byDefault}.`), flag)
   }
-  for (const wanted of ['127.0.0.1', '4000', './data', 'tracks', 'ndjson', 'gzip', '1000', '10000', '1MiB']) {
+  for (const wanted of ['127.0.0.1', '4000', './data', 'tracks', 'ndjson', 'gzip', '1000', '10s', '1MiB']) {
     t.ok(help.includes(`Default: ${wanted}.`), wanted)
   }
   const overview = run(t, { args: ['--help'] })
@@ -135,12 +135,15 @@ t.test('the AWS SDK finds its variables in .env too', async t => {
   await program.stop()
 })
 
+/** Said on standard error before the settings of the log are known, and in the log after that. */
+type Told = 'stderr' | 'log'
+
 /** A few settings that cannot work, and what the refusal names; test/src/config/config.test.ts has all of them. */
-const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>][] = [
+const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>, told?: Told][] = [
   ['ROLE', { args: ['serve', '--role=nothing'] }],
   ['PORT', { args: ['serve', '--port=65536'] }],
   ['PORT', { env: { PORT: '80a' } }],
-  ['HOST', { env: { HOST: '192.0.2.1' } }],
+  ['HOST', { env: { HOST: '192.0.2.1' } }, 'log'],
   ['AMQP_PREFETCH', { env: { ARCHIVE_URL: 'a', AMQP_PREFETCH: '999', AMQP_URL: 'amqp://127.0.0.1:1' } }],
   [
     'BATCH_AGE_MS_MAX',
@@ -151,8 +154,12 @@ const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>][] = [
   ['AMQP_URL', { env: { AMQP_URL: 'https://user:hush-hush@127.0.0.1:1' } }],
   ['AMQP_URL', { env: { AMQP_URL: 'user:hush-hush@127.0.0.1' } }],
   ['ARCHIVE_URL', { env: { ARCHIVE_URL: 'ftp://user:hush-hush@127.0.0.1/archive' } }],
-  ['ARCHIVE_URL', { env: { ARCHIVE_URL: 'file/archive' } }],
-  ['DATA_DIR', { env: { DATA_DIR: 'file/data' } }],
+  ['ARCHIVE_URL', { env: { ARCHIVE_URL: 'file/archive' } }, 'log'],
+  ['DATA_DIR', { env: { DATA_DIR: 'file/data' } }, 'log'],
+  ['DATA_DIR', { env: { DATA_DIR: `d/${'long'.repeat(30)}` } }, 'log'],
+  ['WRITE_KEYS_FILE', { env: { WRITE_KEYS_FILE: 'none' } }, 'log'],
+  ['AWS_ENDPOINT_URL_S3', { env: { ARCHIVE_URL: 's3://bucket', AWS_ENDPOINT_URL_S3: 'nonsense' } }],
+  ['10s', { args: ['serve', '--batch-age-ms-max=10 sec'] }],
   ['--nonsense', { args: ['serve', '--nonsense=1'] }],
   ['argument', { args: ['serve', 'everything'] }],
 ]
@@ -162,21 +169,32 @@ t.test('refuses a setting that cannot work, in one line that names it', async t 
 
   /** Two at a time: most of a refusal is the start of Node. */
   async function refuseEach(parity: number): Promise<void> {
-    for (const [name, options] of REFUSALS.filter((_, index) => index % 2 === parity)) {
+    for (const [name, options, told] of REFUSALS.filter((_, index) => index % 2 === parity)) {
       const cwd = temporaryDirectory(t)
       writeFileSync(join(cwd, 'file'), 'is no directory')
       const program = run(t, { cwd, ...options, env: { PORT: '0', ...options.env } })
-      await isRefused(t, program, name)
+      await isRefused(t, program, name, told)
+      t.strictSame(readdirSync(cwd), ['file'], `${name}: no directory is made`)
     }
   }
 })
 
-async function isRefused(t: Test, program: Program, name: string): Promise<void> {
+/** @returns what it said */
+async function isRefused(t: Test, program: Program, name: string, told: Told = 'stderr'): Promise<string> {
   const { code } = await program.endsWithin(REFUSAL_MS_MAX)
-  t.ok(code !== null && code > 0, `${name}: exit code ${code}`)
-  t.match(program.stderr, /^(frequency|error): [^\n]+\n$/, 'one line')
-  t.match(program.stderr, name)
+  t.equal(code, 1, `${name}: exit code`)
+  const { stdout, stderr } = program
   t.notMatch(program.output, /hush-hush/)
+  if (told === 'stderr') {
+    t.match(stderr, /^(frequency|error): [^\n]+\n$/, 'one line')
+    t.match(stderr, name)
+    return stderr
+  }
+  t.equal(stderr, '', `${name}: nothing beside the log`)
+  const last = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '')
+  t.match(last, { level: 60, code: 'FRQ_CONFIG_INVALID' })
+  t.match(last.msg, name)
+  return last.msg
 }
 
 t.test('refuses a port that is in use', async t => {
@@ -184,9 +202,17 @@ t.test('refuses a port that is in use', async t => {
   t.teardown(() => server.close())
   await until('the port is taken', REFUSAL_MS_MAX, () => server.listening)
   const { port } = server.address() as { port: number }
-  const program = run(t, { env: { PORT: String(port) } })
-  await isRefused(t, program, 'PORT')
-  t.match(program.stderr, `127.0.0.1:${port}`)
+  for (const [name, env] of [
+    ['PORT', { PORT: String(port) }],
+    ['ADMIN_PORT', { PORT: '0', ADMIN_PORT: String(port) }],
+  ] as const) {
+    const cwd = temporaryDirectory(t)
+    const said = await isRefused(t, run(t, { cwd, env }), name, 'log')
+    t.match(said, new RegExp(`^${name}: 127\\.0\\.0\\.1:${port} is in use .*set ${name} to another port`))
+    t.strictSame(readdirSync(cwd), [], 'no directory is made')
+  }
+  const silent = run(t, { env: { PORT: String(port), LOG_LEVEL: 'silent' } })
+  await isRefused(t, silent, 'PORT')
 })
 
 t.test('refuses a data directory that another process is using', async t => {
@@ -194,7 +220,8 @@ t.test('refuses a data directory that another process is using', async t => {
   mkdirSync(join(cwd, 'data'))
   const first = run(t, { cwd, env: { PORT: '0' } })
   await first.listening()
-  await isRefused(t, run(t, { cwd, env: { PORT: '0' } }), 'DATA_DIR')
+  const said = await isRefused(t, run(t, { cwd, env: { PORT: '0' } }), 'DATA_DIR', 'log')
+  t.match(said, new RegExp(`process ${first.pid} on \\S+ is using .*queue.*another DATA_DIR`))
   await first.stop()
   const next = run(t, { cwd, env: { PORT: '0' } })
   await next.listening()
@@ -205,29 +232,144 @@ t.test('refuses a data directory that another process is using', async t => {
 
 t.test('refuses a bucket that does not exist, or may not be used', async t => {
   const { name: bucket, env } = await testBucket(t)
-  const missing = run(t, { env: { ...env, PORT: '0', ARCHIVE_URL: `s3://missing-${randomUUID()}` } })
-  await isRefused(t, missing, 'ARCHIVE_URL')
-  t.match(missing.stderr, /does not exist/)
+  const cwd = temporaryDirectory(t)
+  const missing = run(t, { cwd, env: { ...env, PORT: '0', ARCHIVE_URL: `s3://missing-${randomUUID()}` } })
+  t.match(await isRefused(t, missing, 'ARCHIVE_URL', 'log'), /does not exist/)
+  t.strictSame(readdirSync(cwd), [], 'no directory is made')
 
   const wrongKey = run(t, {
     env: { ...env, PORT: '0', ARCHIVE_URL: `s3://${bucket}`, AWS_SECRET_ACCESS_KEY: 'hush-hush' },
   })
-  await isRefused(t, wrongKey, 'ARCHIVE_URL')
-  t.match(wrongKey.stderr, /AWS_SECRET_ACCESS_KEY/)
+  t.match(await isRefused(t, wrongKey, 'ARCHIVE_URL', 'log'), /AWS_SECRET_ACCESS_KEY/)
 })
 
 t.test('refuses a broker that turns it away', async t => {
   const wrongLogin = new URL(brokerUrl())
   wrongLogin.password = 'hush-hush'
-  await isRefused(
-    t,
-    run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL: wrongLogin.href, LOG_LEVEL: 'trace' } }),
-    'AMQP_URL',
+  const cwd = temporaryDirectory(t)
+  const refused = run(t, {
+    cwd,
+    env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL: wrongLogin.href, LOG_LEVEL: 'trace' },
+  })
+  const said = await isRefused(t, refused, 'AMQP_URL', 'log')
+  t.match(
+    said,
+    /^AMQP_URL: RabbitMQ at \S+ refuses the connection: ACCESS_REFUSED - .*Check user and password/,
   )
+  t.notMatch(refused.output, /[Tt]rying again|undefined/)
+  t.strictSame(readdirSync(cwd), [], 'no directory is made')
 
   const AMQP_QUEUE = uniqueQueueName(t)
   const channel = await openChannel(t)
   await channel.queueDeclare({ queue: AMQP_QUEUE, durable: true })
   const env = { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL: brokerUrl(), AMQP_QUEUE }
-  await isRefused(t, run(t, { env }), 'AMQP_QUEUE')
+  await isRefused(t, run(t, { env }), 'AMQP_QUEUE', 'log')
 })
+
+t.test('refuses an AMQP_URL where something else answers', async t => {
+  const { endpoint } = await testBucket(t)
+  const AMQP_URL = endpoint.replace('http:', 'amqp:')
+  const program = run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL } })
+  t.match(await isRefused(t, program, 'AMQP_URL', 'log'), /does not speak AMQP. Check the port/)
+})
+
+t.test('a broker that is away is one line in the log for each connection, which says whose', async t => {
+  const port = await freePort()
+  const AMQP_URL = `amqp://me:hush-hush@127.0.0.1:${port}/events`
+  const program = run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL, AMQP_QUEUE: 'mine' } })
+  await program.listening()
+  await program.says(/consumer.*Trying again/)
+  await program.stop()
+  const lines = logOf(program).filter(({ msg }) => /RabbitMQ/.test(String(msg)))
+  t.strictSame(
+    lines.map(({ msg, broker, queue, connection }) => ({ msg, broker, queue, connection })),
+    ['publisher', 'consumer'].map(name => ({
+      msg: 'RabbitMQ cannot be used. Trying again.',
+      broker: `RabbitMQ at 127.0.0.1:${port}, virtual host events`,
+      queue: 'mine',
+      connection: `frequency all: ${name}`,
+    })),
+  )
+  for (const { reason } of lines)
+    t.match(reason, /^nothing listens there \(connect ECONNREFUSED 127\.0\.0\.1:/)
+  t.notMatch(program.output, /hush-hush/)
+})
+
+t.test('a store that hangs is named after a second', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await until('it listens', REFUSAL_MS_MAX, () => server.listening)
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const program = run(t, {
+    env: {
+      PORT: '0',
+      ARCHIVE_URL: 's3://bucket/events',
+      AWS_ENDPOINT_URL_S3: endpoint,
+      AWS_ACCESS_KEY_ID: 'a',
+      AWS_SECRET_ACCESS_KEY: 'b',
+    },
+  })
+  await program.says(/Still waiting/)
+  t.notMatch(program.output, /listens on/, 'it says so while it waits')
+  t.match(logOf(program).at(-1), {
+    msg: 'Still waiting for the archive to answer.',
+    archive: 's3://bucket/events',
+    endpoint,
+  })
+  await program.listening()
+  t.match(program.stdout, /The server starts without its archive\. Events wait in the queue\./)
+})
+
+t.test('an error that says what to do is logged without a stack', async t => {
+  const WRITE_KEYS_FILE = join(temporaryDirectory(t), 'keys')
+  writeFileSync(WRITE_KEYS_FILE, 'web=a\n')
+  const program = run(t, { env: { PORT: '0', WRITE_KEYS_FILE } })
+  await program.listening()
+  writeFileSync(WRITE_KEYS_FILE, 'no key\n')
+  await program.says(/The write keys stay as they are/)
+  await program.stop()
+  const line = logOf(program).find(({ msg }) => /^The write keys stay/.test(String(msg)))
+  t.strictSame(Object.keys(line?.err ?? {}), ['code', 'message'])
+  t.match(line?.err, { code: 'FRQ_CONFIG_INVALID', message: /^WRITE_KEYS_FILE: entry 1 must be/ })
+})
+
+t.test('what ends it, and how it ended, is in the log', async t => {
+  const program = run(t, { env: { PORT: '0', BATCH_AGE_MS_MAX: '10m' } })
+  await post(await program.listening())
+  t.match(await program.stop(), { code: 0 })
+  t.match(
+    logOf(program)
+      .filter(({ msg }) => msg !== 'Batch archived.')
+      .slice(-2),
+    [
+      { msg: 'Shutting down.', reason: 'SIGTERM' },
+      { msg: 'Stopped.', ms: Number },
+    ],
+  )
+
+  const away = {
+    AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:1',
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+  }
+  const full = run(t, { env: { PORT: '0', ARCHIVE_URL: 's3://bucket', ...away } })
+  await post(await full.listening())
+  t.match(await full.stop(), { code: 0 })
+  t.match(
+    logOf(full).find(({ msg }) => /^Archiving has stopped/.test(String(msg))),
+    { reason: /AWS_ENDPOINT_URL_S3 \(http:\/\/127\.0\.0\.1:1\): nothing listens there/ },
+  )
+  t.notMatch(full.output, '"stack"', 'what was to be expected has none')
+  t.match(logOf(full).at(-1), {
+    level: 40,
+    msg: 'Stopped. Events are left in the queue: they are archived after the next start.',
+    onDisk: 1,
+  })
+})
+
+function logOf(program: Program): Record<string, unknown>[] {
+  return program.stdout
+    .trimEnd()
+    .split('\n')
+    .map(line => JSON.parse(line))
+}

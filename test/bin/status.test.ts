@@ -2,6 +2,7 @@
 import t, { type Test, test } from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
+import { freePort } from '../services/ports.ts'
 import { until } from '../services/wait.ts'
 import { Posts } from './posts.ts'
 import { buildProgram, Program } from './program.ts'
@@ -224,4 +225,16 @@ test('an address where no process is, or another program', async t => {
     { code, errors },
     { code: 2, errors: /^frequency: http:\/\/127\.0\.0\.1:1 cannot be asked: .+--url/ },
   )
+  t.match((await statusOf(t, ['localhost:1'])).errors, /^frequency: http:\/\/localhost:1 cannot be asked/)
+  t.match((await statusOf(t, ['ftp://localhost'])).errors, /--url must be like http:/)
+})
+
+test('a server with a port for operators is asked there', async t => {
+  const adminPort = String(await freePort())
+  const program = run(t, { DATA_DIR: temporaryDirectory(t), ADMIN_PORT: adminPort })
+  const { host } = new URL(await program.listening())
+  const wrong = await statusOf(t, [host])
+  t.equal(wrong.code, 2)
+  t.match(wrong.errors, /has no \/status\. .*ADMIN_PORT/)
+  t.match(await statusOf(t, [], ['--admin-port', adminPort]), { code: 0, text: /It adds up/ })
 })

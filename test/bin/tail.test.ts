@@ -92,7 +92,7 @@ t.test('the server is found by PORT too, and opened by UI_TOKEN', async t => {
   const port = String(await freePort())
   const server = run(t, ['serve'], { PORT: port, UI_TOKEN: TOKEN })
   await server.listening()
-  const program = await tail(t, [], { PORT: port, UI_TOKEN: TOKEN })
+  const program = await tail(t, ['--port', port, '--ui-token', TOKEN], { PORT: '1' })
   const locked = run(t, ['tail'], { PORT: port })
   t.match(await locked.endsWithin(END_MS_MAX), { code: 1 })
   t.match(locked.stderr, /^frequency: \S+ refuses: .*UI_TOKEN[^\n]*\n$/)
@@ -114,7 +114,10 @@ t.test('says what is wrong, in one line', async t => {
     [['--url', 'http://nowhere.invalid:4000'], /cannot be reached/],
     [['--url', off], /shows no events/],
     [['--url', other], /is not a frequency server/],
-    [['--url', 'localhost:4000'], /--url must be/],
+    [['--url', 'ftp://localhost:4000'], /--url must be/],
+    [['--url', `localhost:${await freePort()}`], /http:\/\/localhost:\d+ cannot be reached/],
+    [['--port', String(await freePort())], /cannot be reached/],
+    [['--port', '0'], /PORT is 0/],
     [['--url', on, '--filter', '=a'], /A filter is/],
   ]
   for (const [args, says] of wrong) {
@@ -134,5 +137,6 @@ t.test('a reader that goes ends it', async t => {
     await post(url, '{"event":"a"}')
     return program.hasEnded
   })
-  t.match(await program.ended, { code: 0, signal: null })
+  t.match(await program.ended, { code: 141, signal: null })
+  t.notMatch(program.stderr, /EPIPE/)
 })

@@ -194,9 +194,9 @@ t.test('an archive that does not exist is an error, and is not created', async t
   const { code, stdout, stderr } = await frequency(['verify', path])
   t.equal(code, 2)
   t.equal(stdout, '')
-  t.match(stderr, /^frequency: ARCHIVE_URL: the archive .* cannot be read: ENOENT/)
+  t.match(stderr, /^frequency: archive-url: there is no directory \S+\.\n$/)
   t.notOk(existsSync(path))
-  t.match(await jsonOf([path]), { code: 2, result: 'error', error: /cannot be read/ })
+  t.match(await jsonOf([path]), { code: 2, result: 'error', error: /archive-url: there is no directory/ })
 })
 
 t.test('verify does not change the archive', async t => {
@@ -443,7 +443,7 @@ t.test('a range of partitions', async t => {
 
 t.test('wrong arguments exit with 2', async t => {
   t.match(await frequency(['verify', '--no-such-option']), { code: 2, stderr: /unknown option/ })
-  t.match(await frequency(['verify', 'ftp://somewhere']), { code: 2, stderr: /ARCHIVE_URL must be/ })
+  t.match(await frequency(['verify', 'ftp://somewhere']), { code: 2, stderr: /archive-url must be/ })
   t.match(await frequency(['verify', '--help']), { code: 0, stdout: /--ids <file>/ })
 })
 

@@ -152,8 +152,8 @@ t.test('what cannot work is refused once, by the first of them', async t => {
   for (const [env, refusal] of settings) {
     const program = run(t, env)
     t.match(await program.endsWithin(WAIT_MS_MAX), { code: 1 })
-    t.match(program.stderr.trim(), refusal)
-    t.equal(program.stderr.trim().split('\n').length, 1, program.stderr)
+    t.match(program.output.trim(), refusal)
+    t.equal(program.output.trim().split('\n').length, 1, program.output)
   }
 })
 

@@ -61,6 +61,24 @@ async function isRefused(t: Test, response: Response, message: RegExp, what: str
   t.notMatch(text, 'key-9', 'the key is not repeated')
 }
 
+t.test('a request without a key is told where this route takes one', async t => {
+  const { url } = await serveApp(t, { WRITE_KEYS })
+  const places: [method: string, path: string, says: RegExp, not: RegExp][] = [
+    ['POST', '/api/t', /X-Write-Key.*or as writeKey in the query or the body\.$/, /path/],
+    ['POST', '/v1/track', /in the query or the body\.$/, /path/],
+    ['POST', '/api/hook/stripe', /at the end of the path \(\/api\/hook\/NAME\/KEY\), in the query/, /body/],
+    ['GET', '/api/t.gif?event=a', /or as writeKey in the query\.$/, /body|path/],
+  ]
+  for (const [method, path, says, not] of places) {
+    const body = method === 'POST' ? '{"event":"a","userId":"u"}' : null
+    const response = await fetch(url + path, { method, headers: JSON_TYPE, body })
+    t.equal(response.status, 401, path)
+    const { message } = (await response.json()) as { message: string }
+    t.match(message, says, path)
+    t.notMatch(message, not, path)
+  }
+})
+
 t.test('takes a key at each place, and archives its source but not the key', async t => {
   const served = await serveApp(t, { WRITE_KEYS })
   const ways = waysOf('server-key-2')

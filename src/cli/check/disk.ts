@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { link, open, readdir, rm, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { link, open, readdir, rm } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import type { Config } from '../../config/config.ts'
+import { nearestDirectory } from '../../process/nearest-directory.ts'
 import { DiskRoom } from '../../queue/embedded/disk-room.ts'
 import { type Finding, type Findings, inUnits, messageOf } from './finding.ts'
 
@@ -19,7 +20,7 @@ export async function* checkDisk(config: Config): Findings {
     yield { name: 'room', result: 'skipped', detail: 'this process has no spool' }
     return
   }
-  yield await checkRoom(await existing(path), config)
+  yield await checkRoom(await nearestDirectory(path), config)
 }
 
 /** Whether an archive in a directory can be listed and written; objects come to their places as hard links. */
@@ -28,7 +29,7 @@ export async function* checkDirectory(path: string): Findings {
   yield written
   if (written.result === 'trouble') return
   try {
-    const place = await existing(path)
+    const place = await nearestDirectory(path)
     if (place === path) await readdir(path)
     await probeLink(place)
     yield { name: 'hard links', result: 'ok', detail: 'can be made there, and files be listed' }
@@ -68,24 +69,13 @@ async function checkRoom(path: string, { spoolBytesMax }: Config): Promise<Findi
 async function probeDirectory(name: string, path: string): Promise<Finding> {
   let place = path
   try {
-    place = await existing(path)
+    place = await nearestDirectory(path)
     const ms = await probe(place)
     const detail = `${path} ${place === path ? 'can be written' : 'is not there yet, and can be made'}; a synced write takes ${ms} ms`
     return { name, result: ms > SYNC_MS_MAX ? 'warning' : 'ok', detail }
   } catch (error) {
     return { name, result: 'trouble', detail: `${path} cannot be used: ${messageOf(error)}` }
   }
-}
-
-/** The directory itself, or the nearest one above it that is there. @throws what the system says of a file in its place */
-async function existing(path: string): Promise<string> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  if (found === undefined) return existing(dirname(path))
-  if (!found.isDirectory()) throw new Error(`${path} is no directory`)
-  return path
 }
 
 async function probe(directory: string): Promise<number> {

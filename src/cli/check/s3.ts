@@ -66,6 +66,8 @@ export async function* checkS3(
     }
     yield clock()
   } finally {
+    // Whoever reads the findings may stop before the last one.
+    for await (const _ of trial.cleanUp());
     client.destroy()
   }
 }
@@ -165,14 +167,14 @@ class S3Trial {
     return 'an object can be copied, and removed'
   }
 
-  /** What cannot be removed is named. */
+  /** Names what cannot be removed. Does nothing the second time. */
   async *cleanUp(): Findings {
     const name = 'clean-up'
-    for (const { key, uploadId } of this.#uploads) {
+    for (const { key, uploadId } of this.#uploads.splice(0)) {
       const command = new AbortMultipartUploadCommand({ Bucket: this.#bucket, Key: key, UploadId: uploadId })
       await inTime(this.#client.send(command)).catch(() => {})
     }
-    for (const { key, versionId } of this.#written) {
+    for (const { key, versionId } of this.#written.splice(0)) {
       const command = new DeleteObjectCommand({ Bucket: this.#bucket, Key: key, VersionId: versionId })
       const found = await this.find(name, async () => {
         await this.#client.send(command)

@@ -1,6 +1,7 @@
+import { resolve } from 'node:path'
 import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../../errors.ts'
 import { decodeGroup } from '../../event/event-group.ts'
-import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.ts'
+import { type DirectoryLock, holderOf, lockDirectory } from '../../process/directory-lock.ts'
 import type { DeadLetter, DeadLetters } from '../dead-letters.ts'
 import { DiskLog, holdsLog, type LogEntry } from './disk-log.ts'
 
@@ -63,22 +64,17 @@ class EmbeddedDeadLetters implements DeadLetters {
   }
 }
 
-const NONE: Omit<DeadLetters, 'description'> = {
-  count: 0,
-  next: async () => undefined,
-  retry: async () => {},
-  drop: async () => {},
-  close: async () => {},
-}
-
 /**
  * Opens the dead letters of an embedded queue.
  *
- * @param path the queue's directory; if it has no queue, nothing is made there
- * @throws ConfigInvalid if another process has the queue open, or it cannot be read.
+ * @param path the queue's directory
+ * @throws ConfigInvalid if there is no queue, another process has it open, or it cannot be read.
  */
 export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters> {
-  if (!(await holdsLog(path))) return { ...NONE, description: `embedded, in ${path}` }
+  if (!(await holdsLog(path)))
+    throw new ConfigInvalid(
+      `DATA_DIR: there is no queue in ${resolve(path)}. Give the DATA_DIR of the server, or its AMQP_URL if it has a broker.`,
+    )
   let lock: DirectoryLock | undefined
   try {
     lock = await lockDirectory(path)
@@ -88,7 +84,7 @@ export async function openEmbeddedDeadLetters(path: string): Promise<DeadLetters
     if (!(cause instanceof DirectoryInUse))
       throw new ConfigInvalid(`DATA_DIR: ${path} cannot be opened: ${(cause as Error).message}`, { cause })
     throw new ConfigInvalid(
-      `DATA_DIR: a running process uses ${path}. Stop it, run this again, then start it again. ` +
+      `DATA_DIR: ${await holderOf(path)} is using ${path}. Stop that process, run this again, then start it again. ` +
         'No event is lost meanwhile.',
       { cause },
     )

@@ -9,10 +9,15 @@
 
 import { mkdir } from 'node:fs/promises'
 import type { Config } from '../../config/config.ts'
-import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
+import { ConfigInvalid, DirectoryInUse, QueueUnavailable } from '../../errors.ts'
 import { decodeGroup, type EventGroup, encodeGroup } from '../../event/event-group.ts'
 import { receivedAtOf } from '../../event/received-at.ts'
-import { type DirectoryLock, lockDirectory } from '../../process/directory-lock.ts'
+import {
+  type DirectoryLock,
+  holderOf,
+  lockDirectory,
+  requireLockablePath,
+} from '../../process/directory-lock.ts'
 import type { Logger } from '../../process/logger.ts'
 import type { Consumer, DeliveryHandler, Durability, Part, Transport } from '../queue.ts'
 import { type DiskState, DiskStats, type TransportState } from '../queue-stats.ts'
@@ -199,6 +204,7 @@ export async function openEmbeddedQueue(
   log: Logger,
 ): Promise<EmbeddedQueue> {
   let lock: DirectoryLock | undefined
+  requireLockablePath(path)
   try {
     await mkdir(path, { recursive: true })
     lock = await lockDirectory(path)
@@ -208,10 +214,19 @@ export async function openEmbeddedQueue(
     return new EmbeddedQueue(path, { events, lock, disk }, config, log)
   } catch (cause) {
     await lock?.release()
+    if (cause instanceof DirectoryInUse) throw await inUse(path, cause)
     throw new ConfigInvalid(`DATA_DIR: the queue cannot be opened in ${path}: ${(cause as Error).message}`, {
       cause,
     })
   }
+}
+
+async function inUse(path: string, cause: Error): Promise<Error> {
+  const who = await holderOf(path)
+  return new ConfigInvalid(
+    `DATA_DIR: ${who} is using ${path}. Stop that process, or give this one another DATA_DIR.`,
+    { cause },
+  )
 }
 
 function segmentBytesOf({ spoolBytesMax }: EmbeddedConfig): number {

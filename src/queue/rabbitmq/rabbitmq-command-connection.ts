@@ -1,6 +1,8 @@
 import { AMQPError, type Channel, Connection } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
 import { withTimeLimit } from '../../process/time-limit.ts'
+import { socketOf } from './client-internals.ts'
+import { brokerPlace, brokerReason, isFinalRefusal, refuseOtherProtocols } from './rabbitmq-refusal.ts'
 
 const CONNECT_MS_MAX = 10_000
 const CLOSE_MS_MAX = 2_000
@@ -22,6 +24,7 @@ export interface CommandConnection {
  */
 export async function connectForCommand(url: string, name: string): Promise<CommandConnection> {
   const connection = new Connection({ url, connectionName: name, acquireTimeout: CONNECT_MS_MAX })
+  refuseOtherProtocols(socketOf(connection))
   const failed = new Promise<never>((_, reject) => connection.on('error', reject))
   // Later failures reject the calls that wait for an answer. This `catch` prevents an unhandled rejection.
   failed.catch(() => {})
@@ -56,10 +59,10 @@ export async function connectForCommand(url: string, name: string): Promise<Comm
 }
 
 function asRefusal(cause: unknown, url: string): Error {
-  const { message } = cause as Error
-  if (cause instanceof AMQPError && /^(ACCESS_REFUSED|NOT_ALLOWED)$/.test(cause.code))
-    return new ConfigInvalid(`AMQP_URL: RabbitMQ refuses the connection: ${message}`, { cause })
-  return new QueueUnavailable(`RabbitMQ at ${new URL(url).host} cannot be reached: ${message}`, { cause })
+  const place = brokerPlace(url)
+  if (isFinalRefusal(cause))
+    return new ConfigInvalid(`AMQP_URL: ${place} refuses the connection: ${brokerReason(cause)}.`, { cause })
+  return new QueueUnavailable(`${place} cannot be reached: ${brokerReason(cause)}.`, { cause })
 }
 
 /** Whether RabbitMQ, or the client library, answered with this AMQP error code. */

@@ -11,11 +11,12 @@
 
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { AMQPError, type Channel, Connection } from 'rabbitmq-client'
+import { type Channel, Connection } from 'rabbitmq-client'
 import { createDeferred } from '../../process/deferred.ts'
 import type { Logger } from '../../process/logger.ts'
 import { withTimeLimit } from '../../process/time-limit.ts'
 import { resetHeartbeat, socketOf, useNegotiatedFrameSize } from './client-internals.ts'
+import { brokerPlace, brokerReason, isFinalRefusal, refuseOtherProtocols } from './rabbitmq-refusal.ts'
 
 const RETRY_MS_MIN = 200
 const RETRY_MS_MAX = 5_000
@@ -25,13 +26,12 @@ const FRAME_BYTES_MAX = 131_072
 const CLOSE_MS_MAX = 2_000
 /** A broker that was just started may receive a declaration and never answer it. */
 const SET_UP_MS_MAX = 15_000
-/** Errors of a login or a declaration that do not go away with time. */
-const FINAL_CODES = new Set(['ACCESS_REFUSED', 'NOT_ALLOWED', 'PRECONDITION_FAILED'])
 
 export interface RabbitmqConnectionOptions {
   readonly url: string
-  /** Shown in RabbitMQ's list of connections. */
+  /** Shown in RabbitMQ's list of connections, and in the log. */
   readonly name: string
+  readonly queue: string
   readonly log: Logger
   /** Prepares each new channel: declares, subscribes. */
   setUp(channel: Channel): Promise<void>
@@ -49,6 +49,7 @@ export class RabbitmqConnection {
   #trouble: string | undefined = 'not connected yet'
   #blockedBy: string | undefined
   #hasBeenOpen = false
+  #hasFailed = false
 
   constructor(options: RabbitmqConnectionOptions) {
     this.#options = options
@@ -62,14 +63,15 @@ export class RabbitmqConnection {
       retryHigh: RETRY_MS_MAX,
       noDelay: true,
     })
+    if (this.socket !== undefined) refuseOtherProtocols(this.socket)
     this.#connection.on('error', error => this.#failed(error))
     this.#connection.on('connection.blocked', reason => {
       this.#blockedBy = `RabbitMQ blocks publishers: ${reason}`
-      this.#options.log.warn({ reason }, 'RabbitMQ blocks publishers.')
+      this.#options.log.warn({ ...this.#whose, reason }, 'RabbitMQ blocks publishers.')
     })
     this.#connection.on('connection.unblocked', () => {
       this.#blockedBy = undefined
-      this.#options.log.info('RabbitMQ accepts messages again.')
+      this.#options.log.info(this.#whose, 'RabbitMQ accepts messages again.')
     })
     this.#connection.on('connection', () => useNegotiatedFrameSize(this.#connection))
     this.#running = this.#keepOpen()
@@ -146,7 +148,9 @@ export class RabbitmqConnection {
       clearTimeout(timeout)
     }
     this.#channel = channel
-    if (this.#hasBeenOpen) this.#options.log.info('RabbitMQ is connected again.')
+    if (this.#hasBeenOpen || this.#hasFailed)
+      this.#options.log.info(this.#whose, 'RabbitMQ is connected again.')
+    this.#hasFailed = false
     this.#hasBeenOpen = true
     this.#trouble = undefined
     this.#firstAnswer.resolve()
@@ -159,14 +163,20 @@ export class RabbitmqConnection {
 
   #failed(error: unknown): void {
     if (this.#closing.signal.aborted) return
-    const message = error instanceof Error ? error.message : String(error)
-    if (message !== this.#trouble)
-      this.#options.log.warn({ err: error }, 'RabbitMQ cannot be used. Trying again.')
-    this.#trouble = message
-    if (!this.#hasBeenOpen && error instanceof AMQPError && FINAL_CODES.has(error.code)) {
-      this.#firstAnswer.reject(error)
-    } else {
-      this.#firstAnswer.resolve()
-    }
+    const reason = brokerReason(error)
+    const isRefused = !this.#hasBeenOpen && isFinalRefusal(error)
+    // A refusal is told by whoever waits for the first answer.
+    if (reason !== this.#trouble && !isRefused)
+      this.#options.log.warn({ ...this.#whose, reason }, 'RabbitMQ cannot be used. Trying again.')
+    this.#trouble = reason
+    this.#hasFailed = true
+    if (isRefused) this.#firstAnswer.reject(error)
+    else this.#firstAnswer.resolve()
+  }
+
+  /** Log fields that name this connection. */
+  get #whose(): Record<string, string> {
+    const { name, queue, url } = this.#options
+    return { connection: name, broker: brokerPlace(url), queue }
   }
 }

@@ -3,6 +3,7 @@ import type { Logger } from '../../process/logger.ts'
 import type { Consumer, Delivery, DeliveryHandler } from '../queue.ts'
 import { SocketGate } from './client-internals.ts'
 import { RabbitmqConnection } from './rabbitmq-connection.ts'
+import { brokerReason } from './rabbitmq-refusal.ts'
 import { type RabbitmqDelivery, RabbitmqSubscription } from './rabbitmq-subscription.ts'
 import { declareTopology, type RabbitmqConfig } from './rabbitmq-topology.ts'
 
@@ -39,6 +40,7 @@ export class RabbitmqConsumer implements Consumer {
     this.#connection = new RabbitmqConnection({
       url: config.amqpUrl,
       name: `frequency ${config.role}: consumer`,
+      queue: config.amqpQueue,
       log,
       setUp: channel => this.#consumeOn(channel),
       lost: () => handler.lost(),
@@ -46,7 +48,12 @@ export class RabbitmqConsumer implements Consumer {
     // The publisher's connection was accepted before. So a refusal now is retried, like any other failure.
     this.#connection
       .firstAnswer()
-      .catch(error => log.error({ err: error }, 'RabbitMQ refuses the consumer. Trying again.'))
+      .catch(error =>
+        log.error(
+          { queue: config.amqpQueue, reason: brokerReason(error) },
+          'RabbitMQ refuses the consumer. Trying again.',
+        ),
+      )
   }
 
   /** Undefined while the consumer stops on purpose. */

@@ -9,6 +9,7 @@ import type { TransportState, Waiting } from '../queue-stats.ts'
 import { RabbitmqConnection } from './rabbitmq-connection.ts'
 import { RabbitmqConsumer } from './rabbitmq-consumer.ts'
 import { RabbitmqPublisher } from './rabbitmq-publisher.ts'
+import { brokerPlace, brokerReason } from './rabbitmq-refusal.ts'
 import { deadName, declareTopology, type RabbitmqConfig } from './rabbitmq-topology.ts'
 
 /** How long a start waits for a silent broker. If no broker listens, the refusal comes at once. */
@@ -37,6 +38,7 @@ class RabbitmqQueue implements Transport {
     this.#connection = new RabbitmqConnection({
       url: config.amqpUrl,
       name: `frequency ${config.role}: publisher`,
+      queue: config.amqpQueue,
       log,
       setUp: async channel => {
         await declareTopology(channel, config.amqpQueue)
@@ -129,15 +131,15 @@ export async function openRabbitmqQueue(config: RabbitmqConfig, log: Logger): Pr
     await queue.firstAnswer()
   } catch (cause) {
     await queue.close()
-    throw new ConfigInvalid(refusal(cause, config.amqpQueue), { cause })
+    throw new ConfigInvalid(refusal(cause, config), { cause })
   }
   return queue
 }
 
-function refusal(cause: unknown, queue: string): string {
-  const message = cause instanceof Error ? cause.message : String(cause)
+function refusal(cause: unknown, { amqpQueue: queue, amqpUrl }: RabbitmqConfig): string {
+  const message = brokerReason(cause)
   if (!(cause instanceof AMQPError && cause.code === 'PRECONDITION_FAILED'))
-    return `AMQP_URL: RabbitMQ refuses the connection: ${message}`
+    return `AMQP_URL: ${brokerPlace(amqpUrl)} refuses the connection: ${message}.`
   return (
     `AMQP_QUEUE: RabbitMQ has a queue or exchange "${queue}" or "${deadName(queue)}" with other arguments. ` +
     `Use another name, or empty and delete that one. ${howToEmpty(message, queue)}RabbitMQ says: ${message}`

@@ -1,29 +1,13 @@
-import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseEnv } from 'node:util'
 import * as zlib from 'node:zlib'
 import { type Test, test } from 'tap'
 import { parseOrigins, parseProxies } from '../../../src/config/client-settings.ts'
-import { readConfig, type Setting, settings } from '../../../src/config/config.ts'
+import { readConfig, settings } from '../../../src/config/config.ts'
 import { ConfigInvalid } from '../../../src/errors.ts'
 import { configOf } from '../../helpers/helper.ts'
 
 const AMQP_URL = 'amqp://guest:guest@127.0.0.1:5672'
 const BROKER = { AMQP_URL, ARCHIVE_URL: 's3://bucket' }
-
-/** Read by the AWS SDK, not by us. */
-const AWS_VARIABLES = [
-  'AWS_ACCESS_KEY_ID',
-  'AWS_SECRET_ACCESS_KEY',
-  'AWS_SESSION_TOKEN',
-  'AWS_PROFILE',
-  'AWS_REGION',
-  'AWS_ENDPOINT_URL_S3',
-]
-
-function topLevelFile(name: string): string {
-  return readFileSync(new URL(`../../../${name}`, import.meta.url), 'utf8')
-}
 
 function refusal(env: Record<string, string>): Error {
   try {
@@ -59,7 +43,7 @@ test('everything has a default', async t => {
     batchEventsMax: 1000,
     batchAgeMsMax: 10_000,
     bodyBytesMax: 1024 * 1024,
-    archive: { kind: 'directory', path: resolve('data/archive'), prefix: 'frequency' },
+    archive: { kind: 'directory', path: resolve('data/archive'), prefix: 'frequency', setting: 'DATA_DIR' },
   })
 })
 
@@ -108,14 +92,36 @@ test('variable and flag have the same name', async t => {
   }
 })
 
-test('a size may have a unit, a number may not', async t => {
-  for (const size of ['2097152', '2048KiB', '2MiB', '2mib', '2 MiB']) {
+test('a size may have a unit', async t => {
+  for (const size of ['2097152', '2097152B', '2048KiB', '2MiB', '2mib', '2 MiB'])
     t.equal(configOf({ BODY_BYTES_MAX: size }).bodyBytesMax, 2 * 1024 * 1024, size)
+  t.equal(configOf({ BODY_BYTES_MAX: '2MB' }).bodyBytesMax, 2_000_000)
+  t.equal(configOf({ SPOOL_BYTES_MAX: '1GB' }).spoolBytesMax, 1_000_000_000)
+  t.equal(configOf({ SPOOL_BYTES_MAX: '1GiB' }).spoolBytesMax, 1024 ** 3)
+  for (const size of ['2M', '1.5MiB', 'MiB', '2 MiB more', '10s'])
+    refuses(t, { BODY_BYTES_MAX: size }, 'BODY_BYTES_MAX', /\(bytes\), or one with a unit \(64KiB, 16MiB/)
+})
+
+test('a time may have a unit', async t => {
+  for (const time of ['60000', '60000ms', '60s', '60 s', '1m', '1M'])
+    t.equal(configOf({ BATCH_AGE_MS_MAX: time }).batchAgeMsMax, 60_000, time)
+  t.equal(configOf({ DEDUPE_WINDOW_MS: '2h' }).dedupeWindowMs, 7_200_000)
+  t.equal(configOf({ DEDUPE_WINDOW_MS: '7d' }).dedupeWindowMs, 7 * 86_400_000)
+  for (const time of ['1.5s', '10 sec', 's', '-1s', '1h30m', '1MiB', '60d'])
+    refuses(
+      t,
+      { BATCH_AGE_MS_MAX: time },
+      'BATCH_AGE_MS_MAX',
+      /\(milliseconds\), or one with a unit \(500ms, 10s/,
+    )
+})
+
+test('every setting with a unit in its name takes one, and no other does', async t => {
+  for (const { variable, schema } of settings.filter(({ schema }) => schema.type === 'integer')) {
+    const unit = /_MS(_|$)/.test(variable) ? 'ms' : /_BYTES(_|$)/.test(variable) ? 'bytes' : undefined
+    t.equal(schema.unit, unit, variable)
   }
-  for (const size of ['2MB', '2M', '1.5MiB', 'MiB', '2 MiB more']) {
-    refuses(t, { BODY_BYTES_MAX: size }, 'BODY_BYTES_MAX', /KiB, MiB and GiB/)
-  }
-  refuses(t, { BATCH_EVENTS_MAX: '1KiB' }, 'BATCH_EVENTS_MAX')
+  for (const count of ['1KiB', '10s']) refuses(t, { BATCH_EVENTS_MAX: count }, 'BATCH_EVENTS_MAX')
 })
 
 test('yes and no have their words', async t => {
@@ -212,15 +218,19 @@ test('a secret is never in a refusal', async t => {
   }
 })
 
+function directory(path: string, setting = 'ARCHIVE_URL'): object {
+  return { kind: 'directory', path, prefix: 'frequency', setting }
+}
+
 test('ARCHIVE_URL is a bucket or a directory', async t => {
   const locations: [string, object][] = [
     ['s3://bucket', { kind: 's3', bucket: 'bucket', prefix: 'frequency' }],
     ['s3://bucket/', { kind: 's3', bucket: 'bucket', prefix: 'frequency' }],
     ['s3://my.bucket-1/events/web/', { kind: 's3', bucket: 'my.bucket-1', prefix: 'events/web' }],
     ['s3://bucket/a%20b', { kind: 's3', bucket: 'bucket', prefix: 'a b' }],
-    ['archive', { kind: 'directory', path: resolve('archive'), prefix: 'frequency' }],
-    ['/var/lib/archive', { kind: 'directory', path: '/var/lib/archive', prefix: 'frequency' }],
-    ['file:///var/lib/my%20archive', { kind: 'directory', path: '/var/lib/my archive', prefix: 'frequency' }],
+    ['archive', directory(resolve('archive'))],
+    ['/var/lib/archive', directory('/var/lib/archive')],
+    ['file:///var/lib/my%20archive', directory('/var/lib/my archive')],
   ]
   for (const [url, location] of locations) t.same(configOf({ ARCHIVE_URL: url }).archive, location, url)
 
@@ -240,7 +250,7 @@ test('ARCHIVE_URL is a bucket or a directory', async t => {
 
 test('without ARCHIVE_URL the archive is in DATA_DIR', async t => {
   const { archive } = configOf({ DATA_DIR: '/srv/frequency' })
-  t.same(archive, { kind: 'directory', path: join('/srv/frequency', 'archive'), prefix: 'frequency' })
+  t.same(archive, directory(join('/srv/frequency', 'archive'), 'DATA_DIR'))
 })
 
 test('CORS_ORIGINS are origins as browsers say them', async t => {
@@ -327,7 +337,7 @@ test('a batch that could never fill is refused', async t => {
 
 test('a batch must not outlast the patience of the broker', async t => {
   const env = { ...BROKER, AMQP_ACK_TIMEOUT_MS: '60000' }
-  refuses(t, { ...env, BATCH_AGE_MS_MAX: '30001' }, 'BATCH_AGE_MS_MAX', /AMQP_ACK_TIMEOUT_MS \(60000\)/)
+  refuses(t, { ...env, BATCH_AGE_MS_MAX: '30001' }, 'BATCH_AGE_MS_MAX', /AMQP_ACK_TIMEOUT_MS \(60000 ms\)/)
   t.equal(configOf({ ...env, BATCH_AGE_MS_MAX: '30000' }).batchAgeMsMax, 30_000)
   t.equal(configOf({ BATCH_AGE_MS_MAX: '86400000' }).batchAgeMsMax, 86_400_000)
 })
@@ -338,63 +348,38 @@ test('zstd is there where Node has it', async t => {
   else refuses(t, env, 'ARCHIVE_COMPRESSION', /Node 22\.15/)
 })
 
-interface Documented {
-  readonly description: string
-  readonly default: string
-}
+test('ADMIN_HOST needs ADMIN_PORT', async t => {
+  refuses(t, { ADMIN_HOST: '0.0.0.0' }, 'ADMIN_HOST', /needs ADMIN_PORT/)
+  t.equal(configOf({ ADMIN_HOST: '0.0.0.0', ADMIN_PORT: '0' }).adminHost, '0.0.0.0')
+  t.equal(configOf({ ADMIN_HOST: '127.0.0.1' }).adminPort, undefined)
+})
 
-/** The variables of .env.example: the comment above each, and the value behind it. */
-function documentedVariables(text: string): Map<string, Documented> {
-  const found = new Map<string, Documented>()
-  for (const [, comment = '', variable = '', value = ''] of text.matchAll(
-    /^((?:# .*\n)+)#([A-Z0-9_]+)=(.*)$/gm,
-  )) {
-    found.set(variable, {
-      description: comment.replaceAll(/^# /gm, '').trim().replaceAll('\n', ' '),
-      default: value,
-    })
+test('variables of the AWS SDK are looked at where the archive is a bucket', async t => {
+  const ARCHIVE_URL = 's3://bucket'
+  const wrong: [variable: string, value: string, words: RegExp][] = [
+    ['AWS_ENDPOINT_URL_S3', 'nonsense', /a URL like http:\/\/127\.0\.0\.1:9000.*, not "nonsense"/],
+    ['AWS_ENDPOINT_URL_S3', 'minio:9000', /not "minio:9000"/],
+    ['AWS_ENDPOINT_URL', 'ftp://host', /a URL like/],
+    ['AWS_ENDPOINT_URL', 'http://', /a URL like/],
+    ['AWS_REGION', 'eu central', /the name of a region, like eu-central-1, not "eu central"/],
+    ['AWS_USE_FIPS_ENDPOINT', 'yes', /one of true, false, not "yes"/],
+    ['AWS_REQUEST_CHECKSUM_CALCULATION', 'never', /one of WHEN_SUPPORTED, WHEN_REQUIRED/],
+    ['AWS_SECRET_ACCESS_KEY', 'hush', /^AWS_ACCESS_KEY_ID is not set, and AWS_SECRET_ACCESS_KEY is/],
+    ['AWS_ACCESS_KEY_ID', 'me', /^AWS_SECRET_ACCESS_KEY is not set/],
+  ]
+  for (const [variable, value, words] of wrong) {
+    const { message } = refusal({ ARCHIVE_URL, [variable]: value })
+    t.match(message, words)
+    t.match(message, variable)
+    t.notMatch(message, 'hush')
+    t.doesNotThrow(() => configOf({ [variable]: value }), 'a directory needs none of them')
+    t.doesNotThrow(() => configOf({ ARCHIVE_URL, AMQP_URL, ROLE: 'ingest', [variable]: value }))
   }
-  return found
-}
-
-/** What a setting without a default falls back to is said in words, and cannot be written as its value. */
-function hasValue({ schema }: Setting): boolean {
-  return schema.default !== undefined
-}
-
-test('.env.example has every setting, with its words and its default', async t => {
-  const wanted = settings.map((setting): [string, Documented] => [
-    setting.variable,
-    hasValue(setting)
-      ? { description: setting.description, default: setting.default }
-      : { description: `${setting.description} Default: ${setting.default.slice(1, -1)}.`, default: '' },
-  ])
-  const found = [...documentedVariables(topLevelFile('.env.example'))]
-  t.same(
-    found.filter(([variable]) => !variable.startsWith('AWS_')),
-    wanted,
-  )
-  t.same(
-    found.map(([variable]) => variable).filter(variable => variable.startsWith('AWS_')),
-    AWS_VARIABLES,
-  )
-})
-
-test('.env.example can be copied as it is, and its defaults are the defaults', async t => {
-  const text = topLevelFile('.env.example')
-  t.same(parseEnv(text), {})
-  const uncommented = parseEnv(text.replaceAll(/^#(?! )/gm, ''))
-  t.same(Object.keys(uncommented).length, settings.length + AWS_VARIABLES.length)
-  t.same(readConfig({}, uncommented), configOf())
-})
-
-test("the README's table has every setting, with its default and its words", async t => {
-  const rows = topLevelFile('README.md')
-    .split('\n')
-    .filter(line => /^\| `[A-Z]/.test(line) && !line.includes('`AWS_'))
-  const wanted = settings.map(setting => {
-    const value = hasValue(setting) ? `\`${setting.default}\`` : setting.default.slice(1, -1)
-    return `| \`${setting.variable}\` | ${value} | ${setting.description} |`
-  })
-  t.same(rows, wanted)
+  t.notMatch(refusal({ ARCHIVE_URL, AWS_ENDPOINT_URL: 'http://me:hush@host' }).message, 'hush')
+  const right = {
+    AWS_ENDPOINT_URL_S3: 'http://[::1]:9000/path',
+    AWS_REGION: 'eu-central-1',
+    AWS_ENDPOINT_URL: '',
+  }
+  t.equal(configOf({ ARCHIVE_URL, ...right, AWS_PROFILE: 'p', AWS_ACCESS_KEY_ID: 'me' }).archive.kind, 's3')
 })

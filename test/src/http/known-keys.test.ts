@@ -30,6 +30,17 @@ test('keys are read from a text', async t => {
   )
 })
 
+test('a # behind a space begins a comment, and one in a key does not', async t => {
+  const sources = parseWriteKeys('  # all, web=k0\nweb=k#1 # old: web=k0, k9\napi=#2\t#, x=y\n#', 'X')
+  t.strictSame(
+    [...sources].map(([key, { name }]) => [key, name]),
+    [
+      ['k#1', 'web'],
+      ['#2', 'api'],
+    ],
+  )
+})
+
 test('an invalid key is refused, in one line that does not show it', async t => {
   const key = 'hunter2'
   const wrong = [
@@ -128,7 +139,7 @@ test('with a missing key file, or one without keys, the process does not start',
   const path = join(temporaryDirectory(t), 'keys')
   await t.rejects(openWriteKeys({ writeKeysFile: path }, silent), {
     code: 'FRQ_CONFIG_INVALID',
-    message: /^WRITE_KEYS_FILE .*ENOENT/,
+    message: /^WRITE_KEYS_FILE: .*ENOENT/,
   })
   writeFileSync(path, '# web=one\n')
   await t.rejects(openWriteKeys({ writeKeysFile: path }, silent), {

@@ -106,7 +106,11 @@ test('one process at a time can open a directory', async t => {
   await other.prints(1)
   t.same(other.lines, ['open'])
 
-  const refusal = { code: 'FRQ_CONFIG_INVALID', message: /^DATA_DIR: .* another process is using it$/ }
+  const refusal = {
+    code: 'FRQ_CONFIG_INVALID',
+    message:
+      /^DATA_DIR: process \d+ on \S+ is using \S+\. Stop that process, or give this one another DATA_DIR\.$/,
+  }
   await t.rejects(open(t, { DATA_DIR: dataDir }), refusal)
   await t.rejects(open(t, { DATA_DIR: dataDir }), refusal, 'the first refusal does not release the lock')
   await other.end()
@@ -196,7 +200,7 @@ test('an unusable DATA_DIR is refused with a message of one line', async t => {
   for (const dataDir of refused) {
     await t.rejects(
       open(t, { DATA_DIR: dataDir }),
-      { code: 'FRQ_CONFIG_INVALID', message: /^DATA_DIR: the queue cannot be opened in [^\r\n]+$/ },
+      { code: 'FRQ_CONFIG_INVALID', message: /^DATA_DIR: [^\r\n]+ cannot be (?:opened in|used)[^\r\n]+$/ },
       dataDir,
     )
   }

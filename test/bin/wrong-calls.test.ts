@@ -1,0 +1,107 @@
+/** What commands say when they are called wrongly. */
+import { mkdirSync, readdirSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { temporaryDirectory } from '../helpers/helper.ts'
+import { freePort } from '../services/ports.ts'
+import { until } from '../services/wait.ts'
+import { buildProgram, Program } from './program.ts'
+
+const END_MS_MAX = 60_000
+
+const path = await buildProgram(t)
+
+interface Call {
+  readonly args: readonly string[]
+  readonly env?: Record<string, string>
+  readonly code: number
+  readonly says: RegExp
+}
+
+const CALLS: Call[] = [
+  { args: ['srve'], code: 1, says: /unknown command 'srve'\. Did you mean serve\?/ },
+  { args: ['publish'], code: 1, says: /unknown command 'publish'\. There are serve, verify, log, / },
+  { args: ['dead', 'lst'], code: 2, says: /unknown command 'lst'\. Did you mean list\?/ },
+  { args: ['dead', 'purge'], code: 2, says: /unknown command 'purge'\. There are list, show, retry, drop\./ },
+  { args: ['dead', 'list', 'lst'], code: 2, says: /too many arguments for 'list'/ },
+  { args: ['dead', 'drop'], code: 2, says: /name the ids to drop, or give --all/ },
+  { args: ['log', 'shw'], code: 2, says: /unknown command 'shw'\. Did you mean show\?/ },
+  { args: ['log', 'biuld'], code: 2, says: /unknown command 'biuld'\. Did you mean build\?/ },
+  { args: ['log', 'nowhere'], code: 2, says: /archive-url: there is no directory \/.*\/nowhere\./ },
+  { args: ['log', 'repair', 'one'], code: 2, says: /whole number/ },
+  { args: ['check', '--nope'], code: 1, says: /unknown option '--nope'\. See frequency check --help\./ },
+  { args: ['check', '--prot=1'], code: 1, says: /unknown option '--prot=1'\. Did you mean --port\?/ },
+  { args: ['check', '--data=x'], code: 1, says: /Did you mean --data-dir\?/ },
+  { args: ['dead', 'list', '--nope'], code: 2, says: /See frequency dead list --help\./ },
+  {
+    args: ['status', '--limit=1'],
+    code: 2,
+    says: /unknown option '--limit=1'\. See frequency status --help\./,
+  },
+  { args: ['status', '--port=0'], code: 2, says: /PORT is 0, .* name the server with --url/ },
+  { args: ['status'], env: { ADMIN_PORT: '0' }, code: 2, says: /ADMIN_PORT is 0/ },
+  { args: ['status'], env: { ADMIN_HOST: '::1' }, code: 2, says: /ADMIN_HOST \(::1\) needs ADMIN_PORT/ },
+  { args: ['status', '--url', ''], code: 2, says: /--url must be like http:/ },
+  { args: ['status', '--port=port'], code: 2, says: /PORT must be a whole number .*, not "port"/ },
+  { args: ['verify', 'nowhere'], code: 2, says: /archive-url: there is no directory \/.*\/nowhere\./ },
+  { args: ['verify', 's3://'], code: 2, says: /archive-url must be s3:\/\/bucket\/prefix/ },
+  { args: ['verify'], code: 2, says: /DATA_DIR: there is no directory .*archive\. Name the archive, or/ },
+  { args: ['verify'], env: { ARCHIVE_URL: 'nowhere' }, code: 2, says: /ARCHIVE_URL: there is no directory/ },
+  { args: ['verify', '--list=x'], code: 2, says: /whole number from 0 to/ },
+  { args: ['verify', '--s3-idle-ms-max=soon', 's3://b'], code: 2, says: /S3_IDLE_MS_MAX .*milliseconds/ },
+  {
+    args: ['verify', 's3://b'],
+    env: { AWS_ENDPOINT_URL: 'b' },
+    code: 2,
+    says: /AWS_ENDPOINT_URL must be a URL/,
+  },
+  {
+    args: ['dead', '--data-dir=./typo'],
+    code: 2,
+    says: /DATA_DIR: there is no queue in \/.*\/typo\/queue\./,
+  },
+  { args: ['serve', '--batch-age-ms-max=10 sec'], code: 1, says: /\(milliseconds\), or one with a unit/ },
+  { args: ['serve', '--body-bytes-max=1M'], code: 1, says: /\(bytes\), or one with a unit/ },
+  { args: ['serve', '--port'], code: 1, says: /'--port <value>' argument missing/ },
+  { args: ['tail', '--filter', '=x', '--url', 'localhost'], code: 1, says: /A filter is/ },
+  { args: ['tail', '--ui-token=short'], code: 1, says: /UI_TOKEN must be 16 to 200 characters/ },
+]
+
+for (const { args, env = {}, code, says } of CALLS) {
+  t.test(`frequency ${args.join(' ')} ${Object.keys(env).join(' ')}`, async t => {
+    const cwd = temporaryDirectory(t)
+    const program = new Program(path, { args, env, cwd })
+    t.match(await program.endsWithin(END_MS_MAX), { code })
+    t.match(program.stderr, /^(?:error|frequency): [^\n]+\n$/, 'one line')
+    t.match(program.stderr, says)
+    t.equal(program.stdout, '')
+    t.strictSame(readdirSync(cwd), [], 'nothing is made')
+  })
+}
+
+t.test('a directory that is called like a command, nearly, is an archive', async t => {
+  const cwd = temporaryDirectory(t)
+  mkdirSync(join(cwd, 'shw'))
+  const program = new Program(path, { args: ['log', 'shw'], cwd })
+  t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
+  t.match(program.stderr, 'The archive has no log')
+})
+
+t.test('servers that are not frequency, or not there, are named with what they say', async t => {
+  const html = createServer((_, response) => response.end('<p>hello')).listen(0, '127.0.0.1')
+  t.teardown(() => html.close())
+  await until('it listens', END_MS_MAX, () => html.listening)
+  const other = `http://127.0.0.1:${(html.address() as AddressInfo).port}`
+  const nobody = `127.0.0.1:${await freePort()}`
+  for (const [url, says] of [
+    [other, 'its answer is not JSON'],
+    [nobody, `http://${nobody} cannot be asked: nothing listens there (connect ECONNREFUSED ${nobody})`],
+    ['nowhere.invalid:4000', 'there is no host nowhere.invalid'],
+  ] as const) {
+    const program = new Program(path, { args: ['status', '--url', url], cwd: temporaryDirectory(t) })
+    t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
+    t.match(program.stderr, says)
+  }
+})

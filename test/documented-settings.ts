@@ -1,0 +1,71 @@
+/** `.env.example` and the README's tables of settings, as the code has them. */
+import { awsSettings } from '../src/config/aws-settings.ts'
+import { type Setting, settings } from '../src/config/config.ts'
+
+const COLUMNS_MAX = 100
+const HEAD = `# Copy this file to .env, and take the # away before what you set. What is shown is the default.
+# Variables that are set otherwise win over .env, and flags (--batch-events-max) win over both.
+# Times may be written as 500ms, 10s, 5m or 24h, and sizes as 64KiB, 16MiB or 1GB.`
+const MARK = 'settings: written by `npm run settings`'
+
+export function envExample(): string {
+  const own = settings.map(setting =>
+    hasValue(setting)
+      ? block(setting.variable, setting.description, setting.default)
+      : block(setting.variable, `${setting.description} Default: ${inWords(setting)}.`),
+  )
+  const ofAws = awsSettings.map(({ variable, description }) => block(variable, description))
+  return `${[HEAD, ...own, ...ofAws].join('\n\n')}\n`
+}
+
+/** @returns the text with the tables between its marks replaced. @throws Error where it has no such marks. */
+export function readmeWithTables(readme: string): string {
+  const [start, end] = [`<!-- ${MARK} -->`, '<!-- end of settings -->']
+  const [before, rest, ...more] = readme.split(start)
+  const [, after, ...others] = rest?.split(end) ?? []
+  if (before === undefined || after === undefined || more.length + others.length > 0)
+    throw new Error(`The README needs one ${start}, and one ${end} after it.`)
+  return `${before}${start}\n${tables()}\n${end}${after}`
+}
+
+function tables(): string {
+  const own = settings.map(setting => {
+    const value = hasValue(setting) ? `\`${setting.default}\`` : inWords(setting)
+    return `| \`${setting.variable}\` | ${value} | ${setting.description} |`
+  })
+  const ofAws = awsSettings.map(({ variable, description }) => `| \`${variable}\` | ${description} |`)
+  return [
+    '| setting | default | what it is |',
+    '|---|---|---|',
+    ...own,
+    '',
+    'The AWS SDK reads these, and more of its own, as variables only:',
+    '',
+    '| variable | what it is |',
+    '|---|---|',
+    ...ofAws,
+  ].join('\n')
+}
+
+/** A default that is said in words cannot be written as a value. */
+function hasValue({ schema }: Setting): boolean {
+  return schema.default !== undefined
+}
+
+function inWords(setting: Setting): string {
+  return setting.default.slice(1, -1)
+}
+
+function block(variable: string, description: string, value = ''): string {
+  return `${wrapped(description)}\n#${variable}=${value}`
+}
+
+function wrapped(text: string): string {
+  const lines = ['#']
+  for (const word of text.split(' ')) {
+    const longer = `${lines.at(-1)} ${word}`
+    if (longer.length <= COLUMNS_MAX) lines[lines.length - 1] = longer
+    else lines.push(`# ${word}`)
+  }
+  return lines.join('\n')
+}
