@@ -1,19 +1,17 @@
 /**
- * Takes deliveries from one consumer, and their events into batches.
+ * Consumes deliveries, and puts their new events into batches.
  *
- *   taking ──(stop)──► finishing ──► ended
- *      └──(a batch that cannot be completed)──► failed ──► ended
+ * A new event is in no batch of this process and not in the index of archived ids. A duplicate is skipped. The index
+ * forgets ids beyond the dedupe window, so an event that may be older is first looked up in the archived objects
+ * (old-events.ts); other deliveries go on meanwhile. A delivery is acknowledged when all of its events are archived.
+ * Deliveries are acknowledged in any order.
  *
- * An event is in one of our batches already, or in the log, or it is new; only new ones go into the open batch. One
- * that may have been archived so long ago that its id is forgotten is looked up first (old-events.ts), and others
- * go on meanwhile. A delivery is acknowledged when all that holds its events is archived, in whatever order.
+ * A batch is sealed when it is full or old enough. It goes to the committer when its content is complete. The consumer
+ * is paused while too many batches are sealed, or while the store is slower than the queue.
  *
- * A batch that is full, or old, is sealed, and goes to the committer once its content is complete. While so many are
- * on their way, or while the store is slower than the queue, the consumer is paused.
- *
- * When the queue loses the connection its deliveries are void, and come again: their events are found in the
- * batches that they are in. When a session fails, its batches that are not complete are given up, and all that is
- * not acknowledged comes again.
+ * When the connection to the queue is lost, its deliveries are void and come again. Their events are then found in the
+ * batches. When a session fails, it discards the batches that are not complete, and the queue redelivers everything
+ * that is not acknowledged.
  */
 
 import type { Config } from '../config/config.ts'
@@ -23,7 +21,7 @@ import type { RecentLengths } from '../dedupe/recent-lengths.ts'
 import type { Settlement } from '../log/settlement.ts'
 import { framingOf } from '../object/format.ts'
 import type { ObjectParts } from '../object/object-writer.ts'
-import { aborted } from '../process/deferred.ts'
+import { aborted, createDeferred } from '../process/deferred.ts'
 import type { Logger } from '../process/logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
@@ -31,16 +29,16 @@ import { Batch } from './batch.ts'
 import { type CloseReason, fullBy, hasRoom, isApart, overflows } from './batch-limits.ts'
 import type { Committer } from './committer.ts'
 import { DeliveredEvents } from './delivered-events.ts'
-import type { OldEvents } from './old-events.ts'
+import type { BeyondWindowLookup } from './old-events.ts'
 import { PendingDelivery } from './pending-delivery.ts'
+import { SessionState } from './session-state.ts'
+import { WaitingDeliveries } from './waiting-deliveries.ts'
 
 export type SessionConfig = Pick<
   Config,
   'archive' | 'archiveFormat' | 'archiveCompression' | 'batchEventsMax' | 'batchBytesMax' | 'batchAgeMsMax'
 >
 
-/** Bytes of deliveries that wait for a batch before the queue is asked to pause. */
-const INBOX_BYTES_MAX = 4 * 1024 * 1024
 const NOTHING: Amount = { deliveries: 0, events: 0 }
 
 export interface SessionParts {
@@ -50,7 +48,7 @@ export interface SessionParts {
   readonly settlement: Pick<Settlement, 'find' | 'whenSettled'>
   readonly live: LiveIds<Batch>
   readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
-  readonly oldEvents: OldEvents
+  readonly beyondWindowLookup: BeyondWindowLookup
   readonly config: SessionConfig
   readonly lengths: RecentLengths
   readonly stats: ArchiveStats
@@ -60,86 +58,88 @@ export interface SessionParts {
 export class ArchiveSession {
   readonly #parts: SessionParts
   readonly #config: SessionConfig
-  #state: 'taking' | 'finishing' | 'ended' = 'taking'
+  readonly #state = new SessionState()
+  /** Rejects with the first error when the state becomes `failed`. */
+  readonly #failure = createDeferred<never>()
   #consumer: Consumer | undefined
-  #reject: (error: unknown) => void = () => {}
-  /** Counts the connections that deliveries came on. */
+  /** The number of the connection to the queue. Deliveries of earlier connections are void. */
   #epoch = 0
 
-  #inbox: DeliveredEvents[] = []
-  #inboxBytes = 0
+  readonly #waiting = new WaitingDeliveries()
   #open: Batch | undefined
   #age: NodeJS.Timeout | undefined
-  /** Sealed, and not complete. */
+  /** Batches that are sealed and not complete. */
   readonly #completing = new Set<Batch>()
-  /** Deliveries that were found to be archived in this turn of the event loop. */
+  /** Deliveries to acknowledge at the end of this turn of the event loop. */
   #ready: PendingDelivery[] = []
 
   constructor(parts: SessionParts) {
     this.#parts = parts
     this.#config = parts.config
+    // No unhandled rejection if the session fails after `run`.
+    this.#failure.promise.catch(() => {})
   }
 
   /**
-   * Consumes until `stopping`, and then resolves when what was begun is archived and acknowledged.
+   * Consumes until `stopping` is aborted. Then archives and acknowledges the events that are in batches.
    *
-   * @throws what the session failed for.
+   * @throws the error that made the session fail
    */
   async run(stopping: AbortSignal): Promise<void> {
-    const failed = new Promise<never>((_, reject) => {
-      this.#reject = reject
-    })
+    const failed = this.#failure.promise
     this.#consumer = this.#parts.queue.consume({
       delivery: delivery => this.#deliver(delivery),
-      lost: () => this.#begin(),
+      lost: () => this.#connectionLost(),
     })
     try {
       await Promise.race([aborted(stopping), failed])
-      await Promise.race([this.#finish(), failed])
+      // `failed` comes first: it wins if the session failed in the turn in which it was stopped.
+      await Promise.race([failed, this.#finish()])
     } finally {
-      this.#state = 'ended'
-      this.#giveUp()
+      this.#state.enter('ended')
+      this.#discardBatches()
       await this.#consumer.stop()
     }
   }
 
-  /** Ends the session: what it has not acknowledged comes again. */
+  /** Ends the session with an error. The queue redelivers everything that is not acknowledged. */
   fail(error: unknown): void {
-    // In the same turn nothing more goes into a batch, and no batch to the committer.
-    this.#state = 'ended'
-    this.#epoch++
+    // From this turn on, no event goes into a batch and no batch to the committer.
+    if (!this.#state.enter('failed')) return
     this.#ready = []
-    this.#reject(error)
+    this.#failure.reject(error)
   }
 
-  /** To be called when there is room for another batch. */
-  goOn(): void {
-    this.#drainInbox()
+  /** Takes the deliveries that wait. To be called when there is room for another batch. */
+  roomFreed(): void {
+    this.#takeWaiting()
   }
 
-  /** When the oldest event was received that waits for a batch, or is in the open one; in milliseconds since 1970. */
+  /**
+   * The first `receivedAt` of the oldest batch here, else that of the next event that waits for one; in milliseconds
+   * since 1970.
+   */
   get oldestReceivedAt(): number | undefined {
     const [completing] = this.#completing
-    const [delivered] = this.#inbox
+    const delivered = this.#waiting.first
     const batch = completing ?? this.#open
     if (batch !== undefined) return batch.firstReceivedAt
     return delivered === undefined || delivered.left === 0 ? undefined : delivered.receivedAt(0)
   }
 
-  /** What came on the connection that is gone comes again; what is in batches stays there. */
-  #begin(): void {
+  /** The deliveries of the lost connection come again. Batches keep their events. */
+  #connectionLost(): void {
     this.#epoch++
-    this.#inbox = []
-    this.#inboxBytes = 0
+    this.#waiting.clear()
     this.#ready = []
     this.#parts.stats.dropHeld()
     this.#resume()
   }
 
-  /** What is in batches is archived, and the rest comes again. */
+  /** Archives the events that are in batches. The queue redelivers the others. */
   async #finish(): Promise<void> {
-    this.#state = 'finishing'
-    this.#inbox = []
+    if (!this.#state.enter('finishing')) return
+    this.#waiting.clear()
     this.#seal('shutdown')
     while (this.#completing.size > 0) await Promise.all([...this.#completing].map(batch => batch.completed))
     await this.#parts.committer.idle()
@@ -147,24 +147,17 @@ export class ArchiveSession {
   }
 
   #deliver(delivery: Delivery): void {
-    if (this.#state !== 'taking') return
+    if (!this.#state.isTaking) return
     const delivered = new DeliveredEvents(delivery)
     this.#parts.stats.delivered(delivery, delivered.events)
-    this.#inbox.push(delivered)
-    this.#inboxBytes += delivery.body.length
-    if (this.#inboxBytes > INBOX_BYTES_MAX) this.#pause()
-    this.#drainInbox()
+    this.#waiting.push(delivered)
+    if (this.#waiting.isOverFull) this.#pause()
+    this.#takeWaiting()
   }
 
-  #drainInbox(): void {
-    let taken = 0
-    for (const delivered of this.#inbox) {
-      if (!this.#take(delivered)) break
-      this.#inboxBytes -= delivered.delivery.body.length
-      taken++
-    }
-    this.#inbox.splice(0, taken)
-    if (this.#inbox.length === 0) this.#resume()
+  #takeWaiting(): void {
+    this.#waiting.drain(delivered => this.#take(delivered))
+    if (this.#waiting.first === undefined) this.#resume()
   }
 
   #pause(): void {
@@ -189,56 +182,55 @@ export class ArchiveSession {
     return hasRoom({ batches: this.#completing.size + committer.size, bytes, streaming })
   }
 
-  /** False where not all of its events can be taken now. */
+  /** @returns false if the batches have no room for all of its events now */
   #take(delivered: DeliveredEvents): boolean {
-    if (this.#state !== 'taking') return false
+    if (!this.#state.isTaking) return false
     if (delivered.isUnreadable) {
-      this.#bury(delivered.delivery, 'A message is no JSON object: it goes to the dead letters.')
+      this.#deadLetter(delivered.delivery, 'A message is not a JSON object. It is moved to the dead letters.')
       return true
     }
-    if (this.#parts.oldEvents.mayHold(delivered)) {
-      if (this.#parts.oldEvents.isFull) return false
-      this.#setAside(delivered)
+    if (this.#parts.beyondWindowLookup.isNeededFor(delivered)) {
+      if (this.#parts.beyondWindowLookup.isFull) return false
+      this.#lookUpFirst(delivered)
       return true
     }
     delivered.pending ??= this.#pendingOf(delivered)
     const { pending } = delivered
     const { remembersFrom } = this.#parts.index
     while (delivered.left > 0 && this.#canTake())
-      if (!this.#leaveOut(delivered, pending)) this.#takeRun(delivered, pending)
+      if (!this.#skipDuplicate(delivered, pending)) this.#takeRun(delivered, pending)
     if (this.#parts.index.remembersFrom !== remembersFrom) this.fail(new IndexShrunk())
     if (delivered.left > 0) return false
-    pending.arrived()
+    pending.oneDone()
     return true
   }
 
-  /** It has events that may be archived, and forgotten: they are looked up, and it comes back. */
-  #setAside(delivered: DeliveredEvents): void {
+  /** Looks the delivery's events up in the archived objects. Then the delivery waits for a batch again. */
+  #lookUpFirst(delivered: DeliveredEvents): void {
     const epoch = this.#epoch
-    this.#parts.oldEvents.lookUp(delivered).then(
+    this.#parts.beyondWindowLookup.lookUp(delivered).then(
       outcome => {
-        if (epoch !== this.#epoch || this.#state !== 'taking') return
-        if (outcome === 'gone') {
-          this.#bury(
+        if (epoch !== this.#epoch || !this.#state.isTaking) return
+        if (outcome === 'undecidable') {
+          this.#deadLetter(
             delivered.delivery,
-            'A message is too old to tell whether it is archived: it goes to the dead letters.',
+            'It cannot be told whether the events of a message are archived. It is moved to the dead letters.',
           )
           return
         }
-        this.#inboxBytes += delivered.delivery.body.length
-        this.#inbox.push(delivered)
-        this.#drainInbox()
+        this.#waiting.push(delivered)
+        this.#takeWaiting()
       },
       error => this.fail(error),
     )
   }
 
   #pendingOf({ delivery, events }: DeliveredEvents): PendingDelivery {
-    return new PendingDelivery(delivery, events, this.#epoch, pending => this.#settleLater(pending))
+    return new PendingDelivery(delivery, events, this.#epoch, pending => this.#acknowledgeLater(pending))
   }
 
-  /** Whether the next event is archived, or in a batch; its delivery then waits for what holds it. */
-  #leaveOut(delivered: DeliveredEvents, pending: PendingDelivery): boolean {
+  /** Skips the next event if it is a duplicate. Its delivery then waits for the batch or record that has the event. */
+  #skipDuplicate(delivered: DeliveredEvents, pending: PendingDelivery): boolean {
     const { live, index, settlement, lengths, stats } = this.#parts
     const { ids } = delivered
     const at = delivered.idAt(0)
@@ -248,23 +240,23 @@ export class ArchiveSession {
       const unsettled = settlement.find(ids, at)
       if (unsettled !== undefined) {
         pending.waitForOneMore()
-        settlement.whenSettled(unsettled, () => pending.arrived())
+        settlement.whenSettled(unsettled, () => pending.oneDone())
       }
-    } else if (!delivered.isKnown(at)) return false
+    } else if (!delivered.isArchived(at)) return false
     stats.duplicates++
     if (lengths.differs(ids, at, delivered.lengthOf(0))) stats.differingDuplicates++
     delivered.skip(1)
     return true
   }
 
-  #bury(delivery: Delivery, reason: string): void {
+  #deadLetter(delivery: Delivery, reason: string): void {
     const { log, stats } = this.#parts
     log.warn({ bytes: delivery.body.length }, reason)
     this.#consumer?.dead(delivery)
-    stats.buried()
+    stats.deadLettered()
   }
 
-  /** Takes the next event, and those behind it that go into the same batch; or closes the batch that it does not go into. */
+  /** Puts the next event, and all following ones that fit, into the open batch; or seals it if the next does not fit. */
   #takeRun(delivered: DeliveredEvents, pending: PendingDelivery): void {
     const closes = this.#open === undefined ? undefined : this.#closedBy(this.#open, delivered)
     if (closes !== undefined) {
@@ -283,7 +275,7 @@ export class ArchiveSession {
     if (reason !== undefined) this.#seal(reason)
   }
 
-  /** Notes the next event in the batch, and those behind it that go there too; gives how many. */
+  /** Notes the ids of the next events that go into the batch. @returns how many, at least 1 */
   #noteRun(batch: Batch, delivered: DeliveredEvents): number {
     const { live, lengths } = this.#parts
     const { ids } = delivered
@@ -298,7 +290,7 @@ export class ArchiveSession {
       bytes += between.length + length
       if (n > 0) {
         const isFull = bytes + after.length > batchBytesMax
-        if (isFull || isApart(batch, receivedAt) || this.#isKnown(delivered, at)) return n
+        if (isFull || isApart(batch, receivedAt) || this.#isDuplicate(delivered, at)) return n
       }
       live.add(ids, at, batch, batch.note(ids, at, receivedAt))
       lengths.note(ids, at, length)
@@ -306,12 +298,12 @@ export class ArchiveSession {
     return most
   }
 
-  #isKnown(delivered: DeliveredEvents, at: number): boolean {
+  #isDuplicate(delivered: DeliveredEvents, at: number): boolean {
     const { live, index } = this.#parts
-    return live.has(delivered.ids, at) || index.has(delivered.ids, at) || delivered.isKnown(at)
+    return live.has(delivered.ids, at) || index.has(delivered.ids, at) || delivered.isArchived(at)
   }
 
-  /** Why the event belongs in the next batch, or undefined where it does not. */
+  /** Why the next event does not fit into the open batch; undefined if it fits. */
   #closedBy(open: Batch, delivered: DeliveredEvents): CloseReason | undefined {
     const { between, after } = framingOf(this.#config.archiveFormat)
     if (overflows(open, between.length + delivered.lengthOf(0) + after.length, this.#config)) return 'bytes'
@@ -320,8 +312,8 @@ export class ArchiveSession {
 
   #openBatch(delivered: DeliveredEvents): Batch {
     const { objects, stats } = this.#parts
-    const batch = new Batch(delivered.receivedAt(0), objects, () => this.#drainInbox())
-    // An upload that breaks off is noticed at once, and not when the batch is full.
+    const batch = new Batch(delivered.receivedAt(0), objects, () => this.#takeWaiting())
+    // A failed upload ends the session at once, and not only when the batch is full.
     batch.completed.catch(error => this.#failIfCurrent(batch, error))
     stats.open = batch
     this.#age = setTimeout(() => this.#seal('age'), this.#config.batchAgeMsMax)
@@ -341,17 +333,17 @@ export class ArchiveSession {
     this.#completing.add(batch)
     batch.seal(reason).then(
       () => {
-        if (this.#state === 'ended' || !this.#completing.delete(batch)) return
+        if (!this.#state.isActive || !this.#completing.delete(batch)) return
         this.#parts.committer.add(batch)
-        this.#drainInbox()
+        this.#takeWaiting()
       },
       error => this.#failIfCurrent(batch, error),
     )
   }
 
-  /** All of its events are archived: it is acknowledged at the end of this turn, with others. */
-  #settleLater(pending: PendingDelivery): void {
-    if (pending.epoch !== this.#epoch) return
+  /** Acknowledges the delivery at the end of this turn of the event loop, with all others of the turn. */
+  #acknowledgeLater(pending: PendingDelivery): void {
+    if (pending.epoch !== this.#epoch || !this.#state.isActive) return
     if (this.#ready.push(pending) === 1) queueMicrotask(() => this.#acknowledge())
   }
 
@@ -368,8 +360,8 @@ export class ArchiveSession {
     }
   }
 
-  /** Drops what is not complete: the queue delivers it again. */
-  #giveUp(): void {
+  /** Discards the batches that are not complete. The queue redelivers their events. */
+  #discardBatches(): void {
     clearTimeout(this.#age)
     const { live, stats } = this.#parts
     const batches = [...this.#completing]
@@ -381,16 +373,14 @@ export class ArchiveSession {
       live.remove(batch)
       batch.discard()
     }
-    this.#epoch++
-    this.#inbox = []
-    this.#inboxBytes = 0
+    this.#waiting.clear()
     stats.dropHeld()
   }
 }
 
-/** A look-up met a part of the index that cannot be read: what it said of these events may be wrong. */
+/** The index lost a part that could not be read while it answered. Its answers for this delivery may be wrong. */
 class IndexShrunk extends Error {
   constructor() {
-    super('A part of the index of ids cannot be read, and is forgotten: archiving begins again.')
+    super('A part of the index of ids cannot be read, and was removed. Archiving starts again.')
   }
 }

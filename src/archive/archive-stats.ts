@@ -15,7 +15,7 @@ export interface ArchivedObject {
   readonly at: number
 }
 
-/** The batch that takes events now. */
+/** The batch that events are added to. */
 export interface OpenBatch {
   readonly events: number
   /** Before compression. */
@@ -25,33 +25,32 @@ export interface OpenBatch {
   readonly firstReceivedAt: number
 }
 
-/** Messages, and the events in them. */
+/** A number of messages, and of the events in them. */
 export interface Amount {
   deliveries: number
   events: number
 }
 
 /**
- * What an archiver has counted since this process began, in plain numbers. Counts only grow, unless it
- * says that they are of now.
+ * Counters of an archiver since this process started. Counters are monotonic. Fields marked "gauge" are current values.
  */
 export class ArchiveStats {
-  /** Deliveries that came, and those of them that may have come before. */
   deliveries = 0
+  /** Deliveries that the queue marked as redelivered. */
   redelivered = 0
-  /** Now delivered, and not settled; the events are those of our own messages. */
+  /** Gauge. Deliveries that are not settled. `events` counts only messages that frequency published. */
   readonly held: Amount = { deliveries: 0, events: 0 }
-  /** Acknowledged, each because all of its events are archived. */
+  /** Acknowledged messages that frequency published. All of their events are archived. */
   readonly settled: Amount = { deliveries: 0, events: 0 }
-  /** The same of messages that other programs published. */
+  /** Acknowledged messages that other programs published. */
   readonly settledForeign: Amount = { deliveries: 0, events: 0 }
-  /** Messages that went to the dead letters. */
+  /** Messages that were moved to the dead letters. */
   dead = 0
-  /** Events that were archived already, or were in a batch already, and were left out. */
+  /** Events that were skipped, because their id is archived or in a batch. */
   duplicates = 0
-  /** Those that were of another length than the event that had their id before, as far as that is remembered. */
+  /** Duplicates whose length differs from that of the first event with their id, if that length is still known. */
   differingDuplicates = 0
-  /** Events, objects and bytes before compression that this process has put into the archive. */
+  /** What this process has archived; bytes before compression. */
   readonly archived = { events: 0, objects: 0, bytes: 0 }
   readonly closed: Record<CloseReason, number> = {
     events: 0,
@@ -60,15 +59,15 @@ export class ArchiveStats {
     time: 0,
     shutdown: 0,
   }
-  /** Size of objects as they lie in the store. */
+  /** Size of objects as stored. */
   readonly objectBytes = new Histogram(OBJECT_BOUNDS_BYTES)
-  /** From when a batch is closed to when its object is in the store, and in the log. */
+  /** Time from the sealing of a batch until it is in the log and its object is stored. */
   readonly uploadSeconds = new Histogram(LATENCY_BOUNDS_S)
-  /** Now more is delivered than can be stored, so the queue is asked to wait. */
+  /** Gauge. Whether the consumer is paused, because the store is slower than the queue. */
   isPaused = false
-  /** Times that archiving stopped, and began again. */
+  /** How often archiving failed and started again. */
   failures = 0
-  /** The batch that takes events now. */
+  /** Gauge. */
   open: OpenBatch | undefined
   /** Oldest first, at most 20. */
   readonly lastObjects: ArchivedObject[] = []
@@ -80,13 +79,18 @@ export class ArchiveStats {
     if (delivery.group !== undefined) this.held.events += events
   }
 
-  /** All that is held will come again, or be somebody else's. Batches keep their events. */
+  /** All deliveries that are held are void: the queue redelivers them. Batches keep their events. */
   dropHeld(): void {
     this.held.deliveries = 0
     this.held.events = 0
   }
 
-  /** Deliveries that were acknowledged. */
+  /**
+   * Counts acknowledged deliveries.
+   *
+   * @param own messages that frequency published
+   * @param foreign messages that other programs published
+   */
   settle(own: Amount, foreign: Amount): void {
     this.held.deliveries -= own.deliveries + foreign.deliveries
     this.held.events -= own.events
@@ -94,7 +98,7 @@ export class ArchiveStats {
     add(this.settledForeign, foreign)
   }
 
-  buried(): void {
+  deadLettered(): void {
     this.dead++
     this.held.deliveries--
   }

@@ -1,10 +1,10 @@
 /**
- * Keeps archiving going: asks the store whether it can be used, opens the log, then consumes, and after a failure
- * begins again, with back-off and jitter. While the store cannot be used nothing is consumed for long, so the events
- * of an outage stay in the queue.
+ * Keeps archiving going: checks the store, opens the log, then runs a session that consumes. After a failure it starts
+ * again, with back-off and jitter. While the store cannot be used, sessions end soon, so that the events of an outage
+ * stay in the queue.
  *
- * Two things run beside the session: one follows the log, so that this process knows what others archive and can
- * go on for them at once; one folds what the log has. Batches that are complete outlive a session.
+ * Beside the session a loop follows the log, so that this process knows what others have archived. The same loop
+ * settles records that others left, and folds the log. Complete batches outlive a session: the committer has them.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -16,7 +16,7 @@ import { RecentLengths } from '../dedupe/recent-lengths.ts'
 import { isRefusal, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
 import { CommitLog } from '../log/commit-log.ts'
 import { Folder } from '../log/folder.ts'
-import { Forgotten } from '../log/forgotten.ts'
+import { BeyondWindow } from '../log/forgotten.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
 import type { LogRecord } from '../log/log-record.ts'
@@ -36,23 +36,24 @@ import { ArchiveSession, type SessionConfig, type SessionParts } from './archive
 import { ArchiveStats } from './archive-stats.ts'
 import type { Batch } from './batch.ts'
 import { Committer } from './committer.ts'
-import { OldEvents } from './old-events.ts'
+import { BeyondWindowLookup } from './old-events.ts'
 
 export type ArchiverConfig = SessionConfig & Pick<Config, 'dedupeWindowMs'>
 
-/** How long a start waits for a store that says nothing. */
+/** `start` resolves after this time even if the store has not answered. */
 const FIRST_ANSWER_MS_MAX = 2_000
 const RETRY_LIMITS = { msMin: 500, msMax: 30_000 }
-/** Between looks for new records: while some come, and at rest. */
+/** Interval between two reads of the log's end: the shortest while records come, the longest at rest. */
 const FOLLOW_MS_MIN = 100
 const FOLLOW_MS_MAX = 10_000
-/** After this without a failure archiving has recovered, also where there was nothing to archive. */
+/** A session without a failure for this time counts as recovered, even if it archived nothing. */
 const RECOVERED_MS = 60_000
-/** So long batches may be kept from being committed, or settled, until what waits for them is left to others. */
-const TROUBLE_MS_MAX = 20_000
-const BATCH_LOST = 'A batch was lost in the store before it was an object: its events are archived again.'
+/** A session fails if commits or settlements fail for longer than this. The queue then redelivers to others. */
+const RETRY_MS_MAX = 20_000
+const BATCH_LOST =
+  'The store lost a batch before it became an object. Its events are redelivered and archived again.'
 
-/** What a batch goes through once it is complete. */
+/** The two steps that put a complete batch into the archive. */
 type Step = 'commit' | 'settle'
 
 export interface ArchiverParts {
@@ -72,7 +73,7 @@ export class Archiver {
   readonly #commitLog: CommitLog
   readonly #committer: Committer
   readonly #settlement: Settlement
-  readonly #forgotten: Forgotten
+  readonly #beyondWindow: BeyondWindow
   readonly #folder: Folder
   readonly #totals: LogTotals
   readonly #watermark: Watermark
@@ -80,9 +81,9 @@ export class Archiver {
   #session: ArchiveSession | undefined
   #running: Promise<unknown> = Promise.resolve()
   #trouble: string | undefined
-  /** Since when each step fails, by a clock that does not step. */
+  /** Since when each step has been failing, by `performance.now()`. */
   readonly #failingSince = new Map<Step, number>()
-  /** The store says that it can be used, and could not: so only an object that is stored shows that it can. */
+  /** The store passed its check, and archiving failed nevertheless. So only a stored object shows that it works. */
   #isDoubtful = false
 
   constructor(parts: ArchiverParts) {
@@ -91,7 +92,7 @@ export class Archiver {
     const { store, index, config, log, queue } = parts
     const writer = randomUUID()
     const stopping = this.#stopping.signal
-    // Each record that waits to be settled listens to it.
+    // Each unsettled record adds a listener: no warning for more than ten.
     setMaxListeners(0, stopping)
     const keys = logKeys(config.archive.prefix)
     const reader = new LogReader(store, keys)
@@ -118,7 +119,7 @@ export class Archiver {
         conflicted: () => this.#totals.conflicted(),
         otherWaits: (writer, roundTripMs) => this.#committer.otherWaits(writer, roundTripMs),
         unsettled: () => this.#settlement.unsettledNumbers,
-        troubled: error => this.#troubled('commit', error),
+        retrying: error => this.#retrying('commit', error),
         synchronised: isComplete => this.#committer.synchronised(isComplete),
       },
     )
@@ -130,7 +131,7 @@ export class Archiver {
       writer,
       stopping,
       voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
-      troubled: error => this.#troubled('settle', error),
+      retrying: error => this.#retrying('settle', error),
       voided: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
     })
     this.#committer = new Committer({
@@ -145,9 +146,9 @@ export class Archiver {
       keyOf: (batch, nonce) => keyOf(config, batch, nonce),
       archived: () => this.#archived(),
       lost: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
-      troubled: error => this.#troubled('commit', error),
+      retrying: error => this.#retrying('commit', error),
     })
-    this.#forgotten = new Forgotten({ index, reader, watermark, settlement: this.#settlement })
+    this.#beyondWindow = new BeyondWindow({ index, reader, watermark, settlement: this.#settlement })
     this.#folder = new Folder({
       ...logParts,
       commitLog: this.#commitLog,
@@ -167,12 +168,12 @@ export class Archiver {
       settlement: this.#settlement,
       live,
       index,
-      oldEvents: new OldEvents({
-        forgotten: this.#forgotten,
+      beyondWindowLookup: new BeyondWindowLookup({
+        beyondWindow: this.#beyondWindow,
         index,
         store,
         log,
-        freed: () => this.#session?.goOn(),
+        roomFreed: () => this.#session?.roomFreed(),
       }),
       config,
       lengths: new RecentLengths(),
@@ -181,17 +182,17 @@ export class Archiver {
     }
   }
 
-  /** What keeps it from archiving now, in words for a person. */
+  /** Why it cannot archive now, as text for a person; undefined while it can. */
   get trouble(): string | undefined {
     return this.#trouble
   }
 
-  /** When the oldest event was received that it holds, in milliseconds since 1970; undefined where it holds none. */
+  /** `receivedAt` of the oldest event that is not archived, in milliseconds since 1970; undefined if there is none. */
   get oldestReceivedAt(): number | undefined {
     return this.#committer.oldest?.firstReceivedAt ?? this.#session?.oldestReceivedAt
   }
 
-  /** Undefined until the log was open once. */
+  /** Undefined until the log has been opened for the first time. */
   get logStatus(): LogStatus | undefined {
     const { position } = this.#commitLog
     if (position === undefined) return undefined
@@ -207,13 +208,16 @@ export class Archiver {
     }
   }
 
-  /** Resolves when it archives, or has found that it cannot yet, or the store has said nothing for a while. */
+  /** Resolves when it archives, when its first attempt has failed, or after two seconds. */
   async start(): Promise<void> {
     this.#running = Promise.all([this.#run(), this.#follow()])
     await withTimeLimit(this.#begun.promise, FIRST_ANSWER_MS_MAX, () => {})
   }
 
-  /** Takes no more deliveries, seals the open batch, and resolves when all batches are archived and acknowledged, or cannot be now. */
+  /**
+   * Takes no more deliveries, and seals the open batch. Resolves when all batches are archived and acknowledged, or when
+   * an attempt to do so has failed.
+   */
   async stop(): Promise<void> {
     this.#stopping.abort()
     await this.#running
@@ -235,7 +239,7 @@ export class Archiver {
         this.#trouble = (error as Error).message
         this.#begun.resolve()
         const what = isRefusal(error) ? { reason: error.message } : { err: error }
-        log.error(what, 'Archiving has stopped. What is not archived stays in the queue.')
+        log.error(what, 'Archiving has stopped. Events that are not archived stay in the queue.')
         await this.#backOff.pause(this.#stopping.signal)
       }
     }
@@ -258,7 +262,10 @@ export class Archiver {
     }
   }
 
-  /** Knows soon what others archive, settles what they leave, and folds. What goes wrong is the session's to tell. */
+  /**
+   * Follows the log, settles records that others left, and folds. Errors are logged at debug: a store that fails stops
+   * the session too, and the session reports it. A damaged log fails the session from here.
+   */
   async #follow(): Promise<void> {
     const { log } = this.#parts
     const { signal } = this.#stopping
@@ -270,7 +277,7 @@ export class Archiver {
         const applied = await this.#commitLog.follow()
         ms = applied > 0 ? FOLLOW_MS_MIN : Math.min(FOLLOW_MS_MAX, ms * 2)
         this.#settlement.sweep()
-        if (this.#forgotten.isStale) await this.#forgotten.refresh()
+        if (this.#beyondWindow.isStale) await this.#beyondWindow.refresh()
         await this.#folder.foldIfDue()
         await this.#totals.countUpTo(this.#commitLog.position?.number ?? 0)
       } catch (error) {
@@ -282,13 +289,13 @@ export class Archiver {
   }
 
   #applied(record: LogRecord, isOwn: boolean): void {
-    this.#forgotten.applied(record)
+    this.#beyondWindow.applied(record)
     this.#totals.applied(record, isOwn)
     this.#committer.applied(record, isOwn)
   }
 
   #resumed(record: LogRecord): void {
-    this.#forgotten.applied(record)
+    this.#beyondWindow.applied(record)
     this.#settlement.applied(record)
   }
 
@@ -304,7 +311,7 @@ export class Archiver {
     this.#session?.fail(error)
   }
 
-  #troubled(step: Step, error: Error | undefined): void {
+  #retrying(step: Step, error: Error | undefined): void {
     if (error === undefined) {
       const wasFailing = this.#failingSince.delete(step)
       if (wasFailing && this.#session !== undefined && !this.#isDoubtful) this.#recovered()
@@ -315,13 +322,13 @@ export class Archiver {
     const since = this.#failingSince.get(step) ?? now
     this.#failingSince.set(step, since)
     const isFinal = error instanceof LogDamaged || error instanceof LogRefused
-    if (isFinal || now - since > TROUBLE_MS_MAX) this.#failSession(error)
+    if (isFinal || now - since > RETRY_MS_MAX) this.#failSession(error)
   }
 
   #archived(): void {
     this.#backOff.reset()
     this.#recovered()
-    this.#session?.goOn()
+    this.#session?.roomFreed()
   }
 
   #recovered(): void {

@@ -9,41 +9,42 @@ import type { BatchSize, CloseReason } from './batch-limits.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { rebuild } from './rebuild.ts'
 
-/** A batch of a record, by its place there; undefined where the index knows it, and not from which record. */
-export type KnownIn = { readonly number: number; readonly batch: number } | undefined
+/** The record, and the place of the batch in it, that has an event; undefined if only the index knows its id. */
+export type DuplicateOf = { readonly number: number; readonly batch: number } | undefined
 
 const IDS_BYTES_MIN = 64 * ID_BYTES
 
 /**
- * Events on their way into one object.
+ * The events that become one object.
  *
  *   open ──seal()──► sealed ──(content)──► ready ──(its record)──► committed ──(settled)──► archived
  *                                           ▲  │
- *                                           └──┘ rebuilt without what others have archived meanwhile
+ *                                           └──┘ rebuilt without events that others have archived
  */
 export class Batch implements BatchSize, OpenBatch {
   /** Milliseconds since 1970. */
   readonly openedAt = Date.now()
-  /** Of its first event, in milliseconds since 1970: it names the object's partition. */
+  /** Of its first event, in milliseconds since 1970. It names the object's partition. */
   readonly receivedAt: number
-  /** What waits for it. */
+  /** The deliveries that wait until it is archived. */
   readonly waiters: PendingDelivery[] = []
+  /** By `performance.now()`; NaN until it is sealed. */
   sealedAt = Number.NaN
   reason: CloseReason = 'events'
-  /** Once it is sealed and complete. */
+  /** Undefined until it is sealed and complete, and if all of its events were dropped. */
   content: ObjectContent | undefined
   readonly #parts: ObjectParts
   readonly #writer: ObjectWriter
-  /** 16 bytes an event, in their order. */
+  /** 16 bytes an event, in the order of the events. */
   #ids: Buffer = Buffer.allocUnsafe(IDS_BYTES_MIN)
   #events = 0
   #firstReceivedAt: number
   #lastReceivedAt: number
-  /** Events that are in batches of others' records, by their place. */
-  readonly #known = new Map<number, KnownIn>()
+  /** Events that other writers have archived, by their place in the batch. */
+  readonly #duplicates = new Map<number, DuplicateOf>()
   #trace: BatchTrace | undefined
 
-  /** @param drained called when the batch, having been blocked, takes events again. */
+  /** @param drained called when the batch is no longer blocked */
   constructor(receivedAt: number, parts: ObjectParts, drained: () => void) {
     this.receivedAt = receivedAt
     this.#firstReceivedAt = receivedAt
@@ -72,17 +73,17 @@ export class Batch implements BatchSize, OpenBatch {
     return this.#ids.subarray(0, this.#events * ID_BYTES)
   }
 
-  /** True while events should wait, because what follows is slower than they come. */
+  /** Whether events should wait, because compression or upload is slower than they come. */
   get isBlocked(): boolean {
     return this.#writer.isBlocked
   }
 
-  /** Rejects once its object cannot be completed. */
+  /** Resolves when its content is complete. Rejects if that has failed. */
   get completed(): Promise<unknown> {
     return this.#writer.content
   }
 
-  /** Notes the next event, whose bytes follow with `write`. @returns its place in the batch */
+  /** Notes the id of the next event. Its bytes follow by `write`. @returns its place in the batch */
   note(ids: Buffer, at: number, receivedAt: number): number {
     const idAt = this.#events * ID_BYTES
     if (idAt === this.#ids.length) this.#ids = Buffer.concat([this.#ids], 2 * idAt)
@@ -97,41 +98,42 @@ export class Batch implements BatchSize, OpenBatch {
     this.#writer.add(lines, count)
   }
 
-  /** Events that were added have these traces. */
+  /** Adds the traces of events in the batch. */
   follow(traces: readonly EventTrace[]): void {
     this.#trace ??= new BatchTrace()
     this.#trace.take(traces)
   }
 
-  /** The delivery is acknowledged once this batch is archived, and what else it waits for. */
+  /** Makes the delivery wait until this batch is archived. */
   addWaiter(pending: PendingDelivery): void {
     if (this.waiters.at(-1) === pending) return
     pending.waitForOneMore()
     this.waiters.push(pending)
   }
 
-  /** One of its events is in a batch of a record. */
-  markKnown(event: number, known: KnownIn): void {
-    this.#known.set(event, known)
+  /** @param event its place in the batch */
+  markDuplicate(event: number, duplicateOf: DuplicateOf): void {
+    this.#duplicates.set(event, duplicateOf)
   }
 
-  /** Forgets marks of batches that have become void. */
-  unmark(isVoid: (known: KnownIn) => boolean): void {
-    for (const [event, known] of this.#known) if (isVoid(known)) this.#known.delete(event)
+  /** Removes the marks of events that are in a void batch. */
+  unmarkVoid(isVoid: (duplicateOf: DuplicateOf) => boolean): void {
+    for (const [event, duplicateOf] of this.#duplicates)
+      if (isVoid(duplicateOf)) this.#duplicates.delete(event)
   }
 
-  get hasKnown(): boolean {
-    return this.#known.size > 0
+  get hasDuplicates(): boolean {
+    return this.#duplicates.size > 0
   }
 
-  /** Resolves when its object is complete, and can go into a record. @throws StoreUnavailable */
+  /** Resolves when its content is complete and can go into a record. @throws StoreUnavailable */
   async seal(reason: CloseReason): Promise<void> {
     this.reason = reason
     this.sealedAt = performance.now()
     this.content = await this.#writer.end()
   }
 
-  /** Puts what is in memory where a large object would be. To be called again where it throws. @throws StoreUnavailable */
+  /** Stages content that is in memory. Can be called again if it throws. @throws StoreUnavailable */
   async stage(): Promise<void> {
     const { content } = this
     if (content?.body === undefined) return
@@ -142,31 +144,31 @@ export class Batch implements BatchSize, OpenBatch {
   }
 
   /**
-   * Leaves out the events that others have archived, and makes its content anew, without any where nothing is left.
+   * Rebuilds the content without the events that others have archived; with none left, `content` is undefined.
    *
-   * @returns where those are, and what was staged before and is not needed any more
-   * @throws as `rebuild` does; then it is as it was
+   * @returns where the dropped events are archived, and the key of the staged object that is no longer needed
+   * @throws as `rebuild` does; the batch is unchanged
    */
-  async dropKnown(): Promise<{ dropped: KnownIn[]; staged: string | undefined }> {
-    const dropped = [...this.#known.values()]
+  async dropDuplicates(): Promise<{ dropped: DuplicateOf[]; staged: string | undefined }> {
+    const dropped = [...this.#duplicates.values()]
     const staged = this.content?.staged
     if (dropped.length === this.#events) {
       this.content = undefined
       this.#events = 0
     } else {
       await this.#rebuild(this.content as ObjectContent)
-      this.#ids = idsWithout(this.ids, this.#known)
+      this.#ids = idsWithout(this.ids, this.#duplicates)
       this.#events -= dropped.length
     }
-    this.#known.clear()
+    this.#duplicates.clear()
     return { dropped, staged }
   }
 
-  /** Its span becomes that of the events that are left: those of this time are looked up in it for as long as it is there. */
+  /** Sets the span to that of the remaining events. A look-up reads every object whose span has the event's time. */
   async #rebuild(content: ObjectContent): Promise<void> {
     let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
     let areDated = true
-    this.content = await rebuild(this.#parts, content, this.#events, this.#known, event => {
+    this.content = await rebuild(this.#parts, content, this.#events, this.#duplicates, event => {
       const receivedAt = receivedAtOf(event)
       areDated &&= !Number.isNaN(receivedAt)
       first = Math.min(first, receivedAt)

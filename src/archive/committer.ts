@@ -1,10 +1,9 @@
 /**
- * Takes sealed batches into the log, and makes objects of them.
+ * Commits complete batches to the log, and makes objects of them.
  *
- * What is sealed waits until its content is complete; then all that are ready go into one record, in their turn
- * among the archive's writers. Before that they lose the events that others have archived meanwhile. Once a
- * record was sent its batches stay as they are until it is seen whose number it is; so batches outlive the session,
- * and the connection, that their events came by.
+ * When it is this writer's turn, all batches that are ready go into one record. First, each batch drops the events that
+ * other writers have archived in the meantime. After a record was sent, its batches are not changed until it is known
+ * which record has its number. So a batch outlives the session and the connection that its events came from.
  */
 
 import type { IdIndex } from '../dedupe/id-index.ts'
@@ -14,21 +13,21 @@ import { ID_BYTES } from '../event/message-id.ts'
 import type { CommitLog, Draft, LogListener } from '../log/commit-log.ts'
 import type { BatchDraft, LogRecord } from '../log/log-record.ts'
 import type { Settlement } from '../log/settlement.ts'
-import { Turns } from '../log/writer-turns.ts'
+import { WriterTurns } from '../log/writer-turns.ts'
 import type { Logger } from '../process/logger.ts'
 import { BackOff, sleep } from '../process/sleep.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { ArchiveStats } from './archive-stats.ts'
-import type { Batch, KnownIn } from './batch.ts'
+import type { Batch, DuplicateOf } from './batch.ts'
 
 const RETRY_LIMITS = { msMin: 250, msMax: 10_000 }
-/** What one record takes. */
+/** Limits of one record. */
 const RECORD_BATCHES_MAX = 64
 const RECORD_BODY_BYTES_MAX = 16 * 1024 * 1024
-/** What was sealed before others were at work is staged by so many at once. */
+/** How many small batches are staged at the same time when another writer becomes active. */
 const STAGED_AT_ONCE = 16
-/** Between looks for the record of the one before us: what passes unseen is lost to all. */
-const LOOK_MS = 25
+/** Longest wait before the log is read again for the record of the writer before us. Time lost here is lost for all. */
+const FOLLOW_MS = 25
 
 export interface CommitterParts {
   readonly commitLog: Pick<CommitLog, 'append' | 'follow'>
@@ -40,50 +39,51 @@ export interface CommitterParts {
   readonly log: Logger
   readonly stopping: AbortSignal
   keyOf(batch: Batch, nonce: string): string
-  /** A batch is archived: there is room for another. */
+  /** A batch was archived. There is room for another. */
   archived(): void
-  /** Events were in batches that are given up: they have to come again. */
+  /** Batches were dropped. Their deliveries must come again. */
   lost(): void
-  /** @param error what keeps batches from being committed now; undefined where nothing does */
-  troubled(error: Error | undefined): void
+  /** @param error why a commit failed, which is retried; undefined when a commit has succeeded */
+  retrying(error: Error | undefined): void
 }
 
 export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | 'synchronised'> {
   readonly #parts: CommitterParts
-  readonly #turns = new Turns()
-  /** Sealed, in no record that counts; oldest first. */
+  readonly #turns = new WriterTurns()
+  /** Batches that are not committed, oldest first. */
   readonly #sealed = new Set<Batch>()
-  /** Records whose batches are not yet objects. */
+  /** The settlements of records that are committed. */
   readonly #settling = new Set<Promise<void>>()
-  /** All that were added and are not archived, oldest first. */
+  /** All batches that were added and are not archived, oldest first. */
   readonly #unfinished = new Set<Batch>()
+  /** Of the unfinished batches, before compression. */
   #bytes = 0
-  /** Of these, batches that a record names which was sent, and of which it was not seen whose number it is. */
-  readonly #undecided = new Set<Batch>()
-  /** Where the events are that a batch has lost to others. */
-  readonly #awaited = new Map<Batch, KnownIn[]>()
+  /** Batches in a record that was sent, while it is not known whether that record has its number. */
+  readonly #inDoubt = new Set<Batch>()
+  /** For each batch, where the events are archived that it dropped as duplicates. */
+  readonly #dropped = new Map<Batch, DuplicateOf[]>()
   #committing: Promise<void> | undefined
-  /** While our turn is waited for: aborted when another's record is seen, or once stopping. */
-  #waiting = new AbortController()
+  /** Ends the wait for our turn: aborted when a record of another writer is applied, or when stopping. */
+  #turnWait = new AbortController()
 
   constructor(parts: CommitterParts) {
     this.#parts = parts
-    parts.stopping.addEventListener('abort', () => this.#waiting.abort())
+    parts.stopping.addEventListener('abort', () => this.#turnWait.abort())
   }
 
-  /** Batches that are sealed and not archived. */
+  /** How many batches were added and are not archived. */
   get size(): number {
     return this.#unfinished.size
   }
 
-  /** Of these, before compression. */
+  /** The bytes of these batches, before compression. */
   get bytes(): number {
     return this.#bytes
   }
 
-  /** Other archivers have committed of late. */
+  /** Whether other archivers have committed in the last few seconds. */
   get isShared(): boolean {
-    return this.#turns.areOthersAtWork(performance.now())
+    return this.#turns.hasActiveOthers(performance.now())
   }
 
   get oldest(): Batch | undefined {
@@ -91,7 +91,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     return oldest
   }
 
-  /** To be called for a batch whose content is complete. */
+  /** Adds a batch whose content is complete. */
   add(batch: Batch): void {
     this.#sealed.add(batch)
     this.#unfinished.add(batch)
@@ -99,7 +99,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     this.#committing ??= this.#commitAll()
   }
 
-  /** Resolves when all that was added is archived, or, once stopping, cannot be now. */
+  /** Resolves when all added batches are archived; when stopping, also if an attempt has failed. */
   async idle(): Promise<void> {
     while (this.#committing !== undefined || this.#settling.size > 0) {
       await this.#committing
@@ -107,18 +107,19 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     }
   }
 
-  /** Marks what is ours, and in somebody else's record. */
+  /** Marks the events of our batches that are in the record of another writer as duplicates. */
   applied(record: LogRecord, isOwn: boolean): void {
     const { settlement, live } = this.#parts
     settlement.applied(record)
     if (isOwn) return
-    this.#turns.otherSeen(record.writer, record.roundTripMs, performance.now())
-    this.#waiting.abort()
-    for (const batch of live.owners) batch.unmark(known => known !== undefined && settlement.isVoid(known))
+    this.#turns.otherCommitted(record.writer, record.roundTripMs, performance.now())
+    this.#turnWait.abort()
+    for (const batch of live.owners)
+      batch.unmarkVoid(known => known !== undefined && settlement.isVoid(known))
     for (const [n, { ids }] of record.batches.entries()) {
       for (let at = 0; at < ids.length; at += ID_BYTES) {
         const place = live.find(ids, at)
-        place?.owner.markKnown(place.event, { number: record.number, batch: n })
+        place?.owner.markDuplicate(place.event, { number: record.number, batch: n })
       }
     }
   }
@@ -127,20 +128,20 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     this.#turns.otherWaits(writer, roundTripMs, performance.now())
   }
 
-  /** @param isComplete whether the index remembers all that came since it was last asked */
+  /** @param isComplete false if the index may have forgotten ids of records that were new to this process */
   synchronised(isComplete: boolean): void {
     const { live, index } = this.#parts
     const { remembersFrom } = index
     for (const batch of live.owners) {
       const { ids } = batch
       for (let at = 0; at < ids.length; at += ID_BYTES)
-        if (index.has(ids, at)) batch.markKnown(at / ID_BYTES, undefined)
+        if (index.has(ids, at)) batch.markDuplicate(at / ID_BYTES, undefined)
     }
-    if (!isComplete || index.remembersFrom !== remembersFrom) this.#abandon()
+    if (!isComplete || index.remembersFrom !== remembersFrom) this.#dropAll()
   }
 
-  /** What is in batches may be archived, and forgotten: all of it has to come again, and to be looked up. */
-  #abandon(): void {
+  /** Our events may be archived under ids that the index has forgotten. They must come again, to be looked up. */
+  #dropAll(): void {
     for (const batch of [...this.#sealed]) {
       this.#sealed.delete(batch)
       this.#forget(batch)
@@ -149,25 +150,25 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
   }
 
   async #commitAll(): Promise<void> {
-    const { commitLog, stopping, log, troubled } = this.#parts
+    const { commitLog, stopping, log, retrying } = this.#parts
     const backOff = new BackOff(RETRY_LIMITS)
-    // Not in a `finally` of the caller: what is added in between would wait for the next batch.
+    // `#committing` is cleared in the same turn in which the loop ends. Later, `add` could miss it and start no new loop.
     while (this.#sealed.size > 0) {
       let taken: Batch[] = []
       try {
         await this.#stageSmall()
-        await this.#ownTurn()
+        await this.#waitForTurn()
         const record = await commitLog.append(async () => {
           taken = this.#isOwnTurn || stopping.aborted ? await this.#readyBatches() : []
           return taken.length === 0 ? undefined : this.#draftOf(taken)
         })
         if (record !== undefined) this.#committed(taken, record)
         backOff.reset()
-        troubled(undefined)
+        retrying(undefined)
       } catch (error) {
-        for (const batch of taken) this.#undecided.add(batch)
-        log.warn({ err: error }, 'Batches cannot be committed now; trying again.')
-        troubled(error as Error)
+        for (const batch of taken) this.#inDoubt.add(batch)
+        log.warn({ err: error }, 'Batches cannot be committed now. Trying again.')
+        retrying(error as Error)
         if (stopping.aborted) break
         await backOff.pause(stopping)
       }
@@ -179,45 +180,46 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     return this.#turns.waitMs(performance.now()) === 0
   }
 
-  /** Whether bytes in a record would hold others up, and be sent for nothing where one of them has its number. */
+  /**
+   * Whether small batches are staged before they are committed. With other active writers, object bytes in a record
+   * would delay the others, and would be sent in vain if another record takes the number.
+   */
   get #isStagedFirst(): boolean {
     return this.isShared && !this.#parts.stopping.aborted
   }
 
-  /** Stages what was sealed when nobody else was at work. */
+  /** Stages the small batches that were sealed while no other writer was active. */
   async #stageSmall(): Promise<void> {
-    const { store, log } = this.#parts
     if (!this.#isStagedFirst) return
     const inMemory = [...this.#sealed].filter(({ content }) => content?.body !== undefined)
     const stage = async (batch: Batch): Promise<void> => {
       await batch.stage()
       const staged = batch.content?.staged
-      if (staged === undefined || this.#sealed.has(batch)) return
-      store.remove([staged]).catch(error => log.debug({ err: error }, 'A staged object was left.'))
+      if (staged !== undefined && !this.#sealed.has(batch)) this.#removeStaged(staged)
     }
     const results = await Promise.allSettled(inMemory.slice(0, STAGED_AT_ONCE).map(stage))
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  /** Waits for our turn, and knows then what others have committed: a create at a number that is taken costs more. */
-  async #ownTurn(): Promise<void> {
+  /** Waits for our turn, and applies the records of others: a create at a number that is taken would cost more. */
+  async #waitForTurn(): Promise<void> {
     const { commitLog } = this.#parts
     while (this.#isStagedFirst) {
-      this.#waiting = new AbortController()
-      const { signal } = this.#waiting
+      this.#turnWait = new AbortController()
+      const { signal } = this.#turnWait
       const ms = this.#turns.waitMs(performance.now())
-      if (ms > 0) await sleep(Math.min(ms, LOOK_MS), signal)
+      if (ms > 0) await sleep(Math.min(ms, FOLLOW_MS), signal)
       if (!signal.aborted) await commitLog.follow()
       if (this.#isOwnTurn) return
     }
   }
 
-  /** Those that go into the next record, without what others have archived. */
+  /** @returns the batches for the next record, without the events that others have archived */
   async #readyBatches(): Promise<Batch[]> {
     const ready: Batch[] = []
     let bytes = 0
     for (const batch of [...this.#sealed]) {
-      if (batch.hasKnown && !(await this.#dropKnown(batch).catch(error => this.#lose(batch, error)))) continue
+      if (batch.hasDuplicates && !(await this.#dropDuplicates(batch))) continue
       const { content } = batch
       const isToBeStaged = content?.body !== undefined && this.#isStagedFirst
       if (content === undefined || isToBeStaged) continue
@@ -228,31 +230,41 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     return ready
   }
 
-  /** @returns false where the batch is not there any more */
-  async #dropKnown(batch: Batch): Promise<boolean> {
-    const { live, stats, store, log } = this.#parts
-    const { dropped, staged } = await batch.dropKnown()
+  /** @returns false if the batch is not to be committed: no event is left in it, or its staged object is lost */
+  async #dropDuplicates(batch: Batch): Promise<boolean> {
+    const { live, stats } = this.#parts
+    const rebuilt = await batch.dropDuplicates().catch(error => this.#dropLost(batch, error))
+    if (rebuilt === undefined) return false
+    const { dropped, staged } = rebuilt
     stats.duplicates += dropped.length
-    this.#awaited.set(batch, [...(this.#awaited.get(batch) ?? []), ...dropped])
+    this.#dropped.set(batch, [...(this.#dropped.get(batch) ?? []), ...dropped])
     live.remove(batch)
     const { ids } = batch
     for (let at = 0; at < ids.length; at += ID_BYTES) live.add(ids, at, batch, at / ID_BYTES)
-    if (staged !== undefined && !this.#undecided.has(batch))
-      store.remove([staged]).catch(error => log.debug({ err: error }, 'A staged object was left.'))
+    if (staged !== undefined && !this.#inDoubt.has(batch)) this.#removeStaged(staged)
     if (batch.content !== undefined) return true
     this.#sealed.delete(batch)
     this.#finish(batch)
     return false
   }
 
-  /** @returns false; @throws StoreUnavailable: what is staged may be there later */
-  #lose(batch: Batch, error: unknown): false {
+  #removeStaged(key: string): void {
+    const { store, log } = this.#parts
+    store
+      .remove([key])
+      .catch(error => log.debug({ err: error, key }, 'A staged object could not be removed.'))
+  }
+
+  /** Drops a batch whose staged object is lost. @throws StoreUnavailable if the object may be readable later */
+  #dropLost(batch: Batch, error: unknown): undefined {
     if (error instanceof StoreUnavailable) throw error
-    this.#parts.log.error({ err: error }, 'What was staged is lost: its events are archived again.')
+    this.#parts.log.error(
+      { err: error },
+      'A staged object is lost. Its events are redelivered and archived again.',
+    )
     this.#sealed.delete(batch)
     this.#forget(batch)
     this.#parts.lost()
-    return false
   }
 
   #draftOf(batches: readonly Batch[]): Draft {
@@ -299,7 +311,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     }
   }
 
-  /** @returns whether all are objects; undefined where that is not known before the end */
+  /** @returns whether all batches are objects; undefined if that was not known when stopping */
   async #settleOwn(batches: readonly Batch[], record: LogRecord): Promise<boolean | undefined> {
     const { settlement, stopping, log } = this.#parts
     const bodies = batches.map(({ content }) => content?.body)
@@ -315,22 +327,25 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     }
   }
 
-  /** Its events are in objects, here or as soon as those records are settled that it waits for. */
+  /**
+   * Releases the deliveries of a batch whose object is stored, or that has no events left. They also wait for the
+   * unsettled records that have the events which the batch dropped as duplicates.
+   */
   #finish(batch: Batch): void {
     const { settlement, archived } = this.#parts
-    const known = this.#awaited.get(batch) ?? []
+    const dropped = this.#dropped.get(batch) ?? []
     this.#forget(batch)
-    if (known.some(each => each !== undefined && settlement.isVoid(each))) {
+    if (dropped.some(each => each !== undefined && settlement.isVoid(each))) {
       this.#parts.lost()
       return
     }
-    const awaited = new Set(known.flatMap(each => (each && settlement.recordOf(each.number)) ?? []))
+    const unsettled = new Set(dropped.flatMap(each => (each && settlement.recordOf(each.number)) ?? []))
     for (const pending of batch.waiters) {
-      for (const record of awaited) {
+      for (const record of unsettled) {
         pending.waitForOneMore()
-        settlement.whenSettled(record, () => pending.arrived())
+        settlement.whenSettled(record, () => pending.oneDone())
       }
-      pending.arrived()
+      pending.oneDone()
     }
     batch.waiters.length = 0
     archived()
@@ -338,8 +353,8 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
 
   #forget(batch: Batch): void {
     if (this.#unfinished.delete(batch)) this.#bytes -= batch.bytes
-    this.#undecided.delete(batch)
-    this.#awaited.delete(batch)
+    this.#inDoubt.delete(batch)
+    this.#dropped.delete(batch)
     this.#parts.live.remove(batch)
   }
 }

@@ -16,18 +16,19 @@ const NO_EVENTS: EventGroup = {
 
 const NO_STARTS = Uint32Array.of(0)
 
-/** A delivery whose events are taken one after the other, into one batch or into several. */
+/** The events of one delivery, and how many of them have been taken. They may go into several batches. */
 export class DeliveredEvents {
   readonly delivery: Delivery
-  /** The message holds no events, and goes to the dead letters. */
+  /** Whether the message has no event that can be read. It is dead-lettered. */
   readonly isUnreadable: boolean
-  /** Set once its events are being taken. */
+  /** Set when the first event is taken. */
   pending: PendingDelivery | undefined
   readonly #group: EventGroup
   readonly #starts: Uint32Array
-  /** For an event that has no stamp. */
+  /** Stands for `receivedAt` of an event that has none. */
   readonly #arrivedAt = Date.now()
-  readonly #known: IdSet[] = []
+  /** Ids that look-ups have found in the archive. */
+  readonly #archived: IdSet[] = []
   #lookedUpThrough = -1
   #next = 0
 
@@ -41,7 +42,7 @@ export class DeliveredEvents {
     this.#starts = starts ?? NO_STARTS
   }
 
-  /** How many events are in it. */
+  /** How many events the delivery has. */
   get events(): number {
     return this.#group.count
   }
@@ -55,24 +56,24 @@ export class DeliveredEvents {
     return this.#group.ids
   }
 
-  /** Where in `ids` the id of the event stands that is `ahead` of the next one. */
+  /** Offset in `ids` of an event. @param ahead its distance from the next event; 0 is the next one */
   idAt(ahead: number): number {
     return (this.#next + ahead) * ID_BYTES
   }
 
-  /** Length of the JSON of the event that is `ahead` of the next one. */
+  /** Bytes of the JSON of an event. @param ahead as for `idAt` */
   lengthOf(ahead: number): number {
     const at = this.#next + ahead
     return this.#startOf(at + 1) - this.#startOf(at) - 1
   }
 
-  /** The JSON of `count` events, a line each, of which the first is `ahead` of the next one. */
+  /** The JSON of `count` events, one a line, without a line feed at the end. @param ahead of the first event */
   lines(count: number, ahead = 0): Buffer {
     const at = this.#next + ahead
     return this.#group.lines.subarray(this.#startOf(at), this.#startOf(at + count) - 1)
   }
 
-  /** When the event was received that is `ahead` of the next one, in milliseconds since 1970. */
+  /** `receivedAt` of an event, in milliseconds since 1970. @param ahead as for `idAt` */
   receivedAt(ahead: number): number {
     const ms = receivedAtOf(this.#group.lines, this.#startOf(this.#next + ahead + 1) - 1)
     return Number.isNaN(ms) ? this.#arrivedAt : ms
@@ -82,28 +83,28 @@ export class DeliveredEvents {
     return this.#group.traces !== undefined
   }
 
-  /** Those that are known of the next `count` events. */
+  /** The traces of the next `count` events. */
   traces(count: number): EventTrace[] {
     return this.#group.traces === undefined ? [] : tracesOf(this.#group.traces, this.#next, count)
   }
 
-  /** The last record among whose events its own were looked up, since their ids are forgotten; -1 where they were not. */
+  /** The events were looked up in the objects of all records up to this one; -1 if they were not looked up. */
   get lookedUpThrough(): number {
     return this.#lookedUpThrough
   }
 
   /**
-   * @param known ids of its events that are archived
-   * @param through the last record that was looked at
+   * @param archived ids that were found in the archive
+   * @param through the last record whose objects were searched
    */
-  lookedUp(known: IdSet, through: number): void {
-    if (known.size > 0) this.#known.push(known)
+  noteLookup(archived: IdSet, through: number): void {
+    if (archived.size > 0) this.#archived.push(archived)
     this.#lookedUpThrough = through
   }
 
-  /** Whether a look-up has found this id. @param at where it begins in `ids` */
-  isKnown(at: number): boolean {
-    return this.#known.some(known => known.has(this.ids, at))
+  /** Whether a look-up has found this id in the archive. @param at its offset in `ids` */
+  isArchived(at: number): boolean {
+    return this.#archived.some(archived => archived.has(this.ids, at))
   }
 
   skip(count: number): void {
@@ -115,7 +116,7 @@ export class DeliveredEvents {
   }
 }
 
-/** What another program published: one event, or one a line. */
+/** Reads a message of another program: one event, or one a line. @returns undefined if it cannot be read */
 function foreignGroup(body: Buffer): EventGroup | undefined {
   const events = foreignEvents(body)
   if (events === undefined) return undefined
@@ -137,7 +138,7 @@ function foreignEvents(body: Buffer): ForeignEvent[] | undefined {
   return events
 }
 
-/** Without the line breaks between them, nor the one at the end. */
+/** Yields the lines without their line feeds. The last line may lack one. */
 function* linesOf(body: Buffer): Iterable<Buffer> {
   let start = 0
   for (let end = body.indexOf('\n'); end !== -1; end = body.indexOf('\n', start)) {

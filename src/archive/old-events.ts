@@ -1,88 +1,91 @@
 /**
- * Looks events up whose ids the index may have forgotten: those that were received in the span of an object from
- * before it remembers. They are set aside meanwhile, and looked up a day at a time, all that wait of that day at
- * once. So a spool that comes back after weeks is archived once, and holds nobody else up.
+ * Looks events up in archived objects, if the index may have forgotten their ids: if their `receivedAt` is in the span of
+ * an object beyond the dedupe window. The deliveries wait here meanwhile. All waiting deliveries of one day are looked
+ * up together. So a spool that comes back after weeks is archived once, and does not block other deliveries.
  */
 
 import type { IdIndex } from '../dedupe/id-index.ts'
 import { IdSet } from '../dedupe/id-set.ts'
 import { ObjectNotFound } from '../errors.ts'
 import { identityOf } from '../event/message-id.ts'
-import type { Forgotten } from '../log/forgotten.ts'
+import type { BeyondWindow } from '../log/forgotten.ts'
 import type { FoldedBatch } from '../log/manifest.ts'
 import { isDamage, readEvents } from '../object/object-reader.ts'
 import type { Logger } from '../process/logger.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { DeliveredEvents } from './delivered-events.ts'
 
-/** Of deliveries that are set aside; one more may come on top. */
+/** Bytes of the deliveries that are being looked up. The last one may exceed it. */
 const BYTES_MAX = 32 * 1024 * 1024
 const READS_AT_ONCE = 8
 const DAY_MS = 24 * 60 * 60 * 1000
 
-export interface OldEventsParts {
-  readonly forgotten: Forgotten
+export interface BeyondWindowLookupParts {
+  readonly beyondWindow: BeyondWindow
   readonly index: Pick<IdIndex, 'has'>
   readonly store: Pick<StoreReader, 'get'>
   readonly log: Logger
-  /** There is room again. */
-  freed(): void
+  /** Called when a delivery was looked up, so that there is room for another. */
+  roomFreed(): void
 }
 
-/** `gone`: an object that may hold one of its events, which is in no other, is not there any more, or cannot be read. */
-export type LookUp = 'told' | 'gone'
+/**
+ * `decided`: it is known of each event whether it is archived. `undecidable`: an event was found in no object, and an
+ * object that may have it is gone or cannot be read.
+ */
+export type LookupOutcome = 'decided' | 'undecidable'
 
 interface Waiting {
   readonly delivered: DeliveredEvents
-  /** When those of its events were received that may be archived, in order. */
+  /** `receivedAt` of its events that may be archived, ascending; milliseconds since 1970. */
   readonly times: readonly number[]
-  /** Up to which record ids are forgotten. */
+  /** The last record whose ids may be forgotten. */
   readonly through: number
-  resolve(outcome: LookUp): void
+  resolve(outcome: LookupOutcome): void
   reject(error: unknown): void
 }
 
-export class OldEvents {
-  readonly #parts: OldEventsParts
-  /** By the day of their oldest event. */
+export class BeyondWindowLookup {
+  readonly #parts: BeyondWindowLookupParts
+  /** By the day of the oldest event of a delivery. */
   readonly #waiting = new Map<number, Waiting[]>()
   #bytes = 0
   #isRunning = false
 
-  constructor(parts: OldEventsParts) {
+  constructor(parts: BeyondWindowLookupParts) {
     this.#parts = parts
   }
 
-  /** So much is set aside that more has to wait. */
+  /** Whether another delivery has to wait before it can be looked up. */
   get isFull(): boolean {
     return this.#bytes > BYTES_MAX
   }
 
-  /** Whether the delivery has to be looked up first. */
-  mayHold(delivered: DeliveredEvents): boolean {
-    const { forgotten } = this.#parts
-    if (forgotten.through < 1 || delivered.lookedUpThrough === forgotten.through) return false
-    if (forgotten.isStale) return true
+  /** Whether the delivery has to be looked up before its events go into a batch. */
+  isNeededFor(delivered: DeliveredEvents): boolean {
+    const { beyondWindow } = this.#parts
+    if (beyondWindow.through < 1 || delivered.lookedUpThrough === beyondWindow.through) return false
+    if (beyondWindow.isStale) return true
     for (let ahead = 0; ahead < delivered.left; ahead++)
-      if (forgotten.has(delivered.receivedAt(ahead))) return true
+      if (beyondWindow.covers(delivered.receivedAt(ahead))) return true
     return false
   }
 
-  /** Has the delivery told which of its events are archived. @throws StoreUnavailable, LogRefused */
-  async lookUp(delivered: DeliveredEvents): Promise<LookUp> {
-    const { forgotten, freed } = this.#parts
+  /** Looks the delivery's events up, and notes in it which of them are archived. @throws StoreUnavailable, LogRefused */
+  async lookUp(delivered: DeliveredEvents): Promise<LookupOutcome> {
+    const { beyondWindow, roomFreed } = this.#parts
     const { length } = delivered.delivery.body
     this.#bytes += length
     try {
-      const through = await forgotten.refresh()
+      const through = await beyondWindow.refresh()
       const times = Array.from({ length: delivered.left }, (_, ahead) => delivered.receivedAt(ahead))
-        .filter(at => forgotten.has(at))
+        .filter(at => beyondWindow.covers(at))
         .sort((a, b) => a - b)
       if (times.length === 0) {
-        delivered.lookedUp(new IdSet(), through)
-        return 'told'
+        delivered.noteLookup(new IdSet(), through)
+        return 'decided'
       }
-      return await new Promise<LookUp>((resolve, reject) => {
+      return await new Promise<LookupOutcome>((resolve, reject) => {
         const day = Math.floor((times[0] as number) / DAY_MS)
         const waiting = this.#waiting.get(day) ?? []
         this.#waiting.set(day, waiting)
@@ -91,13 +94,13 @@ export class OldEvents {
       })
     } finally {
       this.#bytes -= length
-      freed()
+      roomFreed()
     }
   }
 
   async #run(): Promise<void> {
     this.#isRunning = true
-    // What comes in the same turn goes together.
+    // Deliveries that come in the same turn of the event loop are looked up together.
     await new Promise(setImmediate)
     for (const [day, waiting] of this.#waiting) {
       this.#waiting.delete(day)
@@ -111,57 +114,62 @@ export class OldEvents {
   }
 
   async #lookUpAll(waiting: readonly Waiting[]): Promise<void> {
-    const { forgotten, log } = this.#parts
+    const { beyondWindow, log } = this.#parts
     const times = waiting.flatMap(each => each.times).sort((a, b) => a - b)
     const through = waiting.reduce((most, each) => Math.max(most, each.through), 0)
     const wanted = idsOf(waiting)
-    const known = new IdSet()
-    const gone: FoldedBatch[] = []
-    const batches = forgotten.batchesAt((first, last) => hasTimeIn(times, first, last), through)
+    const archived = new IdSet()
+    const unreadable: FoldedBatch[] = []
+    const batches = beyondWindow.batchesAt((first, last) => hasTimeIn(times, first, last), through)
     let objects = 0
     const read = async (): Promise<void> => {
       for (;;) {
         const { done, value } = await batches.next()
         if (done) return
         objects++
-        if (!(await this.#find(value.key, wanted, known))) gone.push(value)
+        if (!(await this.#find(value.key, wanted, archived))) unreadable.push(value)
       }
     }
     await Promise.all(Array.from({ length: READS_AT_ONCE }, read))
     log.info(
-      { deliveries: waiting.length, objects, archived: known.size, gone: gone.length },
-      'Looked up events whose ids are forgotten.',
+      { deliveries: waiting.length, objects, archived: archived.size, gone: unreadable.length },
+      'Looked up events beyond the dedupe window.',
     )
     for (const each of waiting) {
-      each.delivered.lookedUp(known, each.through)
-      const times = gone.length === 0 ? [] : this.#untoldTimes(each.delivered)
-      const isGone = gone.some(batch => hasTimeIn(times, batch.firstReceivedAt, batch.lastReceivedAt))
-      each.resolve(isGone ? 'gone' : 'told')
+      each.delivered.noteLookup(archived, each.through)
+      const times = unreadable.length === 0 ? [] : this.#timesNotFound(each.delivered)
+      const isUndecidable = unreadable.some(({ firstReceivedAt, lastReceivedAt }) =>
+        hasTimeIn(times, firstReceivedAt, lastReceivedAt),
+      )
+      each.resolve(isUndecidable ? 'undecidable' : 'decided')
     }
   }
 
-  /** When those of its events were received that are in no object that could be read, in order. */
-  #untoldTimes(delivered: DeliveredEvents): number[] {
+  /** `receivedAt` of the events that are neither in the index nor in an object that was read, ascending. */
+  #timesNotFound(delivered: DeliveredEvents): number[] {
     const times: number[] = []
     for (let ahead = 0; ahead < delivered.left; ahead++) {
       const at = delivered.idAt(ahead)
-      if (!delivered.isKnown(at) && !this.#parts.index.has(delivered.ids, at))
+      if (!delivered.isArchived(at) && !this.#parts.index.has(delivered.ids, at))
         times.push(delivered.receivedAt(ahead))
     }
     return times.sort((a, b) => a - b)
   }
 
-  /** Adds those of the wanted ids to `known` that are in the object. @returns whether it could be read */
-  async #find(key: string, wanted: IdSet, known: IdSet): Promise<boolean> {
+  /** Adds the wanted ids that are in the object to `found`. @returns false if the object is gone or damaged */
+  async #find(key: string, wanted: IdSet, found: IdSet): Promise<boolean> {
     try {
       for await (const line of readEvents(this.#parts.store, key)) {
         const id = identityOf(JSON.parse(line))
-        if (id !== undefined && wanted.has(id)) known.add(id)
+        if (id !== undefined && wanted.has(id)) found.add(id)
       }
       return true
     } catch (error) {
       if (!(error instanceof ObjectNotFound) && !isDamage(error)) throw error
-      this.#parts.log.warn({ err: error, key }, 'An object cannot be read in which events are looked up.')
+      this.#parts.log.warn(
+        { err: error, key },
+        'An archived object cannot be read, so events cannot be looked up in it.',
+      )
       return false
     }
   }
@@ -174,7 +182,7 @@ function idsOf(waiting: readonly Waiting[]): IdSet {
   return ids
 }
 
-/** Whether one of the times, which are in order, is from `first` to `last`. */
+/** Whether one of the times is from `first` to `last`, both included. @param times ascending */
 function hasTimeIn(times: readonly number[], first: number, last: number): boolean {
   let low = 0
   let high = times.length

@@ -1,16 +1,16 @@
 import type { Delivery } from '../queue/queue.ts'
 
-/** A delivery that is acknowledged when all that has its events is archived. */
+/** Counts the batches and records that a delivery waits for. It is acknowledged when all of them are archived. */
 export class PendingDelivery {
   readonly delivery: Delivery
   readonly events: number
-  /** Which connection it came on: what came on one that is gone comes again. */
+  /** The number of the connection that it came on. When that connection is lost, the queue redelivers. */
   readonly epoch: number
   readonly #ready: (pending: PendingDelivery) => void
-  /** One of them is that its events are still being taken. */
+  /** Starts at 1, for the events that are not taken yet. */
   #waitsFor = 1
 
-  /** @param ready called once, when nothing is waited for any more */
+  /** @param ready called once, when it waits for nothing any more */
   constructor(delivery: Delivery, events: number, epoch: number, ready: (pending: PendingDelivery) => void) {
     this.delivery = delivery
     this.events = events
@@ -22,8 +22,8 @@ export class PendingDelivery {
     this.#waitsFor++
   }
 
-  /** One that was waited for is there. */
-  arrived(): void {
+  /** One batch or record that it waited for is archived, or its last event was taken. */
+  oneDone(): void {
     if (--this.#waitsFor === 0) this.#ready(this)
   }
 }

@@ -7,18 +7,18 @@ const LINE_FEED = 0x0a
 const COMMA = 0x2c
 
 /**
- * Makes an object again without some of its events: from memory, or from where it is staged.
+ * Builds the content of an object again without some of its events. Reads it from memory, or from the staged object.
  *
- * @param count of its events
- * @param events to leave out, by their place; at least one is left
- * @param kept called with the JSON of each event that is left
- * @throws StoreUnavailable; ObjectNotFound, or an error that `isDamage`, where what was staged is lost
+ * @param count how many events the content has
+ * @param dropped the events to leave out, by their place; at least one event must remain
+ * @param kept called with the JSON of each remaining event
+ * @throws StoreUnavailable; ObjectNotFound if the staged object is gone; an error that `isDamage` if it is damaged
  */
 export async function rebuild(
   parts: ObjectParts,
   content: ObjectContent,
   count: number,
-  events: ReadonlyMap<number, unknown>,
+  dropped: ReadonlyMap<number, unknown>,
   kept: (event: Buffer) => void,
 ): Promise<ObjectContent> {
   const { before, after } = framingOf(parts.format)
@@ -32,7 +32,7 @@ export async function rebuild(
       for (let start = 0; start < piece.length; line++) {
         const end = piece.indexOf(LINE_FEED, start)
         if (end === -1) throw new SyntaxError('the staged object is cut short')
-        if (line >= 0 && !events.has(line) && !isEnd(piece, start, after)) {
+        if (line >= 0 && !dropped.has(line) && !isEnd(piece, start, after)) {
           const event = eventIn(piece, start, end)
           writer.add(event)
           kept(event)
@@ -56,11 +56,12 @@ function sourceOf({ store }: ObjectParts, { body, staged }: ObjectContent) {
   }
 }
 
-/** A line without what the format puts behind it. */
+/** The JSON on a line, without the comma of the array format. */
 function eventIn(piece: Buffer, start: number, end: number): Buffer {
   return piece.subarray(start, piece[end - 1] === COMMA ? end - 1 : end)
 }
 
+/** Whether the line is the end of the array. */
 function isEnd(piece: Buffer, start: number, after: Buffer): boolean {
   return after.length > 1 && piece[start] === (after[1] as number)
 }

@@ -17,7 +17,7 @@ import { BackOff } from '../process/sleep.ts'
 import type { StoreDate } from '../store/store.ts'
 import { recordNumber } from './log-keys.ts'
 import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasStored } from './log-record.ts'
-import { forgetOtherPast, type LogParts, rootOf, rootRecord, synchronise } from './log-sync.ts'
+import { type LogParts, resetIfOtherHistory, rootOf, rootRecord, synchronise } from './log-sync.ts'
 import { READS_AHEAD_MAX, RecordsAhead } from './records-ahead.ts'
 
 /** How often a create whose outcome is not known is tried again. */
@@ -50,7 +50,7 @@ export interface LogListener {
   /** Numbers of the records that were applied and are not known to be settled, ascending. */
   unsettled(): readonly number[]
   /** A record was sent, and it is not known what became of it: it is tried again. */
-  troubled(error: Error): void
+  retrying(error: Error): void
   /** Another has the number that was tried for. */
   conflicted(): void
   /** Another writer says that it has lost for long. */
@@ -81,7 +81,7 @@ export class CommitLog {
   /** The last record that this process was told of in this life, or that its index had. */
   #appliedThrough = 0
   /** Up to this record, voids whose ids are not to be had are no matter: the index was made anew since. */
-  #madeAnewFor = 0
+  #rebuiltFor = 0
   /** Since when each number was another's. */
   #lostSince: number | undefined
   #announcedAt = Number.NEGATIVE_INFINITY
@@ -169,7 +169,7 @@ export class CommitLog {
     await watermark.look()
     const wasEmpty = index.position === undefined
     this.#appliedThrough = Math.max(this.#appliedThrough, index.position?.number ?? 0)
-    const isForgotten = await forgetOtherPast(this.#parts, root)
+    const isForgotten = await resetIfOtherHistory(this.#parts, root)
     if (wasEmpty || isForgotten || (index.position?.number ?? 0) < watermark.number)
       await this.#synchronise(root)
     if (!this.#wasOpen) await this.#resume()
@@ -254,7 +254,7 @@ export class CommitLog {
     const { number, hash, log, previous, batches } = record
     if (log !== this.position?.log) throw new LogDamaged(number, 'it is of another log')
     if (previous !== this.position.hash) throw new LogDamaged(number, 'it names another predecessor')
-    const voids = await this.#unlearn(record)
+    const voids = await this.#removeVoidIds(record)
     const ids =
       batches.length === 1 ? (batches[0] as BatchDraft).ids : Buffer.concat(batches.map(each => each.ids))
     const before = this.#listener.unsettled().filter(each => each < number)
@@ -276,7 +276,7 @@ export class CommitLog {
    * @returns those voids that mean batches as they are now
    * @throws StoreUnavailable where the ids are not to be had: the index is made anew from what the log says now
    */
-  async #unlearn({ number, voids }: LogRecord): Promise<VoidBatch[]> {
+  async #removeVoidIds({ number, voids }: LogRecord): Promise<VoidBatch[]> {
     const { index, reader } = this.#parts
     const meant: VoidBatch[] = []
     for (const each of voids) {
@@ -285,10 +285,10 @@ export class CommitLog {
       const isOther = batch?.isStored === true
       if (!isOther) meant.push(each)
       if (batch !== undefined && !isOther) await index.remove(batch.ids)
-      else if (number > this.#madeAnewFor) {
+      else if (number > this.#rebuiltFor) {
         await index.reset(0)
         this.#root = undefined
-        this.#madeAnewFor = number
+        this.#rebuiltFor = number
         throw new StoreUnavailable(
           `What was void of log record ${each.number} is not in it any more: the index is made anew.`,
         )
@@ -341,7 +341,7 @@ export class CommitLog {
       } catch (error) {
         // Also what only a person can mend: until then it is not known whose number it is.
         if (stopping.aborted) throw error
-        this.#listener.troubled(error as Error)
+        this.#listener.retrying(error as Error)
       }
       await backOff.pause(stopping)
     }

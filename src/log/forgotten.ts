@@ -7,7 +7,7 @@ import type { Settlement } from './settlement.ts'
 import { inSpans, joinSpans, type Spans } from './spans.ts'
 import type { Watermark } from './watermark.ts'
 
-export interface ForgottenParts {
+export interface BeyondWindowParts {
   readonly index: Pick<IdIndex, 'remembersFrom'>
   readonly reader: LogReader
   readonly watermark: Pick<Watermark, 'manifest' | 'number'>
@@ -20,15 +20,15 @@ export interface ForgottenParts {
  * Spans are as wide as the manifests' ranges: what is in none of them was never archived before the index
  * remembers.
  */
-export class Forgotten {
-  readonly #parts: ForgottenParts
+export class BeyondWindow {
+  readonly #parts: BeyondWindowParts
   /** Of records that are not folded as far as is known here, by number. */
   readonly #recent = new Map<number, Spans>()
   #spans: Spans = []
   #spansThrough = -1
   #refreshing: Promise<void> | undefined
 
-  constructor(parts: ForgottenParts) {
+  constructor(parts: BeyondWindowParts) {
     this.#parts = parts
   }
 
@@ -78,7 +78,7 @@ export class Forgotten {
   }
 
   /** Whether an event that was received then may be archived, and forgotten. */
-  has(receivedAt: number): boolean {
+  covers(receivedAt: number): boolean {
     return inSpans(this.#spans, receivedAt)
   }
 

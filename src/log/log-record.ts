@@ -94,7 +94,7 @@ export interface BatchDraft extends LogBatch {
 }
 
 /** What a record says of its writer where that is no archiver: it settles nothing later, and takes no turns. */
-export const OF_NO_ARCHIVER = {
+export const NOT_AN_ARCHIVER = {
   done: 0,
   waiting: false,
   roundTripMs: 0,
@@ -159,7 +159,7 @@ export function decodeHead(number: number, bytes: Buffer): LogRecord {
   if (!digest.equals(bytes.subarray(headBytes - CHECKSUM_BYTES, headBytes)))
     throw new LogDamaged(number, 'its checksum is wrong')
   const jsonEnd = JSON_AT + covered.readUInt32LE(LENGTHS_AT + 4)
-  const head = looseJson(bytes)
+  const head = uncheckedJson(bytes)
   if (!isHead(head)) throw new LogDamaged(number, 'its head is not as this version writes it')
   if (head.number !== number) throw new LogDamaged(number, `it says that it is ${head.number}`)
   let at = jsonEnd
@@ -192,14 +192,14 @@ export function isInline({ staged, isStored }: Pick<LogBatch, 'staged' | 'isStor
 }
 
 /** A batch as a damaged record may have named it. Nothing of it is sure. */
-export interface LooseBatch extends Static<typeof BATCH_SCHEMA> {
+export interface UnverifiedBatch extends Static<typeof BATCH_SCHEMA> {
   /** The bytes behind the head, where they are to be there. */
   readonly body: Buffer | undefined
 }
 
 /** The batches of a record whose checksum is wrong, or which is cut short; none where its JSON cannot be read. */
-export function looseHead(bytes: Buffer): LooseBatch[] {
-  const head = looseJson(bytes)
+export function unverifiedBatches(bytes: Buffer): UnverifiedBatch[] {
+  const head = uncheckedJson(bytes)
   if (!isHead(head)) return []
   let at = bytes.readUInt32LE(LENGTHS_AT)
   return head.batches.map(batch => {
@@ -217,7 +217,7 @@ export function headHashIn(bytes: Buffer): string | undefined {
   return bytes.toString('hex', end - CHECKSUM_BYTES, end)
 }
 
-function looseJson(bytes: Buffer): unknown {
+function uncheckedJson(bytes: Buffer): unknown {
   if (bytes.length < JSON_AT) return undefined
   try {
     return JSON.parse(bytes.toString('utf8', JSON_AT, JSON_AT + bytes.readUInt32LE(LENGTHS_AT + 4)))

@@ -7,7 +7,7 @@ import type { Logger } from '../process/logger.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { LogKeys } from './log-keys.ts'
 import type { LogReader } from './log-reader.ts'
-import { encodeRecord, type LogRecord, OF_NO_ARCHIVER } from './log-record.ts'
+import { encodeRecord, type LogRecord, NOT_AN_ARCHIVER } from './log-record.ts'
 import type { Manifest } from './manifest.ts'
 import type { Watermark } from './watermark.ts'
 
@@ -63,7 +63,7 @@ export function rootRecord(log: string, writer: string): Buffer {
     previous: '',
     nonce: log,
     writer,
-    ...OF_NO_ARCHIVER,
+    ...NOT_AN_ARCHIVER,
     batches: [],
   }).bytes
 }
@@ -75,16 +75,16 @@ export function rootRecord(log: string, writer: string): Buffer {
  * @returns whether it was forgotten
  * @throws StoreUnavailable, LogDamaged, LogRefused
  */
-export async function forgetOtherPast(parts: LogParts, root: LogRecord): Promise<boolean> {
+export async function resetIfOtherHistory(parts: LogParts, root: LogRecord): Promise<boolean> {
   const { index, log } = parts
   const { position } = index
-  if (position === undefined || (await isPastOf(parts, root, position))) return false
+  if (position === undefined || (await isInHistory(parts, root, position))) return false
   log.warn({ position }, 'The index of ids is of another past than the log: it is made anew.')
   await index.reset(0)
   return true
 }
 
-async function isPastOf(
+async function isInHistory(
   parts: LogParts,
   root: LogRecord,
   { log, number, hash }: LogPosition,

@@ -92,7 +92,7 @@ async function stepOf(reader: LogReader, number: number, before: Predecessor): P
   try {
     const { record, storedAt } = await reader.record(number)
     if (record === undefined) return undefined
-    const reason = strangeness(record, before)
+    const reason = mismatch(record, before)
     return reason === undefined ? { kind: 'record', record, storedAt } : damaged(number, reason)
   } catch (error) {
     if (!(error instanceof LogDamaged)) throw error
@@ -104,7 +104,7 @@ function damaged(number: number, reason: string): LogStep {
   return { kind: 'damaged', number, message: new LogDamaged(number, reason).message }
 }
 
-function strangeness(record: LogRecord, { log, hash }: Predecessor): string | undefined {
+function mismatch(record: LogRecord, { log, hash }: Predecessor): string | undefined {
   if (log !== undefined && record.log !== log) return 'it is of another log'
   return hash !== undefined && record.previous !== hash ? 'it names another predecessor' : undefined
 }

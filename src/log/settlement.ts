@@ -42,7 +42,7 @@ export interface SettlementParts {
   /** Appends a record that makes a batch void, unless one did. @param isVoid asked at the end of the log */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
   /** @param error why an object cannot be stored now: it is tried again; undefined once there is none such left */
-  troubled(error: Error | undefined): void
+  retrying(error: Error | undefined): void
   /** Deliveries waited for a batch that is void: their events have to be archived again. */
   voided(): void
 }
@@ -165,7 +165,7 @@ export class Settlement {
   async settleOwn(record: LogRecord, bodies: readonly (Buffer | undefined)[]): Promise<boolean> {
     const unsettled = this.#unsettled.get(record.number)
     if (unsettled === undefined) return true
-    const settled = this.#tryOn(() => this.#settleAll(unsettled, bodies))
+    const settled = this.#retry(() => this.#settleAll(unsettled, bodies))
     unsettled.settling = settled.catch(() => {
       unsettled.settling = undefined
     })
@@ -178,7 +178,7 @@ export class Settlement {
     for (const each of [...this.#unsettled.values()]) {
       if (each.record.number > number) continue
       await sleep(each.appliedAt + OTHERS_AFTER_MS - performance.now(), this.#parts.stopping)
-      if (this.#unsettled.has(each.record.number)) await this.#tryOn(() => this.#settleAll(each, []))
+      if (this.#unsettled.has(each.record.number)) await this.#retry(() => this.#settleAll(each, []))
     }
   }
 
@@ -196,7 +196,7 @@ export class Settlement {
     const settle = async (): Promise<void> => {
       await sleep(unsettled.appliedAt + OTHERS_AFTER_MS - performance.now(), stopping)
       if (this.#unsettled.has(unsettled.record.number))
-        await this.#tryOn(() => this.#settleAll(unsettled, []))
+        await this.#retry(() => this.#settleAll(unsettled, []))
     }
     unsettled.settling = settle().catch(error => {
       unsettled.settling = undefined
@@ -204,12 +204,12 @@ export class Settlement {
     })
   }
 
-  async #tryOn(settle: () => Promise<void>): Promise<void> {
+  async #retry(settle: () => Promise<void>): Promise<void> {
     const backOff = new BackOff(RETRY_LIMITS)
     for (;;) {
       try {
         await settle()
-        if (this.#failing.delete(backOff) && this.#failing.size === 0) this.#parts.troubled(undefined)
+        if (this.#failing.delete(backOff) && this.#failing.size === 0) this.#parts.retrying(undefined)
         return
       } catch (error) {
         if (!(error instanceof StoreUnavailable) || this.#parts.stopping.aborted) {
@@ -217,7 +217,7 @@ export class Settlement {
           throw error
         }
         this.#failing.add(backOff)
-        this.#parts.troubled(error)
+        this.#parts.retrying(error)
       }
       await backOff.pause(this.#parts.stopping)
     }

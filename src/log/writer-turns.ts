@@ -7,7 +7,7 @@
  */
 
 /** Who has committed within this time is at work. */
-const AT_WORK_MS = 5_000
+const ACTIVE_MS = 5_000
 /** To read the record before it, to see that it was the last, and to send its own, a writer has so many round trips. */
 const ROUND_TRIPS = 3
 const TURN_MS_MAX = 1_000
@@ -19,7 +19,7 @@ interface OtherWriter {
   place: number
 }
 
-export class Turns {
+export class WriterTurns {
   readonly #others = new Map<string, OtherWriter>()
   #ownPlace = 0
   #lastPlace = 0
@@ -30,11 +30,10 @@ export class Turns {
   committed(now: number): void {
     this.#ownPlace = ++this.#lastPlace
     this.#lastAt = now
-    for (const [writer, { seenAt }] of this.#others)
-      if (now - seenAt > AT_WORK_MS) this.#others.delete(writer)
+    for (const [writer, { seenAt }] of this.#others) if (now - seenAt > ACTIVE_MS) this.#others.delete(writer)
   }
 
-  otherSeen(writer: string, roundTripMs: number, now: number): void {
+  otherCommitted(writer: string, roundTripMs: number, now: number): void {
     this.#others.set(writer, { seenAt: now, roundTripMs, place: ++this.#lastPlace })
     this.#lastAt = now
   }
@@ -44,8 +43,8 @@ export class Turns {
     this.#others.set(writer, { seenAt: now, roundTripMs, place: 0 })
   }
 
-  areOthersAtWork(now: number): boolean {
-    for (const { seenAt } of this.#others.values()) if (now - seenAt <= AT_WORK_MS) return true
+  hasActiveOthers(now: number): boolean {
+    for (const { seenAt } of this.#others.values()) if (now - seenAt <= ACTIVE_MS) return true
     return false
   }
 
@@ -53,7 +52,7 @@ export class Turns {
   waitMs(now: number): number {
     let until = this.#lastAt
     for (const { seenAt, roundTripMs, place } of this.#others.values())
-      if (place < this.#ownPlace && now - seenAt <= AT_WORK_MS)
+      if (place < this.#ownPlace && now - seenAt <= ACTIVE_MS)
         until += Math.min(TURN_MS_MAX, ROUND_TRIPS * roundTripMs)
     return Math.max(0, until - now)
   }

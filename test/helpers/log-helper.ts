@@ -110,7 +110,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
       conflicted: () => {},
       otherWaits: writer => calls.waiting.push(writer),
       unsettled: () => settlement.unsettledNumbers,
-      troubled: error => calls.troubles.push(error),
+      retrying: error => calls.troubles.push(error),
       synchronised: () => calls.synchronised++,
     },
   )
@@ -126,7 +126,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
         isVoid() ? undefined : { ...EMPTY, voids: [{ number, batch }], done: settlement.ownDone },
       )
     },
-    troubled: error => {
+    retrying: error => {
       if (error !== undefined) calls.troubles.push(error)
     },
     voided: () => calls.voided++,

@@ -14,7 +14,7 @@ import { ID_BYTES } from '../../event/message-id.ts'
 import { type DescribedObject, describeObject } from '../../log/describe-object.ts'
 import { type LogKeys, logKeys, recordNumber } from '../../log/log-keys.ts'
 import { LogReader } from '../../log/log-reader.ts'
-import { type BatchDraft, decodeHead, encodeRecord, OF_NO_ARCHIVER } from '../../log/log-record.ts'
+import { type BatchDraft, decodeHead, encodeRecord, NOT_AN_ARCHIVER } from '../../log/log-record.ts'
 import { rootRecord } from '../../log/log-sync.ts'
 import { assertDecompressible } from '../../object/format.ts'
 import { isObjectKey } from '../../object/object-key.ts'
@@ -188,7 +188,7 @@ export class LogBuilder {
       previous: this.#hash,
       nonce: randomUUID(),
       writer: this.#writer,
-      ...OF_NO_ARCHIVER,
+      ...NOT_AN_ARCHIVER,
       batches,
     })
     const key = this.#keys.record(number)

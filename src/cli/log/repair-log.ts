@@ -12,7 +12,7 @@ import { LogRefused } from '../../errors.ts'
 import { describeObject } from '../../log/describe-object.ts'
 import { type LogKeys, logKeys } from '../../log/log-keys.ts'
 import { LogReader } from '../../log/log-reader.ts'
-import { type BatchDraft, encodeRecord, OF_NO_ARCHIVER } from '../../log/log-record.ts'
+import { type BatchDraft, encodeRecord, NOT_AN_ARCHIVER } from '../../log/log-record.ts'
 import { type LogStep, walkLog } from '../../log/log-walk.ts'
 import { isObjectKey } from '../../object/object-key.ts'
 import type { ObjectStore } from '../../store/store.ts'
@@ -243,7 +243,7 @@ function recordOf({ log, number, previous, standsFor, batches }: RepairPlan) {
     previous,
     nonce,
     writer: randomUUID(),
-    ...OF_NO_ARCHIVER,
+    ...NOT_AN_ARCHIVER,
     batches,
     ...(standsFor !== undefined && { standsFor }),
   }

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto'
 import { ObjectNotFound } from '../../errors.ts'
 import { DigestingStore } from '../../log/describe-object.ts'
-import { headHashIn, looseHead } from '../../log/log-record.ts'
+import { headHashIn, unverifiedBatches } from '../../log/log-record.ts'
 import { emptyObject } from '../../object/format.ts'
 import { isObjectKey } from '../../object/object-key.ts'
 import type { ObjectStore } from '../../store/store.ts'
@@ -37,7 +37,7 @@ export async function salvage(
   isVoid: (batch: number) => boolean,
 ): Promise<Salvaged> {
   const bodies: Salvage[] = []
-  for (const [n, { key, sha256, staged, body }] of looseHead(bytes).entries()) {
+  for (const [n, { key, sha256, staged, body }] of unverifiedBatches(bytes).entries()) {
     const isOurs = key.startsWith(`${prefix}/`) && isObjectKey(key)
     if (!isOurs || isVoid(n) || (await digestIn(store, key)) === sha256) continue
     if (staged === undefined) {

@@ -18,8 +18,8 @@ for (const format of ['ndjson', 'json'] as const) {
     }
     await batch.seal('events')
     t.same([batch.firstReceivedAt, batch.lastReceivedAt], [times[1], times[2]])
-    for (const n of [1, 2]) batch.markKnown(n, undefined)
-    await batch.dropKnown()
+    for (const n of [1, 2]) batch.markDuplicate(n, undefined)
+    await batch.dropDuplicates()
     t.equal(batch.events, 2)
     t.same([batch.firstReceivedAt, batch.lastReceivedAt], [times[0], times[3]])
     t.same(

@@ -7,7 +7,12 @@ import { inWords, resultOf } from '../../../src/cli/verify/report.ts'
 import type { VerifyFindings } from '../../../src/cli/verify/verifier.ts'
 import { identityOf } from '../../../src/event/message-id.ts'
 import { foldRecords, type NumberedRecord } from '../../../src/log/fold.ts'
-import { type BatchDraft, encodeRecord, type LogRecord, OF_NO_ARCHIVER } from '../../../src/log/log-record.ts'
+import {
+  type BatchDraft,
+  encodeRecord,
+  type LogRecord,
+  NOT_AN_ARCHIVER,
+} from '../../../src/log/log-record.ts'
 import { LogViewer } from '../../../src/log/log-view.ts'
 import { encodeManifest, encodeObjects } from '../../../src/log/manifest.ts'
 import { Watermark } from '../../../src/log/watermark.ts'
@@ -89,7 +94,7 @@ async function append(
     previous: before.hash,
     nonce: randomUUID(),
     writer: randomUUID(),
-    ...OF_NO_ARCHIVER,
+    ...NOT_AN_ARCHIVER,
     batches,
     ...own,
   })

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../../src/event/message-id.ts'
-import { Forgotten } from '../../../src/log/forgotten.ts'
+import { BeyondWindow } from '../../../src/log/forgotten.ts'
 import { encodeRecord } from '../../../src/log/log-record.ts'
 import type { UnsettledRecord } from '../../../src/log/settlement.ts'
 import { range } from '../../helpers/helper.ts'
@@ -117,13 +117,13 @@ for (const { name, open } of PLACES) {
       }
       await a.folder.fold()
       const index = { remembersFrom: 4 }
-      const forgotten = new Forgotten({ ...a, index })
-      t.ok(forgotten.isStale)
-      await forgotten.refresh()
-      t.ok(forgotten.has(OLD) && forgotten.has(OLD + HOUR_MS))
-      t.notOk(forgotten.has(OLD - DAY_MS) || forgotten.has(Date.now()))
+      const beyondWindow = new BeyondWindow({ ...a, index })
+      t.ok(beyondWindow.isStale)
+      await beyondWindow.refresh()
+      t.ok(beyondWindow.covers(OLD) && beyondWindow.covers(OLD + HOUR_MS))
+      t.notOk(beyondWindow.covers(OLD - DAY_MS) || beyondWindow.covers(Date.now()))
       const found: string[] = []
-      for await (const { key } of forgotten.batchesAt(
+      for await (const { key } of beyondWindow.batchesAt(
         (first, last) => first <= OLD + HOUR_MS && OLD + HOUR_MS <= last,
         3,
       ))
@@ -142,10 +142,10 @@ for (const { name, open } of PLACES) {
       )
       await a.commitLog.append(async () => ({ ...EMPTY, batches }))
       await b.commitLog.append(async () => ({ ...EMPTY, voids: [{ number: 1, batch: 1 }] }))
-      const forgotten = new Forgotten({ ...b, index: { remembersFrom: 2 } })
-      await forgotten.refresh()
+      const beyondWindow = new BeyondWindow({ ...b, index: { remembersFrom: 2 } })
+      await beyondWindow.refresh()
       const found: string[] = []
-      for await (const { key } of forgotten.batchesAt(() => true, 1)) {
+      for await (const { key } of beyondWindow.batchesAt(() => true, 1)) {
         found.push(key)
         t.not((await b.store.read(key)).object, undefined)
       }
