@@ -1,12 +1,12 @@
 /**
- * The log of an archive, as one process reads and writes it.
+ * Reads and appends the log of an archive, for one process.
  *
  *   closed ──(open)──► open ──(an error)──► closed …
  *
- * Open: all records up to the index's position are applied, and whoever listens has been told of each. One
- * thing is done at a time: opening, following, or appending.
+ * While it is open, all records up to the position of the index are applied, and the listener was called for each.
+ * Opening, following and appending run one at a time.
  *
- * Why it is exact is in docs/decisions/0005-one-log.md.
+ * docs/decisions/0005-one-log.md says why it is exact.
  */
 
 import { randomUUID } from 'node:crypto'
@@ -20,19 +20,22 @@ import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasS
 import { type LogParts, resetIfOtherHistory, rootOf, rootRecord, synchronise } from './log-sync.ts'
 import { READS_AHEAD_MAX, RecordsAhead } from './records-ahead.ts'
 
-/** How often a create whose outcome is not known is tried again. */
-const PLACE_LIMITS = { msMin: 50, msMax: 5_000 }
-/** The hint of the head is written once in so many records of ours, or so much time. */
+/** Pause before a create with an unknown outcome is sent again. */
+const CREATE_RETRY_LIMITS = { msMin: 50, msMax: 5_000 }
+/** The head hint is written after this many records, or after this time. */
 const HINT_RECORDS = 100
 const HINT_MS = 60 * 60 * 1000
-/** A writer that has lost for so long says so, and says it again; writers that commit look as often. */
+/**
+ * A writer that has lost every create for this time writes the waiting hint, and repeats it at this interval. Writers
+ * that commit read the hint at the same interval.
+ */
 const WAITING_MS = 2_000
-/** For so long it counts, by the store's clock. */
+/** The waiting hint is valid for this time, by the store's clock. */
 const WAITING_FRESH_MS = 10_000
-/** Weight of the newest create in the measured time of a round trip. */
+/** Weight of the newest create in the moving average of the round trip. */
 const ROUND_TRIP_WEIGHT = 0.2
 
-/** What goes into a record besides what the log says of itself. */
+/** The part of a record that the caller of `append` gives. */
 export interface Draft {
   readonly batches: readonly BatchDraft[]
   readonly voids: LogRecord['voids']
@@ -41,32 +44,32 @@ export interface Draft {
 }
 
 export interface LogListener {
-  /** A record is known from now on. @param isOwn this process has just appended it */
+  /** The index has the ids of the record now. @param isOwn this process has just appended it */
   applied(record: LogRecord, isOwn: boolean): void
-  /** A record was applied in an earlier life of this process, and may not be settled. */
+  /** A record was applied before this process started, and may not be settled. */
   resumed(record: LogRecord): void
-  /** These were applied in an earlier life as well. */
+  /** Void batches that were applied before this process started. */
   resumedVoids(voids: readonly VoidBatch[]): void
-  /** Numbers of the records that were applied and are not known to be settled, ascending. */
+  /** @returns the numbers of applied records that are not known to be settled, ascending */
   unsettled(): readonly number[]
-  /** A record was sent, and it is not known what became of it: it is tried again. */
+  /** A create has an unknown outcome, and is sent again. */
   retrying(error: Error): void
-  /** Another has the number that was tried for. */
+  /** A record of another writer has the number that was tried. */
   conflicted(): void
-  /** Another writer says that it has lost for long. */
+  /** Another writer has written the waiting hint. */
   otherWaits(writer: string, roundTripMs: number): void
   /**
-   * The index was read anew: whatever was looked up before has to be looked up again.
+   * Manifests were read into the index. Ids that were looked up before have to be looked up again.
    *
-   * @param isComplete false where ids may be forgotten of records that this process had not applied
+   * @param isComplete false if the index may have forgotten ids of records that were new to this process
    */
   synchronised(isComplete: boolean): void
 }
 
 export interface CommitLogParts extends LogParts {
-  /** Of this process, in this life. */
+  /** A random id, new at each start of the process. */
   readonly writer: string
-  /** Once aborted, nothing is tried again. */
+  /** When aborted, a failed request is not retried. */
   readonly stopping: AbortSignal
 }
 
@@ -76,13 +79,13 @@ export class CommitLog {
   #root: LogRecord | undefined
   #wasOpen = false
   #busy: Promise<unknown> = Promise.resolve()
-  /** How long a create takes of late. */
+  /** Moving average of the time that a create takes. */
   #roundTripMs = 0
-  /** The last record that this process was told of in this life, or that its index had. */
+  /** The last record that this process has applied, or that its index had at the start. */
   #appliedThrough = 0
-  /** Up to this record, voids whose ids are not to be had are no matter: the index was made anew since. */
+  /** Voids in records up to this one need no ids to remove: the index was rebuilt after them. */
   #rebuiltFor = 0
-  /** Since when each number was another's. */
+  /** The time of the first create that was lost since the last one that was won. */
   #lostSince: number | undefined
   #announcedAt = Number.NEGATIVE_INFINITY
   #lookedForWaitingAt = Number.NEGATIVE_INFINITY
@@ -94,16 +97,16 @@ export class CommitLog {
     this.#listener = listener
   }
 
-  /** The last record that is applied; undefined until the log was open once. */
+  /** The last record that is applied; undefined until the log has been opened for the first time. */
   get position(): LogPosition | undefined {
     return this.#parts.index.position
   }
 
   /**
-   * Applies all records that there are.
+   * Applies all new records.
    *
-   * @returns how many were new
-   * @throws StoreUnavailable, LogDamaged, LogRefused, or what the disk of the index says
+   * @returns how many records were new
+   * @throws StoreUnavailable, LogDamaged, LogRefused, or a disk error of the index
    */
   follow(): Promise<number> {
     return this.#exclusively(() => this.#followToEnd())
@@ -112,11 +115,10 @@ export class CommitLog {
   /**
    * Appends a record.
    *
-   * @param draft asked for what to append, each time that all records before it are applied; where it gives
-   * nothing, nothing is appended
-   * @returns the record, once it is applied; undefined where there was nothing to append
-   * @throws StoreUnavailable, LogDamaged, LogRefused, or what the disk of the index says: nothing was sent, or, once
-   * stopping, what was sent may still become a record
+   * @param draft called before each attempt, when all earlier records are applied; undefined: append nothing
+   * @returns the record, after it is applied; undefined if `draft` returned undefined
+   * @throws StoreUnavailable, LogDamaged, LogRefused, or a disk error of the index. Either nothing was sent, or the
+   * process is stopping and the sent record may still be created later.
    */
   append(draft: () => Promise<Draft | undefined>): Promise<LogRecord | undefined> {
     return this.#exclusively(async () => {
@@ -125,17 +127,17 @@ export class CommitLog {
         const content = await draft()
         if (content === undefined) return undefined
         const own = this.#encode(content)
-        const placed = await this.#place(own)
-        if (placed === undefined) {
+        const created = await this.#create(own)
+        if (created === undefined) {
           await this.#synchronise()
           continue
         }
-        await this.#apply(placed.record, placed.storedAt, placed.record.nonce === own.record.nonce)
-        if (placed.record.nonce === own.record.nonce) {
+        await this.#apply(created.record, created.storedAt, created.record.nonce === own.record.nonce)
+        if (created.record.nonce === own.record.nonce) {
           this.#lostSince = undefined
-          // Not waited for: it is a hint, and its batches are to become objects.
+          // Not awaited: it is a hint, and must not delay the batches of this record.
           void this.#lookForWaiting()
-          return placed.record
+          return created.record
         }
         this.#listener.conflicted()
         await this.#announceWaiting()
@@ -151,7 +153,7 @@ export class CommitLog {
         await this.#open()
         return await work()
       } catch (error) {
-        // What the store is said to hold, and what is known here, may differ: the next one looks anew.
+        // The log and what is known here may differ. The next call opens the log again.
         if (!(error instanceof StoreUnavailable)) this.#root = undefined
         throw error
       }
@@ -164,7 +166,7 @@ export class CommitLog {
     if (this.#root !== undefined) return
     const { index, reader, watermark, writer, log } = this.#parts
     const root = await rootOf(this.#parts, () => rootRecord(randomUUID(), writer))
-    // Before the end is looked for: what is hinted at afterwards may be newer than that look.
+    // Before the end of the log is read: a later hint could name a record that was created after that read.
     const hinted = Math.max(await reader.hintedHead(), await this.#lastListed())
     await watermark.look()
     const wasEmpty = index.position === undefined
@@ -178,13 +180,13 @@ export class CommitLog {
     const number = this.position?.number ?? 0
     if (hinted > number)
       throw new LogRefused(
-        `The log ends at record ${number}, and had ${hinted}: something deletes below _frequency/ in the bucket (a lifecycle rule?). Restore what is missing, or see "frequency log repair --help".`,
+        `The log ends at record ${number}, but record ${hinted} existed: something deletes below _frequency/ in the bucket (a lifecycle rule?). Restore what is missing, or see "frequency log repair --help".`,
       )
     this.#root = root
     log.debug({ position: this.position, watermark: watermark.number }, 'The log is open.')
   }
 
-  /** The highest number that is listed: behind a gap nobody would come to it by walking. */
+  /** The highest record number in a listing. Reading record by record would stop at a gap before it. */
   async #lastListed(): Promise<number> {
     const { store, keys } = this.#parts
     let last = 0
@@ -192,7 +194,7 @@ export class CommitLog {
     return last
   }
 
-  /** What an earlier life has applied and did not know to be settled. */
+  /** Tells the listener of records and voids that were applied before this process started, and may not be settled. */
   async #resume(): Promise<void> {
     const { reader, watermark } = this.#parts
     const { unsettled = [], voids = [] } = this.position ?? {}
@@ -236,7 +238,7 @@ export class CommitLog {
     }
   }
 
-  /** What cannot be read is no matter where it is folded. */
+  /** @returns no record if it is damaged but folded by now; it is read from the manifest then. @throws LogDamaged */
   async #read(number: number) {
     try {
       return await this.#parts.reader.record(number)
@@ -271,30 +273,30 @@ export class CommitLog {
   }
 
   /**
-   * Has the index forget the ids of batches that a record makes void.
+   * Removes the ids of the batches that a record makes void from the index.
    *
-   * @returns those voids that mean batches as they are now
-   * @throws StoreUnavailable where the ids are not to be had: the index is made anew from what the log says now
+   * @returns the voids that still apply
+   * @throws StoreUnavailable if the ids cannot be read any more: the index was reset, and is rebuilt by the next call
    */
   async #removeVoidIds({ number, voids }: LogRecord): Promise<VoidBatch[]> {
     const { index, reader } = this.#parts
-    const meant: VoidBatch[] = []
+    const valid: VoidBatch[] = []
     for (const each of voids) {
       const batch = (await reader.record(each.number)).record?.batches[each.batch]
-      // The record was repaired since: it names other batches, which are objects.
+      // The record was repaired later. It names other batches, whose objects are stored.
       const isOther = batch?.isStored === true
-      if (!isOther) meant.push(each)
+      if (!isOther) valid.push(each)
       if (batch !== undefined && !isOther) await index.remove(batch.ids)
       else if (number > this.#rebuiltFor) {
         await index.reset(0)
         this.#root = undefined
         this.#rebuiltFor = number
         throw new StoreUnavailable(
-          `What was void of log record ${each.number} is not in it any more: the index is made anew.`,
+          `A void batch of log record ${each.number} cannot be read any more. The index of ids is rebuilt.`,
         )
       }
     }
-    return meant
+    return valid
   }
 
   #encode(draft: Draft): EncodedRecord {
@@ -313,18 +315,18 @@ export class CommitLog {
   }
 
   /**
-   * Sends the record until it is seen who has its number. The bytes are the same each time: one that was sent
-   * may take effect whenever it likes.
+   * Sends the record until it is known which record has its number. Sends the same bytes each time, because any of the
+   * creates may take effect late.
    *
-   * @returns the record of that number; undefined where that is folded, and so no record
-   * @throws StoreUnavailable once stopping
+   * @returns the record that has the number; undefined if the number is folded, so that nothing can be created there
+   * @throws StoreUnavailable when stopping
    */
-  async #place({
+  async #create({
     bytes,
     record,
   }: EncodedRecord): Promise<{ record: LogRecord; storedAt: number } | undefined> {
     const { store, keys, reader, watermark, stopping } = this.#parts
-    const backOff = new BackOff(PLACE_LIMITS)
+    const backOff = new BackOff(CREATE_RETRY_LIMITS)
     const key = keys.record(record.number)
     for (;;) {
       try {
@@ -332,14 +334,14 @@ export class CommitLog {
         const { outcome, date } = await store.create(key, bytes)
         this.#measure(performance.now() - sentAt)
         if (outcome === 'created') {
-          if (await watermark.counts(record.number, date)) return this.#placed(record, date)
+          if (await watermark.counts(record.number, date)) return this.#created(record, date)
           return undefined
         }
         const found = await reader.record(record.number)
         if (!(await watermark.counts(record.number, found.date))) return undefined
         if (found.record !== undefined) return { record: found.record, storedAt: found.storedAt }
       } catch (error) {
-        // Also what only a person can mend: until then it is not known whose number it is.
+        // Also for errors that a person has to fix: until then it is not known which record has the number.
         if (stopping.aborted) throw error
         this.#listener.retrying(error as Error)
       }
@@ -347,12 +349,12 @@ export class CommitLog {
     }
   }
 
-  #placed(record: LogRecord, date: StoreDate): { record: LogRecord; storedAt: number } {
+  #created(record: LogRecord, date: StoreDate): { record: LogRecord; storedAt: number } {
     this.#hint(record.number)
     return { record, storedAt: date ?? Date.now() }
   }
 
-  /** Who is slow loses to who is fast, and is not seen in the log: so it says elsewhere that it waits. It is a hint. */
+  /** Writes the waiting hint: a slow writer loses to fast ones, and the log has no record that shows that it waits. */
   async #announceWaiting(): Promise<void> {
     const now = performance.now()
     this.#lostSince ??= now
@@ -362,7 +364,7 @@ export class CommitLog {
     const hint = { writer, roundTripMs: Math.round(this.#roundTripMs) }
     await store
       .replace(keys.waiting, Buffer.from(JSON.stringify(hint)))
-      .catch(error => log.debug({ err: error }, 'The hint that this archiver waits was not written.'))
+      .catch(error => log.debug({ err: error }, 'The waiting hint could not be written.'))
   }
 
   async #lookForWaiting(): Promise<void> {
@@ -375,7 +377,7 @@ export class CommitLog {
       if (waiting !== undefined && waiting.writer !== writer)
         this.#listener.otherWaits(waiting.writer, waiting.roundTripMs)
     } catch (error) {
-      log.debug({ err: error }, 'It was not seen whether another archiver waits.')
+      log.debug({ err: error }, 'The waiting hint could not be read.')
     }
   }
 
@@ -383,7 +385,7 @@ export class CommitLog {
     this.#roundTripMs += (ms - this.#roundTripMs) * (this.#roundTripMs === 0 ? 1 : ROUND_TRIP_WEIGHT)
   }
 
-  /** A later start sees by it that records are missing at the end. Not waited for: it is a hint. */
+  /** Writes the head hint: a later start sees by it if records at the end are missing. Not awaited. */
   #hint(number: number): void {
     const now = performance.now()
     if (number - this.#hintedNumber < HINT_RECORDS && now - this.#hintedAt < HINT_MS) return
@@ -392,6 +394,6 @@ export class CommitLog {
     const { store, keys, log } = this.#parts
     store
       .replace(keys.head, Buffer.from(String(number)))
-      .catch(error => log.debug({ err: error }, 'The hint of the head was not written.'))
+      .catch(error => log.debug({ err: error }, 'The head hint could not be written.'))
   }
 }

@@ -1,4 +1,4 @@
-/** Reads an archived object, and says of it what a log record says. */
+/** Describes an archived object as a log record does: its digest, sizes, span of `receivedAt` and ids. */
 
 import { createHash } from 'node:crypto'
 import { type Readable, Transform } from 'node:stream'
@@ -11,8 +11,8 @@ import { isDamage, readPieces } from '../object/object-reader.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { BatchDraft } from './log-record.ts'
 
-/** To be read after the key of an object that was listed. */
-export const IS_GONE = 'is gone: it was listed, and is not there any more'
+/** Follows the key of an object in a message. */
+export const IS_GONE = 'is gone: it was listed, but it is not there any more'
 
 const ATTEMPTS_MAX = 4
 const RETRY_MS_MIN = 500
@@ -26,15 +26,15 @@ export interface ObjectDigest {
 }
 
 export interface DescribedObject {
-  /** It is whole, and has no event: one stands where a batch became void (settlement.ts). */
+  /** It is whole and has no events. Settlement creates such an object at the key of a void batch (settlement.ts). */
   readonly isEmpty: boolean
-  /** Undefined where the object is damaged or gone, or has no event. */
+  /** Undefined if the object is damaged, gone or empty. */
   readonly batch: BatchDraft | undefined
-  /** What is wrong with it, in words, to be read after its key. */
+  /** What is wrong with it, as text that follows its key in a message. */
   readonly problems: readonly string[]
 }
 
-/** A store whose objects are digested as they are read. */
+/** Computes the digest and the size of one object while it is read. */
 export class DigestingStore {
   readonly #store: Pick<StoreReader, 'get'>
   readonly #digest = createHash('sha256')
@@ -44,7 +44,7 @@ export class DigestingStore {
     this.#store = store
   }
 
-  /** To be called once, and the stream to be read to its end. */
+  /** To be called once. The stream has to be read to its end before `end`. */
   async get(key: string): Promise<Readable> {
     const source = await this.#store.get(key)
     const passed = new Transform({
@@ -54,7 +54,7 @@ export class DigestingStore {
         done(null, chunk)
       },
     })
-    // The same error ends the stream that is returned.
+    // The returned stream has the same error.
     pipeline(source, passed).catch(() => {})
     return passed
   }
@@ -65,10 +65,10 @@ export class DigestingStore {
 }
 
 /**
- * An object as a record names it whose bytes are there already.
+ * Describes an object as the batch of a record whose objects were stored before it.
  *
- * An event without `messageId` has no identity, and is in none of the counts. An object that cannot be unpacked, is
- * cut short, or has lines that are no events, is damaged.
+ * An event without `messageId` has no identity and is not counted. An object is damaged if it cannot be decompressed, is
+ * cut short, or has a line that is not a JSON object.
  *
  * @throws StoreUnavailable
  */
@@ -139,7 +139,7 @@ class BatchContent {
   }
 }
 
-/** When its first event was received, in milliseconds since 1970. */
+/** The `receivedAt` of the first event, from the object's key; in milliseconds since 1970. */
 function timeInKey(key: string): number {
   const [, year, month, day, hour, minute, second, ms] = (STAMP_IN_KEY.exec(key) ?? []).map(Number)
   return Date.UTC(year as number, (month as number) - 1, day, hour, minute, second, ms)

@@ -2,7 +2,7 @@ import type { LogBatch, LogRecord } from './log-record.ts'
 import type { FoldedRecord, Manifest } from './manifest.ts'
 import { joinSpans, type Spans } from './spans.ts'
 
-/** Places of void batches, by the number of their record. */
+/** The places of void batches in their records, by record number. */
 export type Voids = ReadonlyMap<number, ReadonlySet<number>>
 
 export interface NumberedRecord {
@@ -11,20 +11,22 @@ export interface NumberedRecord {
   readonly storedAt: number
 }
 
-/** What a range of records becomes. */
+/** The result of folding a range of records. */
 export interface Fold {
   readonly manifest: Omit<Manifest, 'version' | 'ids' | 'objects'>
-  /** 16 bytes an event, of all batches that are not void, in their order. */
+  /** 16 bytes an event, of all batches that are not void, in the order of the batches. */
   readonly ids: Buffer
   readonly records: FoldedRecord[]
-  /** Where objects were staged that are settled now. */
+  /** Keys of staged objects that are no longer needed, because their batches are settled. */
   readonly staged: string[]
 }
 
 /**
- * @param records at least one, without a gap, behind those of the manifest before
- * @param before undefined where nothing is folded
- * @param later batches that records behind these have made void; what these have is seen here
+ * Folds a range of records. Pure.
+ *
+ * @param records at least one; the first follows the last record of `before`, and there is no gap
+ * @param before the newest manifest; undefined if nothing is folded
+ * @param later batches that later records make void; the voids of `records` are known without it
  */
 export function foldRecords(
   records: readonly NumberedRecord[],
@@ -33,14 +35,14 @@ export function foldRecords(
 ): Fold {
   const last = records.at(-1) as NumberedRecord
   const from = (before?.through ?? 0) + 1
-  // What is folded was settled before, so only batches of this range can be void.
+  // Folded records are settled, so only batches of this range can be void.
   const voids = records.flatMap(({ record }) => record.voids)
   const isVoid = (number: number, batch: number) =>
     later.get(number)?.has(batch) === true ||
     voids.some(each => each.number === number && each.batch === batch)
   const kept = records.map(({ record }) => ({
     record,
-    // What a repair has named is there, whatever was void of the record before.
+    // The objects of a repaired record are stored, even if the record before the repair had void batches.
     batches: record.batches.filter(({ isStored }, n) => isStored === true || !isVoid(record.number, n)),
   }))
   const batches = kept.flatMap(each => each.batches)

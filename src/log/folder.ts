@@ -1,11 +1,11 @@
 /**
- * Folds the log: what its oldest records say goes into runs and a manifest, and an hour later the records are
- * deleted. A newcomer then reads few large objects in place of many small records.
+ * Folds the log: writes the content of its oldest records to two runs and a manifest, and deletes the records an hour
+ * later. So a new archiver reads a few large objects instead of many small records.
  *
  *   due ──► settle ──► read records ──► write runs ──► create the manifest ──► an hour later: delete
  *
- * Every archiver may fold at any time, also what another folds: the manifest's number decides. Runs that no manifest
- * names are deleted by whoever wrote them, or stay, and are read by nobody.
+ * Every archiver may fold at any time, also the same records as another. The first to create the manifest with the
+ * next number wins. The others delete their runs. Runs that are left after a crash are never read.
  */
 
 import { hash, randomUUID } from 'node:crypto'
@@ -17,37 +17,38 @@ import { encodeManifest, encodeObjects, type Manifest, type Run } from './manife
 import type { Settlement } from './settlement.ts'
 import { DELETION_DELAY_MS } from './watermark.ts'
 
-/** The log is folded when it has been so long, or has so many records more. */
+/** A fold is due when the oldest unfolded record is this old, or when there are this many unfolded records. */
 const FOLD_MS = 60 * 60 * 1000
 const FOLD_RECORDS = 500
-/** What one fold takes: its ids are in memory, here and where they are read. */
+/** Bound on the ids of one fold. They are in memory while they are written, and again while they are read. */
 const FOLD_IDS_MAX = 1_000_000
 const READS_AT_ONCE = 8
-/** Whoever finds a fold due does it with this chance each time, so that not all do it at once. */
+/** Probability that an archiver does a fold that is due, at each check: so not all of them do it at once. */
 const FOLD_CHANCE = 0.25
-/** Runs of ids stay for so many windows, and are then deleted, at most so many at each fold. */
+/** Runs of ids are deleted after this many dedupe windows. */
 const IDS_WINDOWS = 2
+/** Bound on the runs of ids that are deleted after one fold. */
 const IDS_DELETED_AT_ONCE = 64
-/** How often it is looked whether folded records may be deleted. */
+/** Interval between two checks for folded records that can be deleted. */
 const DELETION_CHECK_MS = 5 * 60 * 1000
 
 export interface FolderParts extends LogParts {
   readonly commitLog: Pick<CommitLog, 'position'>
   readonly settlement: Pick<Settlement, 'settleThrough' | 'voids'>
-  /** Once aborted, nothing is begun. */
+  /** When aborted, reading records and deleting records ends. */
   readonly stopping: AbortSignal
 }
 
 export class Folder {
   readonly #parts: FolderParts
-  /** All records of manifests up to this one are deleted. */
+  /** The records of all manifests up to this one are deleted. */
   #deletedThrough = 0
-  /** All ids of manifests up to this one are deleted, but for what was left by others long before; undefined at first. */
+  /** The ids of all manifests up to this one are deleted, as far as is known; undefined until the first fold. */
   #idsDeletedThrough: number | undefined
   #deletionCheckedAt = Number.NEGATIVE_INFINITY
-  /** When the oldest record that is not folded was first seen, by the clock of this process. */
+  /** When this process first saw the oldest unfolded record, by `performance.now()`. */
   #unfoldedSince: number | undefined
-  /** Up to this record all is due: one fold did not take it all. */
+  /** All records up to this one are due, because one fold could not take all of them. */
   #dueThrough = 0
 
   constructor(parts: FolderParts) {
@@ -58,7 +59,7 @@ export class Folder {
   async foldIfDue(): Promise<void> {
     if (performance.now() - this.#deletionCheckedAt >= DELETION_CHECK_MS) await this.deleteFolded()
     if (!this.#isDue() || Math.random() >= FOLD_CHANCE) return
-    // Another may have folded since the last look.
+    // Another archiver may have folded since the watermark was last read.
     await this.#parts.watermark.look()
     if (this.#isDue()) await this.fold()
   }
@@ -76,9 +77,9 @@ export class Folder {
   }
 
   /**
-   * Folds up to where the log is applied, or as much as one fold takes.
+   * Folds all applied records, or as many as one fold takes.
    *
-   * @returns the manifest; undefined where there was nothing to fold, or another was faster
+   * @returns the manifest; undefined if there was nothing to fold, or another archiver was faster
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
   async fold(): Promise<Manifest | undefined> {
@@ -103,7 +104,7 @@ export class Folder {
     return manifest
   }
 
-  /** @returns undefined where another's has its number */
+  /** @returns undefined if the manifest of another archiver has the number */
   async #create(manifest: Omit<Manifest, 'version'>): Promise<Manifest | undefined> {
     const { store, keys, reader, watermark } = this.#parts
     await store.create(keys.manifest(manifest.generation), encodeManifest(manifest))
@@ -112,7 +113,7 @@ export class Folder {
     return created?.objects.key === manifest.objects.key ? created : undefined
   }
 
-  /** @returns undefined where another has folded them meanwhile */
+  /** @returns undefined if another archiver has folded the records, or when stopping */
   async #readRecords(from: number, through: number): Promise<NumberedRecord[] | undefined> {
     const { reader, watermark } = this.#parts
     const records: NumberedRecord[] = []
@@ -151,7 +152,7 @@ export class Folder {
   }
 
   /**
-   * Deletes the records of manifests that have been visible for long enough, by the store's clock, the oldest first.
+   * Deletes the records of manifests that are at least an hour old, by the store's clock. Oldest first.
    *
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
@@ -166,7 +167,7 @@ export class Folder {
     }
   }
 
-  /** Returns whether they are deleted. */
+  /** @returns whether the records of the manifest are deleted */
   async #deleteRecordsOf(generation: number): Promise<boolean> {
     const { reader, store, keys, log } = this.#parts
     const { manifest, storedAt, date } = await reader.manifest(generation)
@@ -179,7 +180,7 @@ export class Folder {
     return true
   }
 
-  /** The first record of a range is deleted when all others are: it tells whether all are. */
+  /** The oldest manifest whose records are not deleted. The first record of a range is deleted last, so it tells. */
   async #firstUndeleted(newest: number): Promise<number> {
     const { reader } = this.#parts
     let generation = newest
@@ -207,7 +208,7 @@ export class Folder {
     this.#idsDeletedThrough = done + keys.length
   }
 
-  /** Some before the last one that is old enough: an earlier life may not have come so far. */
+  /** Starts some manifests before the newest that is old enough: an earlier process may have ended before it deleted them. */
   async #firstIdsToDelete(cutoff: number, newest: number): Promise<number> {
     let low = 0
     let high = newest

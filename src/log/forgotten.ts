@@ -1,5 +1,5 @@
 import type { IdIndex } from '../dedupe/id-index.ts'
-import { LogRefused, StoreUnavailable } from '../errors.ts'
+import { StoreUnavailable } from '../errors.ts'
 import type { LogReader } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
 import type { FoldedBatch, Manifest } from './manifest.ts'
@@ -15,14 +15,14 @@ export interface BeyondWindowParts {
 }
 
 /**
- * When the events were received whose ids the index has forgotten, and in which objects they are.
+ * Knows the `receivedAt` spans of the archived events whose ids the index has forgotten, and the objects that have them.
  *
- * Spans are as wide as the manifests' ranges: what is in none of them was never archived before the index
- * remembers.
+ * An event outside all spans is not in a forgotten record. Spans may be wider than the events in them: an event inside
+ * a span has to be looked up in the objects.
  */
 export class BeyondWindow {
   readonly #parts: BeyondWindowParts
-  /** Of records that are not folded as far as is known here, by number. */
+  /** Spans of the records above the watermark, by number. */
   readonly #recent = new Map<number, Spans>()
   #spans: Spans = []
   #spansThrough = -1
@@ -40,20 +40,20 @@ export class BeyondWindow {
     }
   }
 
-  /** All records up to this one may be forgotten. */
+  /** The index may have forgotten the ids of all records up to this one. */
   get through(): number {
     return this.#parts.index.remembersFrom - 1
   }
 
-  /** The index has forgotten more since `refresh`. */
+  /** Whether the index has forgotten more records since `refresh`. */
   get isStale(): boolean {
     return this.through !== this.#spansThrough
   }
 
   /**
-   * Brings the spans to what the index remembers now. Several calls at once share the work.
+   * Reads the spans of the records that the index has forgotten by now. Concurrent calls share the work.
    *
-   * @returns up to which record the spans are told
+   * @returns the last record whose span is included
    * @throws StoreUnavailable, LogRefused
    */
   async refresh(): Promise<number> {
@@ -77,16 +77,17 @@ export class BeyondWindow {
     this.#spansThrough = through
   }
 
-  /** Whether an event that was received then may be archived, and forgotten. */
+  /** Whether an event may be archived with a forgotten id. @param receivedAt milliseconds since 1970 */
   covers(receivedAt: number): boolean {
     return inSpans(this.#spans, receivedAt)
   }
 
   /**
-   * Those of the batches up to a record in whose span one of these times is; they are objects by then, unless
+   * Yields the batches whose span has one of the wanted times. They are settled first, so their objects are stored unless
    * somebody has removed them.
    *
-   * @param hasTime whether there is one from the first to the last of a span
+   * @param hasTime whether one of the wanted times is in a span, both ends included
+   * @param through the last record to search
    * @throws StoreUnavailable, LogRefused
    */
   async *batchesAt(
@@ -103,12 +104,8 @@ export class BeyondWindow {
         if (isAt(batch, hasTime) && !settlement.isVoid({ number, batch: n })) yield batch
     }
     for (let generation = newest?.generation ?? 0; generation > 0; generation--) {
-      const { manifest } = await this.#parts.reader.manifest(generation)
-      if (manifest === undefined)
-        throw new LogRefused(
-          `The log's manifest ${generation} is gone: restore it from a backup of the bucket.`,
-        )
-      // Its spans are those of all that came before, too.
+      const manifest = await this.#parts.reader.requiredManifest(generation)
+      // The spans of a manifest include those of all manifests before it.
       if (!manifest.spans.some(([first, last]) => hasTime(first, last))) return
       if (manifest.from > through) continue
       for (const { batches } of await this.#parts.reader.objects(manifest))
@@ -116,15 +113,15 @@ export class BeyondWindow {
     }
   }
 
-  /** Of a record that is not folded. @throws StoreUnavailable also where it has been meanwhile */
+  /** The batches of a record that is not folded. @throws StoreUnavailable, also if it has been folded in the meantime */
   async #batchesOf(number: number): Promise<readonly FoldedBatch[]> {
     const { record } = await this.#parts.reader.record(number)
     if (record === undefined)
-      throw new StoreUnavailable(`The log record ${number} has been folded meanwhile.`)
+      throw new StoreUnavailable(`The log record ${number} was folded while it was looked up.`)
     return record.batches
   }
 
-  /** The oldest manifest up to whose end nothing more is forgotten than is asked for; the newest where none goes so far. */
+  /** The oldest manifest whose range ends at this record or later; the newest manifest if none does. */
   async #manifestOver(number: number, newest: Manifest | undefined): Promise<Manifest | undefined> {
     const { reader } = this.#parts
     let found = newest

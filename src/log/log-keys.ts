@@ -1,10 +1,10 @@
-/** Where the log and its parts lie below an archive's prefix. Numbers have leading zeros, so that keys are in their order. */
+/** The keys of the log below an archive's prefix. Numbers have leading zeros, so that a listing is in their order. */
 
 const RECORD_DIGITS = 16
 const MANIFEST_DIGITS = 10
 
 export interface LogKeys {
-  /** Below which all of frequency's own things are: no reader of events looks there. */
+  /** The prefix of everything that is not an archived object. Readers of events skip it. */
   readonly own: string
   readonly head: string
   readonly waiting: string
@@ -17,7 +17,7 @@ export interface LogKeys {
   stagedObject(nonce: string): string
 }
 
-/** @param prefix of the archive, without a slash at its end */
+/** @param prefix of the archive, without a trailing slash */
 export function logKeys(prefix: string): LogKeys {
   const own = `${prefix}/_frequency/`
   return {
@@ -34,7 +34,7 @@ export function logKeys(prefix: string): LogKeys {
   }
 }
 
-/** The number of a record's key, or undefined where it is none. */
+/** The number in the key of a record; undefined for any other key. */
 export function recordNumber(keys: LogKeys, key: string): number | undefined {
   const digits = key.slice(keys.records.length)
   return key.startsWith(keys.records) && /^\d{16}$/.test(digits) ? Number(digits) : undefined

@@ -6,13 +6,13 @@ import { decodeHead, headLength, type LogRecord } from './log-record.ts'
 import { decodeManifest, decodeObjects, type FoldedRecord, type Manifest, type Run } from './manifest.ts'
 
 /**
- * What is read of a record at first: somewhat more than the longest head of late, so that most are read at once, and
- * most of the inline objects do not come along.
+ * Bounds on the bytes of a record that the first request reads: 10 % more than the longest recent head. So one request
+ * is enough for most heads, and most of the inline objects are not transferred.
  */
 const HEAD_READ_BYTES_MIN = 8 * 1024
 const HEAD_READ_BYTES_MAX = 1024 * 1024
 const HEAD_READ_SHARE = 1.1
-/** How much a head of one that was read counts less with each that is read after it. */
+/** With each record that is read, the length of the longest recent head shrinks by this factor. */
 const HEAD_READ_DECAY = 0.98
 
 export interface RecordAnswer {
@@ -22,7 +22,7 @@ export interface RecordAnswer {
   readonly date: StoreDate
 }
 
-/** Reads what a log has in the store. Whether an answer counts is for the watermark to say. */
+/** Reads records, manifests, runs and hints of a log. An answer about a record is valid only if `Watermark.counts`. */
 export class LogReader {
   readonly #store: Pick<StoreReader, 'read'>
   readonly #keys: LogKeys
@@ -44,21 +44,21 @@ export class LogReader {
     if (length > body.length && object.size >= length) {
       const start = body.length
       const rest = await this.#store.read(key, { start, length: length - start })
-      // Between the two it was folded: the watermark will say so.
+      // It was folded between the two reads. The watermark shows it.
       if (rest.object === undefined) return { record: undefined, storedAt: Number.NaN, date: rest.date }
       body = Buffer.concat([body, rest.object.body])
     }
-    // Its ids are kept, and what was read with them is not.
+    // The ids are kept for long. A copy frees the rest of the buffer.
     if (body.length > 2 * length) body = Buffer.from(body.subarray(0, length))
     return { record: decodeHead(number, body), storedAt: object.modifiedAt, date }
   }
 
-  /** Whether there is a record of this number, whatever is in it. @throws StoreUnavailable */
+  /** Whether there is an object at the record's key, valid or not. @throws StoreUnavailable */
   async exists(number: number): Promise<boolean> {
     return (await this.#store.read(this.#keys.record(number), { start: 0, length: 1 })).object !== undefined
   }
 
-  /** All of a record, with the objects in it; undefined where there is none. @throws StoreUnavailable */
+  /** All bytes of a record, with its inline objects; undefined if it does not exist. @throws StoreUnavailable */
   async wholeRecord(number: number): Promise<Buffer | undefined> {
     const { object } = await this.#store.read(this.#keys.record(number))
     return object?.body
@@ -73,7 +73,17 @@ export class LogReader {
     return { manifest, storedAt: object?.modifiedAt ?? Number.NaN, date }
   }
 
-  /** The ids of a manifest's range; undefined where they were deleted. @throws LogRefused, StoreUnavailable */
+  /** A manifest that has to be there. @throws LogRefused if it is gone or damaged; StoreUnavailable */
+  async requiredManifest(generation: number): Promise<Manifest> {
+    const { manifest } = await this.manifest(generation)
+    if (manifest === undefined)
+      throw new LogRefused(
+        `Manifest ${generation} of the log is gone. Restore it from a backup of the bucket.`,
+      )
+    return manifest
+  }
+
+  /** The ids of a manifest's range, 16 bytes each; undefined if they were deleted. @throws LogRefused, StoreUnavailable */
   async ids({ ids }: Manifest): Promise<Buffer | undefined> {
     return ids.bytes === 0 ? Buffer.alloc(0) : await this.#run(ids)
   }
@@ -82,18 +92,18 @@ export class LogReader {
   async objects({ objects }: Manifest): Promise<FoldedRecord[]> {
     const bytes = await this.#run(objects)
     if (bytes === undefined)
-      throw new LogRefused(`${objects.key} is gone: restore it from a backup of the bucket.`)
+      throw new LogRefused(`${objects.key} is gone. Restore it from a backup of the bucket.`)
     return decodeObjects(bytes)
   }
 
-  /** The number in the hint, or 0. @throws StoreUnavailable */
+  /** The number in the head hint; 0 if there is none. @throws StoreUnavailable */
   async hintedHead(): Promise<number> {
     const { object } = await this.#store.read(this.#keys.head)
     const number = Number(object?.body.toString() ?? 0)
     return Number.isInteger(number) && number > 0 ? number : 0
   }
 
-  /** The writer that has said of late that it waits. @throws StoreUnavailable */
+  /** The waiting hint, if it is at most `freshMs` old. @throws StoreUnavailable */
   async waiting(freshMs: number): Promise<{ writer: string; roundTripMs: number } | undefined> {
     const { object, date } = await this.#store.read(this.#keys.waiting)
     if (object === undefined || (date ?? Date.now()) - object.modifiedAt > freshMs) return undefined
@@ -110,7 +120,7 @@ export class LogReader {
     const { object } = await this.#store.read(key)
     if (object === undefined) return undefined
     if (object.size !== bytes || hash('sha256', object.body, 'hex') !== sha256)
-      throw new LogRefused(`${key} is damaged: restore it from a backup of the bucket.`)
+      throw new LogRefused(`${key} is damaged. Restore it from a backup of the bucket.`)
     return object.body
   }
 }

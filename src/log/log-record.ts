@@ -1,13 +1,13 @@
 /**
- * A record of the log, in bytes:
+ * Encodes and decodes a record of the log. Offset and length in bytes; numbers are little-endian:
  *
  *     0   8   magic: "FRQLOG" and two digits, the version of this layout
- *     8   4   length of the head, H, little-endian, with all up to the end of its checksum
- *     12  4   length of its JSON, J
+ *     8   4   H, the length of the head, from the magic to the end of the checksum
+ *     12  4   J, the length of the JSON
  *     16  J   JSON (HEAD_SCHEMA)
- *     …   16 an event: the ids of all batches, in their order
- *     …   32  SHA-256 of the head before it: by this the next record names its predecessor
- *     H   …   the bytes of the objects that travel inline, in the order of their batches
+ *     …   …   16 an event: the ids of all batches, in their order
+ *     …   32  SHA-256 of the head before it. The next record names its predecessor by it
+ *     H   …   the bytes of the inline objects, in the order of their batches
  */
 
 import { hash } from 'node:crypto'
@@ -21,7 +21,7 @@ const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`
 const LENGTHS_AT = 8
 const JSON_AT = 16
 const CHECKSUM_BYTES = 32
-/** A head holds the ids of at most some million events. */
+/** Bound on a head. It has room for the ids of about 16 million events. */
 const HEAD_BYTES_MAX = 256 * 1024 * 1024
 
 const count = Type.Integer({ minimum: 0 })
@@ -29,7 +29,7 @@ const sha256 = Type.String({ pattern: '^[0-9a-f]{64}$' })
 
 const BATCH_SCHEMA = Type.Object({
   key: Type.String({ minLength: 1 }),
-  /** Of the object, as it is stored. */
+  /** Of the object as stored. */
   sha256,
   storedBytes: count,
   events: count,
@@ -38,16 +38,16 @@ const BATCH_SCHEMA = Type.Object({
   /** The earliest and the latest `receivedAt` of its events, in milliseconds since 1970. */
   firstReceivedAt: Type.Integer(),
   lastReceivedAt: Type.Integer(),
-  /** Where its bytes are until it is settled; without it they are behind the head, or were settled before. */
+  /** The key of its staged object, until it is settled. Without it, and without `isStored`, it is inline. */
   staged: Type.Optional(Type.String({ minLength: 1 })),
-  /** Its object was there before its record was: a log that is built from objects. */
+  /** Its object was stored before the record was made, as in a log that is built from objects. */
   isStored: Type.Optional(Type.Boolean()),
 })
 
 const HEAD_SCHEMA = Type.Object({
   log: Type.String({ minLength: 1 }),
   number: count,
-  /** Of its predecessor; of record 0 it is empty. */
+  /** The hash of its predecessor; empty in record 0. */
   previous: Type.String(),
   nonce: Type.String({ minLength: 1 }),
   writer: Type.String({ minLength: 1 }),
@@ -55,14 +55,14 @@ const HEAD_SCHEMA = Type.Object({
   done: count,
   /** The writer has more batches that are sealed. */
   waiting: Type.Boolean(),
-  /** How long a create takes for this writer, in milliseconds. */
+  /** The time that a create takes for this writer, in milliseconds. */
   roundTripMs: count,
-  /** How ids are made (message-id.ts). */
+  /** The version of the digest that ids are made with (message-id.ts). */
   digest: count,
   batches: Type.Array(BATCH_SCHEMA),
-  /** Batches of earlier records that can never be settled: their ids are not known any more. */
+  /** Batches of earlier records that can never be settled. Their ids no longer count as archived. */
   voids: Type.Array(Type.Object({ number: count, batch: count })),
-  /** What the next record names as its predecessor, where this one was repaired. */
+  /** Of a repaired record: the hash of the record before the repair, by which its successor names it. */
   standsFor: Type.Optional(sha256),
 })
 
@@ -82,18 +82,18 @@ export interface LogBatch extends Static<typeof BATCH_SCHEMA> {
 
 export interface LogRecord extends Omit<Head, 'batches'> {
   readonly batches: readonly LogBatch[]
-  /** By which the next record names it: 64 hexadecimal digits. */
+  /** The next record names it by this: 64 hexadecimal digits. */
   readonly hash: string
-  /** Of the head, in bytes: the bodies begin there. */
+  /** Length of the head in bytes. The inline objects begin there. */
   readonly headBytes: number
 }
 
-/** A batch as it goes into a record: with its object's bytes, where these are not staged. */
+/** A batch to encode. `body` has the bytes of its object if it is inline. */
 export interface BatchDraft extends LogBatch {
   readonly body: Buffer | undefined
 }
 
-/** What a record says of its writer where that is no archiver: it settles nothing later, and takes no turns. */
+/** The fields of a record that a command wrote, and not an archiver: it settles nothing later, and takes no turns. */
 export const NOT_AN_ARCHIVER = {
   done: 0,
   waiting: false,
@@ -111,8 +111,8 @@ export interface EncodedRecord {
 
 export function encodeRecord({ batches, ...rest }: RecordDraft): EncodedRecord {
   const head = { ...rest, batches: batches.map(({ ids: _, body: __, ...batch }) => batch) }
-  // One that cannot be read would stop every archiver for good.
-  if (!isHead(head)) throw new TypeError('A log record was to be written that nobody could read.')
+  // A record that cannot be read would stop every archiver for good.
+  if (!isHead(head)) throw new TypeError('A log record does not match its schema, so nobody could read it.')
   const json = Buffer.from(JSON.stringify(head))
   const idsBytes = batches.reduce((sum, { ids }) => sum + ids.length, 0)
   const headBytes = JSON_AT + json.length + idsBytes + CHECKSUM_BYTES
@@ -127,29 +127,30 @@ export function encodeRecord({ batches, ...rest }: RecordDraft): EncodedRecord {
   return { bytes: Buffer.concat([covered, digest, ...bodies]), record }
 }
 
-/** How many bytes the head has, or undefined where `bytes` are too few to tell. @throws LogDamaged */
+/** The length of the head in bytes; undefined if `bytes` is too short to tell. @throws LogDamaged */
 export function headLength(number: number, bytes: Buffer): number | undefined {
   if (bytes.length < JSON_AT) return undefined
   const magic = bytes.toString('latin1', 0, LENGTHS_AT)
   if (magic !== MAGIC) throw new LogDamaged(number, reasonOfMagic(magic))
   const length = bytes.readUInt32LE(LENGTHS_AT)
   if (length < JSON_AT + CHECKSUM_BYTES || length > HEAD_BYTES_MAX)
-    throw new LogDamaged(number, 'its length is none')
+    throw new LogDamaged(number, 'the length of its head is impossible')
   return length
 }
 
 function reasonOfMagic(magic: string): string {
   const [, version] = /^FRQLOG(\d\d)$/.exec(magic) ?? []
   return version === undefined
-    ? 'it is no record'
+    ? 'it is not a log record'
     : `a newer version of frequency wrote it (layout ${version})`
 }
 
 /**
- * Reads a record's head; more bytes may follow.
+ * Decodes the head of a record.
  *
- * @param number that its key says
- * @throws LogDamaged where it is cut short, or is not what was written.
+ * @param number from its key
+ * @param bytes from the record's beginning; may be longer than the head
+ * @throws LogDamaged if the head is cut short, or differs from what was written
  */
 export function decodeHead(number: number, bytes: Buffer): LogRecord {
   const headBytes = headLength(number, bytes)
@@ -160,15 +161,16 @@ export function decodeHead(number: number, bytes: Buffer): LogRecord {
     throw new LogDamaged(number, 'its checksum is wrong')
   const jsonEnd = JSON_AT + covered.readUInt32LE(LENGTHS_AT + 4)
   const head = uncheckedJson(bytes)
-  if (!isHead(head)) throw new LogDamaged(number, 'its head is not as this version writes it')
-  if (head.number !== number) throw new LogDamaged(number, `it says that it is ${head.number}`)
+  if (!isHead(head)) throw new LogDamaged(number, 'its head does not match the schema of this version')
+  if (head.number !== number) throw new LogDamaged(number, `its head has the number ${head.number}`)
   let at = jsonEnd
   const batches = head.batches.map(batch => {
     const ids = covered.subarray(at, at + batch.events * ID_BYTES)
     at += ids.length
     return { ...batch, ids }
   })
-  if (at !== covered.length) throw new LogDamaged(number, 'it has not as many ids as events')
+  if (at !== covered.length)
+    throw new LogDamaged(number, 'the number of its ids differs from the number of its events')
   return { ...head, batches, headBytes, hash: head.standsFor ?? digest.toString('hex') }
 }
 
@@ -182,7 +184,7 @@ export function inlineBody(record: LogRecord, batch: LogBatch, bytes: Buffer): B
   return bytes.subarray(at, at + batch.storedBytes)
 }
 
-/** Whether all objects of a record with these batches were there before the record. */
+/** Whether all objects of these batches were stored before their record was made. */
 export function wasStored(batches: readonly Pick<LogBatch, 'isStored'>[]): boolean {
   return batches.every(({ isStored }) => isStored === true)
 }
@@ -191,13 +193,13 @@ export function isInline({ staged, isStored }: Pick<LogBatch, 'staged' | 'isStor
   return staged === undefined && isStored !== true
 }
 
-/** A batch as a damaged record may have named it. Nothing of it is sure. */
+/** A batch in the head of a damaged record. Any of its fields may be wrong. */
 export interface UnverifiedBatch extends Static<typeof BATCH_SCHEMA> {
-  /** The bytes behind the head, where they are to be there. */
+  /** The bytes where its inline object should be, fewer if the record is cut short; undefined if it is not inline. */
   readonly body: Buffer | undefined
 }
 
-/** The batches of a record whose checksum is wrong, or which is cut short; none where its JSON cannot be read. */
+/** The batches in a record that is cut short or has a wrong checksum; none if its JSON cannot be read. */
 export function unverifiedBatches(bytes: Buffer): UnverifiedBatch[] {
   const head = uncheckedJson(bytes)
   if (!isHead(head)) return []
@@ -209,7 +211,7 @@ export function unverifiedBatches(bytes: Buffer): UnverifiedBatch[] {
   })
 }
 
-/** The checksum of a damaged record's head, as it stands there; undefined where it cannot be found. */
+/** The checksum in the head of a damaged record, unchecked; undefined if the record is too short. */
 export function headHashIn(bytes: Buffer): string | undefined {
   if (bytes.length < JSON_AT) return undefined
   const end = bytes.readUInt32LE(LENGTHS_AT)

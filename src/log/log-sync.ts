@@ -1,4 +1,4 @@
-/** Brings an index to where the log's manifests are: what is folded is read as runs, and not record by record. */
+/** Brings an index up to the newest manifest of the log. Folded ids are read as runs, not record by record. */
 
 import type { IdIndex, LogPosition } from '../dedupe/id-index.ts'
 import { LogRefused } from '../errors.ts'
@@ -17,22 +17,23 @@ export interface LogParts {
   readonly reader: LogReader
   readonly watermark: Watermark
   readonly keys: LogKeys
-  /** Of the archive. */
+  /** The prefix of the archive, without a trailing slash. */
   readonly prefix: string
   readonly dedupeWindowMs: number
   readonly log: Logger
 }
 
 const MANIFESTS_AT_ONCE = 16
-/** Runs of ids that are read while others are added: at most so many, of which all but one have fewer bytes. */
+/** Bounds on the runs of ids that are read ahead. The last run may exceed the bytes. */
 const RUNS_AHEAD_MAX = 8
 const BYTES_AHEAD = 8 * 1024 * 1024
 const NO_IDS = Buffer.alloc(0)
 
 /**
- * Record 0, which is made where the archive is empty.
+ * Reads record 0. Creates it if the archive is empty.
  *
- * @throws LogRefused where there are objects and no log.
+ * @param root the bytes of a new record 0
+ * @throws LogRefused if the archive has objects but no log
  * @throws StoreUnavailable
  */
 export async function rootOf(
@@ -42,20 +43,21 @@ export async function rootOf(
   const { record } = await reader.record(0)
   if (record !== undefined) return record
   for await (const key of store.list(`${prefix}/dt=`)) {
-    // Another may have begun the log, and archived, since the first look.
+    // Another writer may have created the log and archived since the first read.
     const again = await reader.record(0)
     if (again.record !== undefined) return again.record
     throw new LogRefused(
-      `The archive has objects (${key}) and no log: stop all archivers, and run "frequency log build" once.`,
+      `The archive has objects (${key}) but no log. Stop all archivers, and run "frequency log build" once.`,
     )
   }
   await store.create(keys.record(0), root())
   const created = await reader.record(0)
-  if (created.record === undefined) throw new LogRefused('The store does not show what it has just stored.')
+  if (created.record === undefined)
+    throw new LogRefused('The store does not return record 0 of the log, which it has just stored.')
   return created.record
 }
 
-/** A log's first record: it holds nothing but the log's id. */
+/** Encodes record 0. It has no batches, only the id of the log. */
 export function rootRecord(log: string, writer: string): Buffer {
   return encodeRecord({
     log,
@@ -69,17 +71,17 @@ export function rootRecord(log: string, writer: string): Buffer {
 }
 
 /**
- * Forgets what the index holds where it is of another log, or of another past of this one: a bucket that was
- * restored, or replaced.
+ * Resets the index if its position is in another log, or not in the history of this one: the bucket was replaced, or
+ * restored from a backup.
  *
- * @returns whether it was forgotten
+ * @returns whether the index was reset
  * @throws StoreUnavailable, LogDamaged, LogRefused
  */
 export async function resetIfOtherHistory(parts: LogParts, root: LogRecord): Promise<boolean> {
   const { index, log } = parts
   const { position } = index
   if (position === undefined || (await isInHistory(parts, root, position))) return false
-  log.warn({ position }, 'The index of ids is of another past than the log: it is made anew.')
+  log.warn({ position }, 'The index of ids does not match the history of the log. It is rebuilt.')
   await index.reset(0)
   return true
 }
@@ -95,32 +97,16 @@ async function isInHistory(
     const { record, date } = await parts.reader.record(number)
     if (await parts.watermark.counts(number, date)) return record?.hash === hash
   }
-  const manifest = await manifestOf(parts, number)
+  const manifest = await parts.watermark.manifestWith(number)
   if (number === manifest.through) return manifest.hash === hash
   const folded = await parts.reader.objects(manifest)
   return folded.some(record => record.number === number && record.hash === hash)
 }
 
-/** The manifest whose range has this record. */
-async function manifestOf({ reader, watermark }: LogParts, number: number): Promise<Manifest> {
-  let low = 1
-  let high = watermark.manifest?.generation ?? 0
-  while (low <= high) {
-    const middle = Math.floor((low + high) / 2)
-    const manifest = await knownManifest(reader, middle)
-    if (number < manifest.from) high = middle - 1
-    else if (number > manifest.through) low = middle + 1
-    else return manifest
-  }
-  throw new LogRefused(
-    `No manifest has the log's record ${number}: restore _frequency/manifests from a backup.`,
-  )
-}
-
 /**
- * Adds what is folded and not known. Afterwards the index is at the watermark, or behind it.
+ * Adds the folded ids that the index does not have. Afterwards the position of the index is at the watermark or above.
  *
- * @throws StoreUnavailable, LogRefused, or what the disk says
+ * @throws StoreUnavailable, LogRefused, or a disk error of the index
  */
 export async function synchronise(parts: LogParts, root: LogRecord): Promise<void> {
   const { index, reader, watermark, log } = parts
@@ -144,10 +130,13 @@ export async function synchronise(parts: LogParts, root: LogRecord): Promise<voi
     await index.ready()
   }
   if (manifests.length > 0)
-    log.info({ ids: count, manifests: manifests.length, watermark: watermark.number }, 'Read what is folded.')
+    log.info(
+      { ids: count, manifests: manifests.length, watermark: watermark.number },
+      'Read the ids of folded records.',
+    )
 }
 
-/** With the ids of each, which are undefined where they were deleted; the next ones are read meanwhile. */
+/** Yields each manifest with its ids; undefined if they were deleted. Reads the next runs ahead. */
 async function* runsOf(
   reader: LogReader,
   manifests: readonly Manifest[],
@@ -159,7 +148,7 @@ async function* runsOf(
     while (left.length > 0 && bytes < BYTES_AHEAD && reads.length < RUNS_AHEAD_MAX) {
       const manifest = left.shift() as Manifest
       const ids = reader.ids(manifest)
-      // It is waited for when it is its turn, or never where something fails before.
+      // No unhandled rejection if the caller fails before it awaits this read.
       ids.catch(() => {})
       reads.push({ manifest, ids })
       bytes += manifest.ids.bytes
@@ -173,7 +162,7 @@ async function* runsOf(
   }
 }
 
-/** Oldest first: those behind the index, or, where it has nothing, those of the window. */
+/** The manifests above the position of the index; those of the dedupe window if the index is empty. Oldest first. */
 async function manifestsToRead({ index, reader, watermark, dedupeWindowMs }: LogParts): Promise<Manifest[]> {
   const newest = watermark.manifest
   const manifests: Manifest[] = []
@@ -190,24 +179,17 @@ async function manifestsToRead({ index, reader, watermark, dedupeWindowMs }: Log
   return manifests.reverse()
 }
 
-/** This one, and those before it, of which the more are read at once the further back it goes. */
+/** Yields this manifest and those before it. Reads 1, 2, 4 and up to 16 at a time. */
 async function* manifestsBackFrom(reader: LogReader, newest: Manifest): AsyncGenerator<Manifest, undefined> {
   yield newest
   let last = newest.generation - 1
   for (let count = 1; last > 0; count = Math.min(MANIFESTS_AT_ONCE, count * 2)) {
-    const reads = Array.from({ length: Math.min(count, last) }, (_, n) => knownManifest(reader, last - n))
-    // That one is gone is no matter where it is not asked for.
+    const reads = Array.from({ length: Math.min(count, last) }, (_, n) => reader.requiredManifest(last - n))
+    // No unhandled rejection for a missing manifest that the caller never asks for.
     for (const read of reads) read.catch(() => {})
     for (const read of reads) yield await read
     last -= reads.length
   }
-}
-
-async function knownManifest(reader: LogReader, generation: number): Promise<Manifest> {
-  const { manifest } = await reader.manifest(generation)
-  if (manifest === undefined)
-    throw new LogRefused(`The log's manifest ${generation} is gone: restore it from a backup of the bucket.`)
-  return manifest
 }
 
 function addRange(

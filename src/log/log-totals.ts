@@ -1,4 +1,4 @@
-/** What a log names in all, and what this process has done in it. */
+/** Counts the events and objects that a log names, and the records that this process appended. */
 
 import type { LogReader } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
@@ -9,22 +9,22 @@ export interface LogTotal {
   readonly objects: number
 }
 
-/** An archiver's log, as it reports it. */
+/** The state of the log, as an archiver reports it. */
 export interface LogStatus {
   readonly id: string
-  /** The last record that is applied. */
+  /** The number of the last applied record. */
   readonly position: number
-  /** Up to which record the log is folded. */
+  /** The number of the last folded record; 0 if none is folded. */
   readonly watermark: number
-  /** What the log names up to `position`; undefined while that is being counted. */
+  /** All events and objects in records up to `position`; undefined while they are being counted. */
   readonly total: LogTotal | undefined
-  /** Records, and batches in them, that are not known to be objects yet. */
+  /** Records, and the batches in them, that are not known to be settled. */
   readonly unsettled: { readonly records: number; readonly batches: number }
   /** Records that this process has appended. */
   readonly commits: number
-  /** Records of others that had the number which this process tried for. */
+  /** Creates of this process that failed, because a record of another writer had the number. */
   readonly conflicts: number
-  /** When this process last appended one, in milliseconds since 1970. */
+  /** When this process last appended a record, in milliseconds since 1970. */
   readonly lastCommitAt: number | undefined
 }
 
@@ -35,18 +35,18 @@ export interface LogTotalsParts {
 
 const READS_AT_ONCE = 8
 
-/** Counts the records above the watermark; what is below it is in the newest manifest. */
-interface Counted {
+interface CountedBatch {
   readonly events: number
-  /** It was there when the record was made. */
+  /** Its object was stored before the record was made. */
   readonly isStored: boolean
 }
 
+/** Counts the records above the watermark. The newest manifest has the totals of all records below. */
 export class LogTotals {
   readonly #parts: LogTotalsParts
-  /** Of records above the watermark, by number. */
-  readonly #records = new Map<number, readonly Counted[]>()
-  /** Batches above the watermark that are void: `number:batch`, with their record's number. */
+  /** The batches of the records above the watermark, by record number. */
+  readonly #records = new Map<number, readonly CountedBatch[]>()
+  /** The void batches of records above the watermark, by `number:batch`. */
   readonly #voids = new Map<string, { number: number; batch: number }>()
   #commits = 0
   #conflicts = 0
@@ -56,7 +56,7 @@ export class LogTotals {
     this.#parts = parts
   }
 
-  /** To be called for each record that is applied, now or in an earlier life. */
+  /** To be called for each record that is applied, or that was applied before this process started. */
   applied({ number, batches, voids }: LogRecord, isOwn = false): void {
     this.#records.set(
       number,
@@ -68,7 +68,7 @@ export class LogTotals {
     this.#lastCommitAt = Date.now()
   }
 
-  /** Another writer has the number that this one tried for. */
+  /** To be called when a record of another writer has the number that this process tried. */
   conflicted(): void {
     this.#conflicts++
   }
@@ -86,7 +86,7 @@ export class LogTotals {
     return this.#lastCommitAt
   }
 
-  /** What the log names up to `position`; undefined where records of an earlier life are not counted yet. */
+  /** All events and objects in records up to `position`; undefined until `countUpTo` has read all of them. */
   total(position: number): LogTotal | undefined {
     const { manifest, number: watermark } = this.#parts.watermark
     let { events, objects } = manifest?.total ?? { events: 0, objects: 0 }
@@ -99,7 +99,7 @@ export class LogTotals {
     for (const { number, batch } of this.#voids.values()) {
       if (number <= watermark || number > position) continue
       const counted = this.#records.get(number)?.[batch]
-      // A repair has named other batches, which are there.
+      // The record was repaired. It names other batches, whose objects are stored.
       if (counted === undefined || counted.isStored) continue
       objects--
       events -= counted.events
@@ -108,8 +108,8 @@ export class LogTotals {
   }
 
   /**
-   * Reads the records up to `position` that are not counted, and forgets those that are folded. To be called now and
-   * then, beside other work.
+   * Reads the records up to `position` that are not counted yet, and forgets those that are folded. To be called
+   * periodically.
    *
    * @throws StoreUnavailable, LogDamaged
    */

@@ -1,10 +1,9 @@
-/** What a log is, and what its records of late are, for a person. */
+/** Describes a log and its latest records for a person. */
 
 import { LogDamaged, LogRefused } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
 import { logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
-import type { Manifest } from './manifest.ts'
 import { Watermark } from './watermark.ts'
 
 export interface ViewedRecord {
@@ -13,36 +12,36 @@ export interface ViewedRecord {
   readonly events: number
   /** Before compression. */
   readonly bytes: number
-  /** ISO 8601, by the store's clock; absent of one that is folded. */
+  /** ISO 8601, by the store's clock; absent if the record is folded. */
   readonly storedAt?: string
   readonly writer?: string
-  /** Batches of earlier records that it makes void. */
+  /** How many batches of earlier records it makes void. */
   readonly voids?: number
   readonly isFolded?: true
   readonly isRepaired?: true
-  /** Why it cannot be used. */
+  /** Why the record cannot be used. */
   readonly damaged?: string
 }
 
 export interface LogView {
   readonly id: string
-  /** The last record. */
+  /** The number of the last record. */
   readonly position: number
-  /** Up to which record it is folded. */
+  /** The number of the last folded record; 0 if none is folded. */
   readonly watermark: number
   readonly manifests: number
   /** What the log names up to the watermark. */
   readonly folded: { readonly events: number; readonly objects: number }
-  /** The highest number that was hinted at; more than `position` where records are missing. */
+  /** The number in the head hint; above `position` if records are missing at the end. */
   readonly hint: number
-  /** Of the records that are listed, the last one first. */
+  /** The writers of the listed records, the latest first. */
   readonly writers: readonly { readonly writer: string; readonly records: number; readonly events: number }[]
   readonly records: readonly ViewedRecord[]
 }
 
 export interface ViewOptions {
   readonly prefix: string
-  /** The first record. @default so that the last `count` are listed */
+  /** The number of the first record to list. @default so that the last `count` records are listed */
   readonly from?: number | undefined
   readonly count: number
 }
@@ -60,7 +59,7 @@ export class LogViewer {
     this.#watermark = new Watermark(this.#reader)
   }
 
-  /** @throws LogRefused where there is no log; LogDamaged where its first record is; StoreUnavailable */
+  /** @throws LogRefused if there is no log; LogDamaged if record 0 is damaged; StoreUnavailable */
   async view(): Promise<LogView> {
     const { record: root } = await this.#reader.record(0)
     if (root === undefined)
@@ -84,7 +83,7 @@ export class LogViewer {
     }
   }
 
-  /** Looks in growing steps from the last record that is known, then by halves. */
+  /** The number of the last record. Searches in doubling steps from the last known record, then by bisection. */
   async #findEnd(hint: number): Promise<number> {
     let low = this.#watermark.number
     if (hint > low && (await this.#exists(hint))) low = hint
@@ -111,27 +110,13 @@ export class LogViewer {
         yield await this.#record(number++)
         continue
       }
-      const manifest = await this.#manifestOf(number)
+      const manifest = await this.#watermark.manifestWith(number)
       for (const { number: each, batches } of await this.#reader.objects(manifest)) {
         if (each < number || each > through) continue
         yield { number: each, batches: batches.length, ...sumsOf(batches), isFolded: true }
       }
       number = manifest.through + 1
     }
-  }
-
-  async #manifestOf(number: number): Promise<Manifest> {
-    let low = 1
-    let high = this.#watermark.manifest?.generation ?? 0
-    while (low <= high) {
-      const middle = Math.floor((low + high) / 2)
-      const { manifest } = await this.#reader.manifest(middle)
-      if (manifest === undefined) break
-      if (number < manifest.from) high = middle - 1
-      else if (number > manifest.through) low = middle + 1
-      else return manifest
-    }
-    throw new LogRefused(`No manifest has record ${number}: restore _frequency/manifests from a backup.`)
   }
 
   async #record(number: number): Promise<ViewedRecord> {

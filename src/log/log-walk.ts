@@ -1,4 +1,4 @@
-/** Reads a log from its first record to its last one, for those who look at an archive from outside. */
+/** Reads a log from its first record to its last, for commands that check or repair an archive. */
 
 import { LogDamaged } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
@@ -16,7 +16,7 @@ export type LogStep =
       /** Milliseconds since 1970, by the store's clock. */
       readonly storedAt: number
     }
-  /** There should be a record of this number, and none can be used. */
+  /** A record of this number should exist, but it is gone or cannot be used. */
   | { readonly kind: 'damaged'; readonly number: number; readonly message: string }
 
 export interface LogWalkParts {
@@ -25,20 +25,20 @@ export interface LogWalkParts {
   readonly keys: LogKeys
 }
 
-/** By which a record or a manifest is followed: its number, its hash where it is known, and its log. */
+/** The fields of a record or manifest that its successor is checked against; undefined if they are not known. */
 interface Predecessor {
   readonly number: number
   readonly log: string | undefined
   readonly hash: string | undefined
 }
 
-const BEFORE_ALL: Predecessor = { number: -1, log: undefined, hash: undefined }
+const BEFORE_FIRST: Predecessor = { number: -1, log: undefined, hash: undefined }
 
 /**
- * Yields record 0, then each manifest with what it folded, then each record that is not folded. A record that is folded
- * meanwhile comes once. One that is damaged or gone is named, and what follows it is read nonetheless.
+ * Yields record 0, then each manifest with its folded records, then each record that is not folded. A record that is
+ * folded during the walk is yielded once. A record that is damaged or gone is yielded as `damaged`, and the walk goes on.
  *
- * Where it ends the log ended: at that moment there was no record, and no manifest, that it has not yielded.
+ * It ends at the end of the log: at that moment it had yielded all records and manifests.
  *
  * @throws StoreUnavailable, LogRefused
  */
@@ -47,7 +47,7 @@ export async function* walkLog(parts: LogWalkParts): AsyncIterable<LogStep> {
   const root = await rootStep(parts)
   if (root === undefined) return
   yield root
-  let before = after(root, BEFORE_ALL)
+  let before = after(root, BEFORE_FIRST)
   for (let generation = 1, hasMore = true; ; ) {
     const manifest = hasMore ? (await reader.manifest(generation)).manifest : undefined
     if (manifest !== undefined) {
@@ -60,7 +60,7 @@ export async function* walkLog(parts: LogWalkParts): AsyncIterable<LogStep> {
       continue
     }
     const step = await nextStep(parts, before)
-    // What is not there, or not whole, may have been folded meanwhile.
+    // A record that is gone or damaged may have been folded since the last manifest was read.
     hasMore = step?.kind !== 'record' && (await reader.manifest(generation)).manifest !== undefined
     if (hasMore) continue
     if (step === undefined) return
@@ -70,7 +70,7 @@ export async function* walkLog(parts: LogWalkParts): AsyncIterable<LogStep> {
 }
 
 async function rootStep(parts: LogWalkParts): Promise<LogStep | undefined> {
-  const step = await nextStep(parts, BEFORE_ALL)
+  const step = await nextStep(parts, BEFORE_FIRST)
   if (step !== undefined) return step
   return (await parts.reader.manifest(1)).manifest === undefined ? undefined : damaged(0, 'it is gone')
 }
@@ -84,7 +84,7 @@ async function nextStep(parts: LogWalkParts, before: Predecessor): Promise<LogSt
   const number = before.number + 1
   const step = await stepOf(parts.reader, number, before)
   if (step !== undefined || !(await isBeforeEnd(parts, number))) return step
-  // It may have been written since.
+  // It may have been created since the first read.
   return (await stepOf(parts.reader, number, before)) ?? damaged(number, 'it is gone')
 }
 
@@ -109,7 +109,7 @@ function mismatch(record: LogRecord, { log, hash }: Predecessor): string | undef
   return hash !== undefined && record.previous !== hash ? 'it names another predecessor' : undefined
 }
 
-/** Whether there is, or was, a record of this number or a later one. */
+/** Whether the hint names this number or a later one, or a later record is listed. */
 async function isBeforeEnd({ store, keys, reader }: LogWalkParts, number: number): Promise<boolean> {
   const hint = await reader.hintedHead()
   if (hint > 0 && hint >= number) return true

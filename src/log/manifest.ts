@@ -1,9 +1,8 @@
 /**
- * What is left of records that are folded: a manifest, and two runs.
+ * Encodes and decodes a manifest and its two runs: they stand for a range of folded records.
  *
- * Manifest *g* says up to which record the log is folded. The run of ids holds 16 bytes for each event of the
- * range; it is deleted when it is old. The run of objects has a line of JSON for each record of the range, and
- * stays.
+ * The newest manifest names the last folded record. The run of ids has 16 bytes for each event of the range, and is
+ * deleted after two dedupe windows. The run of objects has one line of JSON for each record of the range, and stays.
  */
 
 import { type Static, Type } from '@sinclair/typebox'
@@ -29,17 +28,20 @@ const MANIFEST_SCHEMA = Type.Object({
   /** The first and the last record of its range. */
   from: count,
   through: count,
-  /** Of the last record. */
+  /** The hash of the last record. */
   hash: Type.String(),
-  /** When the last record was stored, in milliseconds since 1970, by the store's clock. */
+  /** The latest time at which a record of the range was stored, in milliseconds since 1970, by the store's clock. */
   storedAt: Type.Integer(),
   ids: RUN,
   objects: RUN,
-  /** Of `receivedAt`, of all events up to `through`: see spans.ts. */
+  /** The spans of `receivedAt` of all events in records up to `through`: see spans.ts. */
   spans: Type.Array(Type.Tuple([Type.Integer(), Type.Integer()])),
-  /** Records of which this range makes batches void: whoever has applied one, and not this range, knows ids that are not archived. */
+  /**
+   * Records of which this range makes batches void. An index that has applied one of them, but not this range, has ids
+   * that are not archived.
+   */
   voided: Type.Array(count),
-  /** What the log names in all, up to `through`. */
+  /** All events and objects in records up to `through`. */
   total: Type.Object({ events: count, objects: count }),
 })
 
@@ -49,7 +51,7 @@ export type Manifest = Static<typeof MANIFEST_SCHEMA>
 
 export type Run = Static<typeof RUN>
 
-/** A line of a run of objects. */
+/** A line in the run of objects. */
 export interface FoldedRecord {
   readonly number: number
   readonly hash: string
@@ -63,7 +65,7 @@ export type FoldedBatch = Pick<
 
 export function encodeManifest(manifest: Omit<Manifest, 'version'>): Buffer {
   const bytes = Buffer.from(`${JSON.stringify({ version: VERSION, ...manifest })}\n`)
-  // One that cannot be read would stop every archiver for good.
+  // A manifest that cannot be read would stop every archiver for good.
   decodeManifest(manifest.generation, bytes)
   return bytes
 }
@@ -74,10 +76,10 @@ export function decodeManifest(generation: number, bytes: Buffer): Manifest {
   check ??= TypeCompiler.Compile(MANIFEST_SCHEMA)
   if (!check.Check(manifest) || manifest.generation !== generation)
     throw new LogRefused(
-      `The log's manifest ${generation} is damaged: restore it from a backup of the bucket.`,
+      `Manifest ${generation} of the log is damaged. Restore it from a backup of the bucket.`,
     )
   if (manifest.version > VERSION)
-    throw new LogRefused('A newer version of frequency has written to this archive: update this one.')
+    throw new LogRefused('A newer version of frequency has written to this archive. Update this one.')
   return manifest
 }
 

@@ -1,17 +1,17 @@
 import type { RecordAnswer } from './log-reader.ts'
 
-/** Records that are read at once. */
+/** Bound on the records that are read at the same time. */
 export const READS_AHEAD_MAX = 32
-/** Of their heads, where all are as long as the last one. */
+/** Bound on the bytes of their heads, if all heads are as long as the last one. */
 const BYTES_AHEAD_MAX = 16 * 1024 * 1024
 
 /**
- * Reads records one after another, and the more at once the further it comes: one that is slow would never come to
- * an end that moves.
+ * Reads records in order, and reads ahead: 1 record, then 2, 4 and up to 32 at a time. Without reading ahead, a slow
+ * reader would never reach the end of a log that grows.
  */
 export class RecordsAhead {
   readonly #read: (number: number) => Promise<RecordAnswer>
-  /** The number that comes next, and those behind it. */
+  /** The number of the first record in `#answers`. */
   #next = 0
   #answers: Promise<RecordAnswer>[] = []
   #width = 1
@@ -21,8 +21,8 @@ export class RecordsAhead {
   }
 
   /**
-   * @param number behind the one before; any other begins anew
-   * @throws what reading it throws
+   * @param number the successor of the last one; any other number drops what was read ahead
+   * @throws the error of reading this record
    */
   async answer(number: number): Promise<RecordAnswer> {
     if (number !== this.#next) {
@@ -32,7 +32,7 @@ export class RecordsAhead {
     }
     while (this.#answers.length < this.#width) {
       const answer = this.#read(this.#next + this.#answers.length)
-      // It is waited for when it is its turn, or never.
+      // No unhandled rejection if this answer is never asked for.
       answer.catch(() => {})
       this.#answers.push(answer)
     }
@@ -43,7 +43,7 @@ export class RecordsAhead {
     return answer
   }
 
-  /** Resolves when nothing is being read; what was read ahead is dropped. */
+  /** Drops what was read ahead. Resolves when no read is under way. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#answers)
     this.#answers = []

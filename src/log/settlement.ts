@@ -1,15 +1,15 @@
 /**
- * Makes an object of each batch that a record names, and knows of which records that has been done.
+ * Makes an object of each batch in the log's records, and knows which records are settled.
  *
  *   appended ──(its writer, at once)──► settled
- *      └──(another: a duplicate waits, or a minute has passed)──► settled | void
+ *      └──(another writer: a delivery waits for it, or a minute has passed)──► settled | void
  *
- * A record is settled when all its objects are where it says, whole. Settling twice stores the same bytes under
- * the same key. Where both the bytes and the object are gone, a record is appended that says so: the batch is void,
- * its ids are not known any more, and its events are archived again.
+ * A record is settled when all of its objects are whole and at their keys. Settling a record twice stores the same
+ * bytes at the same keys. If both the bytes and the object of a batch are gone, a new record makes the batch void: its
+ * ids no longer count as archived, and its events are archived again.
  *
- * The writer may have the bytes of such a batch still, and be about to store them. So before the record an object
- * without events is created at the key: which of the two is there first decides.
+ * The writer of an inline batch may still have its bytes in memory, and store them late. So an empty object is created at
+ * the key before the batch becomes void. Both creates are conditional: the first one decides.
  */
 
 import { createHash, hash } from 'node:crypto'
@@ -26,10 +26,10 @@ import { inlineBody, isInline, type LogBatch, type LogRecord, wasStored } from '
 import type { Watermark } from './watermark.ts'
 
 const RETRY_LIMITS = { msMin: 100, msMax: 10_000 }
-/** A writer settles its own records within this, unless it is gone or stuck. */
+/** Other writers wait for this time before they settle a record: its own writer usually settles it sooner. */
 const OTHERS_AFTER_MS = 5_000
-/** What nobody waits for is settled by somebody after this, and by whom is chance. */
-const LEFT_MS_MIN = 60_000
+/** A record that no delivery waits for is settled by others after one to two times this time, at random. */
+const SWEEP_MS_MIN = 60_000
 
 export interface SettlementParts {
   readonly store: ObjectStore
@@ -37,21 +37,25 @@ export interface SettlementParts {
   readonly watermark: Pick<Watermark, 'look' | 'number'>
   readonly log: Logger
   readonly writer: string
-  /** Once aborted, nothing is tried again. */
+  /** When aborted, a failed settlement is not retried. */
   readonly stopping: AbortSignal
-  /** Appends a record that makes a batch void, unless one did. @param isVoid asked at the end of the log */
+  /**
+   * Appends a record that makes a batch void, unless it is void already.
+   *
+   * @param isVoid called when all records are applied
+   */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
-  /** @param error why an object cannot be stored now: it is tried again; undefined once there is none such left */
+  /** @param error why an object could not be stored, which is retried; undefined when no retry is left */
   retrying(error: Error | undefined): void
-  /** Deliveries waited for a batch that is void: their events have to be archived again. */
+  /** A record with a void batch is done. Its waiters are not called: their deliveries must come again. */
   voided(): void
 }
 
-/** A record some of whose objects may not be there yet. */
+/** A record whose objects may not all be stored. */
 export class UnsettledRecord {
   readonly record: LogRecord
   readonly appliedAt = performance.now()
-  /** Called once it is settled. */
+  /** Called when the record is settled, if none of its batches is void. */
   readonly waiters: (() => void)[] = []
   settling: Promise<void> | undefined
   /** Batches that are void, by their place in the record. */
@@ -79,7 +83,7 @@ export class Settlement {
   /** By number, oldest first. */
   readonly #unsettled = new Map<number, UnsettledRecord>()
   readonly #voids = new Map<number, Set<number>>()
-  /** Attempts that have failed, and go on. */
+  /** Settlements that have failed and are being retried. */
   readonly #failing = new Set<BackOff>()
   #lastOwn = 0
 
@@ -87,7 +91,7 @@ export class Settlement {
     this.#parts = parts
   }
 
-  /** Of the records that were applied and are not known to be settled, ascending. */
+  /** The numbers of the applied records that are not known to be settled, ascending. */
   get unsettledNumbers(): readonly number[] {
     return [...this.#unsettled.keys()].sort((a, b) => a - b)
   }
@@ -103,14 +107,14 @@ export class Settlement {
     return this.#voids.get(number)?.has(batch) === true
   }
 
-  /** Records, and batches in them, that are not known to be objects. */
+  /** How many records, and batches in them, are not known to be settled. */
   get unsettled(): { readonly records: number; readonly batches: number } {
     let batches = 0
     for (const { record } of this.#unsettled.values()) batches += record.batches.length
     return { records: this.#unsettled.size, batches }
   }
 
-  /** Void batches of records that are not folded, and of some that are. */
+  /** The void batches of all records that are not folded, and of some that are. */
   get voids(): Voids {
     return this.#voids
   }
@@ -119,9 +123,9 @@ export class Settlement {
     const { number, hash, writer, done, batches, voids } = record
     if (writer === this.#parts.writer) this.#lastOwn = number
     for (const each of [...this.#unsettled.values()])
-      if (each.record.writer === writer && each.record.number <= done) this.#settled(each)
+      if (each.record.writer === writer && each.record.number <= done) this.#markSettled(each)
     this.appliedVoids(voids)
-    // One that is applied again, since the index was made anew, has deliveries that wait for it.
+    // After the index was rebuilt a record is applied again. It keeps the deliveries that wait for it.
     const isKnown = this.#unsettled.get(number)?.record.hash === hash
     if (!wasStored(batches) && !isKnown) this.#unsettled.set(number, new UnsettledRecord(record))
   }
@@ -133,18 +137,18 @@ export class Settlement {
     }
   }
 
-  /** Undefined where it is known to be settled. */
+  /** The record, if it is not known to be settled; else undefined. */
   recordOf(number: number): UnsettledRecord | undefined {
     return this.#unsettled.get(number)
   }
 
-  /** The record that has this id and is not known to be settled. */
+  /** The record that has this id, if it is not known to be settled; else undefined. */
   find(ids: Buffer, at: number): UnsettledRecord | undefined {
     for (const each of this.#unsettled.values()) if (each.has(ids, at)) return each
     return undefined
   }
 
-  /** Has `waiter` called when the record is settled; where its writer does not do so in time, that is done here. */
+  /** Calls `waiter` when the record is settled. If its writer does not settle it within seconds, this process does. */
   whenSettled(unsettled: UnsettledRecord, waiter: () => void): void {
     if (!this.#unsettled.has(unsettled.record.number)) {
       if (unsettled.voids.size === 0) waiter()
@@ -156,11 +160,11 @@ export class Settlement {
   }
 
   /**
-   * Settles a record that this process has just appended, and tries until it is.
+   * Settles a record that this process has just appended. Retries until it is settled.
    *
-   * @param bodies of its inline objects, in the order of its batches
-   * @returns whether all of its batches are objects now, and none is void
-   * @throws StoreUnavailable once stopping
+   * @param bodies the bytes of its inline objects, in the order of its batches; undefined for a staged one
+   * @returns whether all of its batches are objects; false if one is void
+   * @throws StoreUnavailable when stopping
    */
   async settleOwn(record: LogRecord, bodies: readonly (Buffer | undefined)[]): Promise<boolean> {
     const unsettled = this.#unsettled.get(record.number)
@@ -173,7 +177,7 @@ export class Settlement {
     return unsettled.voids.size === 0
   }
 
-  /** Settles all records up to this number. @throws StoreUnavailable once stopping */
+  /** Settles all records up to this number. @throws StoreUnavailable when stopping */
   async settleThrough(number: number): Promise<void> {
     for (const each of [...this.#unsettled.values()]) {
       if (each.record.number > number) continue
@@ -182,10 +186,10 @@ export class Settlement {
     }
   }
 
-  /** To be called now and then: settles what others have left. */
+  /** Settles the records that their writers have left unsettled. To be called periodically. */
   sweep(): void {
     for (const each of this.#unsettled.values()) {
-      const isLeft = performance.now() - each.appliedAt > LEFT_MS_MIN * (1 + Math.random())
+      const isLeft = performance.now() - each.appliedAt > SWEEP_MS_MIN * (1 + Math.random())
       if (isLeft) this.#settleLater(each)
     }
   }
@@ -200,7 +204,10 @@ export class Settlement {
     }
     unsettled.settling = settle().catch(error => {
       unsettled.settling = undefined
-      log.warn({ err: error, record: unsettled.record.number }, "Another archiver's record was not settled.")
+      log.warn(
+        { err: error, record: unsettled.record.number },
+        'The record of another archiver was not settled.',
+      )
     })
   }
 
@@ -226,13 +233,13 @@ export class Settlement {
   async #settleAll(unsettled: UnsettledRecord, bodies: readonly (Buffer | undefined)[]): Promise<void> {
     const { record } = unsettled
     const moved = this.#moveStaged(unsettled)
-    // Each of its batches hears of it, unless all have become void meanwhile.
+    // Each staged batch awaits it. No unhandled rejection if all of them have become void.
     moved.catch(() => {})
     const results = await Promise.allSettled(
       record.batches.map((batch, n) => this.#settleBatch(unsettled, batch, n, bodies[n], moved)),
     )
     for (const result of results) if (result.status === 'rejected') throw result.reason
-    this.#settled(unsettled)
+    this.#markSettled(unsettled)
   }
 
   async #settleBatch(
@@ -250,14 +257,14 @@ export class Settlement {
     const { log, watermark } = this.#parts
     log.error(
       { record: record.number, key: batch.key },
-      'The bytes of a batch are gone, and so is its object: its events are archived again where they are queued.',
+      'The bytes of a batch and its object are lost. Events that are still in the queue are archived again.',
     )
     await this.#parts.voidBatch(record.number, n, () => voids.has(n) || record.number <= watermark.number)
-    // Also where the record is folded by now: whoever waits has to look anew whether its events are known.
+    // Also if the record is folded by now: the deliveries that wait must come again and be looked up.
     voids.add(n)
   }
 
-  /** @returns false where its bytes are gone, or are not what was written, and there is no object, nor will be */
+  /** @returns false if its object is not whole, and never will be */
   async #storeInline(record: LogRecord, batch: LogBatch, own: Buffer | undefined): Promise<boolean> {
     const { store } = this.#parts
     const body = own ?? (await this.#bodyIn(record, batch))
@@ -266,27 +273,27 @@ export class Settlement {
     if (outcome === 'created') return body !== undefined
     if (await this.#isWhole(batch)) return true
     if (body === undefined || (await this.#isEmpty(batch.key))) return false
-    // Others can write the same bytes, and do not make the batch void.
+    // The object is cut short. It is replaced only if others can write the same bytes, so that none makes the batch void.
     if (own !== undefined && (await this.#bodyIn(record, batch)) === undefined) return false
     await store.replace(batch.key, body)
     return true
   }
 
-  /** Its objects were there: where one is not, somebody has removed it since. */
+  /** Whether the record is folded. A folded record was settled: an object that is missing was removed later. */
   async #isFolded(number: number): Promise<boolean> {
     const { watermark } = this.#parts
     await watermark.look()
     return number <= watermark.number
   }
 
-  /** Undefined also where it is not as it was written. */
+  /** The bytes of an inline object in its record; undefined if they are gone or damaged. */
   async #bodyIn(record: LogRecord, batch: LogBatch): Promise<Buffer | undefined> {
     const bytes = await this.#parts.reader.wholeRecord(record.number)
     const body = bytes && inlineBody(record, batch, bytes)
     return body !== undefined && hash('sha256', body, 'hex') === batch.sha256 ? body : undefined
   }
 
-  /** @returns those of its batches that are moved now; others were before, or are gone */
+  /** Moves the staged objects to their keys. @returns the moved batches; the others were moved before, or are gone */
   async #moveStaged({ record, voids }: UnsettledRecord): Promise<ReadonlySet<LogBatch>> {
     const staged = record.batches.filter(
       (batch, n) => !batch.isStored && !voids.has(n) && batch.staged !== undefined,
@@ -300,11 +307,11 @@ export class Settlement {
   async #isEmpty(key: string): Promise<boolean> {
     const empty = emptyObject(key)
     const { object } = await this.#parts.store.read(key, { start: 0, length: empty.length + 1 })
-    if (object === undefined) throw new StoreUnavailable(`${key} was there, and is gone.`)
+    if (object === undefined) throw new StoreUnavailable(`${key} existed a moment ago, but is gone now.`)
     return object.body.equals(empty)
   }
 
-  /** Reads the object to its last byte: that it is listed, or has a head, says nothing. */
+  /** Whether the object has the right digest. Reads it to its last byte: a listing does not show that it is whole. */
   async #isWhole({ key, sha256 }: LogBatch): Promise<boolean> {
     const digest = createHash('sha256')
     try {
@@ -320,7 +327,7 @@ export class Settlement {
     return digest.digest('hex') === sha256
   }
 
-  #settled(unsettled: UnsettledRecord): void {
+  #markSettled(unsettled: UnsettledRecord): void {
     this.#unsettled.delete(unsettled.record.number)
     const waiters = unsettled.waiters.splice(0)
     if (unsettled.voids.size === 0) for (const waiter of waiters) waiter()

@@ -1,12 +1,12 @@
-/** Spans of time, in milliseconds since 1970, both ends included; sorted, and apart from each other. */
+/** Spans of time in milliseconds since 1970, both ends included. Sorted, and without overlaps. */
 export type Spans = readonly (readonly [first: number, last: number])[]
 
-/** How many spans are told apart; what is nearest to each other becomes one. */
+/** With more spans than this, the smallest gaps are closed. */
 const SPANS_MAX = 64
-/** What is no further apart is one span. */
+/** Spans with a gap of at most this time become one. */
 const JOINED_MS = 60_000
 
-/** All of both, with the smallest gaps between them closed. */
+/** Joins two lists of spans. The result covers all of both, and has at most 64 spans: the smallest gaps are closed. */
 export function joinSpans(a: Spans, b: Spans): Spans {
   const joined: [number, number][] = []
   for (const [first, last] of [...a, ...b].toSorted((x, y) => x[0] - y[0])) {

@@ -1,39 +1,43 @@
+import { LogRefused } from '../errors.ts'
 import type { StoreDate } from '../store/store.ts'
 import type { LogReader } from './log-reader.ts'
 import type { Manifest } from './manifest.ts'
 
-/** How long after a manifest became visible the records that it folded are deleted, by the store's clock. */
+/** Folded records are deleted this long after their manifest became visible, by the store's clock. */
 export const DELETION_DELAY_MS = 60 * 60 * 1000
-/** An answer counts without another look when the last one is no further away; the rest is for clocks of the store that differ. */
+/**
+ * A watermark that was read within this time of an answer is good enough for it. The other half of the delay allows for
+ * clocks of the store that differ.
+ */
 const TRUSTED_MS_MAX = DELETION_DELAY_MS / 2
 
 /**
- * Up to which record the log is folded. Records at or below it may be deleted, and their numbers may look
- * free: so an answer about a record counts only above the watermark of its time.
+ * The number of the last folded record. Records at or below it may be deleted, so that their numbers look free. An answer
+ * about a record counts only if the record was above the watermark at the time of the answer.
  */
 export class Watermark {
   readonly #reader: LogReader
   #manifest: Manifest | undefined
-  /** The store's time of the last look. */
+  /** The store's time when the watermark was last read. */
   #lookedAt: StoreDate
 
   constructor(reader: LogReader) {
     this.#reader = reader
   }
 
-  /** The newest manifest that was seen. */
+  /** The newest manifest that was read. */
   get manifest(): Manifest | undefined {
     return this.#manifest
   }
 
-  /** 0 where nothing is folded. */
+  /** The last folded record; 0 if nothing is folded. */
   get number(): number {
     return this.#manifest?.through ?? 0
   }
 
   /**
-   * Finds the newest manifest: from the last one that was seen in growing steps, then by halves. There is no
-   * gap between manifests, and none is ever deleted.
+   * Reads the newest manifest. Searches from the last known one in doubling steps, then by bisection: manifests have no
+   * gaps, and are never deleted.
    *
    * @throws StoreUnavailable, LogRefused
    */
@@ -45,9 +49,9 @@ export class Watermark {
   }
 
   /**
-   * Whether what the store said of a record, found or not found or created, was true of the log.
+   * Whether an answer about a record (found, not found or created) is valid for the log.
    *
-   * @param date of the answer
+   * @param date the store's time of the answer
    * @throws StoreUnavailable, LogRefused
    */
   async counts(number: number, date: StoreDate): Promise<boolean> {
@@ -55,6 +59,22 @@ export class Watermark {
       date !== undefined && this.#lookedAt !== undefined && Math.abs(date - this.#lookedAt) < TRUSTED_MS_MAX
     if (number > this.number && !isFresh) await this.look()
     return number > this.number
+  }
+
+  /** The manifest whose range has this record. @throws LogRefused if there is none; StoreUnavailable */
+  async manifestWith(number: number): Promise<Manifest> {
+    let low = 1
+    let high = this.#manifest?.generation ?? 0
+    while (low <= high) {
+      const middle = Math.floor((low + high) / 2)
+      const manifest = await this.#reader.requiredManifest(middle)
+      if (number < manifest.from) high = middle - 1
+      else if (number > manifest.through) low = middle + 1
+      else return manifest
+    }
+    throw new LogRefused(
+      `No manifest of the log has record ${number}. Restore _frequency/manifests from a backup.`,
+    )
   }
 
   async #newestFrom(found: Manifest): Promise<Manifest> {

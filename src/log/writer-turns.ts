@@ -1,44 +1,45 @@
-/**
- * When a writer may try for the next number. The winner of a number knows the next one a round trip before the
- * others do, and would win that too; and of several that try at once all but one have sent their record for
- * nothing. So those at work take turns, who has committed least of late first: all read the same log, so all know
- * whose turn it is. Who does not take it in time loses it to the next. One that is alone never waits. Pure: times
- * are given.
- */
-
-/** Who has committed within this time is at work. */
+/** A writer that has committed within this time is active. */
 const ACTIVE_MS = 5_000
-/** To read the record before it, to see that it was the last, and to send its own, a writer has so many round trips. */
+/** The round trips of one turn: read the last record, see that there is no later one, and create the next. */
 const ROUND_TRIPS = 3
 const TURN_MS_MAX = 1_000
 
 interface OtherWriter {
   seenAt: number
   roundTripMs: number
-  /** When it has committed last, in the order of the log; before all others where it says that it waits. */
+  /** The order of last commits: the lowest is the next to commit. 0 if it has written the waiting hint. */
   place: number
 }
 
+/**
+ * Says when a writer may try to create the next record. Without turns, the winner of a number would know the next number
+ * a round trip before the others and win again, and all losers would have sent their record in vain.
+ *
+ * Active writers take turns. The one whose last commit is the oldest is first. All writers read the same log, so all
+ * know whose turn it is. A writer that does not commit within its turn loses it to the next. A single active writer
+ * never waits. Pure: the caller gives the time, in milliseconds of a monotonic clock.
+ */
 export class WriterTurns {
   readonly #others = new Map<string, OtherWriter>()
   #ownPlace = 0
   #lastPlace = 0
-  /** When the last record was seen here. */
+  /** When the last record was applied here. */
   #lastAt = Number.NEGATIVE_INFINITY
 
-  /** @param now milliseconds of any clock that does not step */
+  /** This writer has appended a record. */
   committed(now: number): void {
     this.#ownPlace = ++this.#lastPlace
     this.#lastAt = now
     for (const [writer, { seenAt }] of this.#others) if (now - seenAt > ACTIVE_MS) this.#others.delete(writer)
   }
 
+  /** A record of another writer was applied. */
   otherCommitted(writer: string, roundTripMs: number, now: number): void {
     this.#others.set(writer, { seenAt: now, roundTripMs, place: ++this.#lastPlace })
     this.#lastAt = now
   }
 
-  /** It has lost for long, and has its turn before our next commit. */
+  /** Another writer has written the waiting hint. It gets a turn before our next commit. */
   otherWaits(writer: string, roundTripMs: number, now: number): void {
     this.#others.set(writer, { seenAt: now, roundTripMs, place: 0 })
   }
@@ -48,7 +49,7 @@ export class WriterTurns {
     return false
   }
 
-  /** How long to wait before the next create, in milliseconds; 0 where it is our turn. */
+  /** How long to wait before the next create, in milliseconds; 0 if it is our turn. */
   waitMs(now: number): number {
     let until = this.#lastAt
     for (const { seenAt, roundTripMs, place } of this.#others.values())

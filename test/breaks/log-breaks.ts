@@ -21,8 +21,8 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'whose record has the number is told by the number, not the nonce',
     promise: 'A writer never takes the record of another for its own.',
     file: 'src/log/commit-log.ts',
-    text: 'if (placed.record.nonce === own.record.nonce) {',
-    replacement: 'if (placed.record.number === own.record.number) {',
+    text: 'if (created.record.nonce === own.record.nonce) {',
+    replacement: 'if (created.record.number === own.record.number) {',
     checks: [COMMIT_LOG],
   },
   {
@@ -37,8 +37,8 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'a create at a folded number counts',
     promise: 'A number is never free again.',
     file: 'src/log/commit-log.ts',
-    text: 'if (await watermark.counts(record.number, date)) return this.#placed(record, date)',
-    replacement: 'if (record.number > 0) return this.#placed(record, date)',
+    text: 'if (await watermark.counts(record.number, date)) return this.#created(record, date)',
+    replacement: 'if (record.number > 0) return this.#created(record, date)',
     checks: [FOLDER],
   },
   {
@@ -207,8 +207,8 @@ export const LOG_BREAKS: readonly Break[] = [
     name: "a writer's word counts for the records of others",
     promise: 'A record counts as settled by the word of its own writer.',
     file: 'src/log/settlement.ts',
-    text: 'if (each.record.writer === writer && each.record.number <= done) this.#settled(each)',
-    replacement: 'if (each.record.number <= done) this.#settled(each)',
+    text: 'if (each.record.writer === writer && each.record.number <= done) this.#markSettled(each)',
+    replacement: 'if (each.record.number <= done) this.#markSettled(each)',
     checks: [SIMULATION, SETTLEMENT],
   },
   {

@@ -246,9 +246,12 @@ test('a damaged manifest is a finding, and the objects are reported all the same
   const { store, keys } = archive
   await store.replace(keys.manifest(1), Buffer.from('{}'))
   const findings = await verified(archive, store)
-  t.match(findings, { objects: 4, log: { refused: /manifest 1 is damaged/, unknown: { objects: 0 } } })
+  t.match(findings, {
+    objects: 4,
+    log: { refused: /Manifest 1 of the log is damaged/, unknown: { objects: 0 } },
+  })
   t.equal(resultOf(findings), 'findings')
-  t.match(wordsOf(findings), /could not be compared with the objects: The log's manifest 1/)
+  t.match(wordsOf(findings), /could not be compared with the objects: Manifest 1 of the log/)
 })
 
 for (const kind of STORE_KINDS) {

@@ -68,7 +68,9 @@ test('a record that is cut anywhere in its head, or garbled there, is told by it
 
 test('a record under another number, or of a newer version, is told', async t => {
   const { bytes } = encodeRecord(draftOf(BATCHES))
-  t.throws(() => decodeHead(8, bytes), { message: /^The log record 8 cannot be used: it says that it is 7/ })
+  t.throws(() => decodeHead(8, bytes), {
+    message: /^The log record 8 cannot be used: its head has the number 7/,
+  })
   const newer = Buffer.from(bytes)
   newer.write('FRQLOG02', 'latin1')
   t.throws(() => decodeHead(7, newer), { message: /newer version of frequency wrote it/ })

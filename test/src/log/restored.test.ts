@@ -38,7 +38,7 @@ test('who starts behind one that has gone on says that the log ends too early', 
   const newcomer = await openWriter(t, place)
   await t.rejects(newcomer.commitLog.follow(), {
     code: 'FRQ_LOG_REFUSED',
-    message: /log ends at record 3, and had 6/,
+    message: /log ends at record 3, but record 6 existed/,
   })
 })
 

@@ -242,11 +242,11 @@ test('a void means a batch of the record as it was, and none that a repair has n
     named.map(({ key }) => key),
     [batches[1]?.key],
   )
-  await t.rejects(b.commitLog.follow(), { message: /made anew/ })
+  await t.rejects(b.commitLog.follow(), { message: /is rebuilt/ })
   await archive(b, ['x', 'y'])
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
   const newcomer = await openWriter(t, place)
-  await t.rejects(newcomer.commitLog.follow(), { message: /made anew/ }, 'once')
+  await t.rejects(newcomer.commitLog.follow(), { message: /is rebuilt/ }, 'once')
   await archive(newcomer, ['x', 'y'])
   await newcomer.folder.fold()
   const late = await openWriter(t, place)
