@@ -6,12 +6,12 @@ import { ConfigInvalid } from '../errors.ts'
 export type ArchiveFormat = Config['archiveFormat']
 export type ArchiveCompression = Config['archiveCompression']
 
-/** What stands around the events of an object, each of which is JSON on one line. */
+/** The bytes around the events of an object. Each event is JSON on one line. */
 export interface Framing {
   readonly before: Buffer
   readonly between: Buffer
   readonly after: Buffer
-  /** Whether events that come a line each are joined already as they are to be. */
+  /** Whether events that are joined by line feeds can be written without a change. */
   readonly joinsLines: boolean
 }
 
@@ -27,7 +27,7 @@ const FRAMINGS: Record<ArchiveFormat, Framing> = {
 
 const COMPRESSION_EXTENSIONS: Record<ArchiveCompression, string> = { gzip: '.gz', none: '', zstd: '.zst' }
 
-/** Level 1 is several times as fast as the default of 6, for objects about a tenth larger. */
+/** Level 1 is several times as fast as the default level 6. Objects are about 10 % larger. */
 const GZIP_LEVEL = 1
 
 export function framingOf(format: ArchiveFormat): Framing {
@@ -40,8 +40,10 @@ export function extensionOf(format: ArchiveFormat, compression: ArchiveCompressi
 }
 
 /**
- * An object of this key with no event in it. Its bytes are the same wherever they are made: what compresses is
- * stored as it is (RFC 1952 and RFC 1951, section 3.2.4; RFC 8878, section 3.1.1).
+ * The bytes of an object without events. They are the same on every platform and zlib version: the content is in one
+ * uncompressed block (RFC 1952 and RFC 1951, section 3.2.4; RFC 8878, section 3.1.1).
+ *
+ * @param key tells the format and the compression
  */
 export function emptyObject(key: string): Buffer {
   const content = Buffer.from(/\.json(\.|$)/.test(key) ? '[\n]\n' : '')
@@ -53,7 +55,7 @@ export function emptyObject(key: string): Buffer {
     const head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]
     return Buffer.concat([Buffer.from([...head, 1, length, 0, ~length & 0xff, 0xff]), content, ends])
   }
-  // One segment of `length` bytes, in one block, which is the last.
+  // A frame with a single segment of `length` bytes, and one raw block, the last.
   if (key.endsWith('.zst'))
     return Buffer.concat([
       Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x20, length, (length << 3) | 1, 0, 0]),
@@ -68,22 +70,22 @@ export function createCompressor(compression: ArchiveCompression): Transform {
   return new PassThrough()
 }
 
-/** Undoes what `createCompressor` did to the object of this key. */
+/** @param key tells the compression */
 export function createDecompressor(key: string): Transform {
   if (key.endsWith('.gz')) return zlib.createGunzip()
   if (key.endsWith('.zst')) return zlibWithZstd().createZstdDecompress()
   return new PassThrough()
 }
 
-/** @throws ConfigInvalid where this Node cannot unpack the object of this key. */
+/** @throws ConfigInvalid if this Node.js cannot decompress the object */
 export function assertDecompressible(key: string): void {
   if (!key.endsWith('.zst') || 'createZstdDecompress' in zlib) return
   throw new ConfigInvalid(
-    `${key} is compressed with zstd: to read it takes Node 22.15 or later, and this is ${process.version}.`,
+    `${key} is compressed with zstd. Reading it needs Node 22.15 or later, but this is ${process.version}.`,
   )
 }
 
-/** zstd came with Node 22.15, and the types here are those of Node 20; the config refuses it on an older Node. */
+/** Node has zstd from 22.15 on, but the types here are those of Node 20. The config refuses zstd on an older Node. */
 function zlibWithZstd() {
   return zlib as unknown as { createZstdCompress(): Transform; createZstdDecompress(): Transform }
 }

@@ -4,13 +4,13 @@ import { isJsonArray, linesOf } from './object-reader.ts'
 const LINE_FEED = 0x0a
 const RECEIVED_AT = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$/
 
-/** What can be wrong with a line. */
+/** The faults that a line can have. */
 export type LineProblem = 'notJson' | 'withoutMessageId' | 'withoutReceivedAt'
 
-/** What an event's identity is made of. */
+/** The fields that the identity of an event is made of. */
 export interface IdentifiedEvent {
   readonly messageId: string
-  /** Counts if it is a string. */
+  /** Part of the identity only if it is a string. */
   readonly source: unknown
 }
 
@@ -19,7 +19,7 @@ export interface ArchivedEvent extends IdentifiedEvent {
 }
 
 const PROBLEM_WORDS: Record<LineProblem, string> = {
-  notJson: 'is no JSON object',
+  notJson: 'is not a JSON object',
   withoutMessageId: 'is an event without messageId',
   withoutReceivedAt: 'is an event without receivedAt',
 }
@@ -27,8 +27,8 @@ const PROBLEM_WORDS: Record<LineProblem, string> = {
 const EMPTY_ARRAY_LINES = 2
 
 /**
- * Looks through one object, line by line as it comes. What is wrong is counted, and told once a kind:
- * an object of garbage has as many bad lines as it likes.
+ * Checks the lines of one object while it is read. Counts the faults, and reports the first line of each kind, since a
+ * garbage object may have any number of bad lines.
  */
 export class ObjectCheck {
   readonly counts: Record<LineProblem, number> = { notJson: 0, withoutMessageId: 0, withoutReceivedAt: 0 }
@@ -42,20 +42,21 @@ export class ObjectCheck {
   #endsWithLineBreak = true
   #isOpen = false
   #isClosed = false
-  /** Whether a comma, or the beginning, came before. */
+  /** Whether the array may have another event: at its beginning, and after a comma. */
   #expectsMore = true
 
-  /** @param onEvent called with each event that has a messageId. */
+  /** @param onEvent called with each event that has a messageId */
   constructor(key: string, onEvent: (event: ArchivedEvent) => void) {
     this.#isArray = isJsonArray(key)
     this.#onEvent = onEvent
   }
 
-  /** JSON objects so far. */
+  /** How many JSON objects were read so far. */
   get events(): number {
     return this.#events
   }
 
+  /** @param piece whole lines, as `readPieces` yields them */
   take(piece: Buffer): void {
     this.#endsWithLineBreak = piece.at(-1) === LINE_FEED
     const lines = linesOf(piece)
@@ -74,29 +75,29 @@ export class ObjectCheck {
     }
   }
 
-  /** The object is read from its beginning again, and what was taken already is not taken twice. */
+  /** To be called when the object is read from its beginning again. Lines that were checked already are skipped. */
   restart(): void {
     this.#skipping = this.#lines
   }
 
-  /** The object was read to its end, or as far as its damage let it: `damage` says what that is. */
+  /** To be called when the object was read to its end. @param damage why it could not be read to its end */
   end(damage?: string): void {
     if (damage !== undefined) this.#damage.push(`${damage} (after ${this.#events} events)`)
     else if (!this.#endsWithLineBreak || (this.#isArray && !this.#isClosed))
       this.#damage.push(`is cut short: its end is missing (after ${this.#events} events)`)
   }
 
-  /** Whether something of it is missing, or is no event. To be asked after `end`. */
+  /** Whether its end is missing, it cannot be read, or a line is not a JSON object. Valid after `end`. */
   get isDamaged(): boolean {
     return this.#damage.length > 0 || this.counts.notJson > 0
   }
 
-  /** Whether it is whole, and has no event. To be asked after `end`. */
+  /** Whether it is whole and has no events. Valid after `end`. */
   get isEmpty(): boolean {
     return this.#events === 0 && !this.isDamaged
   }
 
-  /** What is wrong, in words, to be read after the object's key; none where it is as it should be. */
+  /** The problems, as texts that follow the object's key in a message; none if it is whole. Valid after `end`. */
   get problems(): string[] {
     const lines = [...this.#firstLines].map(([problem, line]) => {
       const others = this.counts[problem] - 1
@@ -152,7 +153,7 @@ function parseObject(line: string): Record<string, unknown> | undefined {
   }
 }
 
-/** Tells of each line of a piece whether its bytes are UTF-8; what they decode to does not. */
+/** @returns a function that tells whether a line of the piece is UTF-8. Decoded text does not show it. */
 function textLines(piece: Buffer): (line: number) => boolean {
   const answers: boolean[] = []
   for (let start = 0; start < piece.length; ) {

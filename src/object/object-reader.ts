@@ -4,15 +4,15 @@ import type { StoreReader } from '../store/store.ts'
 import { createDecompressor } from './format.ts'
 
 const LINE_FEED = 0x0a
-/** Beyond the largest event (BODY_BYTES_MAX is at most 64 MiB): what is longer is no line of ours. */
+/** A longer line is not an event: BODY_BYTES_MAX is at most 64 MiB. */
 const LINE_BYTES_MAX = 80 * 1024 * 1024
-/** A store that has begun to answer, and sends nothing for this long, has stopped. */
+/** A read fails if the store sends nothing for this time. */
 const SILENT_MS_MAX = 30_000
 
 /**
- * Yields the events of an archived object, each as its JSON text.
+ * Yields the JSON text of each event of an archived object.
  *
- * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` where the object is damaged.
+ * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` if the object is damaged
  */
 export async function* readEvents(store: Pick<StoreReader, 'get'>, key: string): AsyncIterable<string> {
   const isArray = isJsonArray(key)
@@ -25,15 +25,15 @@ export async function* readEvents(store: Pick<StoreReader, 'get'>, key: string):
 }
 
 /**
- * Yields the unpacked bytes of an archived object, cut between lines. Only the last piece may lack the
- * line break at its end, and then something is missing there.
+ * Yields the decompressed bytes of an archived object, in pieces of whole lines. Only the last piece may lack the line
+ * feed at its end: then the object is cut short.
  *
- * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` where the object is damaged.
+ * @throws ObjectNotFound, StoreUnavailable, or an error that `isDamage` if the object is damaged
  */
 export async function* readPieces(store: Pick<StoreReader, 'get'>, key: string): AsyncIterable<Buffer> {
   const source = await store.get(key)
   const unpacked = createDecompressor(key)
-  // A pipeline hands an error on to all its streams; the first of them is the one that failed.
+  // `pipeline` passes an error on to all of its streams. The first stream to emit it is the one that failed.
   let failed: 'source' | 'unpacked' | undefined
   source.once('error', () => {
     failed ??= 'source'
@@ -41,10 +41,10 @@ export async function* readPieces(store: Pick<StoreReader, 'get'>, key: string):
   unpacked.once('error', () => {
     failed ??= 'unpacked'
   })
-  // The same error ends the loop below.
+  // The same error ends `yield*` below.
   pipeline(source, unpacked).catch(() => {})
   const giveUp = (): void => {
-    source.destroy(new Error(`nothing came for ${SILENT_MS_MAX / 1000} s`))
+    source.destroy(new Error(`the store sent nothing for ${SILENT_MS_MAX / 1000} s`))
   }
   try {
     yield* cutBetweenLines(whileNotSilent(unpacked, giveUp))
@@ -54,7 +54,7 @@ export async function* readPieces(store: Pick<StoreReader, 'get'>, key: string):
   }
 }
 
-/** Passes chunks on; calls `giveUp` where one that is waited for does not come. */
+/** Yields the chunks. Calls `giveUp` if the next chunk does not come in time. */
 async function* whileNotSilent(chunks: AsyncIterable<Buffer>, giveUp: () => void): AsyncIterable<Buffer> {
   let timer = setTimeout(giveUp, SILENT_MS_MAX)
   try {
@@ -69,9 +69,9 @@ async function* whileNotSilent(chunks: AsyncIterable<Buffer>, giveUp: () => void
 }
 
 /**
- * Cuts bytes between lines. Only the last piece may lack the line break at its end.
+ * Yields the same bytes in pieces of whole lines. Only the last piece may lack the line feed at its end.
  *
- * @throws SyntaxError for a line that is longer than any event.
+ * @throws SyntaxError if a line is longer than 80 MiB
  */
 export async function* cutBetweenLines(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
   let rest: Buffer[] = []
@@ -98,12 +98,12 @@ export function linesOf(piece: Buffer): string[] {
   return lines
 }
 
-/** Whether the object of this key is one JSON array, and not an event a line. */
+/** Whether the object is one JSON array, and not NDJSON. */
 export function isJsonArray(key: string): boolean {
   return /\.json(?:\.|$)/.test(key)
 }
 
-/** Whether the object itself is at fault, and not the way to it: bytes that do not unpack, or a line that is no JSON. */
+/** Whether the error shows that the object is damaged (bytes that cannot be decompressed, a line that is not JSON). */
 export function isDamage(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException
   return error instanceof SyntaxError || code?.startsWith('Z_') === true || code?.startsWith('ZSTD_') === true

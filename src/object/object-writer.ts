@@ -10,43 +10,45 @@ import {
   framingOf,
 } from './format.ts'
 
-/** Events are copied together up to this size before they are compressed: a call to zlib costs far more than the copy. */
+/** Events are copied into chunks of this size before they are compressed: a call to zlib costs far more than a copy. */
 const CHUNK_BYTES = 256 * 1024
-/** What is larger is written as it is: for this the copy, and the memory it takes, costs more than the call. */
+/** Larger events are written without a copy: the copy and its memory would cost more than the call. */
 const COPIED_BYTES_MAX = 16 * 1024
 const NOTHING = Buffer.alloc(0)
 
 export interface ObjectParts {
   readonly store: Pick<ObjectStore, 'put' | 'get' | 'inlineBytesMax'>
-  /** The key of an object that is staged. */
+  /** Gives the key of a staged object. */
   readonly keys: { stagedObject(nonce: string): string }
   readonly format: ArchiveFormat
   readonly compression: ArchiveCompression
   /**
-   * Others commit too: bytes in a record would hold them up, and be sent for nothing where another has its number.
-   * So what is small is staged, too; what was complete before, by the committer.
+   * Whether other writers commit too. Then small objects are staged as well: their bytes in a record would delay the
+   * others, and would be sent in vain if another record takes the number. The committer stages those that were complete
+   * before.
    */
   isShared(): boolean
 }
 
-/** The bytes of an object, as it will be stored: here, or staged. */
+/** The bytes of an object before it is stored at its key: either in memory or staged. */
 export interface ObjectContent {
-  /** Nobody else's; it makes the object's key. */
+  /** A UUID that is part of the object's key. */
   readonly nonce: string
   readonly sha256: string
   readonly storedBytes: number
-  /** Undefined where it is staged. */
+  /** Undefined if it is staged. */
   readonly body: Buffer | undefined
+  /** The key of the staged object; undefined if it is in memory. */
   readonly staged: string | undefined
 }
 
 /**
- * Makes an object of events. They are copied into chunks and compressed as they come. What comes out is kept
- * while it is small; once it is larger it is staged in the store, and a bounded part of it held.
+ * Makes an object of events. Compresses them as they come. The result stays in memory if it is small. A larger one is
+ * uploaded as a staged object, with a bounded part of it in memory.
  */
 export class ObjectWriter {
   readonly nonce = randomUUID()
-  /** Settles when the content is complete, or is not going to be. A no-op `catch` is attached. */
+  /** Resolves when the content is complete; rejects if that fails. A no-op `catch` is attached. */
   readonly content: Promise<ObjectContent>
   readonly #framing: Framing
   readonly #compressor: Transform
@@ -56,7 +58,7 @@ export class ObjectWriter {
   #bytes = 0
   #isBlocked = false
 
-  /** @param drained called when the writer, having been blocked, takes events again. */
+  /** @param drained called when the writer is no longer blocked */
   constructor(parts: ObjectParts, drained: () => void) {
     this.#framing = framingOf(parts.format)
     this.#compressor = createCompressor(parts.compression)
@@ -64,7 +66,7 @@ export class ObjectWriter {
       this.#isBlocked = false
       drained()
     })
-    // Whoever reads the stream hears of it; without a listener the stream would throw it.
+    // `content` rejects with the error. Without a listener, the stream would throw it.
     this.#compressor.on('error', () => {})
     this.content = collect(this.#compressor, this.nonce, parts)
     this.content.catch(() => {})
@@ -79,17 +81,17 @@ export class ObjectWriter {
     return this.#bytes
   }
 
-  /** True while events should wait, because what follows is slower than they come. */
+  /** Whether events should wait, because compression or upload is slower than they come. */
   get isBlocked(): boolean {
     return this.#isBlocked
   }
 
-  /** Resolves when it is not blocked. @throws what it was given up for */
+  /** Resolves when it is not blocked. @throws the error with which `content` rejects */
   async unblocked(): Promise<void> {
     if (this.#isBlocked) await Promise.race([once(this.#compressor, 'drain'), this.content])
   }
 
-  /** @param event its JSON, or that of several, as the framing joins them */
+  /** @param event the JSON of `count` events, joined as the framing joins them */
   add(event: Buffer, count = 1): void {
     this.#append(this.#events === 0 ? this.#framing.before : this.#framing.between)
     this.#append(event)
@@ -99,14 +101,14 @@ export class ObjectWriter {
   end(): Promise<ObjectContent> {
     this.#append(this.#framing.after)
     this.#flush()
-    // A batch that waits to be archived holds this writer.
+    // Frees the memory: a batch keeps this writer until it is archived.
     this.#chunk = NOTHING
     this.#compressor.end()
     return this.content
   }
 
   discard(): void {
-    this.#compressor.destroy(new Error('the batch was given up'))
+    this.#compressor.destroy(new Error('the batch was discarded'))
   }
 
   #append(bytes: Buffer): void {
@@ -157,13 +159,13 @@ async function collect(
   const staged = keys.stagedObject(nonce)
   const storedBytes = await store.put(
     staged,
-    Readable.from(all(chunks, source, digest), { objectMode: false }),
+    Readable.from(chunksAndRest(chunks, source, digest), { objectMode: false }),
   )
   return { nonce, sha256: digest.digest('hex'), storedBytes, body: undefined, staged }
 }
 
-/** What was read, then the rest as it comes. */
-async function* all(
+/** Yields the chunks that were read, then the rest of the source. */
+async function* chunksAndRest(
   chunks: Buffer[],
   source: AsyncIterator<Buffer>,
   digest: { update(bytes: Buffer): unknown },

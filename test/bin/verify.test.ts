@@ -302,12 +302,12 @@ t.test('objects that cannot be read', async t => {
 t.test('lines that are not events', async t => {
   const good = eventOf()
   t.same(await problemsOf(t, `${good}\n[1]\n\n{"a":\nnull\n${eventOf()}\n`, '.ndjson'), [
-    'line 2 is no JSON object, as are 3 more',
+    'line 2 is not a JSON object, as are 3 more',
   ])
   const invalid = Buffer.concat([Buffer.from('{"messageId":"'), Buffer.from([0xff]), Buffer.from('"}\n')])
   const replaced = eventOf({ title: '\ufffd' })
   t.same(await problemsOf(t, Buffer.concat([Buffer.from(`${replaced}\n`), invalid]), '.ndjson'), [
-    'line 2 is no JSON object',
+    'line 2 is not a JSON object',
   ])
   t.same(
     await problemsOf(
@@ -326,8 +326,8 @@ t.test('lines that are not events', async t => {
       'line 5 is an event without receivedAt, as are 1 more',
     ],
   )
-  t.same(await problemsOf(t, `[\n${good}\n${eventOf()}\n]\n`, '.json'), ['line 3 is no JSON object'])
-  t.same(await problemsOf(t, `[\n${good},\n]\n`, '.json'), ['line 3 is no JSON object'])
+  t.same(await problemsOf(t, `[\n${good}\n${eventOf()}\n]\n`, '.json'), ['line 3 is not a JSON object'])
+  t.same(await problemsOf(t, `[\n${good},\n]\n`, '.json'), ['line 3 is not a JSON object'])
 })
 
 t.test('damage is counted, and all other objects and lines are read', async t => {
