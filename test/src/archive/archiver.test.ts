@@ -1,4 +1,4 @@
-/** From the queue into the store, on real queues and real stores, and on an S3 that fails. */
+/** The archiver moves events from real queues to real stores, and to an S3 server that fails. */
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -38,11 +38,11 @@ const QUIET_POLLS = 8
 interface ArchivedObject {
   readonly key: string
   readonly text: string
-  /** What `n` is in its events. */
+  /** The value of `n` in each of its events. */
   readonly numbers: number[]
 }
 
-/** A queue, and whether its consumer is paused at the moment. */
+/** A queue, and whether its consumer is paused now. */
 class WatchedQueue implements Pick<Queue, 'trouble' | 'publish' | 'consume' | 'depth' | 'close'> {
   isPaused = false
   readonly #queue: Queue
@@ -103,20 +103,20 @@ class Archive {
     return Promise.all(events.map(event => this.queue.publish(event)))
   }
 
-  /** The objects, in the order of their first events. */
+  /** The objects, sorted by their first events. */
   async objects(): Promise<ArchivedObject[]> {
     const objects = await Promise.all((await objectKeysOf(this.store)).map(key => this.#read(key)))
     return objects.sort((a, b) => (a.numbers[0] ?? 0) - (b.numbers[0] ?? 0))
   }
 
-  /** Resolves when so many objects are there, to what is in them. */
+  /** Resolves to the content of the objects when there are this many. */
   async holds(count: number): Promise<ArchivedObject[]> {
     const hasThem = async () => (await objectKeysOf(this.store)).length >= count
     await until(`${count} objects are there`, WAIT_MS_MAX, hasThem)
     return this.objects()
   }
 
-  /** Resolves when each of the events 0 … count - 1 is in an object. */
+  /** Resolves when all events from 0 to count - 1 are in objects. */
   async holdsEvents(count: number): Promise<ArchivedObject[]> {
     let objects: ArchivedObject[] = []
     await until(`${count} events are there`, WAIT_MS_MAX, async () => {
@@ -137,7 +137,7 @@ class Archive {
     })
   }
 
-  /** Resolves when no more is taken from the queue, to how much waits there. */
+  /** Resolves to the depth of the queue when nothing more is taken from it. */
   async takesNoMore(): Promise<number> {
     let depth = -1
     let quietPolls = 0
@@ -162,7 +162,7 @@ class Archive {
   }
 }
 
-/** An archive that is at work: with the embedded queue and a directory, unless `env` says otherwise. */
+/** A running archiver, with the embedded queue and a directory unless `env` says otherwise. */
 async function open(t: Test, env: Record<string, string> = {}): Promise<Archive> {
   const DATA_DIR = env.DATA_DIR ?? temporaryDirectory(t)
   const defaults = {
@@ -171,7 +171,7 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
     ARCHIVE_COMPRESSION: 'none',
     BATCH_AGE_MS_MAX: HOUR_MS,
     AMQP_ACK_TIMEOUT_MS: '10000000',
-    // What a busy machine sends to the spool loses its place.
+    // On a busy machine events could go to the spool, and lose their order.
     SPOOL: 'off',
     PUBLISH_MS_MAX: '60000',
     PUBLISH_EVENTS_MAX: '1',
@@ -189,7 +189,7 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
   return new Archive(queue, store, archiver)
 }
 
-/** Settings for an S3 server that fails when it is told to. */
+/** Settings for an S3 server that fails on command. */
 async function startFailingS3(t: Test): Promise<{ server: S3Server; settings: Record<string, string> }> {
   const server = await startS3Server()
   t.teardown(() => server.close())
@@ -216,13 +216,13 @@ test('a batch closes at exactly its number of events', async t => {
   )
   await archive.publish(numberedEvents(49, 250))
   await archive.isQuiet()
-  t.equal((await archive.objects()).length, 2, 'one short of the third')
+  t.equal((await archive.objects()).length, 2, 'the third batch lacks one event')
   await archive.publish(numberedEvents(1, 299))
   t.same((await archive.holds(3))[2]?.numbers, range(300).slice(200))
   t.equal(archive.archiver.trouble, undefined)
 })
 
-test('a batch of one event is a batch', async t => {
+test('a batch may have a single event', async t => {
   const archive = await open(t, { BATCH_EVENTS_MAX: '1' })
   await archive.publish(numberedEvents(5))
   t.same(
@@ -232,7 +232,7 @@ test('a batch of one event is a batch', async t => {
 })
 
 for (const format of ['ndjson', 'json']) {
-  test(`a batch does not pass its number of bytes: ${format}`, async t => {
+  test(`a batch does not exceed its bytes: ${format}`, async t => {
     const bytesMax = 4 * KIB
     const archive = await open(t, { BATCH_BYTES_MAX: String(bytesMax), ARCHIVE_FORMAT: format })
     const events = range(400).map(n => eventOf({ event: 'e', n, filler: 'x'.repeat((n * 37) % 300) }))
@@ -268,7 +268,7 @@ test('an event larger than a batch has an object of its own', async t => {
 test('a batch closes at its age, counted from its first event', async t => {
   const archive = await open(t, { BATCH_AGE_MS_MAX: '700' })
   await archive.isQuiet()
-  t.same(await archive.objects(), [], 'without events there is no batch')
+  t.same(await archive.objects(), [], 'no batch is opened without events')
 
   const ms = await elapsed(archive.publish(numberedEvents(3)).then(() => archive.holds(1)))
   t.ok(ms >= 700 && ms < 700 + 5_000, `after ${Math.round(ms)} ms`)
@@ -276,10 +276,10 @@ test('a batch closes at its age, counted from its first event', async t => {
 
   for (let n = 3; (await archive.objects()).length < 3; n++) await archive.publish(numberedEvents(1, n))
   const numbers = (await archive.objects()).flatMap(object => object.numbers)
-  t.same(numbers, range(numbers.length), 'events that keep coming do not keep it open')
+  t.same(numbers, range(numbers.length), 'later events do not keep it open')
 })
 
-test('a key tells when the batch began', async t => {
+test('the key has the time of the first event', async t => {
   const before = Date.now()
   const archive = await open(t, { BATCH_EVENTS_MAX: '1', ARCHIVE_COMPRESSION: 'gzip' })
   await archive.publish(numberedEvents(1))
@@ -294,7 +294,7 @@ test('a key tells when the batch began', async t => {
 
 for (const format of ['ndjson', 'json']) {
   for (const compression of ['none', 'gzip', ...('createZstdCompress' in zlib ? ['zstd'] : [])]) {
-    test(`what is archived is what was published: ${format}, ${compression}`, async t => {
+    test(`the archived events equal the published ones: ${format}, ${compression}`, async t => {
       const archive = await open(t, {
         ARCHIVE_FORMAT: format,
         ARCHIVE_COMPRESSION: compression,
@@ -320,7 +320,7 @@ for (const format of ['ndjson', 'json']) {
   }
 }
 
-test('other programs can read what is archived', async t => {
+test('other programs can read the objects', async t => {
   const dataDir = temporaryDirectory(t)
   const archive = await open(t, { DATA_DIR: dataDir, BATCH_EVENTS_MAX: '100', ARCHIVE_COMPRESSION: 'gzip' })
   const events = numberedEvents(100)
@@ -330,7 +330,7 @@ test('other programs can read what is archived', async t => {
   t.equal(execFileSync('gunzip', ['-c', file]).toString(), events.map(({ body }) => `${body}\n`).join(''))
 })
 
-test('what is archived is settled, and nothing else', async t => {
+test('exactly the archived deliveries are acknowledged', async t => {
   const dataDir = temporaryDirectory(t)
   const first = await open(t, { DATA_DIR: dataDir, BATCH_EVENTS_MAX: '10' })
   await first.publish(numberedEvents(25))
@@ -346,7 +346,7 @@ test('what is archived is settled, and nothing else', async t => {
   )
 })
 
-test('when it stops, the open batch is sealed, stored and settled', async t => {
+test('a stop seals, stores and acknowledges the open batch', async t => {
   const dataDir = temporaryDirectory(t)
   const first = await open(t, { DATA_DIR: dataDir })
   await first.publish(numberedEvents(10))
@@ -359,20 +359,20 @@ test('when it stops, the open batch is sealed, stored and settled', async t => {
   t.match(first.archiver.trouble, /stopped/)
   await first.publish(numberedEvents(5, 10))
   await first.archiver.stop()
-  t.equal((await first.objects()).length, 1, 'and nothing more is taken')
+  t.equal((await first.objects()).length, 1, 'nothing more is taken')
   await first.queue.close()
 
   const second = await open(t, { DATA_DIR: dataDir, BATCH_EVENTS_MAX: '5' })
   t.same((await second.holds(2))[1]?.numbers, [10, 11, 12, 13, 14])
 })
 
-test('when it stops with nothing to archive, it archives nothing', async t => {
+test('a stop without events archives nothing', async t => {
   const archive = await open(t)
   await archive.archiver.stop()
   t.same(await archive.objects(), [])
 })
 
-test('the next batch fills while the last is on its way', async t => {
+test('the next batch fills while the last is being uploaded', async t => {
   const { server, settings } = await startFailingS3(t)
   const archive = await open(t, { ...settings, BATCH_EVENTS_MAX: '10' })
   let isFirst = true
@@ -383,31 +383,31 @@ test('the next batch fills while the last is on its way', async t => {
   })
   await archive.publish(numberedEvents(20))
   await until('the second is filled', WAIT_MS_MAX, async () => (await archive.queue.depth()) === 0)
-  t.same(archivedIn(server), [], 'while the first is on its way')
+  t.same(archivedIn(server), [], 'the first is being uploaded')
   t.same(
     (await archive.holds(2)).map(({ numbers }) => numbers),
     [range(10), range(20).slice(10)],
   )
 })
 
-test('while the store is stuck, all but a little stays in the queue', async t => {
+test('while the store hangs, most events stay in the queue', async t => {
   const { server, settings } = await startFailingS3(t)
   const archive = await open(t, settings)
   server.fault(({ operation }) => (/^(PutObject|UploadPart)$/.test(operation) ? { hang: true } : undefined))
   const filler = 'x'.repeat(256 * KIB)
   await archive.publish(range(160).map(n => eventOf({ event: 'e', n, filler })))
-  await until('two parts are stuck', WAIT_MS_MAX, () => requestsFor(server, 'UploadPart') >= 2)
+  await until('two parts hang', WAIT_MS_MAX, () => requestsFor(server, 'UploadPart') >= 2)
   const taken = 160 - (await archive.takesNoMore())
   t.ok(taken * filler.length < 30 * MIB, `${taken / 4} MiB of 40 are taken`)
   server.fault()
 })
 
-test('a store that fails is waited for, and then everything is archived', async t => {
+test('after a failure of the store all events are archived', async t => {
   const { server, settings } = await startFailingS3(t)
   const archive = await open(t, { ...settings, BATCH_EVENTS_MAX: '10' })
   server.fault(({ operation }) => (operation === 'PutObject' ? { status: 500 } : undefined))
   await archive.publish(numberedEvents(35))
-  await until('it says so', WAIT_MS_MAX, () => archive.archiver.trouble !== undefined)
+  await until('it reports the failure', WAIT_MS_MAX, () => archive.archiver.trouble !== undefined)
   t.match(archive.archiver.trouble, /was not stored/)
   t.same(archivedIn(server), [])
   await archive.publish(numberedEvents(5, 35))
@@ -418,7 +418,7 @@ test('a store that fails is waited for, and then everything is archived', async 
   t.equal(archive.archiver.trouble, undefined)
 })
 
-test('a batch of several parts that breaks off is archived again, whole', async t => {
+test('a batch whose multipart upload fails is archived again as a whole', async t => {
   const { server, settings } = await startFailingS3(t)
   const archive = await open(t, { ...settings, BATCH_EVENTS_MAX: '30' })
   let refusals = 0
@@ -438,7 +438,7 @@ test('a batch of several parts that breaks off is archived again, whole', async 
   t.same(server.uploads('bucket'), [])
 })
 
-test('a directory that is away is waited for, and nothing is taken meanwhile', async t => {
+test('while the directory is missing, nothing is taken from the queue', async t => {
   const dataDir = temporaryDirectory(t)
   const archive = await open(t, { DATA_DIR: dataDir, BATCH_EVENTS_MAX: '10' })
   await archive.publish(numberedEvents(10))
@@ -447,7 +447,7 @@ test('a directory that is away is waited for, and nothing is taken meanwhile', a
   renameSync(path, `${path}-away`)
   writeFileSync(path, 'a file where the directory was')
   await archive.publish(numberedEvents(10, 10))
-  await until('it says so', WAIT_MS_MAX, () => archive.archiver.trouble !== undefined)
+  await until('it reports the failure', WAIT_MS_MAX, () => archive.archiver.trouble !== undefined)
   await archive.publish(numberedEvents(10, 20))
 
   rmSync(path)
@@ -460,13 +460,13 @@ test('a directory that is away is waited for, and nothing is taken meanwhile', a
   t.equal(archive.archiver.trouble, undefined)
 })
 
-test('it can stop while the store fails, and the events stay in the queue', async t => {
+test('a stop while the store fails leaves the events in the queue', async t => {
   const { server, settings } = await startFailingS3(t)
   const dataDir = temporaryDirectory(t)
   const failing = await open(t, { ...settings, DATA_DIR: dataDir, BATCH_EVENTS_MAX: '10' })
   server.fault(() => ({ status: 500 }))
   await failing.publish(numberedEvents(25))
-  await until('it says so', WAIT_MS_MAX, () => failing.archiver.trouble !== undefined)
+  await until('it reports the failure', WAIT_MS_MAX, () => failing.archiver.trouble !== undefined)
   const ms = await elapsed(failing.archiver.stop())
   t.ok(ms < 10_000, `after ${Math.round(ms)} ms`)
   await failing.queue.close()
@@ -479,7 +479,7 @@ test('it can stop while the store fails, and the events stay in the queue', asyn
   )
 })
 
-test('a message that is no JSON object goes to the dead letters, and spoils no batch', async t => {
+test('a message that is not a JSON object goes to the dead letters, and damages no batch', async t => {
   const name = uniqueQueueName(t)
   const dataDir = temporaryDirectory(t)
   const archive = await open(t, {
@@ -516,7 +516,7 @@ test('a message that is no JSON object goes to the dead letters, and spoils no b
   t.equal(await channel.basicGet({ queue: `${name}.dead` }), undefined)
 })
 
-test('a message that says of itself what is not so is read like that of another program', async t => {
+test('a message with wrong headers is read like one of another program', async t => {
   const name = uniqueQueueName(t)
   const archive = await open(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: name, BATCH_EVENTS_MAX: '6' })
   const channel = await openChannel(t)
@@ -560,7 +560,7 @@ test('a message that says of itself what is not so is read like that of another 
   t.equal(await archive.queue.depth(), 0)
 })
 
-test('a connection that is lost costs no event, and archives none twice', async t => {
+test('a lost connection loses no event, and archives none twice', async t => {
   const network = await openNetwork(t)
   const archive = await open(t, {
     AMQP_URL: network.url,
@@ -571,7 +571,7 @@ test('a connection that is lost costs no event, and archives none twice', async 
   await archive.holds(1)
   await until('the open batch has the rest', WAIT_MS_MAX, async () => (await archive.queue.depth()) === 0)
   network.cut()
-  await until('it is back', WAIT_MS_MAX, () =>
+  await until('it is connected again', WAIT_MS_MAX, () =>
     archive.queue.publish(eventOf({ event: 'e', n: 150 })).then(
       () => true,
       () => false,
@@ -585,7 +585,7 @@ test('a connection that is lost costs no event, and archives none twice', async 
   )
 })
 
-test('a connection that is lost while the store is stuck does not stop it for good', async t => {
+test('it archives again after a connection was lost while the store hung', async t => {
   const network = await openNetwork(t)
   const { server, settings } = await startFailingS3(t)
   const archive = await open(t, {
@@ -597,7 +597,7 @@ test('a connection that is lost while the store is stuck does not stop it for go
   server.fault(({ operation }) => (operation === 'UploadPart' ? { hang: true } : undefined))
   const filler = 'x'.repeat(256 * KIB)
   await archive.publish(range(100).map(n => eventOf({ event: 'e', n, filler })))
-  await until('it holds the queue up', WAIT_MS_MAX, () => archive.isPaused)
+  await until('it pauses the queue', WAIT_MS_MAX, () => archive.isPaused)
   network.cut()
   await until('the connection is lost', WAIT_MS_MAX, () => archive.queue.trouble !== undefined)
   server.fault()

@@ -3,13 +3,13 @@ import { fullBy, hasRoom, overflows } from '../../../src/archive/batch-limits.ts
 
 const LIMITS = { batchEventsMax: 3, batchBytesMax: 100, batchAgeMsMax: 1000 }
 
-test('a batch is full at exactly its events', async t => {
+test('a batch is full at exactly its number of events', async t => {
   t.equal(fullBy({ events: 2, bytes: 20 }, LIMITS), undefined)
   t.equal(fullBy({ events: 3, bytes: 30 }, LIMITS), 'events')
   t.equal(fullBy({ events: 1, bytes: 10 }, { ...LIMITS, batchEventsMax: 1 }), 'events')
 })
 
-test('a batch is full at its bytes', async t => {
+test('a batch is full at its number of bytes', async t => {
   t.equal(fullBy({ events: 2, bytes: 99 }, LIMITS), undefined)
   t.equal(fullBy({ events: 2, bytes: 100 }, LIMITS), 'bytes')
   t.equal(fullBy({ events: 1, bytes: 500 }, LIMITS), 'bytes')
@@ -28,7 +28,7 @@ test('an empty batch is not full', async t => {
   t.equal(fullBy({ events: 0, bytes: 0 }, LIMITS), undefined)
 })
 
-test('eight batches of any size wait to be archived, and small ones as far as memory goes', async t => {
+test('eight batches of any size may be sealed, and more if they are small', async t => {
   const MIB = 1024 * 1024
   t.equal(hasRoom({ batches: 7, bytes: 700 * MIB, streaming: 0 }), true)
   t.equal(hasRoom({ batches: 8, bytes: 16 * MIB, streaming: 0 }), false)
@@ -37,7 +37,7 @@ test('eight batches of any size wait to be archived, and small ones as far as me
   t.equal(hasRoom({ batches: 64, bytes: MIB, streaming: 0 }), false)
 })
 
-test('two batches at the most are on their way into the store that are too large for memory', async t => {
+test('at most two batches that are too large for memory are uploaded at once', async t => {
   t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 1 }), true)
   t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 2 }), false)
 })

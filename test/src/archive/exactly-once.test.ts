@@ -1,4 +1,4 @@
-/** Each event once, in the cases that archivers of one queue can bring each other into. */
+/** Several archivers on one queue archive each event once, whatever fails. */
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -28,9 +28,9 @@ const WAIT_MS_MAX = 30_000
 const BUCKET = 'bucket'
 const LATE_MS = 4_000
 const ANSWER_MS_MAX = 500
-/** Of an archive with three objects; a listing for each day until 9999 would be three million. */
+/** For an archive with three objects. One listing a day until the year 9999 would need three million. */
 const LISTINGS_MAX = 50
-/** Large enough, and random enough, that a batch of ten is uploaded in parts. */
+/** Large and random enough that a batch of ten is uploaded in parts. */
 const PART_OF_MIB = 1024 * 1024
 
 interface Fleet {
@@ -54,7 +54,7 @@ async function openFleet(t: Test): Promise<Fleet> {
   return { server, settings }
 }
 
-/** An archiver on a machine of its own. */
+/** An archiver with its own disk. */
 async function startArchiver(
   t: Test,
   settings: Record<string, string>,
@@ -92,7 +92,7 @@ async function holdsOnce(t: Test, fleet: Fleet, count: number): Promise<void> {
 
 const isEvents = ({ key }: S3RequestInfo) => key.startsWith('p/dt=')
 
-/** The first object is on its way for long, whatever becomes of who wrote it. */
+/** The first object is stored late, even if its writer has ended. */
 function delayFirstWrite({ server }: Fleet): { begun(): Promise<void>; ended(): Promise<void> } {
   let begunAt = Number.POSITIVE_INFINITY
   server.fault(request => {
@@ -102,11 +102,16 @@ function delayFirstWrite({ server }: Fleet): { begun(): Promise<void>; ended(): 
   })
   return {
     begun: () => until('the first write', WAIT_MS_MAX, () => begunAt < Infinity),
-    ended: () => until('its end', WAIT_MS_MAX, () => performance.now() - begunAt > LATE_MS + ANSWER_MS_MAX),
+    ended: () =>
+      until(
+        'the end of the first write',
+        WAIT_MS_MAX,
+        () => performance.now() - begunAt > LATE_MS + ANSWER_MS_MAX,
+      ),
   }
 }
 
-test('an archiver that lost its connection, and writes on, loses against its successor', async t => {
+test('an archiver that lost its connection and goes on writing archives nothing twice', async t => {
   const fleet = await openFleet(t)
   const network = await openNetwork(t)
   const late = delayFirstWrite(fleet)
@@ -123,7 +128,7 @@ test('an archiver that lost its connection, and writes on, loses against its suc
   await first.archiver.stop()
 })
 
-test('an object whose answer was lost is not archived again', async t => {
+test('an object is not archived again if the answer was lost', async t => {
   const fleet = await openFleet(t)
   fleet.server.fault(request =>
     request.operation === 'PutObject' && isEvents(request) && request.count <= 4
@@ -137,7 +142,7 @@ test('an object whose answer was lost is not archived again', async t => {
   await holdsOnce(t, fleet, 110)
 })
 
-test('an upload in parts whose last answer was lost is not archived again', async t => {
+test('a multipart upload is not archived again if its last answer was lost', async t => {
   const fleet = await openFleet(t)
   fleet.server.fault(({ operation, count }) =>
     operation === 'CompleteMultipartUpload' && count === 1 ? { after: true, reset: true } : undefined,
@@ -146,24 +151,24 @@ test('an upload in parts whose last answer was lost is not archived again', asyn
   const padding = 'x'.repeat(PART_OF_MIB)
   await Promise.all(range(12).map(n => queue.publish(eventOf({ event: 'large', n, padding }))))
   await holdsOnce(t, fleet, 12)
-  t.same(fleet.server.uploads(BUCKET), [], 'nothing of an upload is left')
+  t.same(fleet.server.uploads(BUCKET), [], 'no upload is left')
 })
 
-test('an archiver on another machine does not archive again what it cannot know from its disk', async t => {
+test('an archiver with an empty disk does not archive events again', async t => {
   const fleet = await openFleet(t)
   const network = await openNetwork(t)
   const first = await startArchiver(t, { ...fleet.settings, AMQP_URL: network.url })
   await publish(first.queue, 100)
   await until('it is archived', WAIT_MS_MAX, () => archived(fleet).length === 100)
   const { queue } = await startArchiver(t, fleet.settings)
-  // Whether the acknowledgement still gets through or not, each event is there once.
+  // Each event is archived once, whether or not the acknowledgement arrives.
   network.cut()
   await network.refuse()
   await publish(queue, 20, 100)
   await holdsOnce(t, fleet, 120)
 })
 
-test('a client that sends an event again is archived once, by whomever', async t => {
+test('an event that a client sends again is archived once, by any archiver', async t => {
   const fleet = await openFleet(t)
   const first = await startArchiver(t, fleet.settings)
   const events = range(20).map(n =>
@@ -182,10 +187,10 @@ test('a client that sends an event again is archived once, by whomever', async t
     })
   await queue.publish(eventOf({ event: 'new', n: 20 }))
   await holdsOnce(t, fleet, 21)
-  await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+  await until('all deliveries are acknowledged', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
 })
 
-/** The objects' first write succeeds, and its answer is lost, as often as the client asks. */
+/** The first write of each object succeeds, but all answers to its client are lost. */
 function loseFirstAnswers({ server }: Fleet): void {
   server.fault(request =>
     request.operation === 'PutObject' && isEvents(request) && request.count <= 4
@@ -195,9 +200,9 @@ function loseFirstAnswers({ server }: Fleet): void {
 }
 
 for (const ARCHIVE_FORMAT of ['ndjson', 'json']) {
-  test(`a message whose events are in many batches is gone on with in its middle: ${ARCHIVE_FORMAT}`, async t => {
+  test(`a message that fills many batches is continued in its middle after a failure: ${ARCHIVE_FORMAT}`, async t => {
     const fleet = await openFleet(t)
-    // Each third write is done and not answered, so that archiving begins again behind its batch.
+    // Every third write succeeds without an answer, so that archiving starts again after its batch.
     fleet.server.fault(request =>
       request.operation === 'PutObject' && isEvents(request) && request.count % 3 === 0
         ? { after: true, reset: true }
@@ -208,10 +213,10 @@ for (const ARCHIVE_FORMAT of ['ndjson', 'json']) {
     await startArchiver(t, settings)
     const events = numberedEvents(40)
     await queue.publishAll(events)
-    // Half of it is archived by then, or on its way.
+    // By then half of it is archived or being uploaded.
     await queue.publishAll([...events.slice(20), ...numberedEvents(10, 40)])
     await holdsOnce(t, fleet, 50)
-    await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+    await until('all deliveries are acknowledged', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
   })
 }
 
@@ -221,7 +226,7 @@ function eventAt(n: number, receivedAt: Date): Event {
 
 const DAY_MS = 24 * 60 * 60 * 1000
 
-test('a group over which the clock stepped is found again, wherever its object lies', async t => {
+test('a group is found again if the clock stepped within it', async t => {
   for (const [first, second] of [
     [3 * DAY_MS, 0],
     [0, 3 * DAY_MS],
@@ -263,12 +268,12 @@ for (const receivedAt of ['2020-01-01T00:00:00.000Z', '9999-12-31T23:59:59.999Z'
     await channel.basicPublish({ routingKey: fleet.settings.AMQP_QUEUE as string }, sent)
     await publish(queue, 1, 2)
     await holdsOnce(t, fleet, 3)
-    await until('all is settled', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
+    await until('all deliveries are acknowledged', WAIT_MS_MAX, async () => (await queue.depth()) === 0)
     t.ok(listings < LISTINGS_MAX, `${listings} listings`)
   })
 }
 
-test('a message of another program, of which nothing is known, leads no event of ours to another key', async t => {
+test('with a message of another program that has no id, our events are still archived once', async t => {
   const fleet = await openFleet(t)
   const network = await openNetwork(t)
   const late = delayFirstWrite(fleet)
@@ -292,7 +297,7 @@ test('a message of another program, of which nothing is known, leads no event of
   )
 })
 
-/** What a server that knows nothing of conditional writes does: the header is lost on the way. */
+/** Drops the header of conditional writes, like a server that does not know them. */
 async function startWithoutConditions(t: Test, endpoint: string): Promise<string> {
   const proxy = createServer((incoming, outgoing) => {
     const { 'if-none-match': _, ...headers } = incoming.headers
@@ -313,5 +318,5 @@ test('a store that ignores the condition is refused', async t => {
   setEnvironment(t, { AWS_ENDPOINT_URL_S3: await startWithoutConditions(t, fleet.server.endpoint) })
   const config = configOf({ ...fleet.settings, DATA_DIR: temporaryDirectory(t) })
   await t.rejects(openStore(config), { code: 'FRQ_CONFIG_INVALID', message: /^ARCHIVE_URL: .*If-None-Match/ })
-  t.same([...fleet.server.objects(BUCKET)], [], 'nothing is left of the attempt')
+  t.same([...fleet.server.objects(BUCKET)], [], 'the attempt leaves no object')
 })

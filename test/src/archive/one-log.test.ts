@@ -1,6 +1,6 @@
 /**
- * What a queue and a store may do to archivers, each once, and without a word: each event is archived once, and
- * nobody is stuck. The queue here does what its contract allows, on command.
+ * One test for each silent fault of a queue or a store: each event is archived once, and no archiver gets stuck. The
+ * queue here does on command what its contract allows.
  */
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
@@ -27,20 +27,20 @@ const WAIT_MS_MAX = 20_000
 const HOUR_MS = 60 * 60 * 1000
 const MIB = 1024 * 1024
 
-/** One consumer of a queue: what it is given is for the test to say. */
+/** A consumer that gets its deliveries from the test. */
 class Channel implements Consumer {
   readonly acked = new Set<Delivery>()
-  readonly buried = new Set<Delivery>()
-  /** It has been given away without a word: what is acknowledged on it is ignored. */
-  isDeaf = false
+  readonly deadLettered = new Set<Delivery>()
+  /** The queue has deactivated it silently, and ignores its acknowledgements. */
+  isDeactivated = false
   handler: DeliveryHandler | undefined
 
   ack(deliveries: readonly Delivery[]): void {
-    if (!this.isDeaf) for (const delivery of deliveries) this.acked.add(delivery)
+    if (!this.isDeactivated) for (const delivery of deliveries) this.acked.add(delivery)
   }
 
   dead(delivery: Delivery): void {
-    this.buried.add(delivery)
+    this.deadLettered.add(delivery)
   }
 
   give(events: readonly Event[]): Delivery {
@@ -66,7 +66,7 @@ interface Running {
   readonly store: ObjectStore
 }
 
-/** @param changed what the archiver's store does otherwise */
+/** @param changed methods that replace those of the archiver's store */
 async function start(
   t: Test,
   settings: Record<string, string>,
@@ -128,25 +128,25 @@ async function isAcked({ channel }: Running, deliveries: readonly Delivery[]): P
 
 const isObject = ({ operation, key }: S3RequestInfo) => operation === 'PutObject' && key.startsWith('p/dt=')
 
-test('a consumer that is deactivated and activated again without a word archives nothing twice', async t => {
+test('a consumer that is silently deactivated and activated again archives nothing twice', async t => {
   await openServer(t)
   const [a, b] = [await start(t, { BATCH_EVENTS_MAX: '10' }), await start(t, { BATCH_EVENTS_MAX: '10' })]
   const messages = range(5).map(n => numberedEvents(15, n * 15))
-  // A holds all of it, and stands in the middle of a message.
+  // A holds all deliveries, and has archived half of a message.
   for (const events of messages.slice(0, 2)) a.channel.give(events)
-  a.channel.isDeaf = true
-  // The other is given the same from the start, gets as far as the middle of another one, and goes.
+  a.channel.isDeactivated = true
+  // B gets the same deliveries, archives up to the middle of another message, and stops.
   for (const events of messages.slice(0, 4)) b.channel.give(events)
-  await until('it has archived some', WAIT_MS_MAX, async () => (await archived(b.store)).length >= 50)
+  await until('B has archived some', WAIT_MS_MAX, async () => (await archived(b.store)).length >= 50)
   await b.archiver.stop()
-  // A is active again: nothing was said to it, and what it had not acknowledged comes once more.
-  a.channel.isDeaf = false
+  // A is active again. It was not told, and gets its unacknowledged deliveries again.
+  a.channel.isDeactivated = false
   const deliveries = messages.map(events => a.channel.give(events))
   await holdsOnce(t, a, 75)
   await isAcked(a, deliveries)
 })
 
-test('a delivery of a connection that is gone is neither acknowledged nor counted, and its events are archived once', async t => {
+test('a delivery of a lost connection is neither acknowledged nor counted, and its events are archived once', async t => {
   await openServer(t)
   const running = await start(t, { BATCH_AGE_MS_MAX: '500' })
   const { channel, archiver } = running
@@ -163,7 +163,7 @@ test('a delivery of a connection that is gone is neither acknowledged nor counte
 })
 
 for (const condition of ['both', 'PutObject'] as const) {
-  test(`a writer that stalls, and a successor with a backlog: the condition is honoured at ${condition}`, async t => {
+  test(`a writer stalls while another works off a backlog: the store checks the condition at ${condition}`, async t => {
     const { server } = await openServer(t)
     server.traits.condition = condition
     let stalls = 1
@@ -173,7 +173,7 @@ for (const condition of ['both', 'PutObject'] as const) {
     const successor = await start(t, { BATCH_EVENTS_MAX: '32', BATCH_AGE_MS_MAX: '1000' })
     const small = numberedEvents(10)
     const first = late.channel.give(small)
-    await until('its object is on its way', WAIT_MS_MAX, () => server.requests.some(isObject))
+    await until('its object is being stored', WAIT_MS_MAX, () => server.requests.some(isObject))
     const large = range(22).map(n => eventOf({ event: 'e', n: n + 10, filler }))
     const second = [...small, ...large].map(event => successor.channel.give([event]))
     await holdsOnce(t, successor, 32)
@@ -189,7 +189,7 @@ function foreign(n: number, receivedAt: string): Event {
   ) as Event
 }
 
-test('a message with events of years apart, and lost answers, is archived, an hour an object', async t => {
+test('a message with events years apart is archived with one object an hour, even if answers are lost', async t => {
   const { server } = await openServer(t)
   server.fault(request =>
     isObject(request) && request.count % 2 === 0 ? { after: true, reset: true } : undefined,
@@ -204,7 +204,7 @@ test('a message with events of years apart, and lost answers, is archived, an ho
   t.same(days.sort().slice(0, 3), ['2020-02-01', '2021-03-01', '2022-01-01'])
 })
 
-test('an object that is damaged holds up nobody', async t => {
+test('a damaged object does not block other events', async t => {
   const { server } = await openServer(t)
   const archive = await start(t, {})
   const events = numberedEvents(7)
@@ -218,7 +218,7 @@ test('an object that is damaged holds up nobody', async t => {
   await isAcked(other, [delivery])
 })
 
-test('a batch that loses events to another is acknowledged once their object is there too', async t => {
+test('a batch that drops duplicates is acknowledged when their object is stored too', async t => {
   const { server } = await openServer(t)
   let stalls = 1
   server.fault(request => (isObject(request) && stalls-- > 0 ? { delayMs: 3_000 } : undefined))
@@ -231,12 +231,12 @@ test('a batch that loses events to another is acknowledged once their object is 
   first.channel.give(small)
   await isAcked(second, [delivery])
   t.same(await archived(second.store), range(32))
-  await until('nothing is left of what it staged first', WAIT_MS_MAX, () =>
+  await until('its first staged object is removed', WAIT_MS_MAX, () =>
     [...server.objects(BUCKET).keys()].every(key => !key.includes('/staged/')),
   )
 })
 
-test('a batch whose bytes are lost before it is an object is archived again', async t => {
+test('a batch that is lost before it becomes an object is archived again', async t => {
   const { server } = await openServer(t)
   let losses = 1
   server.fault(({ operation }) =>
@@ -248,12 +248,12 @@ test('a batch whose bytes are lost before it is an object is archived again', as
   const filler = 'x'.repeat(MIB / 10)
   const events = range(22).map(n => eventOf({ event: 'e', n, filler }))
   const lost = events.map(event => channel.give([event]))
-  await until('it consumes anew', WAIT_MS_MAX, () => channel.handler !== handler)
+  await until('it consumes again', WAIT_MS_MAX, () => channel.handler !== handler)
   t.notOk(lost.some(delivery => channel.acked.has(delivery)))
   const deliveries = events.map(event => channel.give([event]))
   await holdsOnce(t, archive, 22)
   await isAcked(archive, deliveries)
-  t.match(archive.archiver.stats.archived, { events: 22, objects: 1 }, 'and counted once')
+  t.match(archive.archiver.stats.archived, { events: 22, objects: 1 }, 'it is counted once')
 })
 
 test('archivers with other formats, compressions and sizes share an archive', async t => {
@@ -276,11 +276,11 @@ test('archivers with other formats, compressions and sizes share an archive', as
   for (const { running, delivery } of given) await isAcked(running, [delivery])
 })
 
-test('what was sealed before others were at work is staged once its record has lost its number', async t => {
+test('a batch that was sealed while no other writer was active is staged when its record has lost its number', async t => {
   const { server } = await openServer(t)
   const isRecord = ({ operation, key }: S3RequestInfo) =>
     operation === 'PutObject' && key.endsWith(`/log/${'1'.padStart(16, '0')}`)
-  // Both send record 1 before either knows of the other.
+  // Both send record 1 before they know of each other.
   let records = 0
   server.fault(request => (isRecord(request) && records++ === 0 ? { delayMs: 500 } : undefined))
   const [a, b] = [await start(t, { BATCH_EVENTS_MAX: '10' }), await start(t, { BATCH_EVENTS_MAX: '10' })]
@@ -288,22 +288,22 @@ test('what was sealed before others were at work is staged once its record has l
   await holdsOnce(t, a, 20)
   await isAcked(a, [deliveries[0]])
   await isAcked(b, [deliveries[1]])
-  t.equal(records, 2, 'one has lost')
+  t.equal(records, 2, 'one of them has lost')
   const bytes = [1, 2].map(number => {
     const record = server
       .objects(BUCKET)
       .get(`p/_frequency/log/${String(number).padStart(16, '0')}`) as Buffer
     return record.length - decodeHead(number, record).headBytes
   })
-  t.ok((bytes[0] as number) > 0, 'who is alone sends the bytes along')
-  t.equal(bytes[1], 0, 'who is not, does not')
+  t.ok((bytes[0] as number) > 0, 'a single writer sends the bytes in its record')
+  t.equal(bytes[1], 0, 'with other writers it does not')
   t.same(
     [...server.objects(BUCKET).keys()].filter(key => key.includes('/staged/')),
     [],
   )
 })
 
-test('what a record may name stays staged, also where another record is sent after it', async t => {
+test('an object that a record in doubt may name stays staged when another record is sent', async t => {
   const { server } = await openServer(t)
   const [answered, staged] = [createDeferred<void>(), createDeferred<void>()]
   let isRecordSent = false
@@ -327,14 +327,18 @@ test('what a record may name stays staged, also where another record is sent aft
   const other = await start(t, { BATCH_EVENTS_MAX: '10' })
   const stopped = await start(t, { BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '60000' }, slow)
   await isAcked(other, [other.channel.give(numberedEvents(10))])
-  await until('it has seen another', WAIT_MS_MAX, () => stopped.archiver.logStatus?.position === 1)
+  await until(
+    'it has applied the record of another',
+    WAIT_MS_MAX,
+    () => stopped.archiver.logStatus?.position === 1,
+  )
   const events = numberedEvents(15, 10)
   stopped.channel.give(events.slice(0, 10))
   await until('its record is sent', WAIT_MS_MAX, () => isRecordSent)
   stopped.channel.give(events.slice(10))
   const stops = stopped.archiver.stop()
   answered.resolve()
-  await until('its record is given up', WAIT_MS_MAX, () => stopped.archiver.trouble === 'the answer is lost')
+  await until('its record is in doubt', WAIT_MS_MAX, () => stopped.archiver.trouble === 'the answer is lost')
   staged.resolve()
   await stops
   await isAcked(other, [other.channel.give(events)])
@@ -346,7 +350,7 @@ test('what a record may name stays staged, also where another record is sent aft
   )
 })
 
-test('a standby that takes over reads nothing of what was archived before', async t => {
+test('a standby that takes over does not read archived objects', async t => {
   const { server } = await openServer(t)
   const [a, b] = [await start(t, { BATCH_EVENTS_MAX: '50' }), await start(t, { BATCH_EVENTS_MAX: '50' })]
   const events = numberedEvents(2_010)
@@ -357,14 +361,14 @@ test('a standby that takes over reads nothing of what was archived before', asyn
   const end = String(records).padStart(16, '0')
   const looksAtEnd = () =>
     server.requests.some(({ operation, key }) => operation === 'GetObject' && key.endsWith(end))
-  await until('it has followed', WAIT_MS_MAX, looksAtEnd)
+  await until('it has followed the log', WAIT_MS_MAX, looksAtEnd)
   const before = server.requests.length
   const delivery = b.channel.give(events.slice(1_990))
   await isAcked(b, [delivery])
   const since = server.requests.slice(before)
   const reads = since.filter(({ operation }) => /^(List|Get|Head)/.test(operation)).map(({ key }) => key)
-  // The other is given nothing more: what is staged from now on is of the standby, which leaves out of it what it
-  // learns to be archived only after it was staged.
+  // Only the standby gets events now. It may read what it staged itself: it rebuilds a batch without an event that it
+  // learns to be archived after it has staged the batch.
   const ownStaged = since
     .filter(({ operation, key }) => operation === 'PutObject' && key.includes('/staged/'))
     .map(({ key }) => key)
@@ -375,12 +379,12 @@ test('a standby that takes over reads nothing of what was archived before', asyn
       key => !/\/_frequency\/(log\/|waiting$)/.test(key) && !copies.includes(key) && !ownStaged.includes(key),
     ),
     [],
-    'but for records and what it stages itself, only objects of the record that has the copies are read',
+    'it reads only records, what it staged itself, and the objects of the record that has the copies',
   )
   await holdsOnce(t, b, 2_010)
 })
 
-/** Four events of 30 days ago are archived, and two windows pass in which others are, up to 10 in all. */
+/** Archives four events of 30 days ago, then six others over three hours, with a dedupe window of one hour. */
 async function archiveAndForget(
   t: Test,
   server: S3Server,
@@ -402,7 +406,7 @@ async function archiveAndForget(
   return { spooled, store: archive.store }
 }
 
-test('a spool that is older than the window is archived once', async t => {
+test('a spool that is older than the dedupe window is archived once', async t => {
   const { server } = await openServer(t)
   const { spooled } = await archiveAndForget(t, server)
   const again = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
@@ -415,7 +419,7 @@ function requestsOf(server: S3Server, pattern: RegExp): number {
   return server.requests.filter(({ operation }) => pattern.test(operation)).length
 }
 
-test('what is too old to tell goes to the dead letters, and holds up nobody', async t => {
+test('an event that cannot be decided goes to the dead letters, and blocks no other', async t => {
   const { server } = await openServer(t)
   const { spooled, store } = await archiveAndForget(t, server)
   const key = [...server.objects(BUCKET).keys()].find(
@@ -426,11 +430,11 @@ test('what is too old to tell goes to the dead letters, and holds up nobody', as
   const old = again.channel.give(spooled)
   const delivery = again.channel.give(numberedEvents(1, 10))
   await isAcked(again, [delivery])
-  await until('it is buried', WAIT_MS_MAX, () => again.channel.buried.has(old))
+  await until('it is dead-lettered', WAIT_MS_MAX, () => again.channel.deadLettered.has(old))
   t.notOk(again.channel.acked.has(old))
 })
 
-test('what is found in an object is told, whatever else of its time is gone', async t => {
+test('an event that is found in an object is decided, even if other objects of its time are gone', async t => {
   const { server } = await openServer(t)
   const { spooled, store } = await archiveAndForget(t, server, { BATCH_EVENTS_MAX: '2' })
   for (const [key, bytes] of server.objects(BUCKET))
@@ -438,7 +442,9 @@ test('what is found in an object is told, whatever else of its time is gone', as
   const again = await start(t, { DEDUPE_WINDOW_MS: String(HOUR_MS) })
   const [gone, found] = [again.channel.give(spooled.slice(0, 2)), again.channel.give(spooled.slice(2))]
   await isAcked(again, [found])
-  await until('what nobody can tell is buried', WAIT_MS_MAX, () => again.channel.buried.has(gone))
+  await until('the event that cannot be decided is dead-lettered', WAIT_MS_MAX, () =>
+    again.channel.deadLettered.has(gone),
+  )
   t.strictSame([...again.channel.acked], [found])
 })
 
@@ -446,7 +452,7 @@ function today(): string {
   return new Date().toISOString().slice(0, 10)
 }
 
-test('a batch costs its record and its object, and no request more', async t => {
+test('a batch needs two requests: its record and its object', async t => {
   const { server } = await openServer(t)
   const archive = await start(t, { BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '60000' })
   archive.channel.give(numberedEvents(10))

@@ -5,7 +5,7 @@ import { openStore } from '../../../src/store/open-store.ts'
 import { configOf, range, temporaryDirectory } from '../../helpers/helper.ts'
 
 for (const format of ['ndjson', 'json'] as const) {
-  test(`a batch that is rebuilt as ${format} has the span of the events that are left`, async t => {
+  test(`a batch that is rebuilt as ${format} has the span of its remaining events`, async t => {
     const store = await openStore(configOf({ ARCHIVE_URL: temporaryDirectory(t) }))
     t.teardown(() => store.close())
     const keys = logKeys('p')

@@ -1,4 +1,4 @@
-/** One order for all writers, whatever becomes of their requests and of them. */
+/** All writers have one order of records, even if requests fail or writers die. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../../src/event/message-id.ts'
@@ -28,7 +28,7 @@ async function eachOnce(t: Test, writer: Writer, ids: readonly string[]): Promis
 
 for (const { name, open } of PLACES) {
   test(name, async t => {
-    t.test('writers that archive the same ids at once archive each once, in one order', async t => {
+    t.test('concurrent writers archive each id once, in one order', async t => {
       const place = await open(t)
       const writers = await Promise.all(range(4).map(() => openWriter(t, place)))
       const ids = range(40).map(n => `id-${n}`)
@@ -44,13 +44,13 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, writers[0] as Writer, ids)
       for (const writer of writers) await writer.commitLog.follow()
       const orders = writers.map(writer => writer.applied.map(({ record }) => record.hash))
-      for (const order of orders) t.same(order, orders[0], 'all were told of the same records')
+      for (const order of orders) t.same(order, orders[0], 'all applied the same records')
       const own = writers.flatMap(({ applied }) => applied.filter(each => each.isOwn))
-      t.equal(own.length, orders[0]?.length, 'each record is one writer’s own')
+      t.equal(own.length, orders[0]?.length, 'each record belongs to one writer')
     })
 
     t.test(
-      'a draft is asked for again when another was faster, and knows then what that one archived',
+      'the draft is made again when another writer was faster, after that record was applied',
       async t => {
         const place = await open(t)
         const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
@@ -63,12 +63,12 @@ for (const { name, open } of PLACES) {
           return asked.at(-1) ? undefined : { ...EMPTY, batches: [batchOf(['x'])] }
         })
         t.same(asked, [false, true])
-        t.equal(record, undefined, 'nothing was left')
+        t.equal(record, undefined, 'nothing was left to append')
         await eachOnce(t, a, ['x', 'y'])
       },
     )
 
-    t.test('what was begun on one disk is gone on with, and on an empty one it is read', async t => {
+    t.test('an index on disk is continued, and an empty one is filled from the log', async t => {
       const place = await open(t)
       const dataDir = temporaryDirectory(t)
       const first = await openWriter(t, place, { dataDir })
@@ -81,7 +81,7 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, third, ['a', 'b', 'c', 'd'])
     })
 
-    t.test('an index of another archive is thrown away', async t => {
+    t.test('an index of another archive is reset', async t => {
       const [here, there] = [await open(t), await open(t)]
       const dataDir = temporaryDirectory(t)
       const before = await openWriter(t, there, { dataDir })
@@ -92,14 +92,14 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, writer, ['1', '2'])
     })
 
-    t.test('objects without a log are refused, with what to do', async t => {
+    t.test('an archive with objects but no log is refused with a remedy', async t => {
       const place = await open(t)
       const writer = await openWriter(t, place)
       await writer.store.create(`${PREFIX}/dt=2026-11-27/hour=07/batch_1.ndjson`, Buffer.from('{}\n'))
       await t.rejects(archive(writer, ['a']), { code: 'FRQ_LOG_REFUSED', message: /"frequency log build"/ })
     })
 
-    t.test('a damaged record stops all who come to it, by its number, until it is mended', async t => {
+    t.test('a damaged record stops every reader with its number, until it is repaired', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       await archive(a, ['x'])
@@ -113,7 +113,7 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, b, ['x', 'y'])
     })
 
-    t.test('a log whose end is missing is refused', async t => {
+    t.test('a log without its last records is refused', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
       for (const n of range(3)) await archive(a, [`${n}`])
@@ -126,7 +126,7 @@ for (const { name, open } of PLACES) {
       })
     })
 
-    t.test('a record of a log with another past is refused', async t => {
+    t.test('a record with another predecessor is refused', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
       for (const n of range(3)) await archive(a, [`${n}`])
@@ -141,23 +141,20 @@ for (const { name, open } of PLACES) {
       })
     })
 
-    t.test(
-      'a restored store: what came after the backup is archived again, and nothing is twice',
-      async t => {
-        const place = await open(t)
-        const a = await openWriter(t, place)
-        await archive(a, ['before'])
-        const object = (await archive(a, ['after']))?.batches[0]?.key as string
-        await a.store.remove([a.keys.record(2), object])
-        const b = assembleWriter(t, a.store, a.index)
-        await archive(b, ['before', 'after'])
-        await eachOnce(t, b, ['before', 'after'])
-      },
-    )
+    t.test('after a restore, events from after the backup are archived again, and none twice', async t => {
+      const place = await open(t)
+      const a = await openWriter(t, place)
+      await archive(a, ['before'])
+      const object = (await archive(a, ['after']))?.batches[0]?.key as string
+      await a.store.remove([a.keys.record(2), object])
+      const b = assembleWriter(t, a.store, a.index)
+      await archive(b, ['before', 'after'])
+      await eachOnce(t, b, ['before', 'after'])
+    })
   })
 }
 
-test('a create whose answer is lost is not taken for another’s, nor done twice', async t => {
+test('a create without an answer is recognised as its own, and is not done twice', async t => {
   for (const fault of [
     { after: true, reset: true },
     { reset: true },
@@ -177,7 +174,7 @@ test('a create whose answer is lost is not taken for another’s, nor done twice
   }
 })
 
-test('a create that takes effect long after its writer has given it up is one record all the same', async t => {
+test('a create that takes effect after its writer has stopped is still one record', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   await a.commitLog.follow()
@@ -188,7 +185,7 @@ test('a create that takes effect long after its writer has given it up is one re
     isFirst = false
     return { reset: true, lateMs: 1_500 }
   })
-  // Its first request comes late; what it sends again is the same.
+  // Its first request arrives late. The retry has the same bytes.
   const [first] = await Promise.all([archive(a, ['a']), sleep(100).then(() => archive(b, ['a', 'b']))])
   await sleep(2_000)
   await a.commitLog.follow()
@@ -196,7 +193,7 @@ test('a create that takes effect long after its writer has given it up is one re
   t.ok(first === undefined || first.number >= 1)
 })
 
-test('while a create cannot be decided its draft is not asked for again', async t => {
+test('while a create is in doubt, its draft is not made again', async t => {
   const place = await openServer(t)
   const writer = await openWriter(t, place)
   await writer.commitLog.follow()
@@ -212,7 +209,7 @@ test('while a create cannot be decided its draft is not asked for again', async 
   t.equal((await appending)?.number, 1)
 })
 
-test('a writer that is slow says that it waits, and is heard by those who commit', async t => {
+test('a slow writer writes the waiting hint, and writers that commit read it', async t => {
   const place = await openServer(t)
   const fast = await openWriter(t, place)
   const store = await place.openStore()
@@ -229,11 +226,11 @@ test('a writer that is slow says that it waits, and is heard by those who commit
   const record = archive(slow, ['slow'])
   await racing
   t.same(fast.calls.waiting, [slow.name])
-  // Who has heard it lets the other go first.
+  // The writer that has read the hint lets the other go first.
   t.not(await record, undefined)
 })
 
-/** The same store, a long way off. */
+/** The same store with a long round trip. */
 function delayed(store: ObjectStore, ms: number): ObjectStore {
   return storeWith(store, {
     create: async (key, body) => {

@@ -1,4 +1,4 @@
-/** Folding: a newcomer reads less, and nobody takes a number that is folded for a free one. */
+/** A new archiver reads less of a folded log, and no writer takes a folded number for a free one. */
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../../src/event/message-id.ts'
@@ -48,7 +48,7 @@ function passTime(server: S3Server, ms: number): void {
 
 for (const { name, open } of PLACES) {
   test(name, async t => {
-    t.test('a newcomer knows what is folded, and what came after', async t => {
+    t.test('a new index has the ids of folded and of later records', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
       await archiveEach(a, numbered(20))
@@ -67,7 +67,7 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, b, numbered(31))
     })
 
-    t.test('there is nothing to fold twice', async t => {
+    t.test('records are folded once', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
       await archiveEach(a, numbered(3))
@@ -75,7 +75,7 @@ for (const { name, open } of PLACES) {
       t.equal(await a.folder.fold(), undefined)
     })
 
-    t.test('of two that fold at once one does, and nothing of the other is left', async t => {
+    t.test('of two concurrent folds one wins, and the other leaves no runs', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       await archiveEach(a, numbered(10))
@@ -85,7 +85,7 @@ for (const { name, open } of PLACES) {
       t.equal((await keysOf(a.store, a.keys.runs)).length, 2)
     })
 
-    t.test('what was left unsettled is settled before', async t => {
+    t.test('unsettled records are settled before they are folded', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       await a.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(['x'])] }))
@@ -95,7 +95,7 @@ for (const { name, open } of PLACES) {
       await eachOnce(t, b, ['x'])
     })
 
-    t.test('an index that is behind what is folded goes on from there', async t => {
+    t.test('an index whose position is folded continues from the manifests', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       await archiveEach(b, numbered(3))
@@ -108,7 +108,7 @@ for (const { name, open } of PLACES) {
       t.equal(again.calls.synchronised, 1)
     })
 
-    t.test('spans tell of what is forgotten', async t => {
+    t.test('spans cover the forgotten records', async t => {
       const place = await open(t)
       const a = await openWriter(t, place)
       for (const n of range(3)) {
@@ -131,7 +131,7 @@ for (const { name, open } of PLACES) {
       t.equal(found.length, 1)
     })
 
-    t.test('what is forgotten and not yet an object is made one before it is looked up', async t => {
+    t.test('a forgotten record is settled before its objects are searched', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       const staged = range(2).map(n => a.keys.stagedObject(String(n)))
@@ -149,7 +149,7 @@ for (const { name, open } of PLACES) {
         found.push(key)
         t.not((await b.store.read(key)).object, undefined)
       }
-      t.same(found, [batches[0]?.key], 'and what is void is not')
+      t.same(found, [batches[0]?.key], 'the void batch is left out')
     })
   })
 }
@@ -170,7 +170,7 @@ test('records are deleted an hour after they were folded, by the store’s clock
   await eachOnce(t, b, numbered(11))
 })
 
-test('records of all manifests that are old enough are deleted, and no others', async t => {
+test('exactly the records of manifests that are old enough are deleted', async t => {
   const place = await openServer(t)
   const a = await openWriter(t, place)
   for (const n of range(5)) {
@@ -185,7 +185,7 @@ test('records of all manifests that are old enough are deleted, and no others', 
   await b.commitLog.follow()
   passTime(place.server, 15 * 60 * 1000)
   await b.folder.deleteFolded()
-  t.equal(await recordsLeft(a), 1 + 3, 'another goes on from there')
+  t.equal(await recordsLeft(a), 1 + 3, 'another archiver continues')
   passTime(place.server, HOUR_MS)
   await a.folder.deleteFolded()
   t.equal(await recordsLeft(a), 1)
@@ -200,7 +200,7 @@ test('a fold is due after 500 records', async t => {
       await a.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(ids)] }))
     }
   }
-  // One in four looks folds what is due.
+  // A fold that is due is done with a chance of one in four.
   const look = async () => {
     for (const _ of range(100)) await a.folder.foldIfDue()
   }
@@ -215,7 +215,7 @@ test('a fold is due after 500 records', async t => {
   t.equal(a.watermark.number, 500)
 })
 
-test('who slept while its number was folded and deleted does not take it for free', async t => {
+test('a writer that slept while its next number was folded and deleted does not take the number for free', async t => {
   const place = await openServer(t)
   const [a, sleeper] = [await openWriter(t, place), await openWriter(t, place)]
   await archiveEach(sleeper, numbered(2))
@@ -229,7 +229,7 @@ test('who slept while its number was folded and deleted does not take it for fre
   t.equal(sleeper.commitLog.position?.number, 11)
 })
 
-test('who slept does not read a record at a number that is folded', async t => {
+test('a writer that slept does not apply a record at a folded number', async t => {
   const place = await openServer(t)
   const [a, first, second] = [
     await openWriter(t, place),
@@ -242,7 +242,7 @@ test('who slept does not read a record at a number that is folded', async t => {
   await a.folder.fold()
   passTime(place.server, 2 * HOUR_MS)
   await a.folder.deleteFolded()
-  // Another sleeper has created this, has not looked yet, and dies.
+  // Another writer that slept has created this record, and died before it read the watermark.
   const junk = await first.store.read(first.keys.record(2))
   t.equal(junk.object, undefined)
   const { bytes } = junkAfter(second)
@@ -252,7 +252,7 @@ test('who slept does not read a record at a number that is folded', async t => {
   await eachOnce(t, second, [...numbered(10), 'junk'])
 })
 
-/** A record behind what this writer has read. */
+/** A record after the last one that this writer has applied. */
 function junkAfter({ commitLog, name }: Writer) {
   const { log = '', number = 0, hash = '' } = commitLog.position ?? {}
   const rest = { nonce: 'junk', writer: name, roundTripMs: 0, digest: 2 }
@@ -266,7 +266,7 @@ function junkAfter({ commitLog, name }: Writer) {
   })
 }
 
-test('what comes while it is folded is neither folded nor lost', async t => {
+test('a record that is appended during a fold is neither folded nor lost', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   await archiveEach(a, numbered(3))
@@ -284,16 +284,16 @@ test('what comes while it is folded is neither folded nor lost', async t => {
   await eachOnce(t, a, [...numbered(3), 'left', ...numbered(3, 10), 'fresh'])
 })
 
-test('who knows ids of a batch that was made void, and slept while that was folded, forgets them', async t => {
+test('an index that slept while a void was folded forgets the ids of the void batch', async t => {
   const place = await openServer(t)
-  const [gone, a, sleeper] = [
+  const [died, a, sleeper] = [
     await openWriter(t, place),
     await openWriter(t, place),
     await openWriter(t, place),
   ]
   const staged = `${a.keys.staged}1`
-  await gone.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(['x'], { staged })] }))
-  gone.stop()
+  await died.commitLog.append(async () => ({ ...EMPTY, batches: [batchOf(['x'], { staged })] }))
+  died.stop()
   await sleeper.commitLog.follow()
   t.ok(sleeper.index.has(idDigest('x')))
   await a.commitLog.follow()
@@ -306,13 +306,13 @@ test('who knows ids of a batch that was made void, and slept while that was fold
   sleeper.settlement.whenSettled(unsettled, () => {
     isSettled = true
   })
-  await until('it is told', WAIT_MS_MAX, () => isSettled || sleeper.calls.voided > 0)
+  await until('the waiter is called or the record is void', WAIT_MS_MAX, () => isSettled || sleeper.calls.voided > 0)
   t.notOk(isSettled, 'nothing is acknowledged')
   await archive(sleeper, ['x'])
   await eachOnce(t, sleeper, ['x'])
 })
 
-test('a run of ids that is out of the window twice is deleted, and what it held is looked up by time', async t => {
+test('a run of ids is deleted after two dedupe windows, and its events are looked up by time', async t => {
   const place = await openServer(t)
   const dedupeWindowMs = HOUR_MS
   const a = await openWriter(t, place, { dedupeWindowMs })
@@ -335,12 +335,12 @@ test('a run of ids that is out of the window twice is deleted, and what it held 
   const longer = await openWriter(t, place, { dedupeWindowMs: DAY_MS })
   await longer.commitLog.follow()
   t.notOk(longer.index.has(idDigest('id-0')))
-  t.ok(
-    longer.index.remembersFrom > 3,
-    'whose window is longer does not say that it knows what others deleted',
-  )
+  t.ok(longer.index.remembersFrom > 3, 'an index with a longer window does not claim to have the deleted ids')
   await sleeper.commitLog.follow()
   t.notOk(sleeper.index.has(idDigest('later-0')))
-  t.ok(sleeper.index.remembersFrom > 4, 'who slept does not say that it knows what it could not read')
+  t.ok(
+    sleeper.index.remembersFrom > 4,
+    'an index that slept does not claim to have ids that it could not read',
+  )
   t.ok(sleeper.index.has(idDigest('later-3')))
 })

@@ -28,7 +28,7 @@ const BATCHES = [
   batchOf(['d', 'e', 'f']),
 ]
 
-test('a record comes out as it went in, with its objects', async t => {
+test('a decoded record equals the encoded one, with its objects', async t => {
   const { bytes, record } = encodeRecord(draftOf(BATCHES))
   const decoded = decodeHead(7, bytes)
   t.equal(decoded.hash, record.hash)
@@ -49,12 +49,12 @@ test('a record comes out as it went in, with its objects', async t => {
   }
 })
 
-test('a head is read without what is behind it', async t => {
+test('a head can be decoded without the bytes after it', async t => {
   const { bytes, record } = encodeRecord(draftOf(BATCHES))
   t.equal(decodeHead(7, bytes.subarray(0, record.headBytes)).hash, record.hash)
 })
 
-test('a record that is cut anywhere in its head, or garbled there, is told by its number', async t => {
+test('a record whose head is cut short or garbled is refused with its number', async t => {
   const { bytes, record } = encodeRecord(draftOf(BATCHES))
   const damaged = { code: 'FRQ_LOG_DAMAGED', message: /^The log record 7 cannot be used: / }
   for (const length of range(record.headBytes))
@@ -66,7 +66,7 @@ test('a record that is cut anywhere in its head, or garbled there, is told by it
   }
 })
 
-test('a record under another number, or of a newer version, is told', async t => {
+test('a record with another number, or of a newer version, is refused', async t => {
   const { bytes } = encodeRecord(draftOf(BATCHES))
   t.throws(() => decodeHead(8, bytes), {
     message: /^The log record 8 cannot be used: its head has the number 7/,
@@ -76,7 +76,7 @@ test('a record under another number, or of a newer version, is told', async t =>
   t.throws(() => decodeHead(7, newer), { message: /newer version of frequency wrote it/ })
 })
 
-test('a record that was repaired is named as the one that it stands for', async t => {
+test('a repaired record has the hash of the record that it stands for', async t => {
   const standsFor = 'cd'.repeat(32)
   const { bytes, record } = encodeRecord(draftOf(BATCHES, { standsFor }))
   t.equal(record.hash, standsFor)

@@ -1,4 +1,4 @@
-/** What a log names in all: by its records, by its manifests, and after a restart. */
+/** The totals of a log: from its records, from its manifests, and after a restart. */
 import { test } from 'tap'
 import type { LogRecord } from '../../../src/log/log-record.ts'
 import { LogTotals } from '../../../src/log/log-totals.ts'
@@ -39,7 +39,7 @@ async function archiveOfThree(t: Parameters<typeof openArchive>[0]): Promise<Tes
   return archive
 }
 
-test('records are counted as they are applied, and voids are taken off', async t => {
+test('applied records are counted, without void batches', async t => {
   const watermark = new Folded()
   const totals = new LogTotals({ reader: { record: neverRead }, watermark })
   t.same(totals.total(0), { events: 0, objects: 0 })
@@ -48,7 +48,7 @@ test('records are counted as they are applied, and voids are taken off', async t
   t.same(totals.total(2), { events: 22, objects: 3 })
   totals.applied(recordOf(3, [], [{ number: 1, batch: 1 }]))
   totals.applied(recordOf(4, [], [{ number: 1, batch: 1 }]))
-  t.same(totals.total(4), { events: 17, objects: 2 }, 'each once')
+  t.same(totals.total(4), { events: 17, objects: 2 }, 'each is counted once')
   t.same(totals.total(2), { events: 17, objects: 2 })
   t.equal(totals.commits, 1)
   totals.conflicted()
@@ -62,7 +62,7 @@ test('records are counted as they are applied, and voids are taken off', async t
   t.same(totals.total(5), { events: 20, objects: 3 })
 })
 
-test('records of an earlier life are read', async t => {
+test('records that were applied before a restart are read', async t => {
   const { reader } = await archiveOfThree(t)
   const watermark = new Folded()
   const totals = new LogTotals({ reader, watermark })

@@ -1,15 +1,15 @@
-/** A bucket that is made what it was while archivers run: nothing is promised, but that somebody says so in words. */
+/** A bucket is restored from a backup while archivers run. The only promise is that an archiver reports it. */
 import { type Test, test } from 'tap'
 import { archive, openServer, openWriter, type Place, type Writer } from '../../helpers/log-helper.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
 
 interface Restored {
   readonly place: Place
-  /** It runs on. */
+  /** An archiver that runs during the restore. */
   readonly writer: Writer
 }
 
-/** Three records are in the backup, and two come after it. */
+/** The backup has three records. Two more were appended after it. */
 async function restore(t: Test): Promise<Restored> {
   const place = await openServer(t)
   const writer = await openWriter(t, place)
@@ -23,7 +23,7 @@ async function restore(t: Test): Promise<Restored> {
   return { place, writer }
 }
 
-test('who goes on says at its next fold that records are gone', async t => {
+test('an archiver that runs on reports at its next fold that records are gone', async t => {
   const { writer } = await restore(t)
   await archive(writer, ['f'])
   await t.rejects(writer.folder.fold(), {
@@ -32,23 +32,23 @@ test('who goes on says at its next fold that records are gone', async t => {
   })
 })
 
-test('who starts behind one that has gone on says that the log ends too early', async t => {
+test('an archiver that starts after another has run on reports that the log ends too early', async t => {
   const { place, writer } = await restore(t)
   await archive(writer, ['f'])
-  const newcomer = await openWriter(t, place)
-  await t.rejects(newcomer.commitLog.follow(), {
+  const newWriter = await openWriter(t, place)
+  await t.rejects(newWriter.commitLog.follow(), {
     code: 'FRQ_LOG_REFUSED',
     message: /log ends at record 3, but record 6 existed/,
   })
 })
 
-test('who starts first archives again, and stops at what one writes that goes on', async t => {
+test('an archiver that starts first archives again, and stops at the record of one that runs on', async t => {
   const { place, writer } = await restore(t)
-  const newcomer = await openWriter(t, place)
-  await archive(newcomer, ['d'])
-  await archive(newcomer, ['e'])
+  const newWriter = await openWriter(t, place)
+  await archive(newWriter, ['d'])
+  await archive(newWriter, ['e'])
   await archive(writer, ['f'])
-  await t.rejects(newcomer.commitLog.follow(), {
+  await t.rejects(newWriter.commitLog.follow(), {
     code: 'FRQ_LOG_DAMAGED',
     message: /log record 6 cannot be used: it names another predecessor/,
   })

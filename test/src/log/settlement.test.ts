@@ -1,4 +1,4 @@
-/** What a record names becomes an object, whoever has to see to it. */
+/** Each batch in a record becomes an object, even if its writer has died. */
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import { LogRepair } from '../../../src/cli/log/repair-log.ts'
@@ -22,7 +22,7 @@ import { until } from '../../services/wait.ts'
 
 const WAIT_MS_MAX = 20_000
 
-/** A writer that has appended its record, and is gone. */
+/** A writer that has appended its record, and died before it settled it. */
 async function appendAndDie(writer: Writer, ids: readonly string[], staged?: string): Promise<string> {
   const batch = batchOf(ids, staged === undefined ? {} : { staged })
   if (staged !== undefined) {
@@ -34,7 +34,7 @@ async function appendAndDie(writer: Writer, ids: readonly string[], staged?: str
   return batch.key
 }
 
-/** Resolves when the record that has the id is settled, as a delivery that has it waits. */
+/** Resolves when the record with the id is settled. Waits like the delivery of a duplicate. */
 async function settled(t: Test, writer: Writer, id: string): Promise<number> {
   const unsettled = writer.settlement.find(idDigest(id), 0)
   if (unsettled === undefined) throw new Error(`${id} is in no unsettled record`)
@@ -53,20 +53,21 @@ for (const { name, open } of PLACES) {
     for (const kind of ['inline', 'staged'] as const) {
       const staged = kind === 'staged' ? `${PREFIX}/_frequency/staged/1` : undefined
 
-      t.test(`${kind}: what a writer has left is settled by whoever waits for it`, async t => {
+      t.test(`${kind}: a record that its writer left is settled by another that waits for it`, async t => {
         const place = await open(t)
         const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
         const key = await appendAndDie(a, ['x', 'y'], staged)
-        t.same(await archivedIds(b.store), [], 'it is no object yet')
+        t.same(await archivedIds(b.store), [], 'it is not an object yet')
         await b.commitLog.follow()
         const ms = await settled(t, b, 'y')
-        t.ok(ms > 3_000, 'its writer has the time to do so itself')
+        t.ok(ms > 3_000, 'its writer had time to settle it')
         t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
         t.not((await b.store.read(key)).object, undefined)
-        if (staged !== undefined) t.equal((await b.store.read(staged)).object, undefined, 'nothing is left')
+        if (staged !== undefined)
+          t.equal((await b.store.read(staged)).object, undefined, 'no staged object is left')
       })
 
-      t.test(`${kind}: an object that is there already is read to its end, and kept`, async t => {
+      t.test(`${kind}: an existing object is read to its end, and kept`, async t => {
         const place = await open(t)
         const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
         const batch = batchOf(['x'])
@@ -80,7 +81,7 @@ for (const { name, open } of PLACES) {
     }
 
     t.test(
-      'a staged object that is gone makes its batch void, once, and its events are archived again',
+      'a batch whose staged object is gone becomes void once, and its events are archived again',
       async t => {
         const place = await open(t)
         const [a, b, c] = [await openWriter(t, place), await openWriter(t, place), await openWriter(t, place)]
@@ -90,19 +91,19 @@ for (const { name, open } of PLACES) {
         await Promise.all([b.commitLog.follow(), c.commitLog.follow()])
         await Promise.all([settled(t, b, 'x'), settled(t, c, 'y')])
         await Promise.all([b.commitLog.follow(), c.commitLog.follow()])
-        t.notOk(b.index.has(idDigest('x')) || c.index.has(idDigest('y')), 'they are not known any more')
+        t.notOk(b.index.has(idDigest('x')) || c.index.has(idDigest('y')), 'the ids are removed')
         await archive(b, ['x'])
         await archive(c, ['x', 'y'])
         t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
         const voids = b.applied.flatMap(({ record }) => record.voids)
-        t.same(voids, [{ number: 1, batch: 0 }], 'it is said once')
+        t.same(voids, [{ number: 1, batch: 0 }], 'one record makes it void')
         const late = await openWriter(t, place)
         await archive(late, ['x', 'y', 'z'])
-        t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'a newcomer knows it too')
+        t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'a new index knows it too')
       },
     )
 
-    t.test('a writer says in its next record that it has settled what was before', async t => {
+    t.test('the next record of a writer tells that its earlier records are settled', async t => {
       const place = await open(t)
       const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
       await archive(a, ['x'])
@@ -110,13 +111,13 @@ for (const { name, open } of PLACES) {
       t.not(b.settlement.find(idDigest('x'), 0), undefined)
       await archive(a, ['y'])
       await b.commitLog.follow()
-      t.equal(b.settlement.find(idDigest('x'), 0), undefined, 'so nobody else looks')
+      t.equal(b.settlement.find(idDigest('x'), 0), undefined, 'so no other settles it')
       t.not(b.settlement.find(idDigest('y'), 0), undefined)
     })
   })
 }
 
-test('who waits for a record is called, also where it is applied once more', async t => {
+test('a waiter of a record is called, even if the record is applied again', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   await appendAndDie(a, ['x'])
@@ -125,7 +126,7 @@ test('who waits for a record is called, also where it is applied once more', asy
   const wait = (n: number) =>
     b.settlement.whenSettled(b.settlement.find(idDigest('x'), 0) as UnsettledRecord, () => called.push(n))
   wait(1)
-  // As where the ids of a void batch are not to be had.
+  // As happens if the ids of a void batch cannot be read.
   await b.index.reset(0)
   await t.rejects(
     b.commitLog.append(async () => {
@@ -139,11 +140,11 @@ test('who waits for a record is called, also where it is applied once more', asy
   t.same(called, [1, 2])
 })
 
-test('a start reads only those records that are not known to be settled', async t => {
+test('a start reads only the records that are not known to be settled', async t => {
   const place = await openServer(t)
   const dataDir = temporaryDirectory(t)
-  const [gone, a] = [await openWriter(t, place), await openWriter(t, place)]
-  await appendAndDie(gone, ['x'])
+  const [died, a] = [await openWriter(t, place), await openWriter(t, place)]
+  await appendAndDie(died, ['x'])
   const before = await openWriter(t, place, { dataDir })
   for (let n = 1; n <= 30; n++) await archive(a, [`a${n}`])
   await before.commitLog.follow()
@@ -159,13 +160,13 @@ test('a start reads only those records that are not known to be settled', async 
   t.strictSame(
     [...new Set(read)].toSorted((one, other) => one - other),
     [0, 1, 30, 31, 32],
-    'the first of all, the one that was left, the last two of a writer, and a look for a new one',
+    'record 0, the one that was left, the last two of a writer, and the next number',
   )
   await settled(t, after, 'x')
   t.equal((await archivedIds(after.store)).filter(id => id === 'x').length, 1)
 })
 
-test('an object at the place of another, cut short, is written again', async t => {
+test('an object that is cut short is stored again', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   const key = await appendAndDie(a, ['x', 'y'])
@@ -182,7 +183,7 @@ async function garble({ store, keys }: Writer, number: number): Promise<void> {
   await store.replace(keys.record(number), bytes)
 }
 
-test('bytes in a record that are not what was written are no object, and their events are archived again', async t => {
+test('damaged bytes in a record do not become an object, and their events are archived again', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   await appendAndDie(a, ['x', 'y'])
@@ -194,7 +195,7 @@ test('bytes in a record that are not what was written are no object, and their e
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })
 
-/** A batch whose bytes are damaged in its record; its writer `a` has them still, and `b` knows the record. */
+/** A batch whose bytes are damaged in its record. Its writer `a` still has them; `b` has applied the record. */
 async function garbledBatch(t: Test) {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
@@ -205,24 +206,24 @@ async function garbledBatch(t: Test) {
   return { a, b, settleOwn: () => a.settlement.settleOwn(record as LogRecord, [batch.body]) }
 }
 
-test('a writer that has slept through that does not store its batch any more', async t => {
+test('a writer that slept while its batch became void does not store it', async t => {
   const { a, b, settleOwn } = await garbledBatch(t)
   await settled(t, b, 'x')
   await archive(b, ['x', 'y'])
   t.equal(await settleOwn(), false)
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
   await a.commitLog.follow()
-  t.ok(a.index.has(idDigest('x')), 'it knows them from the record that counts')
+  t.ok(a.index.has(idDigest('x')), 'it has the id from the valid record')
 })
 
-test('a batch that cannot be read any more and that its writer has just stored is not void', async t => {
+test('a batch with damaged bytes is not void if its writer has just stored it', async t => {
   const { b, settleOwn } = await garbledBatch(t)
   t.equal(await settleOwn(), true)
   await settled(t, b, 'x')
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
 })
 
-test('a void means a batch of the record as it was, and none that a repair has named', async t => {
+test('a void applies to the record before its repair, not to batches that the repair named', async t => {
   const place = await openServer(t)
   const [a, b] = [await openWriter(t, place), await openWriter(t, place)]
   const batches = [batchOf(['x']), batchOf(['y'])]
@@ -245,16 +246,16 @@ test('a void means a batch of the record as it was, and none that a repair has n
   await t.rejects(b.commitLog.follow(), { message: /is rebuilt/ })
   await archive(b, ['x', 'y'])
   t.same((await archivedIds(b.store)).toSorted(), ['x', 'y'])
-  const newcomer = await openWriter(t, place)
-  await t.rejects(newcomer.commitLog.follow(), { message: /is rebuilt/ }, 'once')
-  await archive(newcomer, ['x', 'y'])
-  await newcomer.folder.fold()
+  const newWriter = await openWriter(t, place)
+  await t.rejects(newWriter.commitLog.follow(), { message: /is rebuilt/ }, 'once')
+  await archive(newWriter, ['x', 'y'])
+  await newWriter.folder.fold()
   const late = await openWriter(t, place)
   await archive(late, ['x', 'y', 'z'])
-  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'and so for those that come later')
+  t.same((await archivedIds(b.store)).toSorted(), ['x', 'y', 'z'], 'also for a new index')
 })
 
-test('what is void is known over a restart, as long as it is not folded', async t => {
+test('voids are kept over a restart until they are folded', async t => {
   const place = await openServer(t)
   const a = await openWriter(t, place)
   const staged = `${PREFIX}/_frequency/staged/1`
@@ -269,5 +270,5 @@ test('what is void is known over a restart, as long as it is not folded', async 
   await archive(late, ['x', 'y', 'z'])
   t.same((await archivedIds(a.store)).toSorted(), ['x', 'y', 'z'])
   await archive(again, ['more'])
-  t.same(again.index.position?.voids, [], 'then it is of no interest any more')
+  t.same(again.index.position?.voids, [], 'a folded void is dropped')
 })

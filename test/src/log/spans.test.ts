@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { inSpans, joinSpans, type Spans } from '../../../src/log/spans.ts'
 import { createRandom, range } from '../../helpers/helper.ts'
 
-test('spans that touch become one, others stay apart', async t => {
+test('spans that touch become one, others stay separate', async t => {
   const joined = joinSpans(
     [[0, 1_000]],
     [
@@ -16,7 +16,7 @@ test('spans that touch become one, others stay apart', async t => {
   ])
 })
 
-test('however many there are, all of them stay covered by a bounded number', async t => {
+test('a bounded number of spans covers any number of them', async t => {
   const random = createRandom(7)
   let spans: Spans = []
   const all: [number, number][] = []

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { WriterTurns } from '../../../src/log/writer-turns.ts'
 
-test('a writer that is alone never waits', async t => {
+test('a single writer never waits', async t => {
   const turns = new WriterTurns()
   for (let now = 0; now < 100_000; now += 10) {
     t.equal(turns.waitMs(now), 0)
@@ -9,7 +9,7 @@ test('a writer that is alone never waits', async t => {
   }
 })
 
-test('a writer lets others go first that have committed of late, and no longer than they need', async t => {
+test('an active writer goes first after our commit, for the time of one turn', async t => {
   const turns = new WriterTurns()
   turns.otherCommitted('b', 60, 1_000)
   turns.committed(1_010)
@@ -20,23 +20,23 @@ test('a writer lets others go first that have committed of late, and no longer t
   t.equal(turns.waitMs(1_100), 0, 'it has had its turn')
 })
 
-test('of several, who has committed least of late goes first, and the others in their order', async t => {
+test('the writer with the oldest last commit goes first, the others follow in that order', async t => {
   const turns = new WriterTurns()
   turns.otherCommitted('b', 10, 0)
   turns.otherCommitted('c', 20, 1)
   turns.committed(2)
-  t.equal(turns.waitMs(2), 90, 'b has its turn, and c')
+  t.equal(turns.waitMs(2), 90, 'the turns of b and c')
   turns.otherCommitted('b', 10, 12)
-  t.equal(turns.waitMs(12), 60, 'c still has, from then on')
+  t.equal(turns.waitMs(12), 60, 'the turn of c, from the commit of b on')
   turns.otherCommitted('b', 10, 14)
-  t.equal(turns.waitMs(14), 60, 'who commits twice has no second turn')
+  t.equal(turns.waitMs(14), 60, 'a second commit gives no second turn')
   turns.otherCommitted('c', 20, 30)
   t.equal(turns.waitMs(30), 0)
   turns.committed(35)
   t.equal(turns.waitMs(35), 90)
 })
 
-test('who has not committed for five seconds has no turn, however many of them there are', async t => {
+test('writers without a commit for five seconds have no turn', async t => {
   const turns = new WriterTurns()
   for (let n = 0; n < 10; n++) turns.otherCommitted(`writer ${n}`, 500, n)
   turns.committed(10)
@@ -45,7 +45,7 @@ test('who has not committed for five seconds has no turn, however many of them t
   t.equal(turns.waitMs(5_010), 0)
 })
 
-test('writers that see the same log never have their turn at once', async t => {
+test('writers that read the same log never have their turn at the same time', async t => {
   const names = ['a', 'b', 'c', 'd']
   const writers = names.map(() => new WriterTurns())
   let now = 0
@@ -68,7 +68,7 @@ test('writers that see the same log never have their turn at once', async t => {
   t.same(committed.slice(0, 8), [0, 1, 2, 3, 0, 1, 2, 3])
 })
 
-test('who has not committed for long is not waited for', async t => {
+test('a writer without a recent commit is not active', async t => {
   const turns = new WriterTurns()
   turns.otherCommitted('b', 60, 0)
   t.ok(turns.hasActiveOthers(5_000))
@@ -78,14 +78,14 @@ test('who has not committed for long is not waited for', async t => {
   t.notOk(turns.hasActiveOthers(6_000))
 })
 
-test('nobody is waited for longer than a second', async t => {
+test('a turn is at most a second', async t => {
   const turns = new WriterTurns()
   turns.otherCommitted('c', 5_000, 0)
   turns.committed(100)
   t.equal(turns.waitMs(100), 1_000)
 })
 
-test('one that says that it waits goes first, before it was ever seen', async t => {
+test('a writer with a waiting hint goes first, even before its first record', async t => {
   const turns = new WriterTurns()
   turns.committed(1_000)
   turns.otherWaits('b', 200, 1_010)

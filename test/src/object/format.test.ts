@@ -25,7 +25,7 @@ async function throughCompressor(compression: 'gzip' | 'none' | 'zstd', bytes: B
   return buffer(Readable.from([bytes]).pipe(createCompressor(compression)))
 }
 
-test('ndjson is one event a line, the last one too', async t => {
+test('ndjson is one event a line, with a line feed after the last', async t => {
   const lines = framed('ndjson', EVENTS).toString().split('\n')
   t.equal(lines.pop(), '')
   t.same(lines, EVENTS.map(String))
@@ -42,14 +42,14 @@ test('json is one array, with an event a line', async t => {
   t.same(JSON.parse(framed('json', EVENTS.slice(0, 1)).toString()).length, 1)
 })
 
-test('an extension says what is inside', async t => {
+test('the extension names the format and the compression', async t => {
   t.equal(extensionOf('ndjson', 'gzip'), '.ndjson.gz')
   t.equal(extensionOf('json', 'gzip'), '.json.gz')
   t.equal(extensionOf('ndjson', 'none'), '.ndjson')
   t.equal(extensionOf('ndjson', 'zstd'), '.ndjson.zst')
 })
 
-test('gzip makes what gunzip reads, and smaller', async t => {
+test('gunzip reads the gzip output, which is smaller', async t => {
   const bytes = framed('ndjson', EVENTS)
   const gzipped = await throughCompressor('gzip', bytes)
   t.ok(gzipped.length < bytes.length / 3)
@@ -62,7 +62,7 @@ test('none leaves the bytes as they are', async t => {
 })
 
 for (const compression of ['gzip', 'none', ...(hasZstd ? (['zstd'] as const) : [])] as const) {
-  test(`what ${compression} made comes out as it went in`, async t => {
+  test(`decompressing ${compression} gives the same bytes`, async t => {
     const bytes = framed('ndjson', EVENTS)
     const key = `p/batch_1${extensionOf('ndjson', compression)}`
     const compressed = await throughCompressor(compression, bytes)
@@ -70,7 +70,7 @@ for (const compression of ['gzip', 'none', ...(hasZstd ? (['zstd'] as const) : [
   })
 }
 
-test('an object without events is what every reader takes for one', async t => {
+test('every reader accepts an object without events', async t => {
   for (const [format, content] of [
     ['ndjson', ''],
     ['json', '[\n]\n'],

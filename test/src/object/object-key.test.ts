@@ -21,13 +21,13 @@ test('a prefix may have parts', async t => {
   t.ok(objectKey('team a/web', new Date(), NONCE, '.ndjson').startsWith('team a/web/dt='))
 })
 
-test('batches that begin at the same time have keys of their own', async t => {
+test('batches with the same time have different keys', async t => {
   const receivedAt = new Date()
   const keys = range(10_000).map(() => objectKey('p', receivedAt, randomUUID(), '.ndjson'))
   t.equal(new Set(keys).size, 10_000)
 })
 
-test('keys of our making are told from others', async t => {
+test('keys of archived objects differ from other keys', async t => {
   for (const extension of ['.ndjson', '.ndjson.gz', '.json.zst']) {
     t.ok(isObjectKey(objectKey('some/prefix', new Date(), NONCE, extension)))
   }
@@ -36,7 +36,7 @@ test('keys of our making are told from others', async t => {
   }
 })
 
-test('the days between two moments have a prefix each, in UTC', async t => {
+test('each UTC day between two times has a prefix', async t => {
   const days = dayPrefixes('p', new Date('2026-12-30T23:59:59.999Z'), new Date('2027-01-01T00:00:00.000Z'))
   t.same(days, ['p/dt=2026-12-30/', 'p/dt=2026-12-31/', 'p/dt=2027-01-01/'])
   t.same(dayPrefixes('p', new Date('2026-01-01'), new Date('2027-02-05')).length, 401)
