@@ -1,23 +1,23 @@
-/** A deliberate break: a small change of one file, and who should notice it. */
+/** A deliberate break: a small change of one file, and the checks that should notice it. */
 
 import { transformSync } from 'esbuild'
 
-/** A test file, or so many schedules of the simulation. */
+/** A test file, or a number of schedules of the simulation. */
 export type Check = string | { readonly schedules: number }
 
 export interface Break {
-  /** What is done wrong, in a few words. No two breaks have the same name. */
+  /** What the changed code does wrong. Unique. */
   readonly name: string
-  /** What the change breaks. */
+  /** The property that the change breaks. */
   readonly promise: string
   /** Path from the root of the tree. */
   readonly file: string
   /** It occurs exactly once in the file. */
   readonly text: string
   readonly replacement: string
-  /** Fastest first: those behind the first that notices are not run. */
+  /** Fastest first. After the first check that notices, the others are not run. */
   readonly checks: readonly Check[]
-  /** Why nothing notices it, where that is known. It counts as not noticed all the same. */
+  /** Why no check notices it, if that is known. It still counts as not noticed. */
   readonly survives?: string
 }
 
@@ -45,7 +45,7 @@ export function nameOf(check: Check): string {
 /**
  * The content of the file with the change.
  *
- * @throws Error where the text does not occur exactly once, or what comes out is no TypeScript: any test would notice
+ * @throws Error if the text does not occur exactly once, or if the result is not TypeScript, which any test would notice
  * that.
  */
 export function applied({ name, file, text, replacement }: Break, content: string): string {

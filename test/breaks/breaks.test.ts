@@ -1,4 +1,4 @@
-/** The list of breaks is in step with the code. That tests notice them is for `npm run test:breaks` to show. */
+/** Checks that the list of breaks matches the code. `npm run test:breaks` checks that tests notice them. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -14,7 +14,7 @@ t.test('each text occurs once in its file', async t => {
   }
 })
 
-t.test('each break has a name of its own, and tests that are there', async t => {
+t.test('each break has a unique name, and its test files exist', async t => {
   t.equal(new Set(BREAKS.map(({ name }) => name)).size, BREAKS.length)
   for (const { name, checks } of BREAKS) {
     t.ok(checks.length > 0, name)
@@ -22,7 +22,7 @@ t.test('each break has a name of its own, and tests that are there', async t => 
   }
 })
 
-t.test('a text that occurs twice, or not at all, is told, and so is what is no program', async t => {
+t.test('a text that occurs twice or never is refused, and so is a result that is not a program', async t => {
   const each = { name: 'x', promise: '', file: 'f', text: 'ab', replacement: '"$&"', checks: [] }
   t.equal(applied(each, 'x = ab + 1'), 'x = "$&" + 1')
   t.throws(() => applied(each, 'ab ab'), /occurs 2 times in f/)

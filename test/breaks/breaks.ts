@@ -4,5 +4,5 @@ import { LOG_BREAKS } from './log-breaks.ts'
 import { QUEUE_BREAKS } from './queue-breaks.ts'
 import { STORE_BREAKS } from './store-breaks.ts'
 
-/** Of the durable path, by its rooms. */
+/** All breaks of the durable path. */
 export const BREAKS: readonly Break[] = [...LOG_BREAKS, ...ARCHIVE_BREAKS, ...QUEUE_BREAKS, ...STORE_BREAKS]

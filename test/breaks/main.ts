@@ -1,6 +1,6 @@
 /**
- * Breaks the durable path on purpose, one change at a time, in a copy of the tree, and counts how many of the
- * breaks the tests notice. Exits with 1 below 90 %, or where the list is not in step with the code.
+ * Breaks the durable path on purpose in a copy of the tree, one change at a time, and counts how many breaks the tests
+ * notice. Exits with 1 below 90 %, or if the list does not match the code.
  *
  *     npm run test:breaks -- --only watermark
  *     npm run test:breaks -- --list
@@ -23,8 +23,8 @@ const FAILURE_LENGTH_MAX = 110
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
 const flags = new Command('test:breaks')
-  .option('--only <text...>', 'only breaks whose name or file holds one of these', [])
-  .option('--list', 'prints the breaks, and runs none', false)
+  .option('--only <text...>', 'only breaks whose name or file contains one of these', [])
+  .option('--list', 'print the breaks without running them', false)
   .parse()
   .opts<{ only: string[]; list: boolean }>()
 
@@ -48,8 +48,8 @@ function list(breaks: readonly Break[]): void {
 }
 
 /**
- * @param useless checks that fail where nothing is broken, with what they printed
- * @returns whether enough were noticed, and no check failed by itself
+ * @param useless the output of checks that fail without a break, by their names
+ * @returns whether enough breaks were noticed, and no check fails without a break
  */
 function report(results: readonly BreakResult[], useless: ReadonlyMap<string, string>): boolean {
   const survivors = results.filter(({ noticedBy }) => noticedBy === undefined)
@@ -58,7 +58,7 @@ function report(results: readonly BreakResult[], useless: ReadonlyMap<string, st
   print(`\n${noticed} of ${results.length} breaks were noticed: ${(share * 100).toFixed(1)} %`)
   for (const { each } of survivors)
     print(`not noticed: ${each.name} (${each.file}). ${each.promise} ${each.survives ?? ''}`.trimEnd())
-  for (const [name, output] of useless) print(`\n${name} fails where nothing is broken:\n${output}`)
+  for (const [name, output] of useless) print(`\n${name} fails without a break:\n${output}`)
   return share >= NOTICED_SHARE_MIN && useless.size === 0
 }
 
@@ -82,7 +82,7 @@ async function runAll(breaks: readonly Break[]): Promise<boolean> {
   return report(results, runner.useless)
 }
 
-/** The same command again, with the servers. @returns its exit code */
+/** Runs the same command again with the servers. @returns its exit code */
 async function runWithServers(): Promise<number> {
   const services = fileURLToPath(new URL('../services/run.ts', import.meta.url))
   const self = [process.execPath, '--import=tsx', fileURLToPath(import.meta.url), ...process.argv.slice(2)]

@@ -4,19 +4,19 @@ import type { TreeCopy } from './tree.ts'
 
 export interface BreakResult {
   readonly each: Break
-  /** The check that failed; undefined where none did. */
+  /** The check that failed; undefined if none did. */
   readonly noticedBy: Check | undefined
-  /** What of it failed. */
+  /** The first failure of that check. */
   readonly failure: string | undefined
-  /** Of all checks that were run. */
+  /** The time of all checks that were run. */
   readonly ms: number
 }
 
-/** Applies breaks to one copy, one at a time. */
+/** Applies breaks to one copy of the tree, one at a time, and runs their checks. */
 export class BreakRunner {
   readonly #copy: TreeCopy
   readonly #stopping: AbortSignal
-  /** How each check went where nothing is broken, by its name. */
+  /** The result of each check without a break, by its name. */
   readonly #unbroken = new Map<string, CheckResult>()
 
   constructor(copy: TreeCopy, stopping: AbortSignal) {
@@ -24,13 +24,13 @@ export class BreakRunner {
     this.#stopping = stopping
   }
 
-  /** The names of checks that fail where nothing is broken, and so say nothing; with what they printed. */
+  /** The output of checks that fail without a break, and so show nothing; by their names. */
   get useless(): ReadonlyMap<string, string> {
     const failed = [...this.#unbroken].filter(([, { outcome }]) => outcome !== 'passed')
     return new Map(failed.map(([name, { output }]) => [name, output]))
   }
 
-  /** @throws Error where the text does not occur once, or once stopping */
+  /** @throws Error if the text does not occur exactly once, or when stopping */
   async run(each: Break): Promise<BreakResult> {
     let ms = 0
     for (const check of each.checks) {

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Check } from './break.ts'
 
-/** A test that waits for what never comes ends by its own limits, mostly. */
+/** Time limit of a check without a break. A test that hangs mostly ends by its own limit. */
 const UNBROKEN_MS_MAX = 300_000
 const BROKEN_MS_MIN = 90_000
 const BROKEN_TIMES = 4
@@ -13,18 +13,18 @@ const OUTPUT_LENGTH_MAX = 20_000
 export interface CheckResult {
   readonly outcome: 'passed' | 'failed' | 'hung'
   readonly ms: number
-  /** The last of what it printed. */
+  /** The end of its output. */
   readonly output: string
 }
 
 export interface CheckOptions {
   readonly path: string
-  /** How long it takes where nothing is broken, in milliseconds; undefined where that is not known yet. */
+  /** How long the check takes without a break, in milliseconds; undefined if that is not known yet. */
   readonly unbrokenMs: number | undefined
   readonly stopping: AbortSignal
 }
 
-/** @throws Error once stopping */
+/** @throws Error when stopping */
 export async function runCheck(
   check: Check,
   { path, unbrokenMs, stopping }: CheckOptions,
@@ -33,7 +33,7 @@ export async function runCheck(
   const msMax =
     unbrokenMs === undefined ? UNBROKEN_MS_MAX : Math.max(BROKEN_MS_MIN, BROKEN_TIMES * unbrokenMs)
   const startedAt = performance.now()
-  // In a group of its own, so that what it has started ends with it.
+  // In its own process group, so that its children end with it.
   const child = spawn(process.execPath, argumentsOf(check), {
     cwd: path,
     detached: true,
@@ -61,7 +61,7 @@ export async function runCheck(
   return { outcome, ms: performance.now() - startedAt, output }
 }
 
-/** What failed, as it was printed: the first assertion, or the finding of a schedule; undefined where nothing says so. */
+/** The first failed assertion or finding in an output; undefined if it has none. */
 export function failureIn(output: string): string | undefined {
   const [, assertion] = /^ *not ok \d+ - (.*?)(?: # time=.*)?$/m.exec(output) ?? []
   return assertion ?? /^seed .*\n +(.*)$/m.exec(output)?.[1]
@@ -70,7 +70,7 @@ export function failureIn(output: string): string | undefined {
 function argumentsOf(check: Check): string[] {
   if (typeof check === 'string') return ['--import=tsx', check]
   const { schedules } = check
-  // The same schedules for all breaks, so that what was noticed once is noticed again.
+  // The same schedules for all breaks, so that a result can be repeated.
   const options = ['--schedules', String(schedules), '--from', 'breaks', '--workers', '1']
   return ['--import=tsx', 'test/simulation/main.ts', ...options]
 }
@@ -85,6 +85,6 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal)
   } catch {
-    // All of it has ended.
+    // The whole group has ended.
   }
 }

@@ -1,4 +1,4 @@
-/** A copy of this tree, in which things are broken one after the other. */
+/** A temporary copy of the tree to which breaks are applied. */
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -19,7 +19,7 @@ export class TreeCopy {
     symlinkSync(join(ROOT, NODE_MODULES), join(this.path, NODE_MODULES))
   }
 
-  /** Does something while the copy is broken. @throws Error where the text does not occur exactly once */
+  /** Runs `work` while the break is applied. @throws Error if the text does not occur exactly once */
   async whileBroken<T>(each: Break, work: () => Promise<T>): Promise<T> {
     const path = join(this.path, each.file)
     const content = readFileSync(path, 'utf8')

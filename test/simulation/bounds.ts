@@ -1,24 +1,25 @@
-/** How long things may take where nothing goes wrong, and how much may be asked of the store. */
+/** Bounds on the time and on the requests of archivers in a schedule without faults. */
 
 import type { Plan } from './plan.ts'
 
-/** Within this a writer with a sealed batch commits; and it takes so many requests from a delivery to its end. */
+/** A writer with a sealed batch commits within this time. */
 const TURN_MS_MAX = 5_000
+/** Bound on the round trips from a delivery to its acknowledgement. */
 const ROUND_TRIPS_MAX = 30
-/** Writes, where each record has one batch: the record and the object; the staged object, the record and the copy. */
+/** Writes for a record with one batch. Inline: the record and the object. Staged: also the staged object. */
 const SMALL_BATCH_REQUESTS_MAX = 2
 const LARGE_BATCH_REQUESTS_MAX = 3
-/** Of objects, staged objects, and records but the first. */
+/** Matches the keys of objects, of staged objects, and of all records except record 0. */
 const BATCH_KEY = /\/dt=|_frequency\/(?:staged\/|log\/\d*[1-9]\d*$)/
 const PART_BYTES = 5 * 1024 * 1024
-/** A client whose clock is further from the store's asks more than once. */
+/** With a larger difference to the store's clock, a client sends requests again. */
 const CLOCK_MS_MAX = 1_000
 
 /**
- * Each writer gets its turn.
+ * Checks that each writer gets its turn in time.
  *
- * @param by the process that had the message, in one of its lives
- * @returns what is wrong
+ * @param by the name of the process that had the message, with the number of its start
+ * @returns the violation, as text
  */
 export function slownessOf(plan: Plan, message: string, by: string, heldMs: number): string | undefined {
   const { isQuiet, store, queue, writers } = plan
@@ -29,9 +30,9 @@ export function slownessOf(plan: Plan, message: string, by: string, heldMs: numb
 }
 
 /**
- * What one writer that is alone asks of the store, for each batch.
+ * Checks how many writes a single writer sends for each batch.
  *
- * @returns what is wrong
+ * @returns the violation, as text
  */
 export function excessOf(
   { isQuiet, writers, store }: Plan,

@@ -1,4 +1,4 @@
-/** Operators who stop all archivers and build the log of an archive anew, one after the other as long as they die. */
+/** Operators that stop all archivers and build the log again. When one dies, the next one starts. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { LogBuilder } from '../../src/cli/log/build-log.ts'
@@ -9,12 +9,12 @@ import { openStoreOf } from './product.ts'
 import { Actor, type Simulation } from './simulation.ts'
 
 const AGAIN_MS = 2_000
-/** So small that a log has several records. */
+/** Small, so that the log gets several records. */
 const LIMITS = { recordEventsMax: 8, recordObjectsMax: 2 }
 const LIST_MAX = 10
-/** Of one who died behind its last request. */
+/** The error if an earlier operator died after its last request. */
 const IS_BUILT = /The archive has a log/
-/** The first archiver begins a log where there is nothing to name. */
+/** The error if the archive has no objects. Then the first archiver creates the log. */
 const IS_EMPTY = /The archive has no objects/
 
 export interface BuildersParts {
@@ -22,17 +22,17 @@ export interface BuildersParts {
   readonly chaos: Chaos
   readonly director: Actor
   readonly prefix: string
-  /** Its store is opened as this archiver opens it. */
+  /** Operators open the store with the settings of this archiver. */
   readonly like: WriterPlan
-  /** Counts what has happened. */
+  /** Counts an event by its text. */
   saw(what: string): void
-  /** Called for what a build lists, which nothing here should bring about. */
+  /** Called if a build lists duplicates or damaged objects, which no fault here causes. */
   found(text: string): void
-  /** Archivers may be started. */
+  /** The log is built. Archivers may start. */
   built(): void
 }
 
-/** @param plans the last one does not die */
+/** @param plans the last operator does not die */
 export function buildLog(plans: readonly BuilderPlan[], parts: BuildersParts): void {
   const [plan, ...others] = plans
   if (plan === undefined) return

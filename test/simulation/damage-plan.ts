@@ -1,35 +1,35 @@
-/** What the store does to what it holds, drawn from the seed by a chance of its own: without it a schedule is as it was. */
+/** Damage to stored objects. Drawn from the seed by a generator of its own, so it does not change the rest of a schedule. */
 
 import { Random } from '../fault/random.ts'
 import type { OperatorPlan } from './operators.ts'
 import type { FaultPlan, MessagePlan, WriterPlan } from './plan.ts'
 
-/** It strikes at the first occasion after the time of the plan. Where `backMs` is given the writer is killed. */
+/** Strikes at the first occasion after the planned time. With `backMs` the writer is killed, and starts again after that. */
 export type DamageAct =
-  /** A staged object is gone: as soon as it is there, or as soon as a record names it. */
+  /** Removes a staged object as soon as it is stored, or as soon as a record names it. */
   | { readonly act: 'lose staged'; readonly when: 'staged' | 'named'; readonly backMs?: number }
-  /** An object that is archived is gone, or cut short. It strikes at once, where there is one. */
+  /** Removes an archived object or cuts it short. Strikes at once, if there is an object. */
   | { readonly act: 'lose object'; readonly isCut: boolean }
-  /** A batch is rebuilt from where it is staged, and so many requests that stage it anew fail. */
+  /** When a batch is rebuilt from its staged object, this many of the requests that stage it again fail. */
   | { readonly act: 'fail staging'; readonly requests: number }
   /**
-   * Bytes of a batch in a record change: as soon as the record is there, whose writer is killed before it has made an
-   * object of its own copy; or as soon as the object is there.
+   * Changes bytes of an inline batch: as soon as the record is created, with its writer killed before it stores the
+   * object from its own copy; or as soon as the object is stored.
    */
   | { readonly act: 'garble body'; readonly when: 'recorded' | 'stored'; readonly backMs?: number }
-  /** A record whose objects are all there is garbled in its head, or cut short; and is repaired. It strikes at once. */
+  /** Garbles the head of a settled record, or cuts it short. Operators repair it. Strikes at once. */
   | { readonly act: 'damage record'; readonly isCut: boolean; readonly operators: readonly OperatorPlan[] }
 
 export interface DamagePlan {
   readonly faults: readonly FaultPlan[]
-  /** Of the writers, so that there is an occasion. */
+  /** Changes to all writers that make an occasion likely. */
   readonly change: Partial<WriterPlan>
-  /** How many messages come twice at about the same time. */
+  /** How many messages are published twice at about the same time. */
   readonly echoes: number
 }
 
 const CHANCE = 0.35
-/** Of a night. */
+/** Chance of a short dedupe window in a schedule with a night. */
 const WINDOW_CHANCE = 0.6
 const LATE_MS_MAX = 15_000
 const ECHO_MS_MAX = 600
@@ -55,8 +55,7 @@ export function damageOf(seed: string, calmMs: number): DamagePlan {
   return draw(random, calmMs)
 }
 
-/** What makes ids be forgotten, and looked up: a short window, copies that come after
- * the night, objects that are lost. */
+/** Makes the index forget ids, and archivers look them up: a short dedupe window, late copies of messages, lost objects. */
 export interface ShortWindow {
   readonly dedupeWindowMs: number
   readonly messages: readonly MessagePlan[]
@@ -65,12 +64,12 @@ export interface ShortWindow {
   readonly calmMs: number
 }
 
-/** How many objects are lost, or cut short. */
+/** Numbers of objects that are lost or cut short, to draw from. */
 const LOSSES = [0, 0, 1, 2]
 
 /**
- * @param messages those that are published without it
- * @param nightMs when the night begins, and ends
+ * @param messages the messages that are published without it
+ * @param nightMs the times when the night begins and ends
  */
 export function shortWindowOf(
   seed: string,
@@ -85,7 +84,7 @@ export function shortWindowOf(
     const atMs = dawnMs + random.between(0, LATE_MS_MAX)
     return { ...copied, name: `late ${n}`, atMs, copyOf: copied.copyOf ?? copied.name }
   })
-  // What is stored anew makes what is older be forgotten.
+  // New records make the index forget older ones.
   const news = Array.from({ length: random.between(1, 3) }, (_, n): MessagePlan => {
     const atMs = dawnMs + random.between(0, LATE_MS_MAX / 3)
     const event = { id: `news-${n}`, source: undefined, receivedMs: atMs - 1, filler: random.between(0, 40) }
@@ -114,7 +113,7 @@ function stagedLosses(random: Random, calmMs: number): DamagePlan {
   return { faults, change: { inlineBytesMax: random.pick([0, 150]) }, echoes: 0 }
 }
 
-/** Two writers have the same events in staged batches, more often than by chance: one is rebuilt. */
+/** Makes two writers stage batches with the same events more often than by chance, so that one batch is rebuilt. */
 function stagingFailures(random: Random, calmMs: number): DamagePlan {
   const faults = Array.from({ length: random.between(1, 3) }, (_, n) => {
     const fault: DamageAct = { act: 'fail staging', requests: random.pick([4, 10, 30]) }
@@ -151,7 +150,7 @@ function damagedRecord(random: Random, calmMs: number): DamagePlan {
   return { faults: [{ name: 'damage 0', atMs, writer: '', fault }], change: {}, echoes: 0 }
 }
 
-/** Messages with the events of others, and one more, at about the same time. */
+/** Messages with the events of other messages and one new event, published at about the same time. */
 export function echoesOf(seed: string, messages: readonly MessagePlan[], count: number): MessagePlan[] {
   const random = new Random(`echoes ${seed}`)
   const former = messages.filter(({ kind, copyOf }) => kind === 'ours' && copyOf === undefined)

@@ -1,4 +1,4 @@
-/** What the store does to what it holds: at the moment at which it hurts, and not at a time of the plan. */
+/** Damages stored objects: at the next vulnerable moment after the planned time. */
 
 import { logKeys } from '../../src/log/log-keys.ts'
 import { decodeHead, inlineBody, isInline, type LogRecord } from '../../src/log/log-record.ts'
@@ -22,7 +22,7 @@ export interface DamageParts {
   readonly processes: Processes
   readonly operators: Operators
   readonly director: Actor
-  /** Counts what has struck. */
+  /** Counts a fault by its text. */
   saw(what: string): void
 }
 
@@ -32,14 +32,14 @@ interface Armed<Act extends DamageAct = DamageAct> {
 }
 
 interface DamagedRecord {
-  /** Another is there once it is repaired. */
+  /** The damaged bytes. The record has other bytes after its repair. */
   readonly damaged: StoredObject
-  /** The keys of its objects, without those that were lost after its repair. */
+  /** The keys of its objects, without objects that were lost after its repair. */
   readonly named: Set<string>
 }
 
 const RECORD_KEY = /^(.*)\/_frequency\/log\/\d{16}$/
-/** After a restore. */
+/** An operator starts a repair this long after a restore. */
 const REPAIR_MS = 2_000
 const OBJECT_KEY = /\/dt=/
 const STAGED_KEY = /\/_frequency\/staged\//
@@ -53,28 +53,28 @@ const STAGING: ReadonlySet<Operation> = new Set<Operation>([
 
 export class Damage {
   readonly #parts: DamageParts
-  /** What is to strike at the next occasion, in the order of the plan. */
+  /** Faults that strike at their next occasion, in the order of the plan. */
   readonly #armed = new Set<Armed>()
-  /** Keys that stay empty, also where a request that is under way stores there once more. */
+  /** Keys that stay empty, even if a request that is under way stores there again. */
   readonly #lost = new Set<string>()
-  /** Records that were seen, by key. A restored bucket gets other ones at the same keys. */
+  /** The records that were seen, by key. After a restore, other records get the same keys. */
   readonly #records = new Map<string, StoredObject>()
-  /** What the log has said of each object. */
+  /** The span of each object in the log, by the object's key. */
   readonly #spans = new Map<string, Span>()
-  /** Of each record that had one, by its key and the batch's place, the key of the object. */
+  /** The keys of objects, by the key of their record and the place of their batch. */
   readonly #objectKeys = new Map<string, string>()
-  /** Which record has named each object, by the keys of both. */
+  /** The key of the record that names an object, by the object's key. */
   readonly #recordOf = new Map<string, string>()
-  /** Keys of objects that a restored bucket's log does not name: it is of a time before their records. */
+  /** Keys of objects that the log of a restored bucket does not name: their records came after the snapshot. */
   readonly #notNamedYet = new Set<string>()
-  /** Keys of batches whose bytes are garbled in their record: garbled twice, they would be whole again. */
+  /** Keys of batches that were garbled in their record. Garbled twice, they would be whole again. */
   readonly #garbled = new Set<string>()
   /** Keys of batches that were made void. */
   readonly #void = new Set<string>()
   readonly #damagedRecords = new Map<string, DamagedRecord>()
-  /** Which record has the bytes of an object. */
+  /** The key of the record with the bytes of an inline object, by the object's key. */
   readonly #inline = new Map<string, string>()
-  /** Of a process that rebuilds a batch, how many requests fail that stage it. */
+  /** How many staging requests still fail, by the name of the process that rebuilds a batch. */
   readonly #failing = new Map<string, number>()
 
   constructor(parts: DamageParts) {
@@ -87,7 +87,7 @@ export class Damage {
     else this.#armed.add({ name, fault })
   }
 
-  /** To be called for each change, before anybody looks. @param by the request that made it */
+  /** To be called for each change, before any reader sees it. @param by the request that made it */
   changed(key: string, by: string): void {
     const { s3 } = this.#parts
     if (this.#lost.has(key)) s3.bucket.objects.delete(key)
@@ -121,8 +121,9 @@ export class Damage {
   }
 
   /**
-   * Its number is taken still, so that nobody can write another. It has a successor, which says its hash: those who have
-   * applied the last record go on from the hash that it had, which nobody can tell any more where its head is lost.
+   * Damages a record that has a successor. Its number stays taken, so no other record is created there. The successor
+   * has its hash. Without a successor the hash would be lost with the head, and archivers that have applied the record
+   * could not go on.
    */
   #damageRecord(name: string, fault: DamageAct & { act: 'damage record' }): void {
     const { s3, director } = this.#parts
@@ -154,7 +155,7 @@ export class Damage {
     operators.repair(Number(key.slice(-16)), prefix, processes.all[0]?.plan as WriterPlan, plans)
   }
 
-  /** To be called when the bucket has become what it was: a record that was damaged then has to be repaired again. */
+  /** To be called after a restore. A record that was damaged in the snapshot has to be repaired again. */
   restored(): void {
     for (const key of this.#recordOf.keys()) if (!this.#isInLog(key)) this.#notNamedYet.add(key)
     for (const [key, { damaged }] of this.#damagedRecords)
@@ -162,7 +163,7 @@ export class Damage {
         this.#repair(key, [{ startMs: REPAIR_MS, sleepMs: 0 }])
   }
 
-  /** Its record is there, or folded. */
+  /** Whether a record names the object, or the record is folded. */
   #isInLog(key: string): boolean {
     const { objects } = this.#parts.s3.bucket
     const record = this.#recordOf.get(key) as string
@@ -178,7 +179,7 @@ export class Damage {
     )
   }
 
-  /** Changes a record. */
+  /** Replaces the bytes of a record. */
   #overwrite(key: string, damaged: StoredObject): void {
     this.#parts.s3.bucket.objects.set(key, damaged)
     this.#records.set(key, damaged)
@@ -189,12 +190,12 @@ export class Damage {
     return this.#recordAt(key)?.batches.every(batch => objects.has(batch.key)) === true
   }
 
-  /** Archivers may say in words that they do not go on. */
+  /** Whether archivers may refuse to go on. */
   get hasDamagedRecord(): boolean {
     return this.#damagedRecords.size > 0
   }
 
-  /** What a repaired record need not name: it was named by the damaged one, and was lost or cut short before the repair. */
+  /** Whether a repaired record may leave the object out: the object was lost or cut short before the repair. */
   mayBeUnnamed(key: string): boolean {
     const wasNamed = [...this.#damagedRecords.values()].some(({ named }) => named.has(key))
     return wasNamed && this.#parts.judges.some(judge => judge.isHarmed(key))
@@ -249,7 +250,7 @@ export class Damage {
     if (fault.backMs !== undefined) this.#kill(by, fault.backMs)
   }
 
-  /** A fault that the request has in any case. */
+  /** The fault that the request must have; undefined if none is forced. */
   forcedFault(sender: string, operation: Operation, key: string): FaultKind | undefined {
     if (!STAGED_KEY.test(key)) return undefined
     if (operation === 'GetObject') {
@@ -261,7 +262,7 @@ export class Damage {
     const left = this.#failing.get(sender) ?? 0
     if (left === 0 || this.#parts.chaos.isOver || !STAGING.has(operation)) return undefined
     this.#failing.set(sender, left - 1)
-    this.#parts.saw('** a request fails that stages a batch anew')
+    this.#parts.saw('** a request that stages a batch again fails')
     return 'status 503'
   }
 
@@ -296,7 +297,7 @@ export class Damage {
     return true
   }
 
-  /** The first that is armed and fits; it strikes once. */
+  /** Takes the first armed fault that fits. */
   #next<Act extends DamageAct['act']>(
     act: Act,
     fits: (fault: DamageAct & { act: Act }) => boolean,
@@ -315,7 +316,7 @@ export class Damage {
   }
 }
 
-/** As a store has it that keeps no checksums. */
+/** The object with another body, as in a store without checksums. */
 function changedObject(object: StoredObject, body: Buffer): StoredObject {
   const { 'x-amz-checksum-crc32': _, ...headers } = object.headers
   return { ...object, body, headers }

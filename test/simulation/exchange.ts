@@ -1,4 +1,4 @@
-/** A request to the store, as its sender sees it. */
+/** The outcome of a request to the store for its sender. */
 
 import { Readable } from 'node:stream'
 import type { S3Reply } from '../services/s3-operations.ts'

@@ -1,4 +1,4 @@
-/** Does what goes wrong, at the times of the plan. */
+/** Causes the faults of the plan at their times. */
 
 import { buildLog } from './builders.ts'
 import type { Chaos } from './chaos.ts'
@@ -19,10 +19,10 @@ export interface FaultsParts {
   readonly judges: readonly Judge[]
   readonly processes: Processes
   readonly director: Actor
-  /** Of the first log. */
+  /** The prefix of the first log. */
   readonly prefix: string
   found(kind: Finding['kind'], text: string): void
-  /** Counts what has struck. */
+  /** Counts a fault by its text. */
   saw(what: string): void
 }
 
@@ -31,7 +31,7 @@ export class Faults {
   readonly #foldsWanted = new Set<Actor>()
   #snapshot: ReturnType<SimulatedS3['snapshot']> | undefined
   #isRestored = false
-  /** Lives that ended when the bucket was restored: what they archived is not there any more. */
+  /** Process starts before the bucket was restored: what they archived may be lost. */
   readonly #undone = new Set<string>()
 
   #hasLostLog = false
@@ -45,12 +45,12 @@ export class Faults {
     parts.s3.forceFault = (sender, operation, key) => this.#damage.forcedFault(sender.name, operation, key)
   }
 
-  /** The bucket was made what it was at another time. */
+  /** Whether the bucket was restored from a snapshot. */
   get isRestored(): boolean {
     return this.#isRestored
   }
 
-  /** Whether archivers may say in words that they do not go on. */
+  /** Whether archivers may refuse to go on with a message. */
   get mayRefuse(): boolean {
     return this.#isRestored || this.#damage.hasDamagedRecord
   }
@@ -59,7 +59,7 @@ export class Faults {
     this.#operators.calm()
   }
 
-  /** Has the log read once more, where somebody has mended it. @param damaged called for what is wrong with it */
+  /** Reads the log once more if it was repaired or built. @param damaged called for each problem of the log */
   audit(prefix: string, damaged: (message: string) => void): void {
     const [first] = this.#parts.processes.all
     if (!this.#hasLostLog && !this.#damage.hasDamagedRecord) return
@@ -67,17 +67,17 @@ export class Faults {
     if (first !== undefined) this.#operators.audit(prefix, first.plan, mayBeUnnamed, damaged)
   }
 
-  /** What this life of a process has archived is not there any more. */
+  /** Whether the process was started before the bucket was restored. @param life its name, with the number of its start */
   isUndone(life: string): boolean {
     return this.#undone.has(life)
   }
 
-  /** Whether the process folds now, though it is not due. */
+  /** Whether the process folds now, even if no fold is due. */
   takesFold(actor: Actor): boolean {
     return this.#foldsWanted.delete(actor)
   }
 
-  /** To be called for each change of an object, before anybody looks. @param by the request that made it */
+  /** To be called for each change of an object, before any reader sees it. @param by the request that made it */
   changed(key: string, by: string): void {
     this.#damage.changed(key, by)
   }
@@ -128,11 +128,11 @@ export class Faults {
         this.#foldsWanted.add(writer.actor)
         return
       default:
-        this.#troubleQueue(writer, fault)
+        this.#disturbQueue(writer, fault)
     }
   }
 
-  #troubleQueue(writer: Writer, fault: FaultAct): void {
+  #disturbQueue(writer: Writer, fault: FaultAct): void {
     const { sim, processes, director } = this.#parts
     const queue = processes.queueOf(writer)
     for (const each of processes.consumersOf(writer)) {
@@ -145,7 +145,7 @@ export class Faults {
     }
   }
 
-  /** There is one log. Whoever builds it waits until all that is on its way has failed. */
+  /** For schedules with one log. Requests that are under way fail before operators build the log. */
   #loseLog(builders: readonly BuilderPlan[]): void {
     const { sim, chaos, s3, prefix, processes, director, saw, found } = this.#parts
     const [like] = processes.all
@@ -168,7 +168,7 @@ export class Faults {
     })
   }
 
-  /** As an operator does it: all archivers are stopped meanwhile. */
+  /** Restores the bucket as an operator does: with all archivers stopped. */
   #restore(backMs: number): void {
     const { sim, s3, judges, processes, saw } = this.#parts
     if (this.#snapshot === undefined) return

@@ -1,4 +1,4 @@
-/** Shares schedules among worker processes. */
+/** Runs schedules in several worker processes. */
 
 import { fork } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
@@ -9,7 +9,7 @@ export interface FleetOptions {
   readonly schedules: number
   readonly seconds: number
   readonly workers: number
-  /** Each worker ends after so many findings. */
+  /** Each worker ends after this many findings. */
   readonly findingsMax: number
   readonly found?: (finding: WorkerFinding) => void
   readonly progressed?: (counts: WorkerCounts) => void
@@ -17,13 +17,13 @@ export interface FleetOptions {
 
 export interface FleetResult {
   readonly counts: WorkerCounts
-  /** How often each fault struck, and the product said each of its sentences. */
+  /** How often each fault struck, and how often the product logged each sentence. */
   readonly seen: ReadonlyMap<string, number>
   readonly findings: readonly WorkerFinding[]
   readonly seconds: number
 }
 
-/** @throws where a worker ends before it is done */
+/** @throws if a worker ends before it is done */
 export async function runFleet(options: FleetOptions): Promise<FleetResult> {
   const counts: WorkerCounts = { schedules: 0, steps: 0, requests: 0, events: 0, objects: 0, virtualMs: 0 }
   const findings: WorkerFinding[] = []
@@ -83,7 +83,7 @@ export function findingText({ seed, texts, leftOut, left }: WorkerFinding): stri
   ].join('\n')
 }
 
-/** A line for each fault that struck, and for each sentence of the product. */
+/** One line for each fault that struck, and for each sentence that the product logged. */
 export function seenText({ seen }: FleetResult): string {
   return [...seen]
     .sort(([a], [b]) => (a < b ? -1 : 1))

@@ -1,4 +1,4 @@
-/** Looks at the archive after each event, as its readers do, and says what is wrong with it. */
+/** Checks the archive after each step, as its readers see it. */
 
 import type { QueueMessage } from './simulated-queue.ts'
 
@@ -18,50 +18,50 @@ export interface Finding {
   readonly text: string
 }
 
-/** When the events of an object were received as the log has it, in milliseconds since 1970. */
+/** The span of `receivedAt` that the log has for an object, in milliseconds since 1970. */
 export type Span = readonly [first: number, last: number]
 
-/** What the log says of an object that the store has lost or cut short. */
+/** The log's entry for an object that the store has lost or cut short. */
 export interface LogEntry {
   readonly span: Span
-  /** It says that the object is there, and so that its events are archived. */
+  /** Whether the log names the object, so that its events count as archived. */
   isNamed(): boolean
 }
 
 /** An object that the store has lost or cut short, until it is whole again. */
 interface HarmedObject extends LogEntry {
   readonly text: string
-  /** Events that were in it, and are in no other object since. */
+  /** Its events that have not been in another object since. */
   readonly ids: Set<string>
 }
 
 interface JudgedEvent {
   readonly id: string
-  /** Milliseconds since 1970; NaN where it has no stamp. */
+  /** Milliseconds since 1970; NaN if it has none. */
   readonly receivedAt: number
 }
 
-/** What was published on one queue, and is archived below one prefix. */
+/** Compares the messages of one queue with the archive below one prefix. */
 export class Judge {
   readonly findings: Finding[] = []
   readonly #prefix: string
   readonly #read: (key: string) => Buffer | undefined
   readonly #saw: (what: string) => void
-  /** Of each event, the bytes that were sent under its identity. */
+  /** All byte sequences that were published under an identity. */
   readonly #sent = new Map<string, Set<string>>()
   readonly #messages = new Map<string, readonly JudgedEvent[]>()
   readonly #objects = new Map<string, { readonly text: string; readonly ids: readonly string[] }>()
   readonly #archived = new Map<string, string[]>()
   readonly #acknowledged = new Set<string>()
-  /** By key. What was in them is not asked for: the store's fault is not the product's. */
+  /** By key. Their events need not be readable: the store is at fault, not the product. */
   readonly #harmed = new Map<string, HarmedObject>()
-  /** Events of messages that are in the dead letters, as the product says. */
+  /** The events of dead-lettered messages. */
   readonly #dead = new Set<string>()
   #isUntouched = true
 
   /**
-   * @param read what a GET of a key has
-   * @param saw counts what was excused
+   * @param read gives the body that a GET of the key returns
+   * @param saw counts excused cases
    */
   constructor(
     prefix: string,
@@ -73,7 +73,7 @@ export class Judge {
     this.#saw = saw
   }
 
-  /** Events that readers see. */
+  /** How many events readers see. */
   get archivedCount(): number {
     return this.#archived.size
   }
@@ -99,39 +99,40 @@ export class Judge {
     for (const { id } of this.#messages.get(name) ?? []) {
       this.#acknowledged.add(id)
       if (!this.#archived.has(id) && !this.#wasHarmed(id))
-        this.#find('unreadable', `${name} was acknowledged by ${by}, and ${id} is in no object`)
+        this.#find('unreadable', `${name} was acknowledged by ${by}, but ${id} is in no object`)
     }
   }
 
   /**
    * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost, by the span
-   * that the log has for it, and is in no other: nobody can tell whether it is archived. It is delivered there.
+   * A message may be dead-lettered in two cases: it has no events; or one of its events is in no object, but in the span of
+   * an object that the store has lost, so that it cannot be told whether the event is archived.
    */
-  buried({ name }: QueueMessage, by: string): void {
+  deadLettered({ name }: QueueMessage, by: string): void {
     const events = this.#messages.get(name) ?? []
-    const isUntold = [...this.#harmed.values()].some(({ span: [first, last] }) =>
+    const isUndecidable = [...this.#harmed.values()].some(({ span: [first, last] }) =>
       events.some(
         ({ id, receivedAt }) => first <= receivedAt && receivedAt <= last && !this.#archived.has(id),
       ),
     )
-    if (isUntold) this.#saw('excused: a dead letter, whose events may be in an object that was harmed')
-    else if (events.length > 0) this.#find('dead', `${name} went to the dead letters by ${by}`)
+    if (isUndecidable) this.#saw('excused: a dead letter whose events may be in a lost object')
+    else if (events.length > 0) this.#find('dead', `${name} was dead-lettered by ${by}`)
     for (const { id } of events) this.#dead.add(id)
   }
 
-  /** The store is about to lose this object, or to cut it short. Readers see it again if it is stored anew as it was. */
+  /** To be called before the store loses the object or cuts it short. Readers see it again when the same bytes are stored. */
   harmed(key: string, entry: LogEntry): void {
     const object = this.#objects.get(key)
     if (object === undefined) return
     this.#harmed.set(key, { ...entry, text: object.text, ids: new Set(object.ids) })
   }
 
-  /** The store has lost this object, or cut it short, and it is not whole again. */
+  /** Whether the store has lost the object or cut it short, and it is not whole again. */
   isHarmed(key: string): boolean {
     return this.#harmed.has(key)
   }
 
-  /** An object was stored, overwritten or removed. */
+  /** To be called when an object was stored, overwritten or removed. */
   changed(key: string): void {
     if (!key.startsWith(`${this.#prefix}/dt=`)) return
     const before = this.#objects.get(key)
@@ -142,11 +143,10 @@ export class Judge {
     if (before?.text === text) return
     if (before !== undefined) this.#forget(key, before.ids)
     if (text !== undefined) this.#take(key, text)
-    if (before !== undefined && text !== undefined)
-      this.#find('changed', `${key} has other bytes than before`)
+    if (before !== undefined && text !== undefined) this.#find('changed', `${key} has changed its bytes`)
   }
 
-  /** The bucket is what it was at another time: what was acknowledged since then is gone, which nobody can help. */
+  /** To be called when the bucket was restored. Events that were acknowledged after the backup may be lost. */
   restored(keys: Iterable<string>): void {
     this.#isUntouched = false
     this.#acknowledged.clear()
@@ -154,9 +154,9 @@ export class Judge {
     for (const id of this.#archived.keys()) this.#acknowledged.add(id)
   }
 
-  /** When all is over: each event that was published is archived. */
+  /** Checks at the end that each published event is archived. */
   end(unsettled: readonly string[]): void {
-    if (unsettled.length > 0) this.#find('stuck', `${unsettled} are on the queue still`)
+    if (unsettled.length > 0) this.#find('stuck', `${unsettled} are still on the queue`)
     if (!this.#isUntouched) return
     const missing = [...this.#sent.keys()].filter(
       id => !this.#archived.has(id) && !this.#dead.has(id) && !this.#wasHarmed(id),
@@ -164,7 +164,7 @@ export class Judge {
     if (missing.length > 0) this.#find('lost', `${missing} are in no object`)
   }
 
-  /** The event was in an object that the store has harmed, and has been in no other since. */
+  /** Whether the event was in an object that the store has lost or cut short, and has not been in another since. */
   #wasHarmed(id: string): boolean {
     return [...this.#harmed.values()].some(({ ids }) => ids.has(id))
   }
@@ -174,13 +174,13 @@ export class Judge {
     for (const line of linesOf(text)) {
       const id = identityOf(line)
       if (id === undefined || this.#sent.get(id)?.has(line) !== true) {
-        this.#find('foreign', `${key} holds what was not sent: ${line.slice(0, 100)}`)
+        this.#find('foreign', `${key} has a line that was not sent: ${line.slice(0, 100)}`)
         continue
       }
       ids.push(id)
       for (const [lost, harmed] of this.#harmed)
         if (harmed.ids.delete(id) && harmed.isNamed())
-          this.#find('doubled', `${id} is in ${key} and, as the log says, in ${lost}`)
+          this.#find('doubled', `${id} is in ${key}, and the log names it in ${lost}`)
       const keys = this.#archived.get(id) ?? []
       keys.push(key)
       this.#archived.set(id, keys)
@@ -196,10 +196,7 @@ export class Judge {
       if (keys.length > 0) this.#archived.set(id, keys)
       else this.#archived.delete(id)
       if (keys.length === 0 && this.#acknowledged.has(id) && !this.#wasHarmed(id))
-        this.#find(
-          'unreadable',
-          `${id} was acknowledged, and ${key}, in which it was, cannot be read any more`,
-        )
+        this.#find('unreadable', `${id} was acknowledged, and its object ${key} cannot be read any more`)
     }
   }
 
@@ -208,7 +205,7 @@ export class Judge {
   }
 }
 
-/** Of NDJSON, or of a JSON array with an event a line. */
+/** The events in an object: NDJSON, or a JSON array with one event a line. */
 function linesOf(text: string): string[] {
   return text
     .split('\n')
@@ -216,7 +213,7 @@ function linesOf(text: string): string[] {
     .filter(line => line !== '' && line !== '[' && line !== ']')
 }
 
-/** Undefined where it is no event. */
+/** Undefined if the line is not an event. */
 function identityOf(line: string): string | undefined {
   try {
     const { source, messageId } = JSON.parse(line)
@@ -226,7 +223,7 @@ function identityOf(line: string): string | undefined {
   }
 }
 
-/** NaN where it has none. */
+/** NaN if it has none. */
 function receivedAtOf(line: string): number {
   try {
     return Date.parse(JSON.parse(line).receivedAt)

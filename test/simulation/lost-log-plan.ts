@@ -1,19 +1,19 @@
-/** A bucket that loses its log and keeps its objects, drawn from the seed by a chance of its own. */
+/** A bucket that loses its log but not its objects. Drawn from the seed by a generator of its own. */
 
 import { Random } from '../fault/random.ts'
 import type { FaultPlan, MessagePlan } from './plan.ts'
 
-/** An operator who builds a log. Archivers are started again once one has built it. */
+/** An operator that builds the log. Archivers start again when it is built. */
 export interface BuilderPlan {
-  /** After the one before has died, in milliseconds. */
+  /** Milliseconds after the operator before has died. */
   readonly startMs: number
-  /** It dies so long after its start, unless it has done its work. */
+  /** It dies this many milliseconds after its start, unless it is done. */
   readonly diesAfterMs?: number
 }
 
 export interface LostLog {
   readonly faults: readonly FaultPlan[]
-  /** Copies of what was published before the loss: they come after it. */
+  /** Copies of messages from before the loss, published after it. */
   readonly messages: readonly MessagePlan[]
   /** When faults stop. */
   readonly calmMs: number

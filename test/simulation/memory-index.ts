@@ -8,7 +8,7 @@ interface Addition {
   readonly position: LogPosition
 }
 
-/** What of an index is on disk, and outlives its process. */
+/** The part of an index that is on disk, and outlives its process. */
 export interface IndexDisk {
   readonly additions: readonly Addition[]
   readonly remembersFrom: number
@@ -17,15 +17,15 @@ export interface IndexDisk {
 export const EMPTY_DISK: IndexDisk = { additions: [], remembersFrom: 0 }
 
 export interface IndexLimits {
-  /** Of more additions than these the oldest are forgotten where that may be. */
+  /** With more additions than this, the oldest are forgotten if `mayForget` allows it. */
   readonly rangesMax: number
-  /** What was stored so long before the newest addition is forgotten, folded or not. */
+  /** Additions that were stored this long before the newest one are forgotten, folded or not. */
   readonly windowMs: number
-  /** Whether all up to this record has been folded for so long that ids may be forgotten. */
+  /** Whether the ids of all records up to this one may be forgotten, because they were folded long ago. */
   mayForget(record: number): boolean
 }
 
-/** An index in memory, whose disk lags behind as the contract allows. */
+/** An index in memory. Its disk may lack the last additions, as the contract allows. */
 export class MemoryIndex implements IdIndex {
   readonly #rangesMax: number
   readonly #windowMs: number
@@ -71,12 +71,12 @@ export class MemoryIndex implements IdIndex {
   expect(): void {}
 
   async remove(ids: Buffer): Promise<void> {
-    const gone = new Set(idsOf(ids))
+    const removed = new Set(idsOf(ids))
     for (const [n, addition] of this.#additions.entries()) {
-      const kept = idsOf(addition.ids).filter(id => !gone.has(id))
+      const kept = idsOf(addition.ids).filter(id => !removed.has(id))
       this.#additions[n] = { ...addition, ids: Buffer.from(kept.join(''), 'latin1') }
     }
-    for (const id of gone) this.#known.delete(id)
+    for (const id of removed) this.#known.delete(id)
   }
 
   async ready(): Promise<void> {}
@@ -90,7 +90,7 @@ export class MemoryIndex implements IdIndex {
 
   async close(): Promise<void> {}
 
-  /** What is on disk when the process ends, without its last additions. */
+  /** The disk when the process ends. @param lost how many of the last additions it lacks */
   disk(lost = 0): IndexDisk {
     const additions = this.#additions.slice(0, Math.max(0, this.#additions.length - lost))
     return { additions, remembersFrom: this.#remembersFrom }

@@ -1,4 +1,4 @@
-/** People who mend a log while archivers run; one may fall asleep in the middle, and go on much later. */
+/** Operators that repair a log while archivers run. A repair may be paused in the middle for a long time. */
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { LogRepair } from '../../src/cli/log/repair-log.ts'
@@ -11,13 +11,13 @@ import { openStoreOf } from './product.ts'
 import { Actor, type Simulation } from './simulation.ts'
 
 const AGAIN_MS = 2_000
-/** Of what another operator has done already, and of a bucket that was restored to before there was such a record. */
+/** Errors if another operator has repaired the record, or if a restored bucket does not have it. */
 const IS_REPAIRED = /can be read: there is nothing to repair|is folded|nothing is missing there|has no log/
 
 export interface OperatorPlan {
-  /** After the damage. */
+  /** Milliseconds after the damage. */
   readonly startMs: number
-  /** It falls asleep so long after its start, and for so long. */
+  /** It is paused this many milliseconds after its start. */
   readonly sleepsAfterMs?: number
   readonly sleepMs: number
 }
@@ -26,7 +26,7 @@ export interface OperatorsParts {
   readonly sim: Simulation
   readonly chaos: Chaos
   readonly director: Actor
-  /** Counts what has happened. */
+  /** Counts an event by its text. */
   saw(what: string): void
 }
 
@@ -38,7 +38,7 @@ export class Operators {
     this.#parts = parts
   }
 
-  /** Has a record of the log repaired. The first operator is always there. */
+  /** Starts operators that repair a record. The first one cannot be left out. */
   repair(number: number, prefix: string, like: WriterPlan, plans: readonly OperatorPlan[]): void {
     const { sim, chaos, director } = this.#parts
     for (const [n, { startMs, sleepsAfterMs, sleepMs }] of plans.entries()) {
@@ -59,15 +59,15 @@ export class Operators {
   }
 
   calm(): void {
-    // Whoever sleeps still goes on at its own time: only one is sure to be there.
+    // The others go on when their own pause ends. The repair needs only one.
     const [first] = this.#actors
     if (first !== undefined) this.#parts.sim.wake(first)
   }
 
   /**
-   * Reads the log from its first record to its last one, as a newcomer does when all is over.
+   * Reads the log at the end, from its first record to its last.
    *
-   * @param mayBeUnnamed whether it is right that no record names this object
+   * @param mayBeUnnamed whether an object is allowed to be named by no record
    * @param damaged called for each record that cannot be used, and each object that no record names
    */
   audit(

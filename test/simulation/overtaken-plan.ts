@@ -1,29 +1,29 @@
 /**
- * A night that one archiver sleeps through with events in a batch, while another archives the same events, and folds
- * what it wrote: the sleeper learns of them from a manifest, and from no record. Drawn from the seed by a chance of its
- * own.
+ * A night in which one archiver is paused with events in a batch, while another archives the same events and folds its
+ * records. The paused archiver learns of them from a manifest, not from a record. Drawn from the seed by a generator of
+ * its own.
  */
 
 import { Random } from '../fault/random.ts'
 import type { FaultPlan, MessagePlan, WriterPlan } from './plan.ts'
 
-/** Of a night with two archivers of one log. */
+/** Chance in a schedule with a night and two archivers of one log. */
 const CHANCE = 0.4
 const MINUTE_MS = 60_000
-/** The sleeper's batch is open, or on its way, when it falls asleep. */
+/** Messages come at most this long before the pause: the batch is then open or being archived. */
 const DUSK_MS_MAX = 1_200
-/** Until the other has archived, and folds. */
+/** The other archiver folds this long after the night began. */
 const FOLD_MS_MIN = 8_000
 const FOLD_MS_MAX = 60_000
 const CALM_MS = 10_000
 
 export interface OvertakenNight {
   readonly fromMs: number
-  /** Longer than a process goes without a look at the watermark. */
+  /** Longer than an answer is trusted without reading the watermark again. */
   readonly ms: number
-  /** In place of what the plan has at night for the two archivers of `changes`. */
+  /** Replace the night faults of the plan for the two archivers of `changes`. */
   readonly faults: readonly FaultPlan[]
-  /** Published at dusk, in addition. */
+  /** Additional messages, published before the night. */
   readonly messages: readonly MessagePlan[]
   readonly changes: ReadonlyMap<string, Partial<WriterPlan>>
   /** When faults stop. */
@@ -53,7 +53,7 @@ export function overtakenNightOf(
     ms,
     faults: [
       fault(fromMs, name, { act: 'pause', ms }),
-      // Its messages go to the other, and it hears of that when it wakes.
+      // Its messages go to the other archiver. It is told when it wakes.
       fault(fromMs + 1, name, { act: 'lose', toldMs: 0 }),
       fault(fromMs + random.between(FOLD_MS_MIN, FOLD_MS_MAX), other.name, { act: 'fold' }),
     ],

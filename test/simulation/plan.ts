@@ -1,4 +1,4 @@
-/** What a schedule is made of, drawn from its seed. */
+/** Draws a schedule from its seed: the store, the queue, the archivers, the messages and the faults. */
 
 import { Random } from '../fault/random.ts'
 import { type DamageAct, damageOf, echoesOf, NO_DAMAGE, shortWindowOf } from './damage-plan.ts'
@@ -9,7 +9,7 @@ import type { QueueTraits } from './simulated-queue.ts'
 
 export interface WriterPlan {
   readonly name: string
-  /** Which of the logs, and queues, it works on. */
+  /** The index of its log and queue. */
   readonly log: number
   readonly clockMs: number
   readonly startMs: number
@@ -18,17 +18,17 @@ export interface WriterPlan {
   readonly batchAgeMsMax: number
   readonly prefetch: number
   readonly priority: number
-  /** What is larger is staged. */
+  /** Larger objects are staged. */
   readonly inlineBytesMax: number
   readonly partBytes: number
-  /** Of how many records its index knows the ids. */
+  /** Bound on the additions whose ids its index remembers. */
   readonly rangesMax: number
 }
 
 export interface EventPlan {
   readonly id: string
   readonly source: string | undefined
-  /** When it was received, in milliseconds since the simulation began. */
+  /** `receivedAt`, in milliseconds since the simulation began. */
   readonly receivedMs: number
   readonly filler: number
 }
@@ -39,7 +39,7 @@ export interface MessagePlan {
   readonly atMs: number
   readonly kind: 'ours' | 'foreign' | 'garbage'
   readonly events: readonly EventPlan[]
-  /** The same bytes as another message: a late confirm, a spool. */
+  /** The name of a message with the same bytes: after a late confirm, or from a spool. */
   readonly copyOf?: string
 }
 
@@ -52,7 +52,7 @@ export type FaultAct =
   | { readonly act: 'requeue'; readonly isAll: boolean }
   | { readonly act: 'fold' }
   | { readonly act: 'restore'; readonly fromMs: number; readonly backMs: number }
-  /** All archivers are killed, all below `_frequency/` is gone, and operators build the log before they are back. */
+  /** All archivers are killed, everything below `_frequency/` is removed, and operators build the log before they restart. */
   | { readonly act: 'lose log'; readonly builders: readonly BuilderPlan[] }
 
 export interface FaultPlan {
@@ -70,11 +70,11 @@ export interface Plan {
   readonly writers: readonly WriterPlan[]
   readonly messages: readonly MessagePlan[]
   readonly faults: readonly FaultPlan[]
-  /** An id is remembered for so long by everybody. */
+  /** Of all archivers. */
   readonly dedupeWindowMs: number
   /** When faults stop. */
   readonly calmMs: number
-  /** Nothing goes wrong: so it is told how long each writer takes, and how much it asks of the store. */
+  /** Without faults. Then the times and requests of the writers are checked (bounds.ts). */
   readonly isQuiet: boolean
 }
 
@@ -137,14 +137,14 @@ function isRestore({ fault }: FaultPlan): boolean {
   return fault.act === 'restore'
 }
 
-/** For events that come twice there are two writers. */
+/** Adds a second writer if messages are published twice. */
 function withSecond(writers: readonly WriterPlan[], echoes: number): readonly WriterPlan[] {
   const [first] = writers
   const isAlone = echoes > 0 && writers.length === 1 && first !== undefined
   return isAlone ? [first, { ...first, name: 'B' }] : writers
 }
 
-/** Hours in which nothing comes, and most processes are away or asleep. */
+/** Minutes to hours without messages, in which most processes are stopped or paused. */
 interface Night {
   readonly fromMs: number
   readonly ms: number
@@ -159,7 +159,7 @@ function afterNight(atMs: number, night: Night | undefined): number {
   return night === undefined || atMs <= night.fromMs ? atMs : atMs + night.ms
 }
 
-/** At dusk somebody may fold; and each goes, or sleeps, or, rarely, stays, and comes back at its own time. */
+/** Before the night a writer may fold. Then it is killed, stopped or paused, or rarely goes on; each ends at its own time. */
 function nightFaultsOf(random: Random, writers: readonly WriterPlan[], { fromMs, ms }: Night): FaultPlan[] {
   return writers.flatMap(({ name: writer }) => {
     const atMs = fromMs - random.between(0, 1_500)
@@ -254,7 +254,7 @@ function messagesOf(random: Random, logs: number, calmMs: number, night: Night |
   return messages
 }
 
-/** A new event, or a retry of another, or another source's event of the same id. */
+/** A new event, a retry of another event, or an event of another source with the same id. */
 function eventOf(
   random: Random,
   events: EventPlan[],
@@ -276,7 +276,7 @@ function eventOf(
   function retryOf(of: EventPlan): EventPlan {
     const same = isCopying && events.find(each => each.id === of.id && each.source === source)
     if (isOtherSource) return same || { ...of, source, receivedMs }
-    // A client's retry, which is received anew, is told from a new event only as long as ids are remembered.
+    // A client's retry has a new `receivedAt`. It is recognised only while the index has its id.
     return isCopy || isCopying ? of : { ...of, receivedMs }
   }
 }

@@ -1,4 +1,4 @@
-/** The archivers of a schedule: processes that are paused, stopped and killed, and started again. */
+/** The archivers of a schedule: simulated processes that can be paused, stopped, killed and started again. */
 
 import type { Archiver } from '../../src/archive/archiver.ts'
 import type { Logger } from '../../src/process/logger.ts'
@@ -15,20 +15,20 @@ const STOP_MS_MAX = 60_000
 const NOTICED_MS_MAX = 5_000
 const BACK_MS_MAX = 1_000
 
-/** What of its disk a process loses that is killed: so many of its last additions, or it gets that of another time. */
+/** What a killed process loses of its disk: a number of its last additions, all of it, or everything since an older copy. */
 export type Loss = number | 'all' | 'stale'
 
-/** A process that is started again whenever it ended. */
+/** An archiver. It is started again each time that its process has ended. */
 export class Writer {
   readonly plan: WriterPlan
   lives = 0
   actor: Actor | undefined
   archiver: Archiver | undefined
-  /** All its lives have one: what is proven of the store need not be proven again. */
+  /** Kept over restarts, so that the checks of the store are done once. */
   store: ObjectStore | undefined
   index: MemoryIndex | undefined
   disk: IndexDisk = EMPTY_DISK
-  /** A copy of its disk from another time. */
+  /** An older copy of its disk. */
   stale: IndexDisk = EMPTY_DISK
 
   constructor(plan: WriterPlan) {
@@ -40,11 +40,11 @@ export interface ProcessesParts {
   readonly plan: Plan
   readonly sim: Simulation
   readonly chaos: Chaos
-  /** Of each log. */
+  /** By the index of the log. */
   readonly queues: readonly SimulatedQueue[]
   readonly director: Actor
   prefixOf(log: number): string
-  /** Whether a record has been folded for longer than any process goes without a look. */
+  /** Whether a record was folded so long ago that every process has read the watermark since. */
   isFolded(prefix: string, record: number): boolean
   logOf(name: string): Logger
   found(kind: Finding['kind'], text: string): void
@@ -53,9 +53,9 @@ export interface ProcessesParts {
 export class Processes {
   readonly all: readonly Writer[]
   readonly #parts: ProcessesParts
-  /** Whoever has stopped stays away. */
+  /** Processes that have ended are not started again. */
   #isEnding = false
-  /** Nobody is started: an operator is at work. */
+  /** No process is started while an operator builds the log. */
   #areHeld = false
 
   constructor(parts: ProcessesParts) {
@@ -122,7 +122,7 @@ export class Processes {
       sim.after(director.random.between(0, NOTICED_MS_MAX), director, 'noticed', () => queue.remove(each))
   }
 
-  /** Kills all of them, and has none started until `release`. */
+  /** Kills all processes. None is started until `release`. */
   hold(): void {
     this.#areHeld = true
     for (const writer of this.all) this.kill(writer, 0)
@@ -135,12 +135,12 @@ export class Processes {
 
   restartIn(writer: Writer, ms: number): void {
     const { sim, chaos, director } = this.#parts
-    // Who was still on the way down when the faults ended comes back soon.
+    // A process that ends after the faults are over starts again soon.
     const inMs = chaos.isOver ? Math.min(ms, BACK_MS_MAX) : ms
     sim.after(inMs, director, `start ${writer.plan.name}`, () => this.start(writer))
   }
 
-  /** As SIGTERM does: it ends what it has begun, and is killed where that takes too long. */
+  /** Stops a process like SIGTERM. It is killed if that takes too long. @param backMs undefined: it is not started again */
   stop(writer: Writer, backMs: number | undefined): void {
     const { sim, chaos, director, found } = this.#parts
     const { actor, archiver } = writer
@@ -169,17 +169,17 @@ export class Processes {
     })
   }
 
-  /** Nothing goes wrong with them from now on. */
+  /** Starts or wakes all processes, and activates their consumers. To be called when faults are over. */
   calm(): void {
     for (const writer of this.all) {
       if (writer.actor === undefined) this.start(writer)
       else this.#wake(writer.actor)
       for (const each of this.consumersOf(writer))
-        if (!each.isActive && each.told === each.channel) this.queueOf(writer).activate(each)
+        if (!each.isActive && each.knownChannel === each.channel) this.queueOf(writer).activate(each)
     }
   }
 
-  /** Has all of them stopped, for good. */
+  /** Stops all processes for good. */
   async stopAll(isOver: () => boolean): Promise<void> {
     const { sim, director } = this.#parts
     this.#isEnding = true

@@ -1,4 +1,4 @@
-/** The code under test, as one process runs it. */
+/** Runs the code under test in a simulated process. */
 
 import './virtual-time.ts'
 import { Upload } from '@aws-sdk/lib-storage'
@@ -25,7 +25,7 @@ let takesFold: () => boolean = () => false
 
 const SETTINGS = { s3ForcePathStyle: true, s3IdleMsMax: 1_000 }
 
-/** Puts the simulated store under the HTTP handler of all clients, and smaller parts under lib-storage. */
+/** Replaces the HTTP handler of all S3 clients by the simulated store, and makes the parts of lib-storage smaller. */
 export async function patchClients(): Promise<void> {
   Object.assign(process.env, {
     AWS_ACCESS_KEY_ID: 'simulated',
@@ -54,25 +54,25 @@ export async function patchClients(): Promise<void> {
     if (takesFold()) await this.fold()
     await foldIfDue.call(this)
   }
-  // What the SDK reads from files and imports on demand it does once a process, and not in a simulation.
+  // The SDK reads files and imports modules on first use. That has to happen before a simulation.
   await openS3Store({ bucket: BUCKET, prefix: 'warm-up' }, SETTINGS).catch(() => {})
 }
 
 export interface Wishes {
-  /** Of a part of an upload that begins now. */
+  /** Bytes of each part of a multipart upload that begins now. */
   partBytes(): number
-  /** Whether the process folds now, though it is not due. Asked each time that it looks whether it is. */
+  /** Whether the process folds now, even if no fold is due. Called each time that it checks whether one is due. */
   takesFold(): boolean
 }
 
-/** Has all requests answered by this store, until there is another. */
+/** Makes this store answer all requests, until the next call. */
 export function serveStore(simulated: SimulatedS3, wishes: Wishes): void {
   s3 = simulated
   partBytes = wishes.partBytes
   takesFold = wishes.takesFold
 }
 
-/** What one process has of the world around it. */
+/** The settings and dependencies of one process. */
 export interface Surroundings {
   readonly plan: WriterPlan
   readonly dedupeWindowMs: number
@@ -82,14 +82,14 @@ export interface Surroundings {
   readonly log: Logger
 }
 
-/** Opens the store of a process, which its later lives use too. */
+/** Opens the store of a process. It is used again after restarts. */
 export async function openStoreOf({ inlineBytesMax }: WriterPlan, prefix: string): Promise<ObjectStore> {
   const store = await openS3Store({ bucket: BUCKET, prefix }, SETTINGS)
   Object.defineProperty(store, 'inlineBytesMax', { value: inlineBytesMax })
   return store
 }
 
-/** Starts an archiver, in an event of its process. */
+/** Starts an archiver. To be called in an event of its process. */
 export async function startArchiver(
   { plan, dedupeWindowMs, prefix, queue, index, log }: Surroundings,
   store: ObjectStore,

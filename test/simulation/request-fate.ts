@@ -1,4 +1,4 @@
-/** What becomes of a request to the store: drawn from the seed, for each request by itself. */
+/** Draws the fault and the times of a request to the store. Each request has a generator of its own. */
 
 import { Random } from '../fault/random.ts'
 import type { S3Request } from '../services/s3-operations.ts'
@@ -7,15 +7,15 @@ export type Operation = S3Request['operation']
 
 export interface S3Traits {
   readonly clockMs: number
-  /** As Ceph before Squid does it. */
+  /** Like Ceph before Squid. */
   readonly ignoresConditionOnComplete: boolean
-  /** An Abort that meets a Complete under way destroys the object later, as radosgw 16.2 does it. */
+  /** An Abort during a Complete destroys the object later, as in radosgw 16.2. */
   readonly abortDestroys: boolean
-  /** Of a request's way to the store, of its effect, and of the answer's way back, each. */
+  /** Bound on each of: the request's way to the store, its effect, the answer's way back. */
   readonly latencyMsMax: number
-  /** How likely it is that something goes wrong with a request. */
+  /** The chance that a request has a fault, from 0 to 1. */
   readonly faultChance: number
-  /** How long a client waits for an answer that does not come. */
+  /** The time-out of a client. */
   readonly idleMs: number
 }
 
@@ -38,15 +38,15 @@ const FAULTS = [
 
 export type FaultKind = (typeof FAULTS)[number]['kind']
 
-/** How one request fares. */
+/** The fault and the times of one request. */
 export interface Fate {
   readonly fault: FaultKind | undefined
-  /** The way there, from there to the effect, from the effect to the answer's date, and the way back, in milliseconds. */
+  /** Milliseconds of: the way to the store, until the effect, until the answer's date, the way back. */
   readonly sendMs: number
   readonly workMs: number
   readonly dateMs: number
   readonly answerMs: number
-  /** How much later an effect comes whose sender has heard of a failure. */
+  /** Milliseconds by which an effect is late, if its sender was told of a failure. */
   readonly lateMs: number
 }
 
@@ -63,13 +63,13 @@ export interface FateOptions {
   readonly seed: string
   readonly traits: S3Traits
   readonly headers: Record<string, string>
-  /** A fault that it has in any case. */
+  /** The fault that the request must have; undefined if none is forced. */
   readonly forced: FaultKind | undefined
-  /** Whether a fault that was drawn happens. */
+  /** Whether a drawn fault happens. */
   happens(fault: FaultKind): boolean
 }
 
-/** @param name of the request, which has a chance of its own */
+/** @param name of the request; seeds its generator */
 export function fateOf(name: string, operation: Operation, options: FateOptions): Fate {
   const { seed, traits, headers, forced, happens } = options
   const random = new Random(`${seed} request ${name}`)
@@ -93,7 +93,7 @@ export function fateOf(name: string, operation: Operation, options: FateOptions)
   }
 }
 
-/** A build deletes what an abandoned one left, at numbers that it then uses: docs/operations.md says so. */
+/** A build deletes the records of an abandoned build, and then uses their numbers (docs/operations.md). */
 function isRemovalOfBuild(name: string, operation: Operation): boolean {
   return name.startsWith('builder') && operation.startsWith('DeleteObject')
 }

@@ -3,14 +3,14 @@ import type { Outcome } from './world.ts'
 
 const RUNS_MAX = 400
 
-/** A schedule that fails, and of which nothing can be left out without it failing no more. */
+/** A failing schedule that no longer fails if any more of it is left out. */
 export interface Shrunk {
   readonly leftOut: ReadonlySet<string>
   readonly outcome: Outcome
   readonly runs: number
 }
 
-/** Leaves out messages, processes and faults, many at once and then one by one, as long as it fails in the same way. */
+/** Leaves out messages, processes and faults while the schedule fails in the same way: many at once, then one by one. */
 export async function shrink(failed: Outcome, leftOut: ReadonlySet<string> = new Set()): Promise<Shrunk> {
   const kind = failed.findings[0]?.kind
   let best: Shrunk = { leftOut, outcome: failed, runs: 0 }

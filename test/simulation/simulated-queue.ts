@@ -1,6 +1,6 @@
 /**
- * A queue that does all that the contract of `Consumer` allows: any order, redelivery to anyone at any time,
- * acknowledgements that are ignored, consumers that are deactivated and hear nothing of it.
+ * A queue that does everything that the contract of `Consumer` allows: any order, redelivery to any consumer at any time,
+ * ignored acknowledgements, and consumers that are silently deactivated.
  */
 
 import type { EventGroup } from '../../src/event/event-group.ts'
@@ -8,7 +8,7 @@ import type { Consumer, Delivery, DeliveryHandler, Queue } from '../../src/queue
 import { Actor, type Simulation } from './simulation.ts'
 import { currentActor } from './virtual-time.ts'
 
-/** What lies on the queue. */
+/** A message on the queue. */
 export interface QueueMessage {
   readonly name: string
   readonly body: Buffer
@@ -17,24 +17,24 @@ export interface QueueMessage {
 }
 
 export interface QueueTraits {
-  /** Of a delivery, and of an acknowledgement, each. */
+  /** Bound for a delivery, and for an acknowledgement. */
   readonly latencyMsMax: number
-  /** Messages come in the order in which they were published, but for those that come again. */
+  /** Whether messages are delivered in the order in which they were published, except redeliveries. */
   readonly isOrdered: boolean
 }
 
 export interface QueueWatcher {
-  /** The broker has taken the acknowledgement: the message is gone. */
+  /** The broker has applied the acknowledgement, and removed the message. */
   acknowledged(message: QueueMessage, by: string, heldMs: number): void
-  /** It went to the dead letters. */
-  buried(message: QueueMessage, by: string, heldMs: number): void
+  /** The broker has moved the message to the dead letters. */
+  deadLettered(message: QueueMessage, by: string, heldMs: number): void
 }
 
 interface Waiting {
   readonly message: QueueMessage
   order: number
   deliveries: number
-  /** Who has it; undefined where it can be delivered. */
+  /** The delivery that holds it; undefined if it can be delivered. */
   held: Held | undefined
 }
 
@@ -61,7 +61,7 @@ export class SimulatedQueue {
     this.actor = new Actor(name, sim.seed)
   }
 
-  /** Messages that are not settled. */
+  /** The names of the messages that are not settled. */
   get unsettled(): string[] {
     return [...this.#waiting].map(({ message }) => message.name)
   }
@@ -72,7 +72,7 @@ export class SimulatedQueue {
     this.#dispatch()
   }
 
-  /** The queue as one process has it. */
+  /** The queue for one process. */
   connection(actor: Actor, prefetch: number, priority: number): Pick<Queue, 'consume'> {
     return {
       consume: handler => {
@@ -88,7 +88,7 @@ export class SimulatedQueue {
     return [...this.#consumers].filter(consumer => consumer.actor === actor)
   }
 
-  /** Gives what a consumer holds, or one of it, to whoever is next; it hears nothing of that. */
+  /** Requeues all deliveries of a consumer, or one of them, without telling it. */
   requeue(consumer: SimulatedConsumer, isAll: boolean): void {
     const held = [...this.#waiting].filter(each => each.held?.consumer === consumer)
     const chosen = isAll || held.length === 0 ? held : [this.actor.random.pick(held)]
@@ -103,27 +103,27 @@ export class SimulatedQueue {
     this.requeue(consumer, true)
   }
 
-  /** One whose connection is gone has to hear of it first. */
+  /** Does nothing if the consumer has lost its connection and was not told yet. */
   activate(consumer: SimulatedConsumer): void {
-    if (consumer.told !== consumer.channel) return
+    if (consumer.knownChannel !== consumer.channel) return
     consumer.isActive = true
     this.#dispatchSoon()
   }
 
-  /** Its connection is gone. It is told so later, and comes back after that. */
+  /** Cuts the connection of a consumer. It is told after `toldMs`, and then connects again. */
   lose(consumer: SimulatedConsumer, toldMs: number): void {
     this.deactivate(consumer)
     const channel = ++consumer.channel
     this.#sim.after(toldMs, consumer.actor, 'lost', () => {
       if (consumer.isStopped || consumer.channel !== channel) return
       this.#sim.note(`  queue: ${consumer.actor.name} is told that its connection was lost`)
-      consumer.told = channel
+      consumer.knownChannel = channel
       consumer.handler.lost()
       this.activate(consumer)
     })
   }
 
-  /** Whoever it was has gone; the broker finds out. */
+  /** The broker notices that the process of the consumer has ended. */
   remove(consumer: SimulatedConsumer): void {
     this.#consumers.delete(consumer)
     this.requeue(consumer, true)
@@ -137,7 +137,7 @@ export class SimulatedQueue {
   }
 
   /** @internal */
-  settle(consumer: SimulatedConsumer, held: Held, as: 'acknowledged' | 'buried'): void {
+  settle(consumer: SimulatedConsumer, held: Held, as: 'acknowledged' | 'deadLettered'): void {
     const { channel } = consumer
     this.#sim.after(this.#latencyMs(), this.actor, as, () => {
       const { waiting } = held
@@ -156,7 +156,7 @@ export class SimulatedQueue {
   /** @internal */
   stopped(consumer: SimulatedConsumer): Promise<void> {
     return new Promise(resolve => {
-      // What was settled before arrives before.
+      // Acknowledgements that were sent before arrive before.
       this.#sim.after(2 * this.#traits.latencyMsMax, consumer.actor, 'stopped', () => {
         resolve()
         this.remove(consumer)
@@ -192,8 +192,8 @@ export class SimulatedQueue {
     const redelivered = waiting.deliveries++ > 0
     const { name, body, group } = waiting.message
     this.#sim.after(this.#latencyMs(), consumer.actor, `deliver ${name}`, () => {
-      // On a connection that it was told of. That the message is another's by now, it cannot know.
-      if (consumer.isStopped || consumer.told !== held.channel) return
+      // Only on its current connection. The message may have been requeued by now: the consumer cannot know that.
+      if (consumer.isStopped || consumer.knownChannel !== held.channel) return
       this.#sim.note(`  queue: ${name} to ${consumer.actor.name}${redelivered ? ', again' : ''}`)
       const delivery: Delivery = { body, redelivered, group }
       consumer.deliveries.set(delivery, held)
@@ -213,9 +213,9 @@ export class SimulatedConsumer implements Consumer {
   readonly deliveries = new Map<Delivery, Held>()
   isActive = true
   isStopped = false
-  /** Counts the connections it had; `told` is the one that it knows of. */
+  /** The number of its connection. It differs from `knownChannel` until the consumer is told of a loss. */
   channel = 0
-  told = 0
+  knownChannel = 0
   readonly #queue: SimulatedQueue
   readonly #prefetch: number
   #isPaused = false
@@ -235,8 +235,8 @@ export class SimulatedConsumer implements Consumer {
   }
 
   get hasRoom(): boolean {
-    const isWell = this.isActive && !this.isStopped && !this.#isPaused && this.actor.state !== 'gone'
-    return isWell && this.#queue.heldBy(this) < this.#prefetch
+    const isTaking = this.isActive && !this.isStopped && !this.#isPaused && this.actor.state !== 'gone'
+    return isTaking && this.#queue.heldBy(this) < this.#prefetch
   }
 
   ack(deliveries: readonly Delivery[]): void {
@@ -244,7 +244,7 @@ export class SimulatedConsumer implements Consumer {
   }
 
   dead(delivery: Delivery): void {
-    this.#settle(delivery, 'buried')
+    this.#settle(delivery, 'deadLettered')
   }
 
   pause(): void {
@@ -262,11 +262,11 @@ export class SimulatedConsumer implements Consumer {
     return this.#queue.stopped(this)
   }
 
-  #settle(delivery: Delivery, as: 'acknowledged' | 'buried'): void {
+  #settle(delivery: Delivery, as: 'acknowledged' | 'deadLettered'): void {
     const held = this.deliveries.get(delivery)
-    if (held === undefined) throw new Error('A delivery was settled twice, or never came.')
+    if (held === undefined) throw new Error('A delivery was settled twice, or was never delivered.')
     this.deliveries.delete(delivery)
-    // A process that is gone settles nothing.
+    // A process that has ended settles nothing.
     if (currentActor() !== this.actor) throw new Error('A delivery was settled by another process.')
     this.#queue.settle(this, held, as)
   }

@@ -1,6 +1,6 @@
 /**
- * An S3 service behind the real client of the AWS SDK, in place of its HTTP handler. A request has a sending,
- * an effect and an answer, each at its own time; what becomes of it is drawn from the seed.
+ * An S3 service behind the real client of the AWS SDK, in place of its HTTP handler. A request is sent, takes effect and
+ * is answered at different times. Its faults are drawn from the seed.
  */
 
 import { parseRequest, perform, type S3Reply, type S3Request } from '../services/s3-operations.ts'
@@ -12,7 +12,7 @@ import { type Fate, type FaultKind, fateOf, type Operation, type S3Traits, WRITE
 import { Actor, type Simulation } from './simulation.ts'
 import { currentActor } from './virtual-time.ts'
 
-/** What the SDK hands to its handler, as far as it is used here. */
+/** The fields of the SDK's requests that are used here. */
 export interface HandlerRequest {
   readonly method: string
   readonly path: string
@@ -21,7 +21,7 @@ export interface HandlerRequest {
   readonly body?: unknown
 }
 
-/** Of an object that radosgw is to lose. */
+/** radosgw destroys an object at most this long after an Abort during its Complete. */
 const GARBAGE_MS_MAX = 60_000
 const BUCKET = 'bucket'
 
@@ -29,26 +29,26 @@ interface Sent {
   readonly request: S3Request
   readonly operation: Operation
   readonly body: Buffer
-  /** `A1#12`: the twelfth request of the first life of A. */
+  /** `A1#12`: the twelfth request of writer A after its first start. */
   readonly name: string
 }
 
 export class SimulatedS3 {
   readonly actor: Actor
-  /** Called with each key whose object changed, and by which request or event. */
+  /** Called for each changed object. @param by the request or event that changed it */
   onChange: (key: string, by: string) => void = () => {}
-  /** Asked about each request: a fault that it has in any case. */
+  /** Called for each request: the fault that it must have. */
   forceFault: (sender: Actor, operation: Operation, key: string) => FaultKind | undefined = () => undefined
-  /** How many requests of each kind each actor has sent. */
+  /** All requests that were sent. */
   readonly requests: { actor: string; operation: string; key: string }[] = []
   readonly #sim: Simulation
   readonly #chaos: Chaos
   readonly #traits: S3Traits
   readonly #buckets = new Buckets()
   readonly #sent = new Map<string, number>()
-  /** Counts how often it was restored. */
-  #past = 0
-  /** Uploads whose Complete has come and is not answered, and whether an Abort came meanwhile. */
+  /** How often the bucket was restored. */
+  #restores = 0
+  /** Uploads with a Complete that is not answered, and whether an Abort has come since. */
   readonly #completing = new Map<string, { isAborted: boolean }>()
 
   constructor(sim: Simulation, chaos: Chaos, traits: S3Traits) {
@@ -65,19 +65,19 @@ export class SimulatedS3 {
     return this.#buckets.get(BUCKET) as Bucket
   }
 
-  /** What is in the bucket now. */
+  /** A copy of the bucket. */
   snapshot(): ReadonlyMap<string, StoredObject> {
     return new Map(this.bucket.objects)
   }
 
-  /** Makes the bucket what it was, once all that is on its way has failed: whoever restores waits for that. */
+  /** Restores the bucket. Requests that are under way fail first, as an operator would wait for them. */
   restore(objects: ReadonlyMap<string, StoredObject>): void {
-    this.#past++
+    this.#restores++
     this.bucket.objects.clear()
     for (const [key, object] of objects) this.bucket.objects.set(key, object)
   }
 
-  /** What a GET of the key has now. */
+  /** The body that a GET of the key returns now. */
   readable(key: string): Buffer | undefined {
     const object = this.bucket.objects.get(key)
     return object === undefined || object.isLost ? undefined : object.body
@@ -182,7 +182,7 @@ export class SimulatedS3 {
     }
   }
 
-  /** In so many milliseconds. */
+  /** The store's date in `ms` milliseconds. */
   #date(ms: number): string {
     return new Date(this.#sim.wallClock(this.actor) + ms).toUTCString()
   }
@@ -199,9 +199,9 @@ export class SimulatedS3 {
       this.#sim.after(sendMs, this.actor, `start ${name}`, () => {
         this.#completing.set(uploadId, completing)
       })
-    const past = this.#past
+    const past = this.#restores
     this.#sim.after(sendMs + workMs, this.actor, `effect ${name}`, () => {
-      if (past !== this.#past) return
+      if (past !== this.#restores) return
       const reply = this.#reply(request, operation, body)
       this.#sim.note(`    store: ${name} ${operation} ${request.key} → ${reply.status}`)
       if (completing !== undefined) this.#completed(request.key, uploadId, completing, workMs)
@@ -258,7 +258,7 @@ function targetOf({ path, query = {} }: HandlerRequest): string {
 function bytesOf(body: unknown): Buffer {
   if (body === undefined || body === null) return Buffer.alloc(0)
   if (typeof body === 'string') return Buffer.from(body)
-  // A copy: it is the client's, who may change it.
+  // A copy, because the client may change its buffer.
   if (body instanceof Uint8Array) return Buffer.from(body)
   throw new Error('The body of a request is a stream, which is not simulated.')
 }

@@ -1,4 +1,4 @@
-/** Schedules of everything that can happen between a queue, archivers and a store, other ones each time. */
+/** Runs random schedules of archivers, a queue and a store with faults. Each run has new seeds. */
 import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import t from 'tap'
@@ -9,7 +9,7 @@ const SECONDS_MAX = 100
 
 t.setTimeout(300_000)
 
-t.test('each event is archived once, and is readable before it is acknowledged', async t => {
+t.test('each event is archived once, and its object is readable before it is acknowledged', async t => {
   const result = await runFleet({
     seed: randomBytes(4).toString('hex'),
     schedules: SCHEDULES,

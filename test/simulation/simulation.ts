@@ -1,17 +1,17 @@
-/** Events in virtual time, one after the other, each of which belongs to an actor. */
+/** Runs events in virtual time, one after the other. Each event belongs to an actor. */
 
 import { createHash, type Hash } from 'node:crypto'
 import { Random } from '../fault/random.ts'
 import { actAs, real, simulate } from './virtual-time.ts'
 
-/** Whoever events belong to: a process in one of its lives, the store, the broker, the schedule itself. */
+/** The owner of events: a started process, the store, the broker, or the schedule itself. */
 export class Actor {
   readonly name: string
   readonly random: Random
-  /** What its clock is ahead of true time, in milliseconds. */
+  /** Milliseconds by which its clock is ahead of true time. */
   readonly clockMs: number
   state: 'running' | 'paused' | 'gone' = 'running'
-  /** What was due while it was paused. */
+  /** Events that became due while it was paused. */
   readonly overdue: ScheduledEvent[] = []
 
   constructor(name: string, seed: string, clockMs = 0) {
@@ -28,9 +28,9 @@ export class Actor {
 }
 
 export interface ScheduledEvent {
-  /** Milliseconds of true time since the simulation began. */
+  /** When it is due, in milliseconds of true time since the simulation began. */
   at: number
-  /** Of events that are due at the same time the one comes first that was scheduled first. */
+  /** Events that are due at the same time run in the order in which they were scheduled. */
   order: number
   readonly actor: Actor
   readonly label: string
@@ -38,7 +38,7 @@ export interface ScheduledEvent {
   isCancelled: boolean
 }
 
-/** An error that a process did not catch: Node would have ended it. */
+/** An uncaught error of a process. Node would have ended the process. */
 export interface Crash {
   readonly actor: string
   readonly error: unknown
@@ -47,18 +47,18 @@ export interface Crash {
 /** 2026-11-24T00:00:00Z */
 const EPOCH_MS = 1_795_478_400_000
 const EPOCH_SPREAD_MS = 20 * 24 * 60 * 60 * 1000
-/** Of the event loop, until nothing is left to do without another event. */
+/** Bound on the rounds of the event loop after one event. */
 const ROUNDS_MAX = 10_000
 
 export class Simulation {
   readonly seed: string
-  /** Milliseconds of true time since it began. */
+  /** Milliseconds of true time since the simulation began. */
   elapsedMs = 0
   /** How many events there were. */
   steps = 0
   /** Called after each event. */
   onStep: () => void = () => {}
-  /** Lines of the trace, where one is kept. */
+  /** The lines of the trace, if it is kept. */
   readonly lines: string[] | undefined
   readonly crashes: Crash[] = []
   readonly #hash: Hash = createHash('sha256')
@@ -72,7 +72,7 @@ export class Simulation {
   /** @param keepsTrace whether `lines` are kept */
   constructor(seed: string, keepsTrace = false) {
     this.seed = seed
-    // Ids that are minted count on within a millisecond: each seed has milliseconds of its own.
+    // Ids that are generated within one millisecond are consecutive. Each seed has its own milliseconds.
     this.epochMs = EPOCH_MS + new Random(`epoch ${seed}`).between(0, EPOCH_SPREAD_MS)
     this.lines = keepsTrace ? [] : undefined
   }
@@ -86,14 +86,14 @@ export class Simulation {
     return Math.floor(this.epochMs + this.elapsedMs + actor.clockMs)
   }
 
-  /** Notes what happens, for the hash by which two runs are compared, and for a person. */
+  /** Adds a line to the trace and to its hash. Runs with the same hash are equal. */
   note(text: string): void {
     const line = `${(this.elapsedMs / 1000).toFixed(3).padStart(9)}  ${text}`
     this.#hash.update(line)
     this.lines?.push(line)
   }
 
-  /** @returns the event, which can be cancelled until it is due */
+  /** Schedules an event. @returns the event, which can be cancelled until it is due */
   after(ms: number, actor: Actor, label: string, act: () => void): ScheduledEvent {
     const at = this.elapsedMs + ms
     const event = { at, order: this.#orders++, actor, label, act, isCancelled: false }
@@ -115,7 +115,7 @@ export class Simulation {
     if (actor.state === 'running') actor.state = 'paused'
   }
 
-  /** All that was due meanwhile is due now, in its order. */
+  /** Resumes a paused actor. Events that became due meanwhile run now, in their order. */
   wake(actor: Actor): void {
     if (actor.state !== 'paused') return
     actor.state = 'running'
@@ -126,16 +126,16 @@ export class Simulation {
     }
   }
 
-  /** Ends a process: nothing happens to it any more. */
+  /** Ends a process. None of its events runs any more. */
   end(actor: Actor): void {
     actor.state = 'gone'
     actor.overdue.length = 0
   }
 
   /**
-   * Runs events until `isOver` says so, or until there are none, or the time is up.
+   * Runs events until `isOver` returns true, no event is left, or the time is up.
    *
-   * @param untilMs of true time since it began
+   * @param untilMs milliseconds of true time since the simulation began
    */
   async run(untilMs: number, isOver: () => boolean): Promise<void> {
     while (!isOver()) {
@@ -149,7 +149,7 @@ export class Simulation {
     }
   }
 
-  /** Does what an actor does without waiting for another event. */
+  /** Runs `act` as an event of the actor, at once. */
   async act(actor: Actor, act: () => void): Promise<void> {
     this.#current = actor
     actAs(actor)

@@ -1,9 +1,9 @@
 /**
- * Time and chance of a simulated process. Importing this file replaces the timers, the clocks and the random
- * numbers of this Node process: import it before the code that is to be simulated.
+ * Virtual time and random numbers of simulated processes. Importing this file replaces the timers, clocks and random
+ * numbers of this Node process. Import it before the code that is to be simulated.
  *
- * Between two events the event loop is drained: all that one event brought about was done by the actor that it
- * belongs to. So `current` says whose timer it is that is made now, and no asynchronous context is needed.
+ * The event loop is drained after each event, so everything that an event causes is done by its actor. So `current` is
+ * the owner of each new timer, without an asynchronous context.
  * Outside of a simulation the originals are called.
  */
 
@@ -29,7 +29,7 @@ export function simulate(next: Simulation | undefined): void {
   current = undefined
 }
 
-/** Whose work is done from now on. */
+/** Sets the actor that runs from now on. */
 export function actAs(actor: Actor | undefined): void {
   current = actor
 }

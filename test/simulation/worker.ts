@@ -1,4 +1,4 @@
-/** Runs schedules in a process of its own, and tells the parent. */
+/** Runs schedules in a child process, and reports to the parent. */
 
 import './virtual-time.ts'
 import { runSeed } from './run-seed.ts'
@@ -8,7 +8,7 @@ import type { Outcome } from './world.ts'
 
 export interface WorkerOrder {
   readonly seed: string
-  /** The numbers behind the seed: from the first, each so many. */
+  /** The number of the first seed. `step` is the distance to the next. */
   readonly first: number
   readonly step: number
   readonly schedules: number
@@ -28,7 +28,7 @@ export interface WorkerCounts {
 export interface WorkerFinding {
   readonly seed: string
   readonly texts: readonly string[]
-  /** How many schedules this worker had run. */
+  /** How many schedules this worker had run before the finding. */
   readonly after: number
   readonly leftOut: readonly string[]
   readonly left: readonly string[]

@@ -1,4 +1,4 @@
-/** Runs one schedule: processes, a queue for each log, a store, and what goes wrong with them. */
+/** Runs one schedule: archivers, a queue for each log, a store, and faults. */
 
 import './virtual-time.ts'
 import type { Logger } from '../../src/process/logger.ts'
@@ -14,7 +14,7 @@ import { SimulatedS3 } from './simulated-s3.ts'
 import { Actor, Simulation } from './simulation.ts'
 import { currentActor } from './virtual-time.ts'
 
-/** How long after the last fault everything has to be archived. */
+/** All events have to be archived this long after the last fault. */
 const CALM_MS_MAX = 180_000
 /** Longer than the latest effect of a request. */
 const LATE_MS_MAX = 3 * 60 * 60 * 1000
@@ -26,9 +26,9 @@ const PART_BYTES = 5 * 1024 * 1024
 export interface Outcome {
   readonly seed: string
   readonly findings: readonly Finding[]
-  /** What happened, by name, and what it was: each can be left out. */
+  /** The parts of the schedule that happened, by name, with a description. Each can be left out. */
   readonly happened: ReadonlyMap<string, string>
-  /** How often each fault struck, and the product said each of its sentences. */
+  /** How often each fault struck, and how often the product logged each sentence. */
   readonly seen: ReadonlyMap<string, number>
   readonly traceHash: string
   readonly trace: readonly string[]
@@ -52,7 +52,7 @@ export class World {
   readonly #published = new Map<string, QueueMessage>()
   readonly #extra: Finding[] = []
   readonly #seen = new Map<string, number>()
-  /** The product has said in words that it does not go on. */
+  /** Whether an archiver has refused to go on. */
   #hasRefused = false
 
   constructor(plan: Plan, options: { leftOut?: ReadonlySet<string>; keepsTrace?: boolean } = {}) {
@@ -149,7 +149,7 @@ export class World {
           const slowness = slownessOf(this.#plan, message.name, by, heldMs)
           if (slowness !== undefined) this.#find('slow', slowness)
         },
-        buried: (message, by) => judge.buried(message, by),
+        deadLettered: (message, by) => judge.deadLettered(message, by),
       }),
     )
   }
@@ -176,7 +176,7 @@ export class World {
     const excess = excessOf(this.#plan, this.#s3.requests, this.#objectCount)
     if (excess !== undefined) this.#find('requests', excess)
     await this.#processes.stopAll(() => this.#isFound)
-    // What is on its way still takes effect.
+    // Requests that are under way still take effect.
     await sim.run(sim.elapsedMs + LATE_MS_MAX, isOver)
     await sim.act(this.#director, () => {
       for (let n = 0; n < this.#plan.logs; n++)
@@ -229,7 +229,7 @@ export class World {
     if (!this.#faults.mayRefuse) this.#find('refused', `${name} does not go on${reason}`)
   }
 
-  /** Nothing goes wrong from now on. */
+  /** Ends all faults. */
   #calm(): void {
     this.#sim.note('** faults are over')
     this.#chaos.isOver = true

@@ -306,7 +306,11 @@ test('an index that slept while a void was folded forgets the ids of the void ba
   sleeper.settlement.whenSettled(unsettled, () => {
     isSettled = true
   })
-  await until('the waiter is called or the record is void', WAIT_MS_MAX, () => isSettled || sleeper.calls.voided > 0)
+  await until(
+    'the waiter is called or the record is void',
+    WAIT_MS_MAX,
+    () => isSettled || sleeper.calls.voided > 0,
+  )
   t.notOk(isSettled, 'nothing is acknowledged')
   await archive(sleeper, ['x'])
   await eachOnce(t, sleeper, ['x'])
