@@ -187,7 +187,7 @@ export class Archiver {
     return this.#trouble
   }
 
-  /** `receivedAt` of the oldest event that is not archived, in milliseconds since 1970; undefined if there is none. */
+  /** `receivedAt` of the oldest event that it holds, in milliseconds since 1970; undefined if it holds none. */
   get oldestReceivedAt(): number | undefined {
     return this.#committer.oldest?.firstReceivedAt ?? this.#session?.oldestReceivedAt
   }

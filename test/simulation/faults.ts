@@ -67,9 +67,9 @@ export class Faults {
     if (first !== undefined) this.#operators.audit(prefix, first.plan, mayBeUnnamed, damaged)
   }
 
-  /** Whether the process was started before the bucket was restored. @param life its name, with the number of its start */
-  isUndone(life: string): boolean {
-    return this.#undone.has(life)
+  /** Whether the process was started before the bucket was restored. @param process its name, with the number of its start */
+  isUndone(process: string): boolean {
+    return this.#undone.has(process)
   }
 
   /** Whether the process folds now, even if no fold is due. */
@@ -110,7 +110,7 @@ export class Faults {
     }
     const writer = processes.named(name)
     if (writer === undefined) return
-    sim.note(`** ${name}${writer.lives}: ${JSON.stringify(fault)}`)
+    sim.note(`** ${name}${writer.starts}: ${JSON.stringify(fault)}`)
     if (writer.actor === undefined) return
     saw(`** ${fault.act}`)
     switch (fault.act) {
@@ -176,7 +176,7 @@ export class Faults {
     saw('** restore')
     this.#isRestored = true
     for (const writer of processes.all) {
-      for (let life = 1; life <= writer.lives; life++) this.#undone.add(`${writer.plan.name}${life}`)
+      for (let n = 1; n <= writer.starts; n++) this.#undone.add(`${writer.plan.name}${n}`)
       processes.kill(writer, 0)
       processes.restartIn(writer, backMs)
     }

@@ -21,7 +21,7 @@ export type Loss = number | 'all' | 'stale'
 /** An archiver. It is started again each time that its process has ended. */
 export class Writer {
   readonly plan: WriterPlan
-  lives = 0
+  starts = 0
   actor: Actor | undefined
   archiver: Archiver | undefined
   /** Kept over restarts, so that the checks of the store are done once. */
@@ -86,7 +86,7 @@ export class Processes {
     if (writer.actor !== undefined || this.#isEnding || this.#areHeld) return
     const { sim, found } = this.#parts
     const { plan } = writer
-    const name = `${plan.name}${++writer.lives}`
+    const name = `${plan.name}${++writer.starts}`
     const actor = new Actor(name, sim.seed, plan.clockMs)
     writer.actor = actor
     sim.after(0, actor, `start ${name}`, () => {
