@@ -45,7 +45,7 @@ export interface SettlementParts {
    * @param isVoid called when all records are applied
    */
   voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void>
-  /** @param error why an object could not be stored, which is retried; undefined when no retry is left */
+  /** @param error why an object could not be stored, which is retried; undefined when nothing is retried any more */
   retrying(error: Error | undefined): void
   /** A record with a void batch is done. Its waiters are not called: their deliveries must come again. */
   voided(): void
