@@ -214,7 +214,7 @@ export class ArchiveSession {
         if (outcome === 'undecidable') {
           this.#deadLetter(
             delivered.delivery,
-            'It cannot be told whether the events of a message are archived. It is moved to the dead letters.',
+            'A message has events that may be archived in an unreadable object. It is moved to the dead letters.',
           )
           return
         }

@@ -14,10 +14,10 @@ import type { IdIndex } from '../dedupe/id-index.ts'
 import { LiveIds } from '../dedupe/live-ids.ts'
 import { RecentLengths } from '../dedupe/recent-lengths.ts'
 import { isRefusal, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
-import { CommitLog } from '../log/commit-log.ts'
+import { CommitLog, type LogListener } from '../log/commit-log.ts'
 import { Folder } from '../log/folder.ts'
 import { BeyondWindow } from '../log/forgotten.ts'
-import { logKeys } from '../log/log-keys.ts'
+import { type LogKeys, logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
 import type { LogRecord } from '../log/log-record.ts'
 import type { LogParts } from '../log/log-sync.ts'
@@ -89,7 +89,7 @@ export class Archiver {
   constructor(parts: ArchiverParts) {
     this.#parts = parts
     this.#trouble = `${parts.store.description} has not answered yet`
-    const { store, index, config, log, queue } = parts
+    const { store, index, config, log } = parts
     const writer = randomUUID()
     const stopping = this.#stopping.signal
     // Each unsettled record adds a listener: no warning for more than ten.
@@ -110,44 +110,9 @@ export class Archiver {
       dedupeWindowMs: config.dedupeWindowMs,
       log,
     }
-    this.#commitLog = new CommitLog(
-      { ...logParts, writer, stopping },
-      {
-        applied: (record, isOwn) => this.#applied(record, isOwn),
-        resumed: record => this.#resumed(record),
-        resumedVoids: voids => this.#settlement.appliedVoids(voids),
-        conflicted: () => this.#totals.conflicted(),
-        otherWaits: (writer, roundTripMs) => this.#committer.otherWaits(writer, roundTripMs),
-        unsettled: () => this.#settlement.unsettledNumbers,
-        retrying: error => this.#retrying('commit', error),
-        synchronised: isComplete => this.#committer.synchronised(isComplete),
-      },
-    )
-    this.#settlement = new Settlement({
-      store,
-      reader,
-      watermark,
-      log,
-      writer,
-      stopping,
-      voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
-      retrying: error => this.#retrying('settle', error),
-      voided: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
-    })
-    this.#committer = new Committer({
-      commitLog: this.#commitLog,
-      settlement: this.#settlement,
-      live,
-      store,
-      index,
-      stats: this.stats,
-      log,
-      stopping,
-      keyOf: (batch, nonce) => keyOf(config, batch, nonce),
-      archived: () => this.#archived(),
-      lost: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
-      retrying: error => this.#retrying('commit', error),
-    })
+    this.#commitLog = new CommitLog({ ...logParts, writer, stopping }, this.#logListener())
+    this.#settlement = this.#newSettlement(logParts, writer)
+    this.#committer = this.#newCommitter(live)
     this.#beyondWindow = new BeyondWindow({ index, reader, watermark, settlement: this.#settlement })
     this.#folder = new Folder({
       ...logParts,
@@ -155,31 +120,7 @@ export class Archiver {
       settlement: this.#settlement,
       stopping,
     })
-    this.#sessionParts = {
-      queue,
-      objects: {
-        store,
-        keys,
-        format: config.archiveFormat,
-        compression: config.archiveCompression,
-        isShared: () => this.#committer.isShared,
-      },
-      committer: this.#committer,
-      settlement: this.#settlement,
-      live,
-      index,
-      beyondWindowLookup: new BeyondWindowLookup({
-        beyondWindow: this.#beyondWindow,
-        index,
-        store,
-        log,
-        roomFreed: () => this.#session?.roomFreed(),
-      }),
-      config,
-      lengths: new RecentLengths(),
-      stats: this.stats,
-      log,
-    }
+    this.#sessionParts = this.#newSessionParts(keys, live)
   }
 
   /** Why it cannot archive now, as text for a person; undefined while it can. */
@@ -285,6 +226,80 @@ export class Archiver {
         log.debug({ err: error }, 'The log cannot be followed now.')
         if (error instanceof LogDamaged || error instanceof LogRefused) this.#failSession(error)
       }
+    }
+  }
+
+  #logListener(): LogListener {
+    return {
+      applied: (record, isOwn) => this.#applied(record, isOwn),
+      resumed: record => this.#resumed(record),
+      resumedVoids: voids => this.#settlement.appliedVoids(voids),
+      conflicted: () => this.#totals.conflicted(),
+      otherWaits: (writer, roundTripMs) => this.#committer.otherWaits(writer, roundTripMs),
+      unsettled: () => this.#settlement.unsettledNumbers,
+      retrying: error => this.#retrying('commit', error),
+      synchronised: isComplete => this.#committer.synchronised(isComplete),
+    }
+  }
+
+  #newSettlement({ store, reader, watermark, log }: LogParts, writer: string): Settlement {
+    return new Settlement({
+      store,
+      reader,
+      watermark,
+      log,
+      writer,
+      stopping: this.#stopping.signal,
+      voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
+      retrying: error => this.#retrying('settle', error),
+      voided: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
+    })
+  }
+
+  #newCommitter(live: LiveIds<Batch>): Committer {
+    const { store, index, config, log } = this.#parts
+    return new Committer({
+      commitLog: this.#commitLog,
+      settlement: this.#settlement,
+      live,
+      store,
+      index,
+      stats: this.stats,
+      log,
+      stopping: this.#stopping.signal,
+      keyOf: (batch, nonce) => keyOf(config, batch, nonce),
+      archived: () => this.#archived(),
+      lost: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
+      retrying: error => this.#retrying('commit', error),
+    })
+  }
+
+  #newSessionParts(keys: LogKeys, live: LiveIds<Batch>): SessionParts {
+    const { queue, store, index, config, log } = this.#parts
+    return {
+      queue,
+      objects: {
+        store,
+        keys,
+        format: config.archiveFormat,
+        compression: config.archiveCompression,
+        isShared: () => this.#committer.isShared,
+      },
+      committer: this.#committer,
+      settlement: this.#settlement,
+      live,
+      index,
+      beyondWindowLookup: new BeyondWindowLookup({
+        beyondWindow: this.#beyondWindow,
+        index,
+        store,
+        log,
+        roomFreed: () => this.#session?.roomFreed(),
+      }),
+      config,
+      lengths: new RecentLengths(),
+      stats: this.stats,
+      log,
     }
   }
 

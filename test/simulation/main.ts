@@ -16,7 +16,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '1e9' },
     workers: { type: 'string', default: String(availableParallelism()) },
     findings: { type: 'string', default: '1' },
-    /** Prints what struck, and what the product said, and how often. */
+    /** Print how often each fault struck, and how often each sentence was logged. */
     seen: { type: 'boolean', default: false },
     /** The first part of the seeds of many schedules. */
     from: { type: 'string', default: randomBytes(4).toString('hex') },

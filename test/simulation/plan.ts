@@ -159,7 +159,7 @@ function afterNight(atMs: number, night: Night | undefined): number {
   return night === undefined || atMs <= night.fromMs ? atMs : atMs + night.ms
 }
 
-/** Before the night a writer may fold. Then it is killed, stopped or paused, or rarely goes on; each ends at its own time. */
+/** Before the night each writer may fold. Then most writers are killed, stopped or paused, each for a time of its own. */
 function nightFaultsOf(random: Random, writers: readonly WriterPlan[], { fromMs, ms }: Night): FaultPlan[] {
   return writers.flatMap(({ name: writer }) => {
     const atMs = fromMs - random.between(0, 1_500)

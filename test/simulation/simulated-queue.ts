@@ -235,7 +235,7 @@ export class SimulatedConsumer implements Consumer {
   }
 
   get hasRoom(): boolean {
-    const isTaking = this.isActive && !this.isStopped && !this.#isPaused && this.actor.state !== 'gone'
+    const isTaking = this.isActive && !this.isStopped && !this.#isPaused && this.actor.state !== 'ended'
     return isTaking && this.#queue.heldBy(this) < this.#prefetch
   }
 

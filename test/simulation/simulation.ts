@@ -10,7 +10,7 @@ export class Actor {
   readonly random: Random
   /** Milliseconds by which its clock is ahead of true time. */
   readonly clockMs: number
-  state: 'running' | 'paused' | 'gone' = 'running'
+  state: 'running' | 'paused' | 'ended' = 'running'
   /** Events that became due while it was paused. */
   readonly overdue: ScheduledEvent[] = []
 
@@ -128,7 +128,7 @@ export class Simulation {
 
   /** Ends a process. None of its events runs any more. */
   end(actor: Actor): void {
-    actor.state = 'gone'
+    actor.state = 'ended'
     actor.overdue.length = 0
   }
 
@@ -183,7 +183,7 @@ export class Simulation {
 
   async #step(event: ScheduledEvent): Promise<void> {
     const { actor } = event
-    if (actor.state === 'gone' || event.isCancelled) return
+    if (actor.state === 'ended' || event.isCancelled) return
     if (actor.state === 'paused') {
       actor.overdue.push(event)
       return

@@ -234,7 +234,7 @@ test('a void applies to the record before its repair, not to batches that the re
   await b.store.replace(b.keys.record(1), Buffer.from('FRQ'))
   b.settlement.whenSettled(b.settlement.find(idDigest('x'), 0) as UnsettledRecord, () => t.fail('it is void'))
   const isSaid = async () => (await b.store.read(b.keys.record(2))).object !== undefined
-  await until('it is said that it is void', WAIT_MS_MAX, isSaid)
+  await until('a record makes it void', WAIT_MS_MAX, isSaid)
   await t.rejects(b.commitLog.follow(), { message: /record 1 cannot be used/ })
 
   const repair = new LogRepair(b.store, PREFIX, 1)
