@@ -26,7 +26,7 @@ import type { Logger } from '../process/logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
-import { type CloseReason, fullBy, hasRoom, isApart, overflows } from './batch-limits.ts'
+import { type CloseReason, canOpenBatch, fullBy, isTooFarApart, overflows } from './batch-limits.ts'
 import type { Committer } from './committer.ts'
 import { DeliveredEvents } from './delivered-events.ts'
 import type { BeyondWindowLookup } from './old-events.ts'
@@ -179,7 +179,7 @@ export class ArchiveSession {
       bytes += batch.bytes
       if (batch.bytes > objects.store.inlineBytesMax) streaming++
     }
-    return hasRoom({ batches: this.#completing.size + committer.size, bytes, streaming })
+    return canOpenBatch({ batches: this.#completing.size + committer.size, bytes, streaming })
   }
 
   /** @returns false if the batches have no room for all of its events now */
@@ -269,7 +269,7 @@ export class ArchiveSession {
     const count = this.#noteRun(batch, delivered)
     if (framingOf(this.#config.archiveFormat).joinsLines) batch.write(delivered.lines(count), count)
     else for (let n = 0; n < count; n++) batch.write(delivered.lines(1, n), 1)
-    if (delivered.isTraced) batch.follow(delivered.traces(count))
+    if (delivered.isTraced) batch.addTraces(delivered.traces(count))
     delivered.skip(count)
     const reason = fullBy(batch, this.#config)
     if (reason !== undefined) this.#seal(reason)
@@ -290,7 +290,7 @@ export class ArchiveSession {
       bytes += between.length + length
       if (n > 0) {
         const isFull = bytes + after.length > batchBytesMax
-        if (isFull || isApart(batch, receivedAt) || this.#isDuplicate(delivered, at)) return n
+        if (isFull || isTooFarApart(batch, receivedAt) || this.#isDuplicate(delivered, at)) return n
       }
       live.add(ids, at, batch, batch.note(ids, at, receivedAt))
       lengths.note(ids, at, length)
@@ -307,7 +307,7 @@ export class ArchiveSession {
   #closedBy(open: Batch, delivered: DeliveredEvents): CloseReason | undefined {
     const { between, after } = framingOf(this.#config.archiveFormat)
     if (overflows(open, between.length + delivered.lengthOf(0) + after.length, this.#config)) return 'bytes'
-    return isApart(open, delivered.receivedAt(0)) ? 'time' : undefined
+    return isTooFarApart(open, delivered.receivedAt(0)) ? 'time' : undefined
   }
 
   #openBatch(delivered: DeliveredEvents): Batch {

@@ -52,7 +52,7 @@ export function fullBy(size: BatchSize, limits: BatchLimits): 'events' | 'bytes'
 }
 
 /** Whether another batch may be opened. This bounds the memory of the batches. */
-export function hasRoom({ batches, bytes, streaming }: SealedAmount): boolean {
+export function canOpenBatch({ batches, bytes, streaming }: SealedAmount): boolean {
   if (streaming >= STREAMING_MAX) return false
   return batches < SEALED_MIN || (batches < SEALED_MAX && bytes < SEALED_BYTES_MAX)
 }
@@ -62,6 +62,6 @@ export function hasRoom({ batches, bytes, streaming }: SealedAmount): boolean {
  *
  * @param receivedAt milliseconds since 1970
  */
-export function isApart(batch: { readonly receivedAt: number }, receivedAt: number): boolean {
+export function isTooFarApart(batch: { readonly receivedAt: number }, receivedAt: number): boolean {
   return Math.abs(batch.receivedAt - receivedAt) > RECEIVED_APART_MS_MAX
 }

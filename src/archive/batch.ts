@@ -99,7 +99,7 @@ export class Batch implements BatchSize, OpenBatch {
   }
 
   /** Adds the traces of events in the batch. */
-  follow(traces: readonly EventTrace[]): void {
+  addTraces(traces: readonly EventTrace[]): void {
     this.#trace ??= new BatchTrace()
     this.#trace.take(traces)
   }

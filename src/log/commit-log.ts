@@ -168,7 +168,7 @@ export class CommitLog {
     const root = await rootOf(this.#parts, () => rootRecord(randomUUID(), writer))
     // Before the end of the log is read: a later hint could name a record that was created after that read.
     const hinted = Math.max(await reader.hintedHead(), await this.#lastListed())
-    await watermark.look()
+    await watermark.refresh()
     const wasEmpty = index.position === undefined
     this.#appliedThrough = Math.max(this.#appliedThrough, index.position?.number ?? 0)
     const isForgotten = await resetIfOtherHistory(this.#parts, root)
@@ -244,7 +244,7 @@ export class CommitLog {
       return await this.#parts.reader.record(number)
     } catch (error) {
       if (error instanceof LogDamaged) {
-        await this.#parts.watermark.look()
+        await this.#parts.watermark.refresh()
         if (number <= this.#parts.watermark.number) return { record: undefined, storedAt: 0, date: undefined }
       }
       throw error

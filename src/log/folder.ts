@@ -60,7 +60,7 @@ export class Folder {
     if (performance.now() - this.#deletionCheckedAt >= DELETION_CHECK_MS) await this.deleteFolded()
     if (!this.#isDue() || Math.random() >= FOLD_CHANCE) return
     // Another archiver may have folded since the watermark was last read.
-    await this.#parts.watermark.look()
+    await this.#parts.watermark.refresh()
     if (this.#isDue()) await this.fold()
   }
 
@@ -84,7 +84,7 @@ export class Folder {
    */
   async fold(): Promise<Manifest | undefined> {
     const { store, watermark, commitLog, settlement, log } = this.#parts
-    await watermark.look()
+    await watermark.refresh()
     const before = watermark.manifest
     const from = watermark.number + 1
     const through = commitLog.position?.number ?? 0
@@ -109,7 +109,7 @@ export class Folder {
     const { store, keys, reader, watermark } = this.#parts
     await store.create(keys.manifest(manifest.generation), encodeManifest(manifest))
     const { manifest: created } = await reader.manifest(manifest.generation)
-    await watermark.look()
+    await watermark.refresh()
     return created?.objects.key === manifest.objects.key ? created : undefined
   }
 
@@ -127,7 +127,7 @@ export class Folder {
       const answers = await Promise.all(numbers.map(number => reader.record(number)))
       for (const [n, { record, storedAt }] of answers.entries()) {
         if (record === undefined) {
-          await watermark.look()
+          await watermark.refresh()
           if (watermark.number >= from) return undefined
           throw new LogDamaged(first + n, 'it is gone')
         }

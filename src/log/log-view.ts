@@ -64,7 +64,7 @@ export class LogViewer {
     const { record: root } = await this.#reader.record(0)
     if (root === undefined)
       throw new LogRefused('The archive has no log. If it has objects, make one with: frequency log build')
-    await this.#watermark.look()
+    await this.#watermark.refresh()
     const hint = await this.#reader.hintedHead()
     const position = await this.#findEnd(hint)
     const { count, from = Math.max(0, position - count + 1) } = this.#options

@@ -34,7 +34,7 @@ const SWEEP_MS_MIN = 60_000
 export interface SettlementParts {
   readonly store: ObjectStore
   readonly reader: LogReader
-  readonly watermark: Pick<Watermark, 'look' | 'number'>
+  readonly watermark: Pick<Watermark, 'refresh' | 'number'>
   readonly log: Logger
   readonly writer: string
   /** When aborted, a failed settlement is not retried. */
@@ -282,7 +282,7 @@ export class Settlement {
   /** Whether the record is folded. A folded record was settled: an object that is missing was removed later. */
   async #isFolded(number: number): Promise<boolean> {
     const { watermark } = this.#parts
-    await watermark.look()
+    await watermark.refresh()
     return number <= watermark.number
   }
 

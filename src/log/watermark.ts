@@ -19,7 +19,7 @@ export class Watermark {
   readonly #reader: LogReader
   #manifest: Manifest | undefined
   /** The store's time when the watermark was last read. */
-  #lookedAt: StoreDate
+  #refreshedAt: StoreDate
 
   constructor(reader: LogReader) {
     this.#reader = reader
@@ -41,11 +41,11 @@ export class Watermark {
    *
    * @throws StoreUnavailable, LogRefused
    */
-  async look(): Promise<void> {
+  async refresh(): Promise<void> {
     const known = this.#manifest?.generation ?? 0
     const first = await this.#reader.manifest(known + 1)
     if (first.manifest !== undefined) this.#manifest = await this.#newestFrom(first.manifest)
-    this.#lookedAt = first.date
+    this.#refreshedAt = first.date
   }
 
   /**
@@ -56,8 +56,10 @@ export class Watermark {
    */
   async counts(number: number, date: StoreDate): Promise<boolean> {
     const isFresh =
-      date !== undefined && this.#lookedAt !== undefined && Math.abs(date - this.#lookedAt) < TRUSTED_MS_MAX
-    if (number > this.number && !isFresh) await this.look()
+      date !== undefined &&
+      this.#refreshedAt !== undefined &&
+      Math.abs(date - this.#refreshedAt) < TRUSTED_MS_MAX
+    if (number > this.number && !isFresh) await this.refresh()
     return number > this.number
   }
 

@@ -45,8 +45,9 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'the watermark is read only once',
     promise: 'A watermark is trusted for half an hour, by the clock of the store.',
     file: 'src/log/watermark.ts',
-    text: 'if (number > this.number && !isFresh) await this.look()',
-    replacement: 'if (number > this.number && !isFresh && this.#lookedAt === undefined) await this.look()',
+    text: 'if (number > this.number && !isFresh) await this.refresh()',
+    replacement:
+      'if (number > this.number && !isFresh && this.#refreshedAt === undefined) await this.refresh()',
     checks: [FOLDER, SIMULATION],
   },
   {

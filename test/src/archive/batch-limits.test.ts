@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { fullBy, hasRoom, overflows } from '../../../src/archive/batch-limits.ts'
+import { canOpenBatch, fullBy, overflows } from '../../../src/archive/batch-limits.ts'
 
 const LIMITS = { batchEventsMax: 3, batchBytesMax: 100, batchAgeMsMax: 1000 }
 
@@ -30,14 +30,14 @@ test('an empty batch is not full', async t => {
 
 test('eight batches of any size may be sealed, and more if they are small', async t => {
   const MIB = 1024 * 1024
-  t.equal(hasRoom({ batches: 7, bytes: 700 * MIB, streaming: 0 }), true)
-  t.equal(hasRoom({ batches: 8, bytes: 16 * MIB, streaming: 0 }), false)
-  t.equal(hasRoom({ batches: 8, bytes: 16 * MIB - 1, streaming: 0 }), true)
-  t.equal(hasRoom({ batches: 63, bytes: MIB, streaming: 0 }), true)
-  t.equal(hasRoom({ batches: 64, bytes: MIB, streaming: 0 }), false)
+  t.equal(canOpenBatch({ batches: 7, bytes: 700 * MIB, streaming: 0 }), true)
+  t.equal(canOpenBatch({ batches: 8, bytes: 16 * MIB, streaming: 0 }), false)
+  t.equal(canOpenBatch({ batches: 8, bytes: 16 * MIB - 1, streaming: 0 }), true)
+  t.equal(canOpenBatch({ batches: 63, bytes: MIB, streaming: 0 }), true)
+  t.equal(canOpenBatch({ batches: 64, bytes: MIB, streaming: 0 }), false)
 })
 
 test('at most two batches that are too large for memory are uploaded at once', async t => {
-  t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 1 }), true)
-  t.equal(hasRoom({ batches: 2, bytes: 100, streaming: 2 }), false)
+  t.equal(canOpenBatch({ batches: 2, bytes: 100, streaming: 1 }), true)
+  t.equal(canOpenBatch({ batches: 2, bytes: 100, streaming: 2 }), false)
 })

@@ -306,7 +306,7 @@ for (const kind of STORE_KINDS) {
 /** Folds the records above the watermark, up to this one. */
 async function foldThrough({ store, keys, reader }: TestArchive, through: number): Promise<void> {
   const watermark = new Watermark(reader)
-  await watermark.look()
+  await watermark.refresh()
   const records: NumberedRecord[] = []
   for (let number = watermark.number + 1; number <= through; number++) {
     const { record, storedAt } = await reader.record(number)
