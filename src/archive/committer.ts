@@ -114,8 +114,7 @@ export class Committer implements Pick<LogListener, 'applied' | 'otherWaits' | '
     if (isOwn) return
     this.#turns.otherCommitted(record.writer, record.roundTripMs, performance.now())
     this.#turnWait.abort()
-    for (const batch of live.owners)
-      batch.unmarkVoid(known => known !== undefined && settlement.isVoid(known))
+    for (const batch of live.owners) batch.unmarkVoid(each => each !== undefined && settlement.isVoid(each))
     for (const [n, { ids }] of record.batches.entries()) {
       for (let at = 0; at < ids.length; at += ID_BYTES) {
         const place = live.find(ids, at)
