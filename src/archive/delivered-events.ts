@@ -19,7 +19,7 @@ const NO_STARTS = Uint32Array.of(0)
 /** The events of one delivery, and how many of them have been taken. They may go into several batches. */
 export class DeliveredEvents {
   readonly delivery: Delivery
-  /** Whether the message has no event that can be read. It is dead-lettered. */
+  /** Whether the message cannot be read as events. It is then dead-lettered. */
   readonly isUnreadable: boolean
   /** Set when the first event is taken. */
   pending: PendingDelivery | undefined

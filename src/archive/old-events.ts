@@ -30,8 +30,8 @@ export interface BeyondWindowLookupParts {
 }
 
 /**
- * `decided`: it is known of each event whether it is archived. `undecidable`: an event was found in no object, and an
- * object that may have it is gone or cannot be read.
+ * `decided`: it is known whether each event is archived. `undecidable`: an event was found in no object, but an unreadable
+ * or missing object may have it.
  */
 export type LookupOutcome = 'decided' | 'undecidable'
 

@@ -180,7 +180,7 @@ export class Folder {
     return true
   }
 
-  /** The oldest manifest whose records are not deleted. The first record of a range is deleted last, so it tells. */
+  /** The oldest manifest whose records are not all deleted. The first record of a range is deleted last. */
   async #firstUndeleted(newest: number): Promise<number> {
     const { reader } = this.#parts
     let generation = newest

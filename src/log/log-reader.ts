@@ -22,7 +22,7 @@ export interface RecordAnswer {
   readonly date: StoreDate
 }
 
-/** Reads records, manifests, runs and hints of a log. An answer about a record is valid only if `Watermark.counts`. */
+/** Reads records, manifests, runs and hints of a log. `Watermark.counts` tells whether an answer about a record is valid. */
 export class LogReader {
   readonly #store: Pick<StoreReader, 'read'>
   readonly #keys: LogKeys
