@@ -3,7 +3,7 @@
  *
  * A new event is in no batch of this process and not in the index of archived ids. A duplicate is skipped. The index
  * forgets ids beyond the dedupe window, so an event that may be older is first looked up in the archived objects
- * (old-events.ts); other deliveries go on meanwhile. A delivery is acknowledged when all of its events are archived.
+ * (beyond-window-lookup.ts); other deliveries go on meanwhile. A delivery is acknowledged when all of its events are archived.
  * Deliveries are acknowledged in any order.
  *
  * A batch is sealed when it is full or old enough. It goes to the committer when its content is complete. The consumer
@@ -27,9 +27,9 @@ import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
 import { type CloseReason, canOpenBatch, fullBy, isTooFarApart, overflows } from './batch-limits.ts'
+import type { BeyondWindowLookup } from './beyond-window-lookup.ts'
 import type { Committer } from './committer.ts'
 import { DeliveredEvents } from './delivered-events.ts'
-import type { BeyondWindowLookup } from './old-events.ts'
 import { PendingDelivery } from './pending-delivery.ts'
 import { SessionState } from './session-state.ts'
 import { WaitingDeliveries } from './waiting-deliveries.ts'

@@ -138,7 +138,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'events beyond the dedupe window are not looked up',
     promise: 'An event whose id may be forgotten is looked up by its time.',
-    file: 'src/archive/old-events.ts',
+    file: 'src/archive/beyond-window-lookup.ts',
     text: 'if (beyondWindow.through < 1 ||',
     replacement: 'if (beyondWindow.through < Number.MAX_SAFE_INTEGER ||',
     checks: [SIMULATION, ONE_LOG],
@@ -154,7 +154,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   {
     name: 'an event that cannot be decided counts as new',
     promise: 'An event is dead-lettered if it cannot be told whether it is archived.',
-    file: 'src/archive/old-events.ts',
+    file: 'src/archive/beyond-window-lookup.ts',
     text: "resolve(isUndecidable ? 'undecidable' : 'decided')",
     replacement: "resolve('decided')",
     checks: [ONE_LOG, SIMULATION],

@@ -192,7 +192,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'events are looked up before the objects of their span are stored',
     promise: 'An archived event is not dead-lettered.',
-    file: 'src/log/forgotten.ts',
+    file: 'src/log/beyond-window.ts',
     text: 'await settlement.settleThrough(number)',
     replacement: '',
     checks: [FOLDER, SIMULATION],
@@ -200,7 +200,7 @@ export const LOG_BREAKS: readonly Break[] = [
   {
     name: 'events are also looked up in void batches',
     promise: 'A void batch does not block other events.',
-    file: 'src/log/forgotten.ts',
+    file: 'src/log/beyond-window.ts',
     text: 'if (isAt(batch, hasTime) && !settlement.isVoid({ number, batch: n })) yield batch',
     replacement: 'if (isAt(batch, hasTime) && n >= 0) yield batch',
     checks: [FOLDER, SIMULATION],

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import { type Test, test } from 'tap'
 import { idDigest } from '../../../src/event/message-id.ts'
-import { BeyondWindow } from '../../../src/log/forgotten.ts'
+import { BeyondWindow } from '../../../src/log/beyond-window.ts'
 import { encodeRecord } from '../../../src/log/log-record.ts'
 import type { UnsettledRecord } from '../../../src/log/settlement.ts'
 import { range } from '../../helpers/helper.ts'
