@@ -1,10 +1,10 @@
 /**
- * Measures frequency beside the programs that one would write instead: see README.md, and `--help`.
+ * Measures frequency and the programs that could replace it: see README.md, and `--help`.
  *
  *     npm run bench
  *     npm run bench -- --rows=confirmed --rounds=3
  *
- * Exits with 0 however slow anything is, and with 1 where something does not work.
+ * Exits with 1 if a count is wrong or something fails. Slow results exit with 0.
  */
 import { type BenchOptions, type RowName, readOptions } from './options.ts'
 import { progress } from './progress.ts'
@@ -26,7 +26,7 @@ import { type RowResult, table } from './table.ts'
 
 type Run = (site: Site) => Promise<RowResult | RowResult[]>
 
-/** The runs of a row: one, or one for each kind of ids. */
+/** Returns the runs of a row: one, or one for each kind of ids. */
 function runsOf(row: RowName, options: BenchOptions): Run[] {
   switch (row) {
     case 'confirmed':
@@ -34,7 +34,7 @@ function runsOf(row: RowName, options: BenchOptions): Run[] {
     case 'embedded':
       return options.ids.map(each => site => embedded(site, each))
     case 'batch':
-      // Mixed would be what `confirmed` has.
+      // The row `confirmed` measures mixed ids already.
       return options.ids.flatMap(each => (each === 'mixed' ? [] : [site => batch(site, each)]))
     case 'archive':
       return options.ids.map(each => site => archive(site, each))

@@ -1,16 +1,16 @@
-/** Files of bodies to send, and how many events are in so many answers. */
+/** Files of request bodies, and the number of events that a number of answers stands for. */
 import { range } from '../test/helpers/helper.ts'
 import { sampleCalls, sampleEvents } from './sample-events.ts'
 
 /**
- * Where events have their ids from: `minted` has none, so frequency makes them; `clients` has a UUID in each;
- * `mixed` too, and comes by two ways, a batch of the Segment API and a single event in turns.
+ * Where the ids of events come from. `minted`: events have none, so frequency makes them. `clients`: each event has a
+ * UUID. `mixed`: each event has a UUID, and batches of the Segment API take turns with single events.
  */
 export const IDS = ['minted', 'clients', 'mixed'] as const
 
 export type Ids = (typeof IDS)[number]
 
-/** What a title says of them. */
+/** The words in the title of a row. */
 export const IDS_IN_WORDS: Readonly<Record<Ids, string>> = {
   minted: 'ids minted here',
   clients: "clients' ids",
@@ -21,28 +21,29 @@ const EVENTS = 1_000
 const CALLS_A_BATCH = 20
 
 export interface Bodies {
-  /** A line of JSON each, with a path before it where they go to several. */
+  /** Path of a file with a JSON body in each line. Before it is the path of the request if there are several. */
   readonly file: string
-  /** Where they go; in a file with paths it is not used. */
+  /** Path of the requests, if the file has none. */
   readonly path: string
-  /** The mean. */
+  /** Mean number of events in a request. */
   readonly eventsPerRequest: number
-  /** How far requests are from it, up and down, in turns; 0 where all are equal. */
+  /** Difference of a request from the mean, up and down in turns; 0 if all requests are equal. */
   readonly unevenness: number
 }
 
-/** What is known of a load that is cut off: requests on their way may have arrived, one a connection. */
+/** Bounds of the number of events that arrived. A load ends with one unanswered request on each connection, which may have arrived. */
 export interface EventCount {
   readonly least: number
   readonly most: number
 }
 
+/** Returns the bounds for this number of answers. */
 export function eventCount(
   { eventsPerRequest, unevenness }: Pick<Bodies, 'eventsPerRequest' | 'unevenness'>,
   answers: number,
   connections: number,
 ): EventCount {
-  // Which answers are missing is not known, and large and small ones were sent in turns.
+  // It is not known whether the unanswered requests were large or small ones.
   const slack = unevenness * (connections + 1)
   return {
     least: Math.max(0, Math.floor(answers * eventsPerRequest - slack)),
@@ -50,7 +51,7 @@ export function eventCount(
   }
 }
 
-/** @param write writes a file of lines, and returns its path */
+/** Bodies of single events; with `mixed`, also batches. @param write writes a file of lines, and returns its path */
 export function singleEvents(ids: Ids, write: (name: string, lines: readonly string[]) => string): Bodies {
   const singles = sampleEvents(EVENTS, ids !== 'minted')
   if (ids !== 'mixed')
@@ -72,7 +73,7 @@ export function singleEvents(ids: Ids, write: (name: string, lines: readonly str
   }
 }
 
-/** For `/api/t/batch`. */
+/** Bodies for `/api/t/batch`. @param write writes a file of lines, and returns its path */
 export function batchesOfEvents(
   ids: Exclude<Ids, 'mixed'>,
   eventsPerRequest: number,

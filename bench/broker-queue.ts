@@ -1,4 +1,4 @@
-/** A queue on the broker, as the bench sees it: it counts what is there, and takes it away. */
+/** A queue on the broker: fills it, or counts its messages and removes them. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AsyncMessage, Connection } from 'rabbitmq-client'
 import { until } from '../test/services/wait.ts'
@@ -11,7 +11,7 @@ const LINE_FEED = 0x0a
 export interface QueueContent {
   readonly messages: number
   readonly events: number
-  /** Messages whose header `frequency-count` does not say how many lines they have. */
+  /** Messages whose header `frequency-count` differs from their number of lines. */
   readonly miscounted: number
 }
 
@@ -32,7 +32,7 @@ export class BrokerQueue {
     })
   }
 
-  /** Messages that wait in it, once that number does not change any more. */
+  /** Resolves to the number of ready messages, when two counts in a row are equal. */
   async depth(): Promise<number> {
     for (let last = -1; ; ) {
       const { messageCount } = await this.#connection.queueDeclare({ queue: this.name, passive: true })
@@ -42,14 +42,14 @@ export class BrokerQueue {
     }
   }
 
-  /** Takes all messages away, of which each is one event. */
+  /** Removes all messages, and counts one event for each. */
   async purgeSingles(): Promise<QueueContent> {
     const messages = await this.depth()
     await this.#connection.queuePurge({ queue: this.name })
     return { messages, events: messages, miscounted: 0 }
   }
 
-  /** Reads all messages of ours, and counts the events in them: one a line. */
+  /** Reads all messages of frequency, and counts their events, which have a line each. */
   async readGroups(): Promise<QueueContent> {
     const content = { messages: 0, events: 0, miscounted: 0 }
     await this.#read(content, message => {
@@ -61,7 +61,7 @@ export class BrokerQueue {
     return content
   }
 
-  /** Reads all messages, each of which is a body as it was sent: an event, or a batch of the Segment API. */
+  /** Reads all messages, and counts their events. The message is the request body: an event, or a batch of the Segment API. */
   async readBodies(): Promise<QueueContent> {
     const content = { messages: 0, events: 0, miscounted: 0 }
     await this.#read(content, ({ body }) => {
@@ -88,7 +88,7 @@ export class BrokerQueue {
     }
   }
 
-  /** Publishes a message for each event, persistent and confirmed. */
+  /** Publishes `count` persistent messages with an event each, and waits for their publisher confirms. */
   async fill(events: readonly string[], count: number): Promise<void> {
     const channel = await this.#connection.acquire()
     await channel.confirmSelect()
@@ -107,7 +107,8 @@ export class BrokerQueue {
 }
 
 function linesOf({ body }: AsyncMessage): number {
-  if (!Buffer.isBuffer(body)) throw new TypeError('The client library has decoded a message of ours.')
+  if (!Buffer.isBuffer(body))
+    throw new TypeError('The client library has decoded the body of a message of frequency.')
   let lines = 1
   for (let at = body.indexOf(LINE_FEED); at !== -1; at = body.indexOf(LINE_FEED, at + 1)) lines++
   return lines

@@ -1,4 +1,4 @@
-/** Servers that take the same load in turns: A B C, A B C, …, after each has had a warm-up. */
+/** Sends the same load to several servers in turns, A B C, A B C, …, after a warm-up of each. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bodies, type EventCount, eventCount } from './bodies.ts'
 import type { QueueContent } from './broker-queue.ts'
@@ -16,7 +16,7 @@ export interface Contender {
   readonly server: ServerProcess
   readonly bodies: Bodies
   readonly connections: number
-  /** Counts what has reached its queue, and takes it away. Without it the row counts in the end. */
+  /** Counts the messages in its queue and removes them, after each round. Without it, the row counts after the last round. */
   readonly count?: () => Promise<QueueContent>
 }
 
@@ -29,7 +29,7 @@ interface Round {
 
 export interface ContestResult {
   readonly line: Line
-  /** Events that were answered, with those of the warm-up: at the least, and as many as may have arrived. */
+  /** Events of all rounds and of the warm-up. */
   readonly answered: EventCount
 }
 
@@ -38,7 +38,7 @@ export type Send = (contender: Contender, url: string, seconds: number) => Promi
 const flatOut: Send = ({ bodies, connections }, url, seconds) =>
   sendLoad({ url, bodies: bodies.file, connections, seconds })
 
-/** @returns a result for each contender, in their order */
+/** Resolves to a result for each contender, in the same order. */
 export async function contest(
   site: Site,
   contenders: readonly Contender[],
@@ -116,7 +116,7 @@ function countedOf({ bodies }: Contender, rounds: readonly Round[]): string {
   return `${answered} answered, ${events} queued in ${messages} messages`
 }
 
-/** When the load ends, requests are cut off that may still reach the queue: at most one a connection. */
+/** Returns a sentence for each count that is wrong, beyond the unanswered requests at the end of a load. */
 function flawsOf({ bodies, connections }: Contender, rounds: readonly Round[]): string[] {
   return rounds.flatMap(({ load, content }, n) => {
     const flaws: string[] = []
@@ -126,9 +126,8 @@ function flawsOf({ bodies, connections }: Contender, rounds: readonly Round[]): 
       const { events, miscounted } = content
       if (events < least) flaws.push(`round ${n + 1}: ${least} events answered, ${events} in the queue`)
       if (events > most)
-        flaws.push(`round ${n + 1}: ${events} events in the queue, of at most ${most} that were sent`)
-      if (miscounted > 0)
-        flaws.push(`round ${n + 1}: ${miscounted} messages hold another number of events than they say`)
+        flaws.push(`round ${n + 1}: ${events} events in the queue, but at most ${most} were sent`)
+      if (miscounted > 0) flaws.push(`round ${n + 1}: ${miscounted} messages have a wrong frequency-count`)
     }
     return flaws
   })

@@ -1,15 +1,16 @@
 /**
- * The log on disk by itself: appends by 64 publishers at once, draining, and memory.
+ * Measures the log on disk alone: appends by 64 publishers at the same time, draining, and memory.
  *
  *     node --import=tsx bench/disk-log.ts [DIRECTORY] [SOURCES]
  *
- * DIRECTORY is on the disk in question (default: that of temporary files). SOURCES is the `src` of another
- * checkout, to compare with. Prints one JSON line for each size of group.
+ * DIRECTORY is on the disk to measure (default: the directory for temporary files). SOURCES is the `src` of another
+ * checkout, to compare with. Prints a line of JSON for each number of events in an append.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { memory } from './process-figures.ts'
 
 const PUBLISHERS = 64
 const EVENT_BYTES = 250
@@ -22,7 +23,7 @@ type Log = import('../src/queue/embedded/disk-log.ts').DiskLog
 
 const [directory = tmpdir(), sources = join(import.meta.dirname, '..', 'src')] = process.argv.slice(2)
 const { DiskLog }: typeof import('../src/queue/embedded/disk-log.ts') = await import(
-  pathToFileURL(resolve(sources, 'queue/disk-log.ts')).href
+  pathToFileURL(resolve(sources, 'queue/embedded/disk-log.ts')).href
 )
 
 for (const events of [1, 64]) {
@@ -38,7 +39,7 @@ for (const events of [1, 64]) {
     const draining = await drain(again)
     await again.close()
     process.stdout.write(
-      `${JSON.stringify({ events, ...filling, MiB, openMs, ...draining, peakMiB: peakMiB() })}\n`,
+      `${JSON.stringify({ events, ...filling, MiB, openMs, ...draining, peakMiB: Math.round(memory(process.pid).peakMib) })}\n`,
     )
   } finally {
     rmSync(path, { recursive: true })
@@ -64,7 +65,7 @@ async function fill(log: Log, events: number) {
   }
 }
 
-/** As an archiver does, which drops a batch at a time. */
+/** Reads and drops all entries, 1,000 at a time, as an archiver drops batches. */
 async function drain(log: Log) {
   const total = log.events
   const stop = measure()
@@ -101,9 +102,4 @@ function measure() {
     const { user, system } = process.cpuUsage(before)
     return { seconds: (performance.now() - startedAt) / 1_000, cpuUs: user + system }
   }
-}
-
-/** Resident at the most, since the process began. */
-function peakMiB(): number {
-  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024)
 }

@@ -1,6 +1,6 @@
 /**
- * How fast a program empties a queue, by the lines that it prints: our archiver logs each batch once it
- * is in the store, and the bare consumer says so of each thousand messages.
+ * Measures how fast a program empties a queue, by the lines that it prints: an archiver logs each batch when it is in
+ * the store, and the bare consumer prints a line for each thousand messages.
  */
 import { until } from '../test/services/wait.ts'
 import { cpuUs, type MemoryFigures, memory } from './process-figures.ts'
@@ -9,10 +9,10 @@ import type { ServerProcess } from './server-process.ts'
 import type { Site } from './site.ts'
 import type { Line } from './table.ts'
 
-/** Part of the events with which a drain warms up: neither they nor their time count. */
+/** Share of the events that are the warm-up. Neither they nor their time count. */
 const WARM_UP_SHARE = 0.2
 const DRAIN_MS_MAX = 120_000
-/** In which nothing comes once nothing is left, as a multiple of the age at which a batch closes. */
+/** The queue is empty if no line comes for this multiple of BATCH_AGE_MS_MAX. */
 const QUIET_AGES = 2
 
 export interface DrainFigures {
@@ -24,11 +24,11 @@ export interface DrainFigures {
 }
 
 export interface Drained extends DrainFigures {
-  /** How many events were in the queue, at the least. */
+  /** Lower bound of the events in the queue at the beginning. */
   readonly filled: number
 }
 
-/** What was measured of a program that has drained its queue once or several times. */
+/** Returns the line of the table for the drains of one program. */
 export function drainLine(name: string, drains: readonly Drained[], flaws: readonly string[]): Line {
   const total = (of: 'filled' | 'events') => drains.reduce((sum, drained) => sum + drained[of], 0)
   const peaks = drains.map(({ memory }) => memory)
@@ -46,7 +46,7 @@ export function drainLine(name: string, drains: readonly Drained[], flaws: reado
   }
 }
 
-/** A line of a program. */
+/** A batch, or a thousand messages: the content of a printed line. */
 interface Part {
   /** Milliseconds since 1970. */
   readonly time: number
@@ -61,7 +61,7 @@ interface Mark {
   readonly brokerCpuUs: number
 }
 
-/** Runs a program that has just been started until it has nothing left, and stops it. @param expected how many events at the least */
+/** Waits until a program that was just started has emptied its queue, and stops it. @param expected lower bound of the events */
 export async function drain(site: Site, server: ServerProcess, expected: number): Promise<DrainFigures> {
   const { marks, ...taken } = await takeAll(site, server, expected)
   return { ...taken, ...ratesOf(marks, expected) }
@@ -71,11 +71,11 @@ interface Taken extends Pick<DrainFigures, 'events' | 'memory'> {
   readonly marks: readonly Mark[]
 }
 
-/** The same, where nobody asks how fast: there may be next to nothing in the queue. */
+/** Like drain(), but without rates, which need many events. */
 export async function takeAll(site: Site, server: ServerProcess, expected: number): Promise<Taken> {
   const marks: Mark[] = []
   const taken = whenTaken(site, server, ({ time, reason }, events) => {
-    // What closes by its age has waited for that.
+    // A batch that closes by its age was idle before, so it must not count in a rate.
     if (reason === 'age') return
     marks.push({ timeMs: time, events, cpuUs: cpuUs(server.pid), brokerCpuUs: cpuUs(site.rabbitmq.pid) })
   })
@@ -85,7 +85,11 @@ export async function takeAll(site: Site, server: ServerProcess, expected: numbe
   return { events, memory: figures, marks }
 }
 
-/** @returns what resolves to all that the program has taken, once that is at least so many events and nothing more comes. */
+/**
+ * Counts from now on the events that a program takes.
+ *
+ * @returns a function that resolves to their number, when it is at least `expected` and no more events come
+ */
 export function whenTaken(
   { options: { batchAgeMs } }: Site,
   server: ServerProcess,
@@ -106,7 +110,7 @@ export function whenTaken(
       return events >= expected && performance.now() - lastAt > QUIET_AGES * batchAgeMs
     }
     await until(`${server.name} has taken ${expected} events`, DRAIN_MS_MAX, isDone).catch((cause: Error) => {
-      throw new Error(`${cause.message}; it has taken ${events}, and says:\n${server.output}`, { cause })
+      throw new Error(`${cause.message}; it has taken ${events}. Its output:\n${server.output}`, { cause })
     })
     return events
   }
@@ -119,9 +123,9 @@ function ratesOf(
   const from = marks.find(({ events }) => events >= expected * WARM_UP_SHARE)
   const to = marks.at(-1)
   if (from === undefined || to === undefined || to.timeMs <= from.timeMs) {
-    // So slow, or so few, that no two batches were full: that is no failure.
+    // Fewer than two full batches. This is not a failure.
     progress(
-      '  Too few events for a rate: give more (--archive-events), or smaller batches (--batch-events).',
+      '  Too few events for a rate. Use more events (--archive-events) or smaller batches (--batch-events).',
     )
     return { eventsPerSecond: Number.NaN, cpuUs: Number.NaN, brokerCpuUs: Number.NaN }
   }
@@ -134,9 +138,9 @@ function ratesOf(
 }
 
 /**
- * Resolves when a program logs a message for the first time from now on.
- * @returns milliseconds since its start, by the time in the line
- * @throws Error where it ends, or does not within `msMax`
+ * Waits until a program logs `message`, from now on.
+ * @returns milliseconds from the start of the program to the time in the log line
+ * @throws Error if the program ends, or does not log it within `msMax`
  */
 export async function whenLogged(server: ServerProcess, message: string, msMax: number): Promise<number> {
   let time: number | undefined
@@ -147,7 +151,7 @@ export async function whenLogged(server: ServerProcess, message: string, msMax: 
     server.assertRunning()
     return time !== undefined
   }).catch((cause: Error) => {
-    throw new Error(`${cause.message}; it says:\n${server.output}`, { cause })
+    throw new Error(`${cause.message}. Its output:\n${server.output}`, { cause })
   })
   return (time as number) - server.startedAt
 }

@@ -1,4 +1,4 @@
-/** Queues that hold events before an archiver begins. */
+/** Fills queues with events before an archiver starts. */
 import { cp } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { freePort } from '../test/services/ports.ts'
@@ -11,7 +11,7 @@ const EVENTS_PER_REQUEST = 100
 const BATCH_CONNECTIONS = 16
 const FILL_SECONDS_MAX = 4
 
-/** Sends through a server's HTTP until at least so many events were answered. */
+/** Sends events to a server by HTTP until at least `events` are answered. @throws Error if a request is refused */
 export async function fillThrough(
   { options }: Site,
   url: string,
@@ -23,7 +23,7 @@ export async function fillThrough(
   const filled = { least: 0, most: 0 }
   while (filled.least < events) {
     const { answers, errors } = await sendLoad({ url, bodies: bodies.file, connections, seconds })
-    if (errors > 0) throw new Error(`${url} has refused ${errors} requests`)
+    if (errors > 0) throw new Error(`${url} refused ${errors} requests`)
     const { least, most } = eventCount(bodies, answers, connections)
     filled.least += least
     filled.most += most
@@ -31,14 +31,14 @@ export async function fillThrough(
   return filled
 }
 
-/** An embedded queue that is full. */
+/** An embedded queue with events, at rest. */
 export interface FullQueue {
   readonly filled: EventCount
-  /** Makes a copy of it in a data directory. */
+  /** Copies the queue into a data directory. */
   copyTo(dataDir: string): Promise<void>
 }
 
-/** Fills an embedded queue by `/api/t/batch`, while the store is away. */
+/** Fills an embedded queue by `/api/t/batch`. The store is unreachable, so nothing is archived meanwhile. */
 export async function fillEmbedded(
   site: Site,
   ids: Exclude<Ids, 'mixed'>,
@@ -57,16 +57,17 @@ export async function fillEmbedded(
   await server.stop()
   return {
     filled,
-    copyTo: dataDir => cp(join(path, 'queue'), join(dataDir, 'queue'), { recursive: true, filter: isNoLock }),
+    copyTo: dataDir =>
+      cp(join(path, 'queue'), join(dataDir, 'queue'), { recursive: true, filter: isCopyable }),
   }
 }
 
-/** A lock has a socket in it, which cannot be copied. */
-export function isNoLock(path: string): boolean {
+/** Whether a path may be copied. A lock contains a socket, which cannot be copied. */
+export function isCopyable(path: string): boolean {
   return !basename(path).startsWith('lock')
 }
 
-/** The environment of a process whose store nobody answers for. */
+/** Resolves to the environment of a process whose store is unreachable. */
 export async function storeAway(): Promise<Record<string, string>> {
   return {
     ...s3Environment({

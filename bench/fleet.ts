@@ -1,11 +1,11 @@
-/** Archivers that share a queue and an archive, and what each has archived. */
+/** Archivers that share a queue and an archive, and the batches that each has archived. */
 import { until } from '../test/services/wait.ts'
 import { cpuUs, type MemoryFigures, memory } from './process-figures.ts'
 import type { ServerProcess } from './server-process.ts'
 
 const DRAIN_MS_MAX = 300_000
 const QUIET_AGES = 3
-/** Part of the events with which they begin: neither these nor their time count. */
+/** Share of the events that are the warm-up. Neither they nor their time count. */
 const WARM_UP_SHARE = 0.2
 
 export interface ArchivedBatch {
@@ -13,17 +13,17 @@ export interface ArchivedBatch {
   readonly time: number
   readonly key: string
   readonly events: number
-  /** `events` where it was full, and `age` where it was not. */
+  /** Why the batch was closed: `events` if it was full, `age` if not. */
   readonly reason: string
 }
 
 export interface FleetFigures {
   readonly events: number
   readonly eventsPerSecond: number
-  /** An event, of all together. */
+  /** CPU time of all archivers for an event. */
   readonly cpuUs: number
   readonly memory: MemoryFigures
-  /** Events of each. */
+  /** Events of each archiver. */
   readonly shares: readonly number[]
   readonly commits: number
   readonly conflicts: number
@@ -32,7 +32,7 @@ export interface FleetFigures {
 
 export class Fleet {
   readonly servers: readonly ServerProcess[]
-  /** Of each server. */
+  /** The batches of each server. */
   readonly batches: readonly ArchivedBatch[][]
 
   constructor(servers: readonly ServerProcess[]) {
@@ -49,18 +49,21 @@ export class Fleet {
     return this.batches.flat().reduce((sum, { events }) => sum + events, 0)
   }
 
-  /** Resolves when they have archived so many events at the least, and nothing comes any more. */
+  /** Resolves when at least `expected` events are archived and no more batches come. @throws Error after five minutes */
   async whenArchived(expected: number, batchAgeMs: number): Promise<void> {
     await until(`${expected} events are archived`, DRAIN_MS_MAX, () => {
       const last = Math.max(...this.batches.flat().map(({ time }) => time))
       return this.events >= expected && Date.now() - last > QUIET_AGES * batchAgeMs
     }).catch((cause: Error) => {
       const outputs = this.servers.map(({ output }) => output.slice(-2_000)).join('\n')
-      throw new Error(`${cause.message}; there are ${this.events}\n${outputs}`, { cause })
+      throw new Error(
+        `${cause.message}; ${this.events} are archived. The output of the archivers:\n${outputs}`,
+        { cause },
+      )
     })
   }
 
-  /** What they have done since they began, and stops them. */
+  /** Stops the archivers, and resolves to the figures since their start. */
   async end(): Promise<FleetFigures> {
     const cpu = this.servers.reduce((sum, { pid }) => sum + cpuUs(pid), 0)
     const memories = this.servers.map(({ pid }) => memory(pid))
@@ -86,7 +89,7 @@ export class Fleet {
   }
 }
 
-/** From the end of the warm-up to the last batch that was full. */
+/** Returns events a second, from the end of the warm-up to the last full batch; NaN if there is no such time. */
 function rateOf(all: readonly ArchivedBatch[], total: number): number {
   let events = 0
   const marks = all.map(({ time, events: each, reason }) => {

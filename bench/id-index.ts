@@ -1,10 +1,10 @@
 /**
- * What remembering ids costs: batches of random ids are looked up, one by one, and added, until there are so many.
+ * Measures the index of ids: looks up and adds batches of random ids until it has `--ids` ids.
  *
  *     node --import=tsx bench/id-index.ts --ids 10000000
  */
 import { randomFillSync } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -12,15 +12,16 @@ import type { IdIndex } from '../src/dedupe/id-index.ts'
 import { openIdIndex } from '../src/dedupe/open-id-index.ts'
 import { ID_BYTES } from '../src/event/message-id.ts'
 import { createLogger } from '../src/process/logger.ts'
+import { residentMib } from './process-figures.ts'
 
 const USAGE = `node --import=tsx bench/id-index.ts [options]
 
-  --ids=N      ids to be added; default: 10000000
-  --batch=N    ids that are looked up and added at once; default: 20000
-  --rows=N     lines to be printed; default: 10
-  --hours=N    hours of the store's clock that they take; default: 12
-  --no-look-up they are added, and not looked up
-  --directory  for the index; default: one below the directory for temporary files
+  --ids=N      number of ids to add; default: 10000000
+  --batch=N    number of ids in a batch; default: 20000
+  --rows=N     number of lines to print; default: 10
+  --hours=N    hours of the clock of the store from the first id to the last; default: 12
+  --no-look-up adds the ids without a look-up
+  --directory  parent of the directory of the index; default: the directory for temporary files
 `
 const DAY_MS = 24 * 60 * 60 * 1000
 
@@ -43,8 +44,7 @@ const path = join(mkdtempSync(join(values.directory, 'frequency-bench-')), 'inde
 const log = createLogger('warn', false)
 
 function residentBytes(): number {
-  const status = readFileSync('/proc/self/status', 'utf8')
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
+  return residentMib(process.pid) * 2 ** 20
 }
 
 function diskBytes(): number {
@@ -56,7 +56,7 @@ function print(...cells: (string | number)[]): void {
   process.stdout.write(`${cells.map(cell => String(cell).padStart(13)).join('')}\n`)
 }
 
-/** @returns how many were known already */
+/** Adds a batch. Resolves to the number of its ids that the index had already. */
 async function addBatch(index: IdIndex, buffer: Buffer, number: number): Promise<number> {
   let known = 0
   if (!values['no-look-up']) {
@@ -72,7 +72,7 @@ async function addBatch(index: IdIndex, buffer: Buffer, number: number): Promise
   return known
 }
 
-/** A line is what happened since the one before. */
+/** Adds all ids, and prints lines. The figures of a line are for the ids since the line before. */
 async function fill(index: IdIndex): Promise<void> {
   const atRest = residentBytes()
   print('ids', 'ids/s', 'CPU us/id', 'longest ms', 'RSS MiB', 'RSS B/id', 'disk B/id')
@@ -92,7 +92,8 @@ async function fill(index: IdIndex): Promise<void> {
       made.system += cpuMade.system
       const began = performance.now()
       madeMs += began - before
-      if ((await addBatch(index, buffer, number++)) > 0) throw new Error('an id is known that is new')
+      if ((await addBatch(index, buffer, number++)) > 0)
+        throw new Error('The index has found an id that was never added.')
       longest = Math.max(longest, performance.now() - began)
     }
     const { user, system } = process.cpuUsage(cpu)

@@ -7,8 +7,9 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 
 /**
- * Copies a directory whose files are replaced and never changed, as archives and indexes of ids are: the files are
- * linked, so that gigabytes take no time. Locks of processes are left out.
+ * Copies a directory by hard links, so that gigabytes take no time. The program must replace its files and never change
+ * them, as it does in archives and indexes of ids. The locks of processes are not copied. Does nothing if `from` does
+ * not exist.
  */
 export async function linkedCopy(from: string, to: string): Promise<void> {
   if (!existsSync(from)) return
@@ -16,7 +17,7 @@ export async function linkedCopy(from: string, to: string): Promise<void> {
   for (const path of await filesBelow(to)) if (/\/lock[^/]*\//.test(path)) await rm(path)
 }
 
-/** What the files of a directory take of the disk. */
+/** Resolves to the disk space of the files below a directory, in bytes. */
 export async function diskBytes(directory: string): Promise<number> {
   let bytes = 0
   for (const path of await filesBelow(directory)) bytes += (await stat(path)).blocks * 512

@@ -1,6 +1,6 @@
 /**
- * The load, from programs that are not ours, on connections that send one request after the other: wrk,
- * as fast as they are answered, and h2load, at a constant rate.
+ * Sends requests with two load generators: wrk, as fast as the server answers, and h2load, at a constant rate. Each
+ * connection sends one request after the other.
  */
 import { execFile } from 'node:child_process'
 import { createReadStream } from 'node:fs'
@@ -16,11 +16,11 @@ const run = promisify(execFile)
 
 export interface LoadSpec {
   readonly url: string
-  /** A file with a body a line. */
+  /** Path of a file with a request body in each line. */
   readonly bodies: string
   readonly connections: number
   readonly seconds: number
-  /** How long each connection waits before a request. @default not at all */
+  /** Pause of each connection before a request. @default 0 */
   readonly pauseMs?: number
 }
 
@@ -28,12 +28,13 @@ export interface LoadFigures {
   /** Answers with a status below 400. */
   readonly answers: number
   readonly seconds: number
-  /** Answers with another status, and requests that got none. */
+  /** Answers with a status from 400 on, and requests without an answer. */
   readonly errors: number
   readonly p50Ms: number
   readonly p99Ms: number
 }
 
+/** Installs wrk and h2load if they are missing. */
 export async function ensureLoadTools(): Promise<void> {
   await ensureServers([
     { name: 'wrk', binaries: ['wrk'] },
@@ -41,7 +42,7 @@ export async function ensureLoadTools(): Promise<void> {
   ])
 }
 
-/** As fast as the server answers. */
+/** Sends requests as fast as the server answers, with wrk. */
 export async function sendLoad({
   url,
   bodies,
@@ -49,9 +50,9 @@ export async function sendLoad({
   seconds,
   pauseMs,
 }: LoadSpec): Promise<LoadFigures> {
-  // By default what takes more than two seconds counts as failed, which on a busy machine it has not.
-  const patience = `--timeout=${LATE_MS_MAX / 1_000}s`
-  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, patience, '-s', SCRIPT, url, '--', bodies]
+  // By default wrk counts an answer after two seconds as an error, which is too short on a busy machine.
+  const timeout = `--timeout=${LATE_MS_MAX / 1_000}s`
+  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, timeout, '-s', SCRIPT, url, '--', bodies]
   if (pauseMs !== undefined) args.push(String(pauseMs))
   const { stdout } = await run(serverPath('wrk'), args, { timeout: seconds * 1_000 + LATE_MS_MAX })
   const json = stdout.split('\n').find(line => line.startsWith('{'))
@@ -67,9 +68,8 @@ export async function sendLoad({
 }
 
 /**
- * At a constant rate, shared by the connections; the first body is sent all the time. A request that
- * could not be sent in time, because the one before had no answer yet, is sent late, and its latency
- * counts from then.
+ * Sends the first body again and again at a constant rate, with h2load. The connections share the rate. If a
+ * connection still waits for an answer, its next request is sent late, and the latency counts from when it is sent.
  */
 export async function sendPaced(
   { url, bodies, connections, seconds }: LoadSpec,
@@ -84,7 +84,7 @@ export async function sendPaced(
   return await readLog(logFile, seconds)
 }
 
-/** A line for each answer: when it was asked for, its status, and the microseconds that it took. */
+/** Reads the log of h2load. It has a line for each answer: start time, status, and latency in microseconds. */
 async function readLog(logFile: string, seconds: number): Promise<LoadFigures> {
   const latenciesUs: number[] = []
   let errors = 0
@@ -100,6 +100,7 @@ async function readLog(logFile: string, seconds: number): Promise<LoadFigures> {
 }
 
 function figure(value: number | undefined): number {
-  if (value === undefined) throw new Error('wrk.lua and load.ts do not agree.')
+  if (value === undefined)
+    throw new Error('A figure is missing in the output of wrk: load.ts and wrk.lua must have the same names.')
   return value
 }

@@ -1,4 +1,4 @@
-/** Logs of archives that hold many ids, made in seconds: what archivers would have written in a day. */
+/** Makes the log of an archive with many ids in seconds, as archivers would have written it in a day. */
 import { createHash, randomFillSync, randomUUID } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -12,16 +12,16 @@ import { encodeManifest, encodeObjects, type Manifest, type Run } from '../src/l
 import { objectKey } from '../src/object/object-key.ts'
 import { sampleEvents } from './sample-events.ts'
 
-/** Ids of one fold at most, and records after which there is one, as in src/log/folder.ts. */
+/** Limits of a fold, as in src/log/folder.ts: ids, and records. */
 const FOLD_IDS_MAX = 1_000_000
 const FOLD_RECORDS = 500
 const IDS_A_RECORD = 20_000
 const HOUR_MS = 3_600_000
-/** How long ago the first record was stored: less than DEDUPE_WINDOW_MS, so that all are remembered. */
+/** Age of the first record. Less than DEDUPE_WINDOW_MS, so that archivers remember all ids. */
 const SPAN_MS = 20 * HOUR_MS
 const EVENT_BYTES = 260
 
-/** One writer's records, one behind the other. */
+/** The records of one writer, in their order. */
 class Chain {
   readonly writer = randomUUID()
   readonly root: Buffer
@@ -36,7 +36,7 @@ class Chain {
     this.#previous = decodeHead(0, this.root).hash
   }
 
-  /** @param body of the batch's object; without it the object is there */
+  /** Makes the next record, of one batch. @param body of the object; default: the object is stored already */
   append(ids: number, storedAt: number, body?: Buffer): EncodedRecord {
     const nonce = randomUUID()
     const batch: BatchDraft = {
@@ -72,7 +72,7 @@ class Chain {
   }
 }
 
-/** UUIDs of version 4, as they are compared. */
+/** Returns UUIDs of version 4, in the 16 bytes in which archives compare them. */
 function randomIds(count: number): Buffer {
   const ids = randomFillSync(Buffer.allocUnsafeSlow(count * ID_BYTES))
   for (let at = 0; at < ids.length; at += ID_BYTES) {
@@ -83,11 +83,11 @@ function randomIds(count: number): Buffer {
 }
 
 /**
- * Writes a log all of which is folded, and whose records are deleted. Its objects are not there: nobody reads those
- * of folded records.
+ * Writes a log in which all records are folded and deleted. There are no objects, since objects of folded records are
+ * not read.
  *
  * @param directory of the archive
- * @param ids random ones, that were stored in the last 20 hours
+ * @param ids number of random ids, stored over the last 20 hours
  */
 export async function makeFoldedLog(directory: string, ids: number): Promise<void> {
   const keys = logKeys('frequency')
@@ -129,16 +129,16 @@ async function writeFold(
   return { version: 1, ...manifest }
 }
 
-/** The store that records are written to. */
+/** The method of a store that makeRecords() needs. */
 export interface RecordStore {
   create(key: string, bytes: Buffer): Promise<unknown>
 }
 
 /**
- * Writes records with an object each in them, and folds them whenever there are so many that one is due: no folded
- * record is deleted yet.
+ * Writes records that contain an object each. Folds them as often as an archiver would, and does not delete folded
+ * records.
  *
- * @param isFolded false where nobody has folded
+ * @param isFolded whether to fold; default: true
  */
 export async function makeRecords(
   store: RecordStore,

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import { IDS, type Ids } from './bodies.ts'
 
-/** The rows of the table, in the order in which they are run. */
+/** The rows of the table, in the order in which they run. */
 export const ROWS = [
   'confirmed',
   'embedded',
@@ -18,7 +18,7 @@ export const ROWS = [
   'flat',
 ] as const
 
-/** Where neither a row nor the options say otherwise. */
+/** Defaults, if neither the row nor the options have another value. */
 export const ARCHIVE_EVENTS = 300_000
 export const BATCH_EVENTS = 10_000
 
@@ -26,33 +26,33 @@ export type RowName = (typeof ROWS)[number]
 
 export interface BenchOptions {
   readonly rows: readonly RowName[]
-  /** The rows `confirmed`, `embedded`, `batch` and `archive` are run with each. */
+  /** The rows `confirmed`, `embedded`, `batch` and `archive` run once with each of these. */
   readonly ids: readonly Ids[]
   readonly rounds: number
-  /** Of load, in a round. */
+  /** Seconds of load in a round. */
   readonly seconds: number
-  /** Of load, before the first round; 0 where there is none. */
+  /** Seconds of load before the first round; 0 for none. */
   readonly warmUpSeconds: number
-  /** Whether a round waits until what is measured does next to nothing. */
+  /** Whether a round begins only when the measured processes are nearly idle. */
   readonly waitsForQuiet: boolean
-  /** How often each program is started in the row `start`. */
+  /** Number of starts of each program in the row `start`. */
   readonly starts: number
   readonly connections: number
-  /** Events in the queue when an archiver begins; undefined where each row has its own number. */
+  /** Events in the queue when an archiver starts; undefined: the default of the row. */
   readonly archiveEvents: number | undefined
-  /** BATCH_EVENTS_MAX of archivers; undefined where each row has its own. */
+  /** BATCH_EVENTS_MAX of archivers; undefined: the default of the row. */
   readonly batchEvents: number | undefined
-  /** Ids in the index of an archiver of the rows `window` and `takeover`; undefined where each row has its own. */
+  /** Numbers of ids in the index of an archiver, in the rows `window` and `takeover`; undefined: the defaults of the row. */
   readonly windows: readonly number[] | undefined
-  /** Whether rows are made small, to see that they work. */
+  /** Whether rows are small, only to see that they work. */
   readonly isSmoke: boolean
-  /** BATCH_AGE_MS_MAX of archivers, so that what does not fill a batch is soon archived too. */
+  /** BATCH_AGE_MS_MAX of archivers. Short, so that the last batch, which is not full, is archived soon. */
   readonly batchAgeMs: number
-  /** How long the row `flat` runs. */
+  /** Minutes that the row `flat` runs. */
   readonly minutes: number
-  /** Events a second of the row `flat`. */
+  /** Events a second in the row `flat`. */
   readonly flatRate: number
-  /** Environment of frequency, besides what a row needs. */
+  /** More environment variables of frequency. */
   readonly env: Readonly<Record<string, string>>
   /** Options of Node for frequency. */
   readonly nodeArgs: readonly string[]
@@ -61,25 +61,25 @@ export interface BenchOptions {
 const USAGE = `npm run bench -- [options]
 
   --rows=NAME,…         ${ROWS.join(', ')}; default: all but flat
-  --ids=NAME,…          ${IDS.join(', ')}: whose ids the events of confirmed, embedded, batch and archive
-                        have, where mixed are clients' ids half by /v1/batch; default: all
-  --rounds=N            rounds of each program, in alternation; default: 5
-  --seconds=N           load of a round; default: 8
+  --ids=NAME,…          ${IDS.join(', ')}: the ids of the events in confirmed, embedded, batch and archive;
+                        mixed: clients' ids, batches to /v1/batch and single events in turns; default: all
+  --rounds=N            rounds of each program, in turns; default: 5
+  --seconds=N           seconds of load in a round; default: 8
   --warm-up=N           seconds of load before the first round; default: 4
-  --starts=N            of each program in the row start; default: 10
+  --starts=N            starts of each program in the row start; default: 10
   --connections=N       default: 128
-  --archive-events=N    events in the queue when an archiver begins; default: 300000, in ids and window 3000000
+  --archive-events=N    events in the queue when an archiver starts; default: 300000, in ids and window 3000000
   --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000, in ids and window 20000, in spread and far 1000
   --windows=N,…         ids in an archiver's index; default: in window 1000000,10000000,30000000,100000000,
                         in takeover 1000000,30000000
-  --minutes=N           how long the row flat runs; default: 10
-  --flat-rate=N         events a second of the row flat; default: 5000
+  --minutes=N           minutes that the row flat runs; default: 10
+  --flat-rate=N         events a second in the row flat; default: 5000
   --set=NAME=VALUE      a setting of frequency; can be repeated
   --node-arg=ARGUMENT   an option of Node for frequency, like --cpu-prof; can be repeated
-  --smoke               all rows for a moment, to see that the bench works
+  --smoke               runs all rows for a moment, to see that the bench works
 `
 
-/** @returns undefined where help was asked for, which is printed. @throws Error that says what to mend */
+/** Returns undefined for `--help`, after it has printed the help. @throws Error that names the wrong option */
 export function readOptions(args: readonly string[]): BenchOptions | undefined {
   const { values } = parseArgs({
     args: [...args],
@@ -137,25 +137,25 @@ function rowsOf(text: string | undefined, isSmoke: boolean): RowName[] {
   const wanted = text.split(',')
   const unknown = wanted.find(name => !ROWS.some(row => row === name))
   if (unknown !== undefined)
-    throw new Error(`--rows: there is no row "${unknown}"; there are ${ROWS.join(', ')}`)
+    throw new Error(`--rows: there is no row "${unknown}". The rows are ${ROWS.join(', ')}.`)
   return ROWS.filter(row => wanted.includes(row))
 }
 
 function idsOf(text: string | undefined): Ids[] {
   const wanted = text?.split(',') ?? IDS
   const unknown = wanted.find(name => !IDS.some(each => each === name))
-  if (unknown !== undefined) throw new Error(`--ids: ${IDS.join(', ')}, not "${unknown}"`)
+  if (unknown !== undefined) throw new Error(`--ids: "${unknown}" is not one of ${IDS.join(', ')}.`)
   return IDS.filter(each => wanted.some(name => name === each))
 }
 
 function positive(name: string, value: string | boolean | undefined, fallback: number): number {
   const number = value === undefined ? fallback : Number(value)
-  if (!(number > 0)) throw new Error(`--${name}: a number above 0, not "${value}"`)
+  if (!(number > 0)) throw new Error(`--${name}: "${value}" is not a number above 0.`)
   return number
 }
 
 function assignment(text: string): [string, string] {
   const at = text.indexOf('=')
-  if (at < 1) throw new Error(`--set: NAME=VALUE, not "${text}"`)
+  if (at < 1) throw new Error(`--set: "${text}" does not have the form NAME=VALUE.`)
   return [text.slice(0, at), text.slice(at + 1)]
 }

@@ -1,33 +1,33 @@
-/** What Linux has noted for a process and its children: the time that they have run, and their memory. */
+/** CPU time and memory of a process and its descendants, from /proc of Linux. */
 import { readdirSync, readFileSync } from 'node:fs'
 
-/** proc(5) counts in units of sysconf(_SC_CLK_TCK), which is 100 a second on all of Linux's architectures. */
+/** The unit of CPU time in /proc, sysconf(_SC_CLK_TCK): 100 a second on every architecture of Linux. */
 const TICK_US = 10_000
 
 export interface MemoryFigures {
-  /** The peak of resident memory (VmHWM). */
+  /** Peak of resident memory (VmHWM). */
   readonly peakMib: number
-  /** Resident memory at present, without what is mapped from files (RssAnon). */
+  /** Present resident memory without mapped files (RssAnon). */
   readonly anonMib: number
 }
 
-/** User and system time of a process and of all below it that still run, in microseconds; a tick is 10,000. */
+/** Returns user and system time of a process and its running descendants, in microseconds. The kernel counts in steps of 10,000. */
 export function cpuUs(pid: number): number {
   return family(pid).reduce((sum, each) => sum + ticks(each), 0) * TICK_US
 }
 
-/** Of a process and of all below it, added up. */
+/** Returns the memory of a process and its descendants, added up. */
 export function memory(pid: number): MemoryFigures {
   const each = family(pid).map(member => readFileSync(`/proc/${member}/status`, 'utf8'))
   return { peakMib: sumMib(each, 'VmHWM'), anonMib: sumMib(each, 'RssAnon') }
 }
 
-/** Resident memory of a process at present (VmRSS). */
+/** Returns the present resident memory of one process (VmRSS). */
 export function residentMib(pid: number): number {
   return sumMib([readFileSync(`/proc/${pid}/status`, 'utf8')], 'VmRSS')
 }
 
-/** How long the threads of a process have run, in nanoseconds: finer than ticks, without threads that have ended. */
+/** Returns the CPU time of the running threads of a process in nanoseconds, more exact than cpuUs(). */
 export function runNs(pid: number): number {
   return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
     const [ns] = readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')
@@ -48,7 +48,7 @@ function ticks(pid: number): number {
   return Number(fields?.[11] ?? 0) + Number(fields?.[12] ?? 0)
 }
 
-/** The fields from the third on: the second is a name in brackets, which may hold anything. */
+/** Returns the fields from the third on. The second one is a name in brackets, which may contain blanks and brackets. */
 function statFields(pid: number): string[] | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
@@ -58,6 +58,7 @@ function statFields(pid: number): string[] | undefined {
   }
 }
 
+/** Returns the process ids of a process and its descendants. */
 function family(pid: number): number[] {
   const parents = new Map<number, number>()
   for (const name of readdirSync('/proc')) {

@@ -1,4 +1,4 @@
-/** What is happening now goes to standard error, so that standard output has the table alone. */
+/** Prints the present step to standard error. Standard output has only the table. */
 export function progress(text: string): void {
   process.stderr.write(`${text}\n`)
 }

@@ -1,7 +1,7 @@
-/** Events as an SDK sends them, 200 to 300 bytes each, the same ones in every run. */
+/** Events as an SDK sends them, 200 to 300 bytes each. Every run has the same events. */
 import { createRandom, type Random, range } from '../test/helpers/helper.ts'
 
-/** wrk.lua sends a random UUID in its place. */
+/** wrk.lua replaces it by a random UUID. */
 const ID = '00000000-0000-4000-8000-000000000000'
 const SEED = 4
 const NAMES = ['page_viewed', 'product_viewed', 'product_added', 'search_submitted', 'checkout_started']
@@ -11,13 +11,13 @@ const LOCALES = ['en-GB', 'de-DE', 'fr-FR', 'pt-BR', 'ja-JP']
 const NOON_MS = Date.UTC(2026, 10, 24, 12)
 const HOUR_MS = 3_600_000
 
-/** `count` events, each on one line of JSON. @param hasIds whether they have a `messageId`, which is a UUID */
+/** Returns `count` events as one line of JSON each. @param hasIds whether they have a UUID as `messageId` */
 export function sampleEvents(count: number, hasIds = false): string[] {
   const random = createRandom(SEED)
   return range(count).map(() => JSON.stringify({ ...(hasIds && { messageId: ID }), ...sampleEvent(random) }))
 }
 
-/** The same as calls of `/v1/batch`, in the form that `@segment/analytics-node` gives them: the id has a text before its UUID. */
+/** Returns the same events as calls for `/v1/batch`, as `@segment/analytics-node` makes them: the id is a prefix and a UUID. */
 export function sampleCalls(count: number): string[] {
   const random = createRandom(SEED)
   return range(count).map(() => {

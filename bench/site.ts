@@ -1,14 +1,14 @@
-/** What all rows share: the built programs, a broker, bodies to send, and directories that go with the run. */
+/** The shared parts of all rows: built programs, a broker, request bodies, and directories that are removed after the run. */
 import { execFile } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Connection } from 'rabbitmq-client'
 import { buildProgram } from '../build.ts'
 import { ensureServers, SERVER_PACKAGES } from '../test/services/install.ts'
+import { BUILT_PROGRAM, DIST, Program, ROOT } from '../test/services/program.ts'
 import { type Rabbitmq, startRabbitmq } from '../test/services/rabbitmq.ts'
 import { type Radosgw, startRadosgw } from '../test/services/radosgw.ts'
 import { Workspace } from '../test/services/workspace.ts'
@@ -21,12 +21,11 @@ import { progress } from './progress.ts'
 import { sampleEvents } from './sample-events.ts'
 import { ServerProcess } from './server-process.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const FREQUENCY = join(ROOT, 'dist', 'bin', 'frequency.js')
 const EVENTS = 1_000
 const QUIET_WINDOW_MS = 500
 const QUIET_SHARE = 0.1
 const QUIET_MS_MAX = 20_000
+const VERIFY_MS_MAX = 1_800_000
 
 const run = promisify(execFile)
 
@@ -40,11 +39,11 @@ export class Site {
   readonly #bodies = new Map<Ids, Bodies>()
   #made = 0
 
-  /** Builds, and starts a broker. */
+  /** Builds the programs, and starts a broker. */
   static async open(options: BenchOptions): Promise<Site> {
     const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
     await run(process.execPath, [compiler, '-p', 'bench/tsconfig.json'], { cwd: ROOT })
-    await buildProgram(join(ROOT, 'dist'))
+    await buildProgram(DIST)
     await ensureServers(SERVER_PACKAGES.filter(({ name }) => /^(rabbitmq|erlang)/.test(name)))
     await ensureLoadTools()
     return new Site(options, await startRabbitmq())
@@ -55,22 +54,20 @@ export class Site {
     this.rabbitmq = rabbitmq
     this.workspace = new Workspace('bench')
     this.#connection = new Connection({ url: rabbitmq.url, noDelay: true })
-    this.#connection.on('error', error => progress(`The bench's own connection: ${error}`))
+    this.#connection.on('error', error => progress(`The connection of the bench to RabbitMQ: ${error}`))
     this.events = sampleEvents(EVENTS)
   }
 
-  /** Started once, when a row asks for it. */
+  /** Starts the S3 server at the first call. Resolves to the same server each time. */
   async radosgw(): Promise<Radosgw> {
     if (this.#radosgw === undefined) {
       await ensureServers()
-      // The SDK would warn of the end of Node 20.
-      process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
       this.#radosgw = await startRadosgw()
     }
     return this.#radosgw
   }
 
-  /** An event a request, and where ids are mixed also batches. */
+  /** Returns bodies of single events; with mixed ids, also batches. */
   bodies(ids: Ids): Bodies {
     const bodies = this.#bodies.get(ids) ?? singleEvents(ids, this.file)
     this.#bodies.set(ids, bodies)
@@ -91,12 +88,12 @@ export class Site {
     return path
   }
 
-  /** A queue that nothing else uses; not declared yet. */
+  /** Returns a queue with a new name. It is not declared yet. */
   queue(): BrokerQueue {
     return new BrokerQueue(this.#connection, this.fresh('queue').name)
   }
 
-  /** A new directory, and a name that nothing else has: for a queue, or a bucket. */
+  /** Makes a directory. Its name is unique in this run, so it can also name a queue or a prefix. */
   fresh(kind: string): { name: string; path: string } {
     const name = `${kind}-${++this.#made}`
     const path = join(this.workspace.dir, name)
@@ -104,62 +101,72 @@ export class Site {
     return { name, path }
   }
 
-  /** Removes a directory that no row needs any more, which is large. */
+  /** Removes a large directory before the end of the run. */
   async discard(path: string): Promise<void> {
     await rm(path, { recursive: true, force: true })
   }
 
-  /** `frequency serve`, in a directory of its own. */
+  /** Starts `frequency serve` in a new directory. */
   frequency(args: readonly string[], env: Readonly<Record<string, string>>): ServerProcess {
     const { name, path } = this.fresh('frequency')
-    return new ServerProcess(this.workspace, {
+    return new ServerProcess(this.workspace, BUILT_PROGRAM, {
       name,
-      args: [...this.options.nodeArgs, FREQUENCY, 'serve', ...args],
+      nodeArgs: this.options.nodeArgs,
+      args: ['serve', ...args],
       env: { PORT: '0', LOG_LEVEL: 'info', DATA_DIR: join(path, 'data'), ...env, ...this.options.env },
       cwd: path,
     })
   }
 
-  /** A program of bench/programs. */
+  /** Starts a program of bench/programs in a new directory. */
   program(program: string, env: Readonly<Record<string, string>> = {}): ServerProcess {
     const { name, path } = this.fresh(program)
-    return new ServerProcess(this.workspace, {
+    return new ServerProcess(this.workspace, join(ROOT, '.bench', `${program}.js`), {
       name,
-      args: [join(ROOT, '.bench', `${program}.js`)],
+      args: [],
       env,
       cwd: path,
     })
   }
 
-  /** What `frequency verify` says of an archive. */
+  /** Runs `frequency verify`. Resolves to the number of events, and of those that are there more than once. */
   async verify(
     archiveUrl: string,
     env: NodeJS.ProcessEnv = {},
   ): Promise<{ events: number; doubled: number }> {
-    const args = [FREQUENCY, 'verify', archiveUrl, '--json', '--no-progress']
-    const verified = run(process.execPath, args, { env: { ...process.env, ...env } })
-    // It exits with 1 where there are duplicates, and says how many.
-    const { stdout } = await verified.catch((error: Error & { stdout: string }) => error)
-    const { events, duplicates, error } = JSON.parse(stdout)
+    const { name, path: cwd } = this.fresh('verify')
+    const args = ['verify', archiveUrl, '--json', '--no-progress']
+    const { workspace } = this
+    const verifier = new Program(BUILT_PROGRAM, {
+      name,
+      workspace,
+      cwd,
+      args,
+      env: { ...process.env, ...env },
+    })
+    // It exits with 1 if there are duplicates; the report has their number.
+    await verifier.endsWithin(VERIFY_MS_MAX)
+    const { events, duplicates, error } = JSON.parse(verifier.stdout)
     if (error !== undefined) throw new Error(`${archiveUrl} cannot be verified: ${error}`)
     return { events, doubled: duplicates.events }
   }
 
-  /** What is wrong with an archive that has what was filled, in words. */
+  /** Resolves to a sentence for each fault of an archive. @param filled bounds of the events that must be in it */
   async flawsOfArchive(
     archiveUrl: string,
-    { least, most }: EventCount,
+    filled: EventCount,
     env: NodeJS.ProcessEnv = {},
   ): Promise<string[]> {
+    const { least, most } = filled
     const { events, doubled } = await this.verify(archiveUrl, env)
     const flaws: string[] = []
     if (events < least || events > most)
       flaws.push(`${least} events were answered, ${events} are in the archive`)
-    if (doubled > 0) flaws.push(`${doubled} events are doubled in the archive`)
+    if (doubled > 0) flaws.push(`${doubled} events are in the archive more than once`)
     return flaws
   }
 
-  /** Resolves when the broker and these servers do next to nothing any more, or have not come to that. */
+  /** Resolves when the broker and these servers use less than a tenth of a core, or after 20 seconds. */
   async settle(...servers: ServerProcess[]): Promise<void> {
     if (!this.options.waitsForQuiet) return
     const busyUs = () => [this.rabbitmq, ...servers].reduce((sum, { pid }) => sum + cpuUs(pid), 0)

@@ -1,7 +1,7 @@
 /**
- * The way from one archiver to its store: of so many bytes a second in each direction, whatever the number of
- * connections (the links of the tests limit each connection), and with answers that come later. Bytes pass as they
- * come: reading whole requests would take more time than some archivers do.
+ * A TCP proxy between one archiver and its store. It limits the bytes a second in each direction for all connections
+ * together (the proxies of the tests limit each connection), and delays answers. It forwards bytes as they come: parsing
+ * whole requests would take more CPU time than some archivers.
  */
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
@@ -9,19 +9,19 @@ import { Transform, type TransformCallback } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const SLICE_BYTES = 32 * 1024
-/** A line, of which a chunk has at least so much. */
+/** The part of a chunk in which a request line and the headers are searched. */
 const REQUEST_CHARS_MAX = 2_000
 const REQUEST_LINE = /^(GET|PUT|POST|DELETE|HEAD) (\/\S*)/
 const COPY_HEADER = /\r\nx-amz-copy-source:/i
 
 export interface StoreLinkOptions {
-  /** @default no limit */
+  /** Limit of each direction. @default none */
   readonly bytesPerSecond?: number
-  /** How much later an answer comes. @default 0 */
+  /** Delay of each answer. @default 0 */
   readonly delayMs?: number
 }
 
-/** What requests of one kind have cost, with their headers. */
+/** Number and bytes of the requests of one kind, with headers. */
 export interface Traffic {
   requests: number
   bytesUp: number
@@ -31,14 +31,14 @@ export interface Traffic {
 export interface StoreLink {
   /** Of the form http://127.0.0.1:PORT */
   readonly endpoint: string
-  /** Requests that have passed. */
+  /** Number of forwarded requests. */
   readonly requests: number
-  /** The same by their kind, like `PUT record`. */
+  /** Traffic by the kind of the request, for example `PUT record`. */
   readonly traffic: ReadonlyMap<string, Traffic>
   close(): Promise<void>
 }
 
-/** @param endpoint of the store, of the form http://127.0.0.1:PORT */
+/** Starts a proxy on a free port of 127.0.0.1. @param endpoint of the store, of the form http://127.0.0.1:PORT */
 export async function openStoreLink(endpoint: string, options: StoreLinkOptions = {}): Promise<StoreLink> {
   const { bytesPerSecond = Number.POSITIVE_INFINITY, delayMs = 0 } = options
   const port = Number(new URL(endpoint).port)
@@ -90,7 +90,7 @@ export async function openStoreLink(endpoint: string, options: StoreLinkOptions 
   }
 }
 
-/** Of the request that a chunk begins with; undefined where it begins with none. */
+/** Returns the kind of the request at the beginning of a chunk, or undefined if no request begins there. */
 function kindOf(head: string): string | undefined {
   const [, method, path = ''] = REQUEST_LINE.exec(head) ?? []
   if (method === undefined) return undefined
@@ -99,7 +99,7 @@ function kindOf(head: string): string | undefined {
   return COPY_HEADER.test(head) ? `COPY to ${what}` : `${method} ${what}`
 }
 
-/** One direction: what passes is due one after the other. */
+/** The limit and the delay of one direction. The connections share it. */
 class Lane {
   readonly #bytesPerSecond: number
   readonly #delayMs: number
@@ -110,14 +110,14 @@ class Lane {
     this.#delayMs = delayMs
   }
 
-  /** @param count is told of each chunk that comes */
+  /** Returns a stream for one connection. @param count called with each chunk */
   passage(count: (chunk: Buffer) => void): Transform {
     const passage = new Transform({
       transform: (chunk: Buffer, _: BufferEncoding, done: TransformCallback) => {
         count(chunk)
         this.#pass(chunk, passage).then(() => done(), done)
       },
-      // Behind all that is still delayed: timers of one duration fire in their order.
+      // The end comes after the delayed chunks: timers of the same duration fire in order.
       flush: done => {
         if (this.#delayMs === 0) done()
         else setTimeout(done, this.#delayMs)

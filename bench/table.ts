@@ -1,7 +1,7 @@
-/** What a row found, and how it is shown. */
+/** The results of rows, and the table of them. */
 import type { MemoryFigures } from './process-figures.ts'
 
-/** What was measured of a program. Numbers in a list are of one round each; the table shows their median. */
+/** The figures of one program. Lists have a number for each round, and the table shows the median. */
 export interface Line {
   readonly name: string
   readonly eventsPerSecond?: readonly number[]
@@ -11,16 +11,16 @@ export interface Line {
   readonly p50Ms?: readonly number[]
   readonly p99Ms?: readonly number[]
   readonly memory?: MemoryFigures
-  /** What was answered, and what reached the queue or the archive. */
+  /** How many events were answered, and how many are in the queue or the archive. */
   readonly counted?: string
-  /** What is wrong with it, in words. */
+  /** A sentence for each fault. */
   readonly flaws: readonly string[]
 }
 
 export interface RowResult {
   readonly title: string
   readonly goal: string
-  /** Ours first; the others are compared with it. */
+  /** frequency first. The other lines are compared with it. */
   readonly lines: readonly Line[]
   readonly notes?: readonly string[]
 }
@@ -77,7 +77,7 @@ function cellsOf(line: Line, ours: Line | undefined): string[] {
   ]
 }
 
-/** How much faster ours is, and where a time is measured how many times as long ours takes. */
+/** Returns rate of ours ÷ rate of the other; if times were measured, time of ours ÷ time of the other. */
 export function ratio(ours: Line | undefined, other: Line): string {
   const [mine, its] = [ours?.eventsPerSecond ?? ours?.ms, other.eventsPerSecond ?? other.ms].map(median)
   const times = (mine ?? Number.NaN) / (its ?? Number.NaN)

@@ -1,9 +1,9 @@
--- Sends the lines of a file one after the other, each as the body of a POST; prints its figures as one line of JSON.
--- A line may begin with a path and a blank. Where it has ID, a random UUID is sent in its place, another each time.
+-- Sends each line of a file as the body of a POST, again from the first line after the last, and prints the figures
+-- as one line of JSON. A line may begin with a path and a blank. ID in a line is replaced by a new random UUID.
 --
 --     wrk … -s wrk.lua URL -- FILE [PAUSE_MS]
 --
--- PAUSE_MS: how long each connection waits before a request; without it there is no pause.
+-- PAUSE_MS: pause of each connection before a request; default: no pause.
 
 local ID = "00000000-0000-4000-8000-000000000000"
 
@@ -12,7 +12,7 @@ local index = 0
 local digits, versions, variants = {}, {}, {}
 local random = math.random
 
--- Not the time: two runs of one second must not send the same ids.
+-- A seed from the clock would give two runs in the same second the same ids.
 local function seed()
   local source = io.open("/dev/urandom", "rb")
   local number = 0

@@ -1,29 +1,23 @@
 /**
- * The whole path on real parts: starts RabbitMQ, an S3 server and the built program, posts thousands of
- * events in bursts, and counts what comes out in the archive.
+ * Tries the whole path with real servers: starts RabbitMQ, an S3 server and the built program, posts thousands
+ * of events in bursts, and counts the events in the archive.
  *
  *     npm run demo                            one process with all roles
- *     npm run demo -- --ingest=2 --archive=2  so many processes of each role
+ *     npm run demo -- --ingest=2 --archive=2  two processes of each role
  *
- * Exits with 1 if an event is refused, missing or doubled.
+ * Exits with 1 if an event is refused, missing or archived twice.
  */
-import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
+import { buildProgram } from '../build.ts'
 import { readConfig } from '../src/config/config.ts'
-import { Program } from '../test/bin/program.ts'
-import { ensureServers } from '../test/services/install.ts'
-import { startRabbitmq } from '../test/services/rabbitmq.ts'
-import { startRadosgw } from '../test/services/radosgw.ts'
+import { BUILT_PROGRAM, DIST, Program } from '../test/services/program.ts'
+import { startServers } from '../test/services/servers.ts'
 import { until } from '../test/services/wait.ts'
+import { Workspace } from '../test/services/workspace.ts'
 import { sendBursts } from './load.ts'
 import { endProgress, progress } from './progress.ts'
 import { countArchive, flaws, table, waitForArchive } from './result.ts'
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const BUCKET = 'demo'
 const READY_MS_MAX = 60_000
 
@@ -36,28 +30,22 @@ const { values: options } = parseArgs({
   },
 })
 
-const directory = mkdtempSync(join(tmpdir(), 'frequency-demo-'))
-const programs: Program[] = []
-process.once('exit', () => {
-  for (const program of programs) program.kill('SIGKILL')
-  rmSync(directory, { recursive: true, force: true })
-})
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 
 progress('Building the program, and starting RabbitMQ and an S3 server')
-await promisify(execFile)('npm', ['run', 'build'], { cwd: ROOT })
-await ensureServers()
-const [rabbitmq, radosgw] = await Promise.all([startRabbitmq(), startRadosgw()])
-// This process reads the archive too. The SDK would warn of the end of Node 20.
-Object.assign(process.env, radosgw.env(), { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' })
+await buildProgram(DIST)
+const workspace = new Workspace('demo')
+const { rabbitmq, radosgw, close } = await startServers()
+// This process reads the archive too.
+Object.assign(process.env, radosgw.env())
 await radosgw.createBucket(BUCKET)
 
 const found = await demonstrate(wantedRoles())
-await Promise.all([rabbitmq.close(), radosgw.close()])
+await Promise.all([close(), workspace.close()])
 process.stdout.write(found.length === 0 ? 'Each event is in the archive once.\n' : `${found.join('\n')}\n`)
 process.exitCode = found.length === 0 ? 0 : 1
 
-/** A role for each process. */
+/** The role of each process to start. */
 function wantedRoles(): string[] {
   const { ingest, archive } = options
   if (ingest === undefined && archive === undefined) return ['all']
@@ -67,14 +55,14 @@ function wantedRoles(): string[] {
   ]
 }
 
-/** Resolves to what went wrong, in words. */
+/** Resolves to one sentence for each fault that was found. */
 async function demonstrate(roles: string[]): Promise<string[]> {
   const bursts = Number(options.bursts)
   const clients = Number(options.clients)
   const config = readConfig({}, { ...radosgw.env(), AMQP_URL: rabbitmq.url, ARCHIVE_URL: `s3://${BUCKET}` })
 
   progress(`Starting ${roles.length} processes: ${roles.join(', ')}`)
-  const started = await Promise.all(roles.map(async role => ({ role, url: await startProgram(role) })))
+  const started = await Promise.all(roles.map((role, index) => startProgram(role, index + 1)))
   const urls = started.filter(({ role }) => role !== 'archive').map(({ url }) => url)
 
   const startedAt = performance.now()
@@ -83,25 +71,32 @@ async function demonstrate(roles: string[]): Promise<string[]> {
   await waitForArchive(config, taken)
   const seconds = (performance.now() - startedAt) / 1000
 
-  for (const program of programs) await program.stop()
+  for (const { program } of started) await program.stop()
   endProgress()
   const result = { sent: bursts * clients, taken, load, seconds, ...(await countArchive(config)) }
   process.stdout.write(table(result))
   return flaws(result, roles.length === 1 ? Math.ceil(taken / config.batchEventsMax) : undefined)
 }
 
-/** Resolves to its URL, once there is nothing that it waits for. */
-async function startProgram(role: string): Promise<string> {
-  const program = new Program(join(ROOT, 'dist', 'bin', 'frequency.js'), {
-    cwd: directory,
+interface Started {
+  readonly role: string
+  readonly program: Program
+  readonly url: string
+}
+
+/** Resolves when `/healthz` says that the program and its servers are usable. */
+async function startProgram(role: string, number: number): Promise<Started> {
+  const program = new Program(BUILT_PROGRAM, {
+    name: `${role}-${number}`,
+    workspace,
+    cwd: workspace.dir,
     args: ['serve', `--role=${role}`],
     env: { ...radosgw.env(), PORT: '0', AMQP_URL: rabbitmq.url, ARCHIVE_URL: `s3://${BUCKET}` },
   })
-  programs.push(program)
   const url = await program.listening()
-  await until(`${role} is ready`, READY_MS_MAX, async () => {
+  await until(`${program.name} is ready`, READY_MS_MAX, async () => {
     const health = await fetch(`${url}/healthz`)
     return ((await health.json()) as { status: string }).status === 'ok'
   })
-  return url
+  return { role, program, url }
 }

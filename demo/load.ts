@@ -1,28 +1,29 @@
-import { Agent, request } from 'node:http'
+import { Agent } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { post } from '../test/helpers/post.ts'
 import { progress } from './progress.ts'
 
 const BURST_EVERY_MS = 500
 const REQUEST_MS_MAX = 60_000
 const FORM = 'event=sent_a_message&user_id=xyz'
-const HEADERS = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': FORM.length }
+const FORM_TYPE = 'application/x-www-form-urlencoded'
 
 export interface LoadOptions {
-  /** Servers that share each burst. */
+  /** Servers to which each burst is sent, in turns. */
   readonly urls: readonly string[]
   readonly bursts: number
-  /** Requests of a burst, each on a connection of its own. */
+  /** Requests of a burst. Each has its own connection. */
   readonly clients: number
 }
 
 export interface LoadResult {
-  /** How many answers there were of each kind: of a status, or of an error's code. */
+  /** Number of answers by their status, and of failed requests by their error code. */
   readonly answers: ReadonlyMap<number | string, number>
-  /** Of all answers, ascending. */
+  /** Latency of each request, ascending. */
   readonly latenciesMs: readonly number[]
 }
 
-/** Sends bursts half a second apart; a burst that takes longer delays the next one. */
+/** Sends a burst each half second, or later if the one before is not answered yet. */
 export async function sendBursts({ urls, bursts, clients }: LoadOptions): Promise<LoadResult> {
   const agent = new Agent({ keepAlive: true, maxSockets: clients })
   const answers = new Map<number | string, number>()
@@ -30,7 +31,8 @@ export async function sendBursts({ urls, bursts, clients }: LoadOptions): Promis
 
   async function send(url: string): Promise<void> {
     const startedAt = performance.now()
-    const answer = await post(url, agent).catch((error: NodeJS.ErrnoException) => error.code ?? error.message)
+    const sent = post(url, FORM, { contentType: FORM_TYPE, agent, timeoutMs: REQUEST_MS_MAX })
+    const answer = await sent.catch((error: NodeJS.ErrnoException) => error.code ?? error.message)
     latenciesMs.push(performance.now() - startedAt)
     answers.set(answer, (answers.get(answer) ?? 0) + 1)
   }
@@ -43,20 +45,4 @@ export async function sendBursts({ urls, bursts, clients }: LoadOptions): Promis
   }
   agent.destroy()
   return { answers, latenciesMs: latenciesMs.sort((a, b) => a - b) }
-}
-
-/** Resolves to the status, when the answer is complete. */
-function post(url: string, agent: Agent): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const sent = request(
-      url,
-      { method: 'POST', agent, headers: HEADERS, timeout: REQUEST_MS_MAX },
-      response => {
-        response.on('error', reject).on('end', () => resolve(response.statusCode ?? 0))
-        response.resume()
-      },
-    )
-    sent.on('timeout', () => sent.destroy(new Error('no answer')))
-    sent.on('error', reject).end(FORM)
-  })
 }

@@ -1,6 +1,6 @@
 let isLineOpen = false
 
-/** What is happening now: one line that is overwritten on a terminal, a line each elsewhere. */
+/** Shows the present step. On a terminal the line is overwritten by the next one. */
 export function progress(text: string): void {
   if (!process.stdout.isTTY) {
     process.stdout.write(`${text}\n`)
@@ -10,7 +10,7 @@ export function progress(text: string): void {
   isLineOpen = true
 }
 
-/** Ends the line that is overwritten, so that what follows stands below it. */
+/** Ends the line of progress(), so that further output begins on a new line. */
 export function endProgress(): void {
   if (isLineOpen) process.stdout.write('\n')
   isLineOpen = false

@@ -4,7 +4,7 @@ import { until } from '../test/services/wait.ts'
 import type { LoadResult } from './load.ts'
 import { progress } from './progress.ts'
 
-/** More than the age at which a batch closes that never fills. */
+/** Longer than BATCH_AGE_MS_MAX, at which a batch closes that is not full. */
 const ARCHIVED_MS_MAX = 120_000
 
 export interface Result {
@@ -17,36 +17,38 @@ export interface Result {
   readonly seconds: number
 }
 
-/** Waits until as many events are archived as were taken, or until that takes too long. */
+/** Resolves when `taken` events are archived, or after two minutes. */
 export async function waitForArchive(config: Config, taken: number): Promise<void> {
   const archived = async () =>
     (await archivedObjects(config)).reduce((sum, each) => sum + each.lines.length, 0)
-  await until('all is archived', ARCHIVED_MS_MAX, async () => {
+  await until('all events are archived', ARCHIVED_MS_MAX, async () => {
     const count = await archived()
     progress(`${count} of ${taken} events are archived`)
     return count >= taken
   }).catch(() => {})
 }
 
+/** Reads the archive, and counts its objects, its events and their different ids. */
 export async function countArchive(config: Config): Promise<Pick<Result, 'objects' | 'events' | 'distinct'>> {
   const objects = await archivedObjects(config)
   const ids = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).messageId))
   return { objects: objects.length, events: ids.length, distinct: new Set(ids).size }
 }
 
-/** What is wrong with it, in words. */
+/** Returns a sentence for each fault. @param objectsWanted number of objects that there must be; default: any */
 export function flaws({ sent, taken, objects, events, distinct }: Result, objectsWanted?: number): string[] {
   return [
     taken < sent && `${sent - taken} requests were not answered with 200`,
     distinct < taken && `${taken - distinct} events are missing`,
     distinct > taken && `${distinct - taken} events are archived that were not answered with 200`,
-    events > distinct && `${events - distinct} events are doubled`,
+    events > distinct && `${events - distinct} events are archived twice`,
     objectsWanted !== undefined &&
       objects !== objectsWanted &&
-      `${objectsWanted} objects were to be expected`,
+      `there are ${objects} objects, not ${objectsWanted}`,
   ].filter(flaw => flaw !== false)
 }
 
+/** Returns the result as lines of text. */
 export function table({ sent, taken, objects, events, distinct, load, seconds }: Result): string {
   const others = [...load.answers].filter(([answer]) => answer !== 200)
   const rows: [string, string][] = [
@@ -56,7 +58,7 @@ export function table({ sent, taken, objects, events, distinct, load, seconds }:
     ['events', String(events)],
     ['distinct messageIds', String(distinct)],
     ['missing', String(Math.max(0, taken - distinct))],
-    ['doubled', String(events - distinct)],
+    ['archived twice', String(events - distinct)],
     ['elapsed', `${seconds.toFixed(1)} s`],
     ['latency p50', milliseconds(quantile(load.latenciesMs, 0.5))],
     ['latency p99', milliseconds(quantile(load.latenciesMs, 0.99))],

@@ -1,4 +1,4 @@
-/** Peer: Fastify that checks an event by the schema that ours has, by its own means, and puts it nowhere. */
+/** Peer: Fastify validates an event with its own validator, by the schema of frequency, and drops it. */
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 

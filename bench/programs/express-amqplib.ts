@@ -38,7 +38,7 @@ app.post('/v1/batch', (request, response) => {
   })
 })
 
-/** A message an event. @param done is called once all are confirmed, or are not */
+/** Publishes a message for each event. @param done called once when the broker has confirmed or rejected all messages */
 function publish(events: readonly unknown[], done: (isConfirmed: boolean) => void): void {
   let left = events.length
   let failed = 0

@@ -1,4 +1,4 @@
-/** The floor: bare node:http, one persistent message an event, answered when a quorum queue has confirmed it. */
+/** The floor: only node:http and one persistent message an event, answered after the publisher confirm of a quorum queue. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Connection } from 'rabbitmq-client'

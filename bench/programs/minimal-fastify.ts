@@ -1,4 +1,4 @@
-/** Peer for the time of a start: Fastify with one route and nothing else. */
+/** Peer in the rows `start` and `rest`: Fastify with one route. */
 import Fastify from 'fastify'
 
 const { PORT = '0' } = process.env

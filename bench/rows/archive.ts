@@ -14,18 +14,17 @@ const BUCKET = 'bench'
 interface Entrant {
   readonly name: string
   fill(): Promise<EventCount>
-  /** @param round names the archive */
   start(): Started
   stop(): Promise<void>
 }
 
 interface Started {
   readonly server: ServerProcess
-  /** What is wrong with the archive, in words. */
+  /** Resolves to a sentence for each fault of the archive. */
   verify?(filling: EventCount): Promise<string[]>
 }
 
-/** From a full queue into the store, NDJSON and gzip. */
+/** Measures archiving from a full queue into a store, as NDJSON with gzip. */
 export async function archive(site: Site, ids: Ids): Promise<RowResult> {
   const { rounds, archiveEvents = ARCHIVE_EVENTS, batchEvents = BATCH_EVENTS, connections } = site.options
   const entrants = [
@@ -54,8 +53,8 @@ export async function archive(site: Site, ids: Ids): Promise<RowResult> {
     goal: '5 × the bare consumer',
     lines: results.map(({ entrant, drains, flaws }) => drainLine(entrant.name, drains, flaws)),
     notes: [
-      `Filled through our own ingest on ${connections} connections, so messages hold groups;`,
-      'the bare consumer has one-event messages, without our stamp.',
+      `An ingest process of frequency fills its queue, on ${connections} connections, so a message has several events.`,
+      'The bare consumer gets messages of one event without the fields that frequency adds.',
     ],
   }
 }
@@ -88,7 +87,9 @@ async function archiver(
       })
       return { server, verify: filling => site.flawsOfArchive(archiveUrl, filling, s3) }
     },
-    stop: () => ingest.stop(),
+    stop: async () => {
+      await ingest.stop()
+    },
   }
 }
 

@@ -5,10 +5,10 @@ import type { RowResult } from '../table.ts'
 import { ingest, peer } from './confirmed.ts'
 
 const EVENTS_PER_REQUEST = 100
-/** Bodies are large: few connections are enough to keep a server busy. */
+/** A few connections keep a server busy, since bodies are large. */
 const CONNECTIONS_MAX = 32
 
-/** Batches of events, answered when a quorum queue has confirmed them, beside the floor's single events. */
+/** Measures requests with batches of events, answered after the publisher confirms of a quorum queue, and single events to the floor. */
 export async function batch(site: Site, ids: Exclude<Ids, 'mixed'>): Promise<RowResult> {
   const connections = Math.min(CONNECTIONS_MAX, site.options.connections)
   const bodies = batchesOfEvents(ids, EVENTS_PER_REQUEST, site.file)

@@ -3,7 +3,7 @@ import { type Contender, contest } from '../contest.ts'
 import type { Site } from '../site.ts'
 import type { RowResult } from '../table.ts'
 
-/** One event a request, answered when a quorum queue has confirmed it. */
+/** Measures requests with one event, answered after the publisher confirm of a quorum queue. */
 export async function confirmed(site: Site, ids: Ids): Promise<RowResult> {
   const { connections } = site.options
   const bodies = site.bodies(ids)
@@ -19,6 +19,7 @@ export async function confirmed(site: Site, ids: Ids): Promise<RowResult> {
   }
 }
 
+/** Starts frequency as an ingest process with a new queue. */
 export function ingest(site: Site, name: string, bodies: Bodies): Contender {
   const queue = site.queue()
   const env = { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: queue.name }
@@ -27,6 +28,7 @@ export function ingest(site: Site, name: string, bodies: Bodies): Contender {
   return { name, server, bodies, connections, count: () => queue.readGroups() }
 }
 
+/** Starts a program of bench/programs with a new queue. */
 export function peer(site: Site, program: string, name: string, bodies: Bodies): Contender {
   const queue = site.queue()
   const server = site.program(program, { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: queue.name })

@@ -9,9 +9,8 @@ import type { Site } from '../site.ts'
 import { type Line, type RowResult, ratio } from '../table.ts'
 
 /**
- * One event a request, answered when it is fsynced in the embedded queue. A process with such a queue
- * archives as well; so that the queue can be seen alone, another one has a store that is away, and
- * archives in the end.
+ * Measures requests with one event, answered after the fsync of the embedded queue. A process with an embedded queue
+ * also archives. To measure the queue alone, the store of a second process is unreachable. It archives at the end.
  */
 export async function embedded(site: Site, ids: Ids): Promise<RowResult> {
   const { connections } = site.options
@@ -67,6 +66,6 @@ async function counted(
   const { least, most } = answered
   const flaws = [...line.flaws]
   if (events < least || events > most) flaws.push(`${least} events answered, ${events} in the archive`)
-  if (doubled > 0) flaws.push(`${doubled} events are doubled in the archive`)
+  if (doubled > 0) flaws.push(`${doubled} events are in the archive more than once`)
   return { ...line, counted: `${least} answered, ${events} archived`, flaws }
 }

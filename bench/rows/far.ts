@@ -11,7 +11,7 @@ const BATCH_EVENTS = 1_000
 const DELAY_MS = 60
 const BUCKET = 'far'
 
-/** From a full queue into a store that takes its time for each request. */
+/** Measures archiving from a full queue into a store that is slow to answer. */
 export async function far(site: Site): Promise<RowResult> {
   const { rounds, archiveEvents = ARCHIVE_EVENTS, batchEvents = BATCH_EVENTS } = site.options
   const env = await site.bucketEnv(BUCKET)

@@ -8,10 +8,10 @@ import type { ServerProcess } from '../server-process.ts'
 import type { Site } from '../site.ts'
 import type { Line, RowResult } from '../table.ts'
 
-/** Figures in a line of the result. */
+/** Samples of memory in the result. */
 const SAMPLES = 10
 
-/** Whether memory stays what it is, in a process that takes events and one that archives them, under a steady load. */
+/** Measures whether the memory of an ingest process and of an archiver stays constant under a constant load. */
 export async function flat(site: Site): Promise<RowResult> {
   const { minutes, flatRate, connections, batchEvents = BATCH_EVENTS } = site.options
   const amqp = { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: site.queue().name }
@@ -40,7 +40,7 @@ export async function flat(site: Site): Promise<RowResult> {
   if (load.errors > 0) flaws.push(`${load.errors} requests were refused or failed`)
   if (events < load.answers || events > load.answers + connections || doubled > 0)
     flaws.push(
-      `${load.answers} events were answered; the archive has ${events}, of which ${doubled} are doubled`,
+      `${load.answers} events were answered; the archive has ${events}, ${doubled} of them more than once`,
     )
   const names = ['frequency, taking events', 'frequency, archiving']
   return {
@@ -60,12 +60,12 @@ export async function flat(site: Site): Promise<RowResult> {
     }),
     notes: names.map((name, n) => {
       const series = samples.map(sample => Math.round(sample[n] ?? 0)).join(' ')
-      return `${name}: MiB anonymous at each tenth of the time: ${series}`
+      return `${name}: anonymous memory in MiB at each tenth of the time: ${series}`
     }),
   }
 }
 
-/** Anonymous memory of each server, at each tenth of the time. */
+/** Resolves to samples of the anonymous memory of each server, one for each tenth of the time. */
 async function watch(servers: readonly ServerProcess[], seconds: number): Promise<number[][]> {
   const samples: number[][] = []
   for (let n = 0; n < SAMPLES; n++) {

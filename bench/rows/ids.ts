@@ -8,7 +8,7 @@ import type { RowResult } from '../table.ts'
 const EVENTS = 3_000_000
 const BATCH_EVENTS = 20_000
 
-/** From a full embedded queue into a directory: what clients' ids cost, which have nothing in common. */
+/** Measures archiving from a full embedded queue into a directory, with random UUIDs of clients and with ids of frequency. */
 export async function ids(site: Site): Promise<RowResult> {
   const { rounds, archiveEvents = EVENTS, batchEvents = BATCH_EVENTS } = site.options
   const entrants = [

@@ -5,13 +5,13 @@ import type { Site } from '../site.ts'
 import { median, type RowResult } from '../table.ts'
 import { ingest, peer } from './confirmed.ts'
 
-/** What part of the wanted rate has to be reached for the latencies to mean anything. */
+/** Share of the wanted rate below which the latencies say nothing. */
 const RATE_SHARE_MIN = 0.95
 
-/** How long an answer takes, at half of what the floor takes at its peak. */
+/** Measures latencies at half of the peak rate of the floor. */
 export async function latency(site: Site): Promise<RowResult> {
   const { connections, seconds, warmUpSeconds } = site.options
-  // h2load sends one body all the time, so it has no ids of clients.
+  // h2load sends the same body again and again, so events must not have an id.
   const bodies = site.bodies('minted')
   const ours = ingest(site, 'frequency', bodies)
   const floor = peer(site, 'floor', 'floor: node:http + rabbitmq-client', bodies)
@@ -23,7 +23,7 @@ export async function latency(site: Site): Promise<RowResult> {
   const { answers, seconds: took } = await flatOut(seconds)
   await floor.count?.()
   const perSecond = Math.round(answers / took / 2)
-  progress(`  ${perSecond} events a second are a half of the floor's peak`)
+  progress(`  ${perSecond} events a second are half of the peak rate of the floor`)
 
   const paced: Send = (_, to, forSeconds) =>
     sendPaced({ url: to, bodies: bodies.file, connections, seconds: forSeconds }, perSecond)
@@ -39,9 +39,7 @@ export async function latency(site: Site): Promise<RowResult> {
     lines,
     notes: [
       `p50 ${times(lines, 'p50Ms')} and p99 ${times(lines, 'p99Ms')} the floor's.`,
-      ...late.map(
-        ({ name }) => `The rate was not reached with ${name}: its latencies are those of an overload.`,
-      ),
+      ...late.map(({ name }) => `${name} did not reach the rate: its latencies are those of an overload.`),
     ],
   }
 }

@@ -6,10 +6,10 @@ import type { RowResult } from '../table.ts'
 
 const SECONDS = 60
 const SECONDS_SMOKE = 2
-/** A start has work that is not done when it listens. */
+/** A program still has work of its start when it listens. */
 const AFTER_START_MS = 5_000
 
-/** A process that nobody sends anything. */
+/** Measures memory and CPU time of processes without requests. */
 export async function rest(site: Site): Promise<RowResult> {
   const { isSmoke } = site.options
   const seconds = isSmoke ? SECONDS_SMOKE : SECONDS

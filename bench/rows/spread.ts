@@ -13,7 +13,7 @@ const LINK_BYTES_PER_SECOND = 2_000_000
 const ARCHIVERS = 4
 const EVENTS_PER_REQUEST = 100
 const FILL_CONNECTIONS = 16
-/** An archiver holds some 18 batches: with large ones the first would hold all that there is. */
+/** Small, since an archiver holds about 18 batches unacknowledged: with large ones the first archiver would hold all events. */
 const BATCH_EVENTS = 1_000
 
 interface Entrant {
@@ -24,7 +24,7 @@ interface Entrant {
   readonly flaws: string[]
 }
 
-/** Several archivers on one queue: whether each brings its own link to bear, and what they cost one another. */
+/** Measures several archivers on one queue: whether each uses its own link fully, and how much they delay each other. */
 export async function spread(site: Site): Promise<RowResult[]> {
   const throttled = entrantsOf('on a link of 2 MB a second', LINK_BYTES_PER_SECOND)
   const free = entrantsOf('on a link without a limit', Number.POSITIVE_INFINITY)
@@ -118,7 +118,7 @@ function resultOf({ options }: Site, entrants: readonly Entrant[], goal: string)
   }
 }
 
-/** What has passed on the links, a batch. */
+/** Returns the traffic on the links by kind of request. */
 function trafficLine(links: readonly StoreLink[]): string {
   const sums = new Map<string, Traffic>()
   for (const { traffic } of links)

@@ -1,5 +1,5 @@
-import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { post } from '../../test/helpers/post.ts'
 import { freePort } from '../../test/services/ports.ts'
 import { type MemoryFigures, memory } from '../process-figures.ts'
 import { progress } from '../progress.ts'
@@ -20,7 +20,7 @@ interface Start {
   readonly memory: MemoryFigures
 }
 
-/** From the start of the process to its first `200`. */
+/** Measures the time from the start of the process to its first `200`. */
 export async function start(site: Site): Promise<RowResult> {
   const queue = site.queue()
   const amqp = { AMQP_URL: site.rabbitmq.url, AMQP_QUEUE: queue.name }
@@ -30,7 +30,7 @@ export async function start(site: Site): Promise<RowResult> {
     { name: 'Fastify, one route', start: PORT => site.program('minimal-fastify', { PORT }) },
   ]
   const results = starters.map(starter => ({ starter, starts: [] as Start[] }))
-  // The first round reads the programs from the disk, and does not count.
+  // The first round does not count: it reads the programs from the disk.
   for (let n = 0; n <= site.options.starts; n++) {
     for (const { starter, starts } of results) {
       const started = await startOnce(site, starter, body(site))
@@ -74,14 +74,8 @@ async function startOnce(site: Site, { start }: Starter, event: string): Promise
   return { ms, memory: figures }
 }
 
-/** Whether an event is answered with 200; false where nothing listens yet. */
-function isTaken(port: number, event: string): Promise<boolean> {
-  const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(event) }
-  return new Promise(resolve => {
-    const sent = request({ host: '127.0.0.1', port, path: '/api/t', method: 'POST', agent: false, headers })
-    sent.on('response', response => {
-      response.resume().on('end', () => resolve(response.statusCode === 200))
-    })
-    sent.on('error', () => resolve(false)).end(event)
-  })
+/** Resolves to whether an event is answered with 200. It is not before the server listens. */
+async function isTaken(port: number, event: string): Promise<boolean> {
+  const sent = post(`http://127.0.0.1:${port}/api/t`, event, { contentType: 'application/json' })
+  return (await sent.catch(() => undefined)) === 200
 }

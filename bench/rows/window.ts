@@ -18,18 +18,18 @@ const BATCH_EVENTS = 20_000
 const OPEN_MS_MAX = 300_000
 const FIRST_MS_MAX = 120_000
 const BUCKET = 'window'
-/** Two folds, and half of one that is to come. */
+/** Two folds, and half of the records of the next one. */
 const S3_RECORDS = { records: 1_250, idsPerRecord: 1_000 }
 const S3_RECORDS_SMOKE = { records: 10, idsPerRecord: 1_000 }
 const MIB = 2 ** 20
 
-/** An archive that has so many ids, and an index that knows them. */
+/** An archive with a number of ids, and an index of them. */
 interface Window {
   readonly name: string
   readonly ids: number
-  /** Of the archive. */
+  /** Path of the archive. */
   readonly archive: string
-  /** With an index that is at rest. */
+  /** Data directory with the index, which no process uses. */
   dataDir: string
   diskBytes: number
   readonly opened: Opened[]
@@ -38,13 +38,13 @@ interface Window {
   readonly flaws: string[]
 }
 
-/** How long something took since the start of its process, and the peak of that. */
+/** Time from the start of a process to a log line, and its memory then. */
 interface Opened {
   readonly ms: number
   readonly memory: MemoryFigures
 }
 
-/** What an archiver's index of ids costs, from none of them to as many as a day has. */
+/** Measures the index of ids of an archiver, from no id to the ids of a day. */
 export async function window(site: Site): Promise<RowResult[]> {
   const { rounds, archiveEvents = EVENTS, isSmoke } = site.options
   const sizes = site.options.windows ?? (isSmoke ? WINDOWS_SMOKE : WINDOWS)
@@ -67,7 +67,7 @@ export async function window(site: Site): Promise<RowResult[]> {
   return [
     archivingOf(windows, queue, site.options.batchEvents ?? BATCH_EVENTS),
     restartsOf(windows),
-    newcomersOf(windows),
+    newMachinesOf(windows),
     s3.result(),
   ]
 }
@@ -89,7 +89,7 @@ function envOf(site: Site, dataDir: string, archive: string): Record<string, str
   }
 }
 
-/** A new machine: its disk is empty. The index that it makes is kept. */
+/** Starts an archiver with an empty disk, as on a new machine. Keeps the index that it makes. */
 async function openNew(site: Site, each: Window): Promise<void> {
   const { path: dataDir } = site.fresh('new')
   const { path: archive } = site.fresh('archive')
@@ -111,7 +111,7 @@ async function opened(server: ServerProcess, message: string, msMax: number): Pr
   return { ms, memory: memory(server.pid) }
 }
 
-/** A machine that has the index, and a full queue. */
+/** Makes a data directory with the index and a full queue. Resolves to the environment of an archiver. */
 async function prepare(site: Site, each: Window, queue: FullQueue): Promise<Record<string, string>> {
   const { path: dataDir } = site.fresh('data')
   const { path: archive } = site.fresh('archive')
@@ -133,12 +133,12 @@ async function archiveOnce(site: Site, each: Window, queue: FullQueue): Promise<
   await site.discard(env.ARCHIVE_URL as string)
 }
 
-/** Kills an archiver in the midst of its work, and starts it again on its own disk. */
+/** Kills an archiver after three batches, and starts it again with the same data directory. */
 async function killAndStart(site: Site, each: Window, queue: FullQueue): Promise<void> {
   const env = await prepare(site, each, queue)
   const killed = site.frequency([], env)
   for (let n = 0; n < 3; n++) await whenLogged(killed, 'Batch archived.', FIRST_MS_MAX)
-  await killed.kill()
+  await killed.kill('SIGKILL').ended
   const server = site.frequency([], env)
   each.restarts.push(await opened(server, 'Batch archived.', FIRST_MS_MAX))
   await server.stop()
@@ -149,7 +149,7 @@ async function killAndStart(site: Site, each: Window, queue: FullQueue): Promise
 function archivingOf(windows: readonly Window[], { filled }: FullQueue, batchEvents: number): RowResult {
   const base = Math.max(...(windows[0]?.drains.map(({ memory: each }) => each.peakMib) ?? [0]))
   return {
-    title: `Archiving ${filled.least} events with clients' ids and so many ids in the index, into a directory, batches of ${batchEvents}`,
+    title: `Archiving ${filled.least} events with clients' ids, by number of ids in the index, into a directory, batches of ${batchEvents}`,
     goal: 'within 15 % throughout; at most 200 MiB and 2 bytes an id; at most 20 bytes of disk an id',
     lines: windows.map(({ name, drains, flaws }) => drainLine(`frequency, ${name}`, drains, flaws)),
     notes: windows
@@ -164,8 +164,7 @@ function archivingOf(windows: readonly Window[], { filled }: FullQueue, batchEve
 
 function restartsOf(windows: readonly Window[]): RowResult {
   return {
-    title:
-      'An archiver that was killed in the midst of its work starts again: from its start to its first object',
+    title: 'Restart of a killed archiver: from its start to its first object',
     goal: 'at most 5 s',
     lines: windows.map(({ name, restarts }) => openedLine(`frequency, ${name}`, restarts)),
   }
@@ -184,11 +183,11 @@ function openedLine(name: string, opens: readonly Opened[]): Line {
   }
 }
 
-function newcomersOf(windows: readonly Window[]): RowResult {
+function newMachinesOf(windows: readonly Window[]): RowResult {
   const base = median(windows[0]?.opened.map(({ ms }) => ms)) ?? 0
   return {
     title:
-      'A new machine with an empty disk: from its start to where it knows the log in a directory, all of it folded',
+      'Start on a new machine with an empty disk: until the log in a directory is read, all records folded',
     goal: 'at least 3 million ids a second',
     lines: windows.map(({ name, opened: opens }) => openedLine(`frequency, ${name}`, opens)),
     notes: windows
@@ -204,7 +203,7 @@ function rateOf(name: string, ids: number, opens: readonly Opened[], baseMs: num
   return `${name}: ${perSecond} ids a second, without the time of a start`
 }
 
-/** The same from S3, where the last records are not folded. */
+/** Measures the same start with an archive in S3, in which the last records are not folded. */
 async function makeS3(site: Site): Promise<{ openAll(): Promise<void>; result(): RowResult }> {
   const { records, idsPerRecord } = site.options.isSmoke ? S3_RECORDS_SMOKE : S3_RECORDS
   const s3 = await site.bucketEnv(BUCKET)
@@ -235,7 +234,7 @@ async function makeS3(site: Site): Promise<{ openAll(): Promise<void>; result():
     result() {
       const base = median(archives[0]?.opened.map(({ ms }) => ms)) ?? 0
       return {
-        title: 'The same from S3 (radosgw), where the last records are not folded yet',
+        title: 'The same with an archive in S3 (radosgw), in which the last records are not folded',
         goal: 'at least 1 million ids a second',
         lines: archives.map(each => openedLine(`frequency, ${each.name}`, each.opened)),
         notes: archives

@@ -5,11 +5,11 @@ import { openStore } from '../../src/store/open-store.ts'
 
 export interface ArchivedObject {
   readonly key: string
-  /** Its events, each as the line of NDJSON that it is. */
+  /** One line of NDJSON for each event. */
   readonly lines: readonly string[]
 }
 
-/** What the archive of this config has, in the order of its keys. */
+/** Resolves to all objects in the archive of this config, in the order of their keys. */
 export async function archivedObjects(config: Config): Promise<ArchivedObject[]> {
   const store = await openStore(config)
   const objects: ArchivedObject[] = []
@@ -21,7 +21,7 @@ export async function archivedObjects(config: Config): Promise<ArchivedObject[]>
   return objects
 }
 
-/** The `n` of each event, in the order of the archive. */
+/** Returns the `n` of each event, in the order of the objects and lines. */
 export function numbersIn(objects: readonly ArchivedObject[]): number[] {
   return objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).n))
 }

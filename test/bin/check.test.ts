@@ -16,7 +16,7 @@ import { brokerUrl, openChannel, uniqueQueueName } from '../helpers/queue-helper
 import { filesBelow, openUploads } from '../helpers/store-helper.ts'
 import { rabbitmqctl, startRabbitmq } from '../services/rabbitmq.ts'
 import { startS3Server } from '../services/s3-server.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const END_MS_MAX = 120_000
@@ -37,7 +37,7 @@ interface Report {
 
 async function check(t: Test, env: Record<string, string> = {}): Promise<Report> {
   const cwd = temporaryDirectory(t)
-  const program = new Program(path, { args: ['check', '--json'], env: { ...LOCAL_ARCHIVE, ...env }, cwd })
+  const program = startProgram(t, path, { args: ['check', '--json'], env: { ...LOCAL_ARCHIVE, ...env }, cwd })
   const { code } = await program.endsWithin(END_MS_MAX)
   const { result, findings } = JSON.parse(program.stdout)
   const by = (field: string) =>
@@ -63,7 +63,7 @@ t.test('with nothing but a disk', async t => {
 })
 
 t.test('prints a line for each, and a verdict', async t => {
-  const program = new Program(path, { args: ['check'], cwd: temporaryDirectory(t) })
+  const program = startProgram(t, path, { args: ['check'], cwd: temporaryDirectory(t) })
   t.equal((await program.endsWithin(END_MS_MAX)).code, 0)
   t.match(program.stdout, /^ok {4}settings {8}can work together, for the role all$/m)
   t.match(program.stdout, /^READY/m)
@@ -246,7 +246,7 @@ t.test('when its output is closed it stops, and leaves nothing behind', async t 
   t.teardown(() => server.close())
   server.createBucket('bucket')
   const env = { ...server.env(), ARCHIVE_URL: 's3://bucket/events' }
-  const program = new Program(path, { args: ['check'], env, cwd: temporaryDirectory(t) })
+  const program = startProgram(t, path, { args: ['check'], env, cwd: temporaryDirectory(t) })
   server.fault(({ operation }) => {
     if (operation === 'CreateMultipartUpload') program.closeStdout()
     return undefined

@@ -6,10 +6,11 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { ensureServers, serverPath } from '../services/install.ts'
+import type { Program } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 const DAY_MS = 24 * 60 * 60 * 1000
@@ -43,11 +44,7 @@ function steppedProgram(t: Test): SteppedProgram {
   return {
     cwd,
     config,
-    start: more => {
-      const program = new Program(path, { cwd, env: { ...env, ...more } })
-      t.teardown(() => program.kill('SIGKILL').ended)
-      return program
-    },
+    start: more => startProgram(t, path, { cwd, env: { ...env, ...more } }),
     setClock: offset => writeFileSync(clock, offset),
     archived: async () =>
       numbersIn(await archivedObjects(config))

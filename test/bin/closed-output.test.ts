@@ -4,9 +4,10 @@ import t, { type Test } from 'tap'
 import { openQueue } from '../../src/queue/open-queue.ts'
 import { configOf, eventOf, silent, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, Inbox, uniqueQueueName } from '../helpers/queue-helper.ts'
+import type { Program, ProgramOptions } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects } from './archived.ts'
-import { buildProgram, Program, type ProgramOptions } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const END_MS_MAX = 60_000
 const CLOSED = 141
@@ -15,8 +16,7 @@ const path = await buildProgram(t)
 
 /** Nobody reads it from its start on. */
 function unread(t: Test, options: Partial<ProgramOptions>): Program {
-  const program = new Program(path, { cwd: temporaryDirectory(t), ...options })
-  t.teardown(() => program.kill('SIGKILL').ended)
+  const program = startProgram(t, path, { cwd: temporaryDirectory(t), ...options })
   program.closeStdout()
   return program
 }
@@ -29,7 +29,7 @@ async function endsQuietly(t: Test, options: Partial<ProgramOptions>): Promise<v
 
 t.test('commands that print a report', async t => {
   const cwd = temporaryDirectory(t)
-  const server = new Program(path, { cwd, env: { PORT: '0', BATCH_AGE_MS_MAX: '50ms' } })
+  const server = startProgram(t, path, { cwd, env: { PORT: '0', BATCH_AGE_MS_MAX: '50ms' } })
   t.teardown(() => server.kill('SIGKILL').ended)
   const url = await server.listening()
   await fetch(`${url}/api/t`, { method: 'POST', body: new URLSearchParams({ event: 'a' }) })
@@ -56,7 +56,7 @@ t.test('dead letters stay as they are', async t => {
   await queue.close()
   for (const args of [['list'], ['list', '--json'], ['show', '1']])
     await endsQuietly(t, { args: ['dead', ...args], env: { DATA_DIR } })
-  const program = new Program(path, { args: ['dead'], env: { DATA_DIR }, cwd: DATA_DIR })
+  const program = startProgram(t, path, { args: ['dead'], env: { DATA_DIR }, cwd: DATA_DIR })
   t.match(await program.endsWithin(END_MS_MAX), { code: 0 })
   t.match(program.stdout, '1 dead letter')
 })
@@ -67,7 +67,7 @@ t.test('a server whose log nobody reads shuts down, and loses nothing', async t 
   t.match(await program.endsWithin(END_MS_MAX), { code: CLOSED, signal: null })
   t.notMatch(program.stderr, /EPIPE|Error/)
 
-  const later = new Program(path, { cwd, env: { PORT: '0', BATCH_AGE_MS_MAX: '10m' } })
+  const later = startProgram(t, path, { cwd, env: { PORT: '0', BATCH_AGE_MS_MAX: '10m' } })
   t.teardown(() => later.kill('SIGKILL').ended)
   const url = await later.listening()
   await fetch(`${url}/api/t`, { method: 'POST', body: new URLSearchParams({ event: 'a' }) })

@@ -9,7 +9,7 @@ import { brokerUrl, Inbox, openChannel, uniqueQueueName } from '../helpers/queue
 import { serveApp } from '../plugins/served-app.ts'
 import { rabbitmqctl } from '../services/rabbitmq.ts'
 import { until } from '../services/wait.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 
@@ -30,7 +30,7 @@ interface Run {
 }
 
 async function dead(t: Test, env: Record<string, string>, ...args: string[]): Promise<Run> {
-  const program = new Program(path, { args: ['dead', ...args], env, cwd: temporaryDirectory(t) })
+  const program = startProgram(t, path, { args: ['dead', ...args], env, cwd: temporaryDirectory(t) })
   const { code } = await program.endsWithin(WAIT_MS_MAX)
   t.notMatch(program.output, /secret|guest/, 'no secret is printed')
   return { code, stdout: program.stdout, stderr: program.stderr }
@@ -196,7 +196,7 @@ t.test('nothing is lost when it is killed in the middle', async t => {
   await app.close()
   for (let n = 0; n < 2_000; n++) await bury(channel, queue, n)
   await hasReady(channel, `${queue}.dead`, 2_000)
-  const program = new Program(path, { args: ['dead', 'retry', '--all'], env, cwd: temporaryDirectory(t) })
+  const program = startProgram(t, path, { args: ['dead', 'retry', '--all'], env, cwd: temporaryDirectory(t) })
   await until('it is at work', WAIT_MS_MAX, async () => (await depthOf(channel, queue)) > 20)
   t.equal((await program.kill('SIGKILL').ended).signal, 'SIGKILL', 'before it was done')
 

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 /** It needs most of them while it loads its modules, and some 40 afterwards. */
@@ -74,8 +74,7 @@ t.test('without file descriptors it goes on, and loses nothing that it has taken
   const cwd = temporaryDirectory(t)
   // Small segments and batches, so that both want new files all the time.
   const env = { PORT: '0', SPOOL_BYTES_MAX: '2MiB', BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '100' }
-  const program = new Program(path, { cwd, env, filesMax: FILES_MAX })
-  t.teardown(() => program.kill('SIGKILL').ended)
+  const program = startProgram(t, path, { cwd, env, filesMax: FILES_MAX })
   const url = await program.listening()
   const client = new Client(t, url)
   await client.post(20)

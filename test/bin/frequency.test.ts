@@ -7,9 +7,10 @@ import { settings } from '../../src/config/config.ts'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openChannel, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { freePort } from '../services/ports.ts'
+import type { Program, ProgramOptions } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects } from './archived.ts'
-import { buildProgram, Program, type ProgramOptions } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const REFUSAL_MS_MAX = 60_000
@@ -19,9 +20,7 @@ const path = await buildProgram(t)
 
 /** Runs the program for a test; it ends with the test. */
 function run(t: Test, options: Partial<ProgramOptions> = {}): Program {
-  const program = new Program(path, { cwd: temporaryDirectory(t), ...options })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
+  return startProgram(t, path, { cwd: temporaryDirectory(t), ...options })
 }
 
 function post(url: string, body = '{"event":"a"}'): Promise<Response> {

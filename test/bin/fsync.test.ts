@@ -7,9 +7,10 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { ensureServers, serverPath } from '../services/install.ts'
+import type { Program } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 const SYNC_MS = 1_000
@@ -21,14 +22,12 @@ const path = await buildProgram(t)
 function run(t: Test, cwd: string, syncing: string | undefined, env: Record<string, string>): Program {
   // As a grandchild (-D): so it is the program that gets the signals.
   const strace = [serverPath('strace'), '-D', '-f', '-qq', '-o', join(cwd, 'strace')]
-  const program = new Program(path, {
+  return startProgram(t, path, {
     cwd,
     env: { PORT: '0', ...env },
     under:
       syncing === undefined ? [] : [...strace, '-e', `trace=${SYNCS}`, '-e', `inject=${SYNCS}:${syncing}`],
   })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
 }
 
 async function post(url: string, n: number): Promise<number> {

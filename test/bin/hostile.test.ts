@@ -14,7 +14,7 @@ import { configOf, createRandom, range, temporaryDirectory } from '../helpers/he
 import { type Attack, BATCH_BODY_BYTES_MAX, BODY_BYTES_MAX, randomAttack } from '../hostile/attack.ts'
 import { type Answer, answersTo } from '../hostile/attacker.ts'
 import { archivedObjects } from './archived.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 1e9)
 const ATTACK_MS = Number(process.env.FUZZ_S ?? 15) * 1_000
@@ -202,8 +202,7 @@ t.test('hostile and broken requests harm nobody else', async t => {
     BODY_BYTES_MAX: String(BODY_BYTES_MAX),
     BATCH_BODY_BYTES_MAX: String(BATCH_BODY_BYTES_MAX),
   }
-  const program = new Program(path, { cwd, env })
-  t.teardown(() => program.kill('SIGKILL').ended)
+  const program = startProgram(t, path, { cwd, env })
   const url = await program.listening()
   const port = Number(new URL(url).port)
 

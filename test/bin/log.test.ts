@@ -13,7 +13,7 @@ import {
   type TestArchive,
 } from '../helpers/archive-by-hand.ts'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const END_MS_MAX = 120_000
@@ -27,7 +27,7 @@ interface Run {
 }
 
 async function run(t: Test, args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
-  const program = new Program(path, { args, env, cwd: temporaryDirectory(t) })
+  const program = startProgram(t, path, { args, env, cwd: temporaryDirectory(t) })
   const { code } = await program.endsWithin(END_MS_MAX)
   return { code, stdout: program.stdout, stderr: program.stderr }
 }

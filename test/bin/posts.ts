@@ -1,9 +1,10 @@
-import { Agent, request } from 'node:http'
+import { Agent } from 'node:http'
 import type { Test } from 'tap'
+import { post } from '../helpers/post.ts'
 
-/** Clients that post numbered events, one after the other each, for as long as they are answered. */
+/** Clients that post numbered events. Each client waits for an answer before it posts the next event. */
 export class Posts {
-  /** The `n` of each event that got 200. */
+  /** The `n` of each event that was answered with 200. */
   readonly taken: number[] = []
   readonly #agent: Agent
   readonly #url: string
@@ -16,7 +17,7 @@ export class Posts {
     t.teardown(() => this.#agent.destroy())
   }
 
-  /** Posts `count` events, each after the last was answered. @throws Error for another answer than 200 */
+  /** Posts `count` events one after the other. @throws Error if the status of an answer is not 200 */
   async post(count: number): Promise<void> {
     for (let i = 0; i < count; i++) {
       const status = await this.#postNext()
@@ -24,7 +25,7 @@ export class Posts {
     }
   }
 
-  /** Starts clients that stop at the first request which fails, or is refused. */
+  /** Starts clients. Each stops when a request fails, or the status of an answer is not 200. */
   start(clients: number): void {
     this.#clients = Promise.all(Array.from({ length: clients }, () => this.#postUntilRefused()))
   }
@@ -40,24 +41,11 @@ export class Posts {
 
   async #postNext(): Promise<number> {
     const n = this.#next++
-    const status = await this.#send(`event=counted&n=${n}`)
+    const status = await post(`${this.#url}/api/t`, `event=counted&n=${n}`, {
+      contentType: 'application/x-www-form-urlencoded',
+      agent: this.#agent,
+    })
     if (status === 200) this.taken.push(n)
     return status
-  }
-
-  /** Resolves to the status of a complete answer. */
-  #send(form: string): Promise<number> {
-    const headers = { 'content-type': 'application/x-www-form-urlencoded', 'content-length': form.length }
-    return new Promise((resolve, reject) => {
-      const sent = request(
-        `${this.#url}/api/t`,
-        { method: 'POST', agent: this.#agent, headers },
-        response => {
-          response.on('error', reject).resume()
-          response.on('end', () => resolve(response.statusCode ?? 0))
-        },
-      )
-      sent.on('error', reject).end(form)
-    })
   }
 }

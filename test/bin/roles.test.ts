@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
+import type { Program } from '../services/program.ts'
 import { rabbitmqctl } from '../services/rabbitmq.ts'
 import { startTcpProxy } from '../services/tcp-proxy.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const READY_MS_MAX = 60_000
@@ -15,13 +16,11 @@ const READY_MS_MAX = 60_000
 const path = await buildProgram(t)
 
 function run(t: Test, args: string[], env: Record<string, string>): Program {
-  const program = new Program(path, {
+  return startProgram(t, path, {
     cwd: temporaryDirectory(t),
     args: ['serve', ...args],
     env: { PORT: '0', ...env },
   })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
 }
 
 async function waitingFor(url: string): Promise<string[]> {

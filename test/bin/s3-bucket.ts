@@ -7,20 +7,20 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
+import { silenceNodeAdvice } from '../services/s3-environment.ts'
 
-// The SDK warns of the end of Node 20, on the standard error of whoever makes the first client.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true'
+silenceNodeAdvice()
 
 export interface TestBucket {
   readonly name: string
   readonly endpoint: string
   /** The secret access key. */
   readonly secret: string
-  /** What a process needs to use it. */
+  /** The environment of a process that uses the bucket. */
   readonly env: Record<string, string>
 }
 
-/** A bucket on the S3 server of test/services/run.ts, which goes with the test. */
+/** Makes a bucket on the S3 server of test/services/run.ts, and removes it at the end of the test. */
 export async function testBucket(t: Test): Promise<TestBucket> {
   const { TEST_S3_ENDPOINT: endpoint, AWS_SECRET_ACCESS_KEY: secret } = process.env
   if (endpoint === undefined || secret === undefined)

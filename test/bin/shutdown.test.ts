@@ -8,12 +8,13 @@ import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { filesBelow } from '../helpers/store-helper.ts'
 import { postOf, RawClient } from '../plugins/raw-http.ts'
+import type { Program } from '../services/program.ts'
 import type { S3RequestInfo } from '../services/s3-fault.ts'
 import { type S3Server, startS3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
 import { type ArchivedObject, archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const MINUTES = String(10 * 60_000)
@@ -25,9 +26,7 @@ const BUCKET = 'events'
 const path = await buildProgram(t)
 
 function run(t: Test, cwd: string, env: Record<string, string>): Program {
-  const program = new Program(path, { cwd, env: { PORT: '0', ...env } })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
+  return startProgram(t, path, { cwd, env: { PORT: '0', ...env } })
 }
 
 async function faultyS3(t: Test): Promise<S3Server> {

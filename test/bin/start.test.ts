@@ -2,7 +2,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
-import { buildProgram, Program } from './program.ts'
+import type { Program } from '../services/program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 /** Which a start would wait for. */
 const ON_DEMAND = ['@opentelemetry/api', 'ajv', 'fast-json-stringify-compiler', 'prom-client', 'qs']
@@ -18,7 +19,7 @@ async function loadedAfter(t: Test, use: (url: string) => Promise<void>): Promis
     `process.on('exit', () => fs.writeFileSync('loaded', Object.keys(require.cache).join('\\n')))
      const fs = require('node:fs')`,
   )
-  const program = new Program('--require', { args: [probe, path, 'serve'], env: { PORT: '0' }, cwd })
+  const program = startProgram(t, path, { nodeArgs: ['--require', probe], env: { PORT: '0' }, cwd })
   try {
     await use(await program.listening())
   } finally {
@@ -64,7 +65,12 @@ async function sourcesLoaded(
     probe,
     `require('node:module').register('data:text/javascript,' + encodeURIComponent(${JSON.stringify(hooks)}))`,
   )
-  const program = new Program('--require', { args: [probe, path, ...args], env: { PORT: '0', ...env }, cwd })
+  const program = startProgram(t, path, {
+    nodeArgs: ['--require', probe],
+    args,
+    env: { PORT: '0', ...env },
+    cwd,
+  })
   await use(program)
   const files = readFileSync(join(cwd, 'loaded'), 'utf8').split('\n')
   const ours = files.filter(url => url.startsWith('file:') && url.endsWith('.js') && url.includes('/dist/'))

@@ -3,9 +3,10 @@ import t, { type Test, test } from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { freePort } from '../services/ports.ts'
+import type { Program } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 const path = await buildProgram(t)
@@ -28,13 +29,11 @@ interface Report {
 }
 
 function run(t: Test, env: Record<string, string>): Program {
-  const program = new Program(path, {
+  return startProgram(t, path, {
     cwd: temporaryDirectory(t),
     args: ['serve'],
     env: { PORT: '0', LOG_LEVEL: 'warn', ...env },
   })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
 }
 
 async function statusOf(
@@ -42,7 +41,7 @@ async function statusOf(
   urls: string[],
   args: string[] = [],
 ): Promise<{ code: number | null; text: string; errors: string }> {
-  const program = new Program(path, {
+  const program = startProgram(t, path, {
     cwd: temporaryDirectory(t),
     args: ['status', ...urls.flatMap(url => ['--url', url]), ...args],
   })

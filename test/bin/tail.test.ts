@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { freePort } from '../services/ports.ts'
+import type { Program } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects } from './archived.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const END_MS_MAX = 60_000
 const SHOWN_MS_MAX = 60_000
@@ -20,9 +21,7 @@ function run(
   env: Record<string, string> = {},
   cwd = temporaryDirectory(t),
 ): Program {
-  const program = new Program(path, { cwd, args, env })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
+  return startProgram(t, path, { cwd, args, env })
 }
 
 async function serve(

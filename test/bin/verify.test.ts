@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { hash, randomUUID } from 'node:crypto'
 import {
   existsSync,
@@ -13,7 +12,6 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import * as zlib from 'node:zlib'
 import {
   CreateBucketCommand,
@@ -23,6 +21,7 @@ import {
   S3Client,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
+import { buildProgram } from '../../build.ts'
 import { IdRecords, mixedDigest } from '../../src/cli/verify/id-records.ts'
 import { progressLine } from '../../src/cli/verify/progress-bar.ts'
 import { inWords, resultOf } from '../../src/cli/verify/report.ts'
@@ -35,11 +34,9 @@ import { objectKey } from '../../src/object/object-key.ts'
 import { openStore, openStoreReader } from '../../src/store/open-store.ts'
 import type { StoreReader } from '../../src/store/store.ts'
 import { freePort } from '../services/ports.ts'
+import { BUILT_PROGRAM, DIST, Program, ROOT } from '../services/program.ts'
 
-const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-/** Arguments for `env`. Tap puts hooks for all Node processes into NODE_OPTIONS: program and build must not load them. */
-const WITHOUT_HOOKS = ['-u', 'NODE_OPTIONS']
-const PROGRAM = join(ROOT, 'dist/bin/frequency.js')
+const END_MS_MAX = 120_000
 
 interface Run {
   code: number
@@ -47,19 +44,12 @@ interface Run {
   stderr: string
 }
 
-/** Runs the built program. Of the environment it gets no settings of frequency, except these. */
-function frequency(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = ROOT): Promise<Run> {
+/** Runs the built program, with no settings but these. */
+async function frequency(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = ROOT): Promise<Run> {
   const { ARCHIVE_URL, DATA_DIR, S3_FORCE_PATH_STYLE, ...inherited } = process.env
-  return new Promise(resolve => {
-    execFile(
-      'env',
-      [...WITHOUT_HOOKS, process.execPath, PROGRAM, ...args],
-      { env: { ...inherited, ...env }, cwd, maxBuffer: 2 ** 26 },
-      (error, stdout, stderr) => {
-        resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
-      },
-    )
-  })
+  const program = new Program(BUILT_PROGRAM, { args, env: { ...inherited, ...env }, cwd })
+  const { code } = await program.endsWithin(END_MS_MAX)
+  return { code: Number(code), stdout: program.stdout, stderr: program.stderr }
 }
 
 type Report = VerifyFindings & { code: number; result: string; error?: string }
@@ -138,8 +128,8 @@ async function problemsOf(t: Test, bytes: Buffer | string, extension?: string): 
 }
 
 function isBuilt(): boolean {
-  if (!existsSync(PROGRAM)) return false
-  const builtAt = statSync(PROGRAM).mtimeMs
+  if (!existsSync(BUILT_PROGRAM)) return false
+  const builtAt = statSync(BUILT_PROGRAM).mtimeMs
   return ['bin', 'src', 'plugins'].every(folder =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).every(
       name => statSync(join(ROOT, folder, name)).mtimeMs <= builtAt,
@@ -149,11 +139,7 @@ function isBuilt(): boolean {
 
 t.before(async () => {
   if (isBuilt()) return
-  await new Promise<void>((resolve, reject) => {
-    execFile('env', [...WITHOUT_HOOKS, 'npm', 'run', 'build'], { cwd: ROOT }, (error, stdout, stderr) =>
-      error === null ? resolve() : reject(new Error(stdout + stderr)),
-    )
-  })
+  await buildProgram(DIST)
 })
 
 t.test('a good archive, in every format and compression', async t => {

@@ -6,22 +6,21 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, uniqueQueueName } from '../helpers/queue-helper.ts'
+import type { Program } from '../services/program.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
 
 const path = await buildProgram(t)
 
 function run(t: Test, env: Record<string, string>): Program {
-  const program = new Program(path, {
+  return startProgram(t, path, {
     cwd: temporaryDirectory(t),
     env: { PORT: '0', WORKERS: '2', ARCHIVE_URL: 'archive', ...env },
   })
-  t.teardown(() => program.kill('SIGKILL').ended)
-  return program
 }
 
 /** Process ids of all workers that have ever listened, in that order. */

@@ -7,7 +7,7 @@ import t from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
 import { freePort } from '../services/ports.ts'
 import { until } from '../services/wait.ts'
-import { buildProgram, Program } from './program.ts'
+import { buildProgram, startProgram } from './program.ts'
 
 const END_MS_MAX = 60_000
 
@@ -72,7 +72,7 @@ const CALLS: Call[] = [
 for (const { args, env = {}, code, says } of CALLS) {
   t.test(`frequency ${args.join(' ')} ${Object.keys(env).join(' ')}`, async t => {
     const cwd = temporaryDirectory(t)
-    const program = new Program(path, { args, env, cwd })
+    const program = startProgram(t, path, { args, env, cwd })
     t.match(await program.endsWithin(END_MS_MAX), { code })
     t.match(program.stderr, /^(?:error|frequency): [^\n]+\n$/, 'one line')
     t.match(program.stderr, says)
@@ -84,7 +84,7 @@ for (const { args, env = {}, code, says } of CALLS) {
 t.test('a directory that is called like a command, nearly, is an archive', async t => {
   const cwd = temporaryDirectory(t)
   mkdirSync(join(cwd, 'shw'))
-  const program = new Program(path, { args: ['log', 'shw'], cwd })
+  const program = startProgram(t, path, { args: ['log', 'shw'], cwd })
   t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
   t.match(program.stderr, 'The archive has no log')
 })
@@ -100,7 +100,7 @@ t.test('servers that are not frequency, or not there, are named with what they s
     [nobody, `http://${nobody} cannot be asked: nothing listens there (connect ECONNREFUSED ${nobody})`],
     ['nowhere.invalid:4000', 'there is no host nowhere.invalid'],
   ] as const) {
-    const program = new Program(path, { args: ['status', '--url', url], cwd: temporaryDirectory(t) })
+    const program = startProgram(t, path, { args: ['status', '--url', url], cwd: temporaryDirectory(t) })
     t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
     t.match(program.stderr, says)
   }

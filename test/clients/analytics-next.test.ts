@@ -2,7 +2,7 @@ import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Config } from '../../src/config/config.ts'
 import { archivedObjects } from '../bin/archived.ts'
-import { buildProgram, Program } from '../bin/program.ts'
+import { buildProgram, startProgram } from '../bin/program.ts'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
 import { openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { serveApp } from '../plugins/served-app.ts'
@@ -24,17 +24,17 @@ const browser = await openBrowser(t)
 
 interface Opened {
   readonly page: Page
-  /** Of the answers to events. */
+  /** Status of each answer to a POST. */
   readonly statuses: number[]
-  /** What was answered with 200, as it was sent, by its id. */
+  /** Events that were answered with 200, as the library sent them, by id. */
   readonly taken: Map<string, Archived>
-  /** Where the page has sent anything. */
+  /** Origins to which the page has sent requests. */
   readonly origins: Set<string>
-  /** Tracks `count` events, and gives their ids once the library has taken them. */
+  /** Tracks `count` events. Resolves to their ids when the library has resolved each call. */
   track(count: number): Promise<string[]>
 }
 
-/** A page that loads analytics-next, with its one host being `url`. */
+/** Opens a page that loads analytics-next with `url` as its only host. */
 async function open(t: Test, url: string, options: string): Promise<Opened> {
   const page = await openPage(t, browser, `${site.origin}/a/page?q=1`)
   t.teardown(() => page.close())
@@ -84,7 +84,7 @@ t.test('every call', async t => {
     return contexts.map(({ event }) => event.messageId)
   })()`)
   await until('all are answered', OUTAGE_MS_MAX, () => taken.size === 6)
-  t.strictSame([...origins].sort(), [site.origin, served.url].sort(), 'nothing is sent elsewhere')
+  t.strictSame([...origins].sort(), [site.origin, served.url].sort(), 'no request goes to another origin')
 
   const lines = await served.archivedLines()
   const archived = parsed(lines)
@@ -106,7 +106,11 @@ t.test('every call', async t => {
     sentAt: String,
   })
   const { timestamp, originalTimestamp, receivedAt, sentAt } = track
-  t.equal(at(timestamp), at(receivedAt) - (at(sentAt) - at(originalTimestamp)), 'the time is corrected')
+  t.equal(
+    at(timestamp),
+    at(receivedAt) - (at(sentAt) - at(originalTimestamp)),
+    'the error of the client clock is corrected',
+  )
   for (const event of archived) {
     const { receivedAt, timestamp, originalTimestamp, ...rest } = event
     const { timestamp: sent, writeKey, ...asSent } = taken.get(event.messageId) as Archived
@@ -119,7 +123,7 @@ function at(time: unknown): number {
   return Date.parse(String(time))
 }
 
-t.test('the snippet, with calls before the library has loaded', async t => {
+t.test('the snippet, with calls before the library is loaded', async t => {
   const served = await serveApp(t, { CORS_ORIGINS: site.origin })
   const page = await openPage(t, browser, site.origin)
   await page.evaluate(`
@@ -136,7 +140,7 @@ t.test('the snippet, with calls before the library has loaded', async t => {
   t.strictSame(archived.map(({ type, event }) => event ?? type).sort(), ['Early', 'Late', 'page'])
 })
 
-t.test('events in batches, and those that are left when the page goes', async t => {
+t.test('events in batches, and the last batch when the page is left', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const served = await serveApp(t, { DATA_DIR, BATCH_AGE_MS_MAX: '200', CORS_ORIGINS: site.origin })
   const { page, track, taken } = await open(t, served.url, BATCHING)
@@ -155,7 +159,7 @@ t.test('events in batches, and those that are left when the page goes', async t 
   await isArchived(t, archived, [...ids, String(last)])
   t.ok(
     archived.every(({ sentAt }) => typeof sentAt === 'string'),
-    'the time of the batch is in each of its events',
+    'each event has the sentAt of its batch',
   )
 })
 
@@ -177,7 +181,7 @@ t.test('an event that is too large is not sent again', async t => {
 })
 
 for (const [strategy, options] of Object.entries({ 'one by one': STANDARD, 'in batches': BATCHING })) {
-  t.test(`through a spell of 503, ${strategy}`, async t => {
+  t.test(`events are sent again after an outage with 503, ${strategy}`, async t => {
     const network = await openNetwork(t)
     const served = await serveApp(t, {
       AMQP_URL: network.url,
@@ -192,7 +196,7 @@ for (const [strategy, options] of Object.entries({ 'one by one': STANDARD, 'in b
     await network.refuse()
     network.cut()
     const during = await track(30)
-    await until('there were some 503', OUTAGE_MS_MAX, () => {
+    await until('some events are answered with 503', OUTAGE_MS_MAX, () => {
       return statuses.filter(status => status === 503).length >= 2
     })
     await network.accept()
@@ -203,16 +207,12 @@ for (const [strategy, options] of Object.entries({ 'one by one': STANDARD, 'in b
   })
 }
 
-t.test('through a server that is killed and started again', async t => {
+t.test('events are sent again after the server was killed and started again', async t => {
   const path = await buildProgram(t)
   const cwd = temporaryDirectory(t)
   const config = configOf({ DATA_DIR: `${cwd}/data` })
   const env = { PORT: String(await freePort()), BATCH_AGE_MS_MAX: '200', CORS_ORIGINS: site.origin }
-  const start = () => {
-    const program = new Program(path, { cwd, env })
-    t.teardown(() => program.kill('SIGKILL').ended)
-    return program
-  }
+  const start = () => startProgram(t, path, { cwd, env })
 
   const first = start()
   const { track } = await open(t, await first.listening(), STANDARD)

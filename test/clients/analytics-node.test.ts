@@ -1,7 +1,7 @@
 import { Analytics, type Context } from '@segment/analytics-node'
 import t, { type Test } from 'tap'
 import { archivedObjects } from '../bin/archived.ts'
-import { buildProgram, Program } from '../bin/program.ts'
+import { buildProgram, startProgram } from '../bin/program.ts'
 import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import { serveApp } from '../plugins/served-app.ts'
@@ -14,10 +14,10 @@ const OUTAGE_MS_MAX = 60_000
 
 interface Client {
   readonly analytics: Analytics
-  /** Ids of what the client has told its caller is delivered. */
+  /** Ids of events that the library has reported as delivered. */
   readonly delivered: string[]
   readonly failed: string[]
-  /** Of the answers that it got. */
+  /** Status of each answer. */
   readonly statuses: number[]
   track(n: number): void
 }
@@ -33,7 +33,7 @@ function createClient(
   const failed: string[] = []
   const statuses: number[] = []
   analytics.on('http_response', ({ status }) => statuses.push(status as number))
-  // Without a listener it would be thrown.
+  // Without a listener the emitter would throw the error.
   analytics.on('error', () => {})
   const settle = (error: unknown, context?: Context) => {
     const id = String(context?.event.messageId)
@@ -81,7 +81,11 @@ t.test('every call', async t => {
     receivedAt: String,
   })
   const latenessMs = Date.parse(String(track.receivedAt)) - Date.parse(String(track.sentAt))
-  t.equal(Date.parse(String(track.timestamp)) - happened.getTime(), latenessMs, 'the time is corrected')
+  t.equal(
+    Date.parse(String(track.timestamp)) - happened.getTime(),
+    latenessMs,
+    'the error of the client clock is corrected',
+  )
 })
 
 t.test('500 events in batches', async t => {
@@ -91,13 +95,13 @@ t.test('500 events in batches', async t => {
   await client.analytics.closeAndFlush()
 
   t.equal(client.delivered.length, 500)
-  t.ok(client.statuses.length < 50, 'they came in batches')
+  t.ok(client.statuses.length < 50, 'the events came in batches')
   const archived = parsed(await served.archivedLines())
   t.equal(archived.length, 500)
   hasEachOnce(t, archived, client.delivered)
 })
 
-t.test('through a spell of 503', async t => {
+t.test('events are sent again after an outage with 503', async t => {
   const network = await openNetwork(t)
   const served = await serveApp(t, {
     AMQP_URL: network.url,
@@ -111,7 +115,7 @@ t.test('through a spell of 503', async t => {
   await network.refuse()
   network.cut()
   for (const n of range(100)) client.track(20 + n)
-  await until('there were some 503', OUTAGE_MS_MAX, () => {
+  await until('some events are answered with 503', OUTAGE_MS_MAX, () => {
     return client.statuses.filter(status => status === 503).length >= 20
   })
   await network.accept()
@@ -124,15 +128,11 @@ t.test('through a spell of 503', async t => {
   hasEachOnce(t, archived, client.delivered)
 })
 
-t.test('through a server that is killed and started again', async t => {
+t.test('events are sent again after the server was killed and started again', async t => {
   const path = await buildProgram(t)
   const cwd = temporaryDirectory(t)
   const PORT = String(await freePort())
-  const start = () => {
-    const program = new Program(path, { cwd, env: { PORT, BATCH_AGE_MS_MAX: '200' } })
-    t.teardown(() => program.kill('SIGKILL').ended)
-    return program
-  }
+  const start = () => startProgram(t, path, { cwd, env: { PORT, BATCH_AGE_MS_MAX: '200' } })
   const first = start()
   const client = createClient(t, await first.listening(), { flushAt: 5 })
   const numbers = range(400)
@@ -143,7 +143,7 @@ t.test('through a server that is killed and started again', async t => {
   t.teardown(() => clearInterval(sending))
   await until('some are sent', OUTAGE_MS_MAX, () => client.delivered.length >= 50)
   await first.kill('SIGKILL').ended
-  await until('all are with the client', OUTAGE_MS_MAX, () => numbers.length === 0)
+  await until('all calls are made', OUTAGE_MS_MAX, () => numbers.length === 0)
   const second = start()
   await second.listening()
   await client.analytics.closeAndFlush()

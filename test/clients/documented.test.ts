@@ -1,4 +1,4 @@
-/** What docs/clients.md gives to copy, with nothing changed but the host. */
+/** Runs the code blocks of docs/clients.md. Only the host is changed. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -17,7 +17,7 @@ const document = readFileSync(new URL('../../docs/clients.md', import.meta.url),
 await ensureServers([{ name: 'curl', binaries: ['curl'] }])
 const browser = await openBrowser(t)
 
-/** The first block of code under this heading, for this server. */
+/** Returns the first code block under this heading, with the URL of this server. */
 function documented(heading: string, url: string): string {
   const section = document.split(`### ${heading}\n`)[1] ?? ''
   const block = /```\w+\n(.*?)```/s.exec(section)?.[1]
@@ -25,7 +25,7 @@ function documented(heading: string, url: string): string {
   return block.replaceAll(HOST, url)
 }
 
-/** A page that has this HTML, and loads the script of the library from its own site. */
+/** Opens a page with this HTML. The script of the library is loaded from the site of the page. */
 async function openHtml(t: Test, html: string) {
   const site = await serveSite(t, html.replace(SCRIPT, '/bundles/standalone.js'))
   const page = await openPage(t, browser, site.origin)
@@ -78,7 +78,7 @@ t.test('the script', async t => {
   t.strictSame(archived.map(({ type }) => type).sort(), ['page', 'track'])
 })
 
-t.test('sendBeacon, and fetch with keepalive, from a page that goes', async t => {
+t.test('sendBeacon, and fetch with keepalive, from a page that is left at once', async t => {
   const served = await serveApp(t, { CORS_ORIGINS: '*' })
   const page = await openHtml(t, '<!doctype html>')
   const call = { userId: 'u1', event: 'Left' }

@@ -1,4 +1,4 @@
-/** Pages for a real browser. */
+/** Pages of a web site, for a real browser. */
 import { createReadStream } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -15,8 +15,8 @@ export interface Site {
 }
 
 /**
- * A site of another origin than the server under test: every path is a page with this HTML, but for
- * `/bundles/…`, which are the files of @segment/analytics-next as npm has them.
+ * Serves a site whose origin differs from the server under test. Each path is a page with this HTML, except
+ * `/bundles/…`, which are the files of the package @segment/analytics-next.
  */
 export async function serveSite(t: Test, html: string): Promise<Site> {
   const server = createServer((request, response) => {
@@ -30,7 +30,7 @@ export async function serveSite(t: Test, html: string): Promise<Site> {
   return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
 }
 
-/** Opens a page, of whose errors the test hears. */
+/** Opens a page. An error that the page throws fails the test. */
 export async function openPage(t: Test, browser: BrowserContext, url: string): Promise<Page> {
   const page = await browser.newPage()
   page.on('pageerror', error => t.fail(`The page threw ${error.message}`))

@@ -1,4 +1,4 @@
-/** The broker of a run: one node, a cluster of three nodes whose links can be cut, or one node of RabbitMQ 4. */
+/** The broker of a run: one node, a cluster of three nodes with links between them, or one node of RabbitMQ 4. */
 import { type Rabbitmq, startRabbitmqCluster } from '../services/rabbitmq.ts'
 import { ensureRabbitmq4 } from '../services/rabbitmq4.ts'
 import { NET_TICKTIME } from './fault.ts'
@@ -10,7 +10,7 @@ export type BrokerKind = (typeof BROKER_KINDS)[number]
 const CLUSTER_NODES = 3
 
 export interface Brokers {
-  /** For example 3.10.8. */
+  /** Version of RabbitMQ, for example 3.10.8. */
   readonly version: string
   readonly nodes: readonly Rabbitmq[]
   /** One link per pair of nodes. */
@@ -19,13 +19,15 @@ export interface Brokers {
 }
 
 /**
- * @param dir directory of the data; it is not removed
- * @param heartbeat AMQP heartbeat, in seconds
- * @throws Error if a node does not start. Then no process is left running
+ * Starts the nodes of a broker.
+ *
+ * @param dir of the data; close() does not remove it
+ * @param heartbeat of AMQP, in seconds
+ * @throws Error if a node does not start; then no node is left
  */
 export async function startBrokers(kind: BrokerKind, dir: string, heartbeat: number): Promise<Brokers> {
   const installation = kind === 'rabbitmq4' ? await ensureRabbitmq4() : undefined
-  const links = new LinkTable()
+  const links = new NodeLinks()
   try {
     const nodes = await startRabbitmqCluster(kind === 'cluster' ? CLUSTER_NODES : 1, {
       dir,
@@ -47,7 +49,7 @@ export async function startBrokers(kind: BrokerKind, dir: string, heartbeat: num
   }
 }
 
-/** The network between two brokers: one link in each direction. */
+/** The links between two nodes: one for the connections that each of them opens to the other. */
 export class PeerLink {
   readonly name: string
   readonly nodes: readonly [Rabbitmq, Rabbitmq]
@@ -59,12 +61,12 @@ export class PeerLink {
     this.#links = links
   }
 
-  /** @returns number of reset connections */
+  /** Resets all connections, and returns their number. */
   cut(): number {
     return this.#links.reduce((sum, link) => sum + link.cut(), 0)
   }
 
-  /** Forwards no byte, also of new connections, until the returned function is called. */
+  /** Stops forwarding, on new connections too, until the returned function is called. */
   stall(): () => void {
     const resumes = this.#links.map(link => link.stall())
     return () => {
@@ -72,14 +74,14 @@ export class PeerLink {
     }
   }
 
-  /** Whether the first node considers the second one down. */
+  /** Resolves to whether the first node takes the second for down. */
   async isApart(): Promise<boolean> {
     const [first, second] = this.nodes
     return !(await first.ctl('eval', 'nodes().')).includes(second.nodeName)
   }
 }
 
-async function peerLinks(nodes: readonly Rabbitmq[], links: LinkTable): Promise<PeerLink[]> {
+async function peerLinks(nodes: readonly Rabbitmq[], links: NodeLinks): Promise<PeerLink[]> {
   const pairs = nodes.flatMap((first, index) =>
     nodes.slice(index + 1).map(async (second, ahead) => {
       const [from, to] = [index + 1, index + ahead + 2]
@@ -89,31 +91,31 @@ async function peerLinks(nodes: readonly Rabbitmq[], links: LinkTable): Promise<
   return await Promise.all(pairs)
 }
 
-/** The links from each node to every other node. A link is made before its target port is known. */
-class LinkTable {
-  readonly #entries = new Map<string, { readonly targets: number[]; readonly link: Promise<Link> }>()
+/** The links from each node to each other node. A link can be opened before the port of its target is known. */
+class NodeLinks {
+  readonly #links = new Map<string, { readonly targets: number[]; readonly link: Promise<Link> }>()
 
   async portOf(from: number, to: number, port: number): Promise<number> {
-    const entry = this.#entry(from, to)
-    entry.targets[0] = port
-    return (await entry.link).port
+    const { targets, link } = this.#linkOf(from, to)
+    targets[0] = port
+    return (await link).port
   }
 
   link(from: number, to: number): Promise<Link> {
-    return this.#entry(from, to).link
+    return this.#linkOf(from, to).link
   }
 
   async close(): Promise<void> {
-    for (const { link } of this.#entries.values()) await (await link).close()
+    for (const { link } of this.#links.values()) await (await link).close()
   }
 
-  #entry(from: number, to: number) {
+  #linkOf(from: number, to: number) {
     const key = `${from} ${to}`
-    const known = this.#entries.get(key)
+    const known = this.#links.get(key)
     if (known !== undefined) return known
     const targets: number[] = []
-    const entry = { targets, link: openLink(targets) }
-    this.#entries.set(key, entry)
-    return entry
+    const opened = { targets, link: openLink(targets) }
+    this.#links.set(key, opened)
+    return opened
   }
 }

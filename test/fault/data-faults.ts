@@ -95,7 +95,7 @@ function damagedRecord(stage: Stage): Fault {
 }
 
 async function repair(archiver: Program, number: number): Promise<void> {
-  const { code, output } = await archiver.command('log', 'repair', String(number))
+  const { code, output } = await archiver.command('log', 'repair', '--yes', String(number))
   if (code !== 0) throw new Error(`frequency log repair ${number} ended with code ${code}: ${output}`)
 }
 

@@ -8,8 +8,8 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { Command, Option } from 'commander'
+import { BUILT_PROGRAM } from '../services/program.ts'
 import { BROKER_KINDS, type BrokerKind } from './brokers.ts'
 import { report } from './report.ts'
 import { revisionOf } from './revision.ts'
@@ -45,12 +45,8 @@ const flags = new Command('test:fault')
       .choices(BROKER_KINDS)
       .default('single'),
   )
-  .option(
-    '--program <file>',
-    'the build to test',
-    fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),
-  )
-  .option('--ingests <number>', 'processes that receive events', '2')
+  .option('--program <file>', 'the build to try', BUILT_PROGRAM)
+  .option('--ingests <number>', 'processes that take events', '2')
   .option('--archivers <number>', 'processes that archive them', '2')
   .option('--rate <number>', 'events a second', '600')
   .option(

@@ -1,14 +1,13 @@
 /**
- * One process of the built program, with its own data directory, links to its servers, and log. It can be killed,
- * paused, and restarted on the same port.
+ * One process of the built program, with its own data directory, log file, and links to its servers. A fault kills
+ * it, pauses it, or starts it again on the same port.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { freePort } from '../services/ports.ts'
-import { hasExited, until } from '../services/wait.ts'
+import { freePort, statusOf } from '../services/ports.ts'
+import { Program as ProgramProcess } from '../services/program.ts'
+import { until, within } from '../services/wait.ts'
+import type { Workspace } from '../services/workspace.ts'
 import { Disk } from './disk.ts'
 import type { Link } from './link.ts'
 
@@ -17,19 +16,21 @@ const START_MS_MAX = 120_000
 const ANSWER_MS_MAX = 5_000
 const STOP_MS_MAX = 45_000
 const KILL_MS_MAX = 10_000
+const COMMAND_MS_MAX = 120_000
 
 export interface ProgramOptions {
   /** The built JavaScript file. */
   readonly program: string
-  /** Parent of its data directory, its log and its pid file. */
-  readonly dir: string
+  /** Has the data, the log file and the pid file of the process. */
+  readonly workspace: Workspace
   readonly name: string
   readonly role: 'ingest' | 'archive'
   readonly brokerLink: Link
-  /** Only for an archiver. */
+  /** Only of an archiver. */
   readonly storeLink?: Link | undefined
-  /** Whether its data are on a separate disk, which can be filled. */
+  /** Whether the data directory is a separate file system, which a fault can fill. */
   readonly hasDisk: boolean
+  /** The whole environment, except PATH, ROLE, PORT and DATA_DIR. */
   readonly env: NodeJS.ProcessEnv
 }
 
@@ -41,13 +42,14 @@ export class Program {
   readonly dataDir: string
   readonly disk: Disk | undefined
   readonly port: number
-  /** Unexpected ends of the process. */
+  /** A sentence for each end of the process that was not asked for, or had a wrong exit code. */
   readonly complaints: string[] = []
   readonly #program: string
-  readonly #dir: string
+  readonly #workspace: Workspace
   readonly #env: NodeJS.ProcessEnv
-  #child: ChildProcess | undefined
-  #isEnding = false
+  #process: ProgramProcess | undefined
+  /** The last process that was asked to end. */
+  #ending: ProgramProcess | undefined
 
   static async create(options: ProgramOptions): Promise<Program> {
     return new Program(options, await freePort())
@@ -58,84 +60,84 @@ export class Program {
     this.role = options.role
     this.brokerLink = options.brokerLink
     this.storeLink = options.storeLink
-    this.dataDir = join(options.dir, options.name)
+    this.dataDir = join(options.workspace.dir, options.name)
     this.port = port
     this.#program = options.program
-    this.#dir = options.dir
+    this.#workspace = options.workspace
     this.#env = options.env
     mkdirSync(this.dataDir, { recursive: true })
     this.disk = options.hasDisk ? new Disk(this.dataDir) : undefined
   }
 
-  /** @param env settings of this start */
+  /** @param env settings for this start only */
   start(env: NodeJS.ProcessEnv = {}): void {
-    const log = openSync(this.#logFile, 'a')
-    const child = spawn(process.execPath, ['--enable-source-maps', this.#program, 'serve'], {
-      cwd: this.#dir,
-      detached: true,
-      stdio: ['ignore', log, log],
+    const started = new ProgramProcess(this.#program, {
+      name: this.name,
+      workspace: this.#workspace,
+      cwd: this.#workspace.dir,
+      logFile: this.#logFile,
+      nodeArgs: ['--enable-source-maps'],
       env: { ...this.#env, ROLE: this.role, PORT: String(this.port), DATA_DIR: this.name, ...env },
     })
-    closeSync(log)
-    writeFileSync(this.#pidFile, String(child.pid))
-    this.#child = child
-    this.#isEnding = false
-    child.once('exit', (code, signal) => {
-      rmSync(this.#pidFile, { force: true })
-      if (!this.#isEnding)
+    this.#process = started
+    void started.ended.then(({ code, signal }) => {
+      if (this.#ending !== started)
         this.complaints.push(`${this.name} ended by itself: ${signal ?? `exit code ${code}`}`)
     })
   }
 
-  /** Resolves when the process answers requests, or has ended. */
+  /** Resolves when `/healthz` answers with 200, or the process has ended. */
   async ready(): Promise<void> {
-    await until(`${this.name} answers`, START_MS_MAX, async () => this.isOver || (await this.#answers()))
+    const health = `http://127.0.0.1:${this.port}/healthz`
+    const isReady = async () => this.isOver || (await statusOf(health)) === 200
+    await until(`${this.name} answers`, START_MS_MAX, isReady)
   }
 
+  /** Whether the process does not run. */
   get isOver(): boolean {
-    return this.#child === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null
+    return !this.#process?.isRunning
   }
 
   async kill(): Promise<void> {
-    this.#isEnding = true
-    this.#child?.kill('SIGKILL')
-    if (!(await hasExited(this.#running, KILL_MS_MAX))) throw new Error(`${this.name} survived SIGKILL`)
+    this.#ending = this.#running
+    await this.#running.kill('SIGKILL').endsWithin(KILL_MS_MAX)
   }
 
-  /** Sends SIGTERM. Records a complaint if the process does not end in time with an expected exit code. */
+  /** Sends SIGTERM. Notes a complaint if the process does not end in time, or ends with a wrong exit code. */
   async stop(): Promise<void> {
     if (this.isOver) return
-    this.#isEnding = true
-    this.#child?.kill('SIGTERM')
-    if (!(await hasExited(this.#running, STOP_MS_MAX))) {
+    this.#ending = this.#running
+    const ending = await within(this.#running.kill('SIGTERM').ended, STOP_MS_MAX)
+    if (ending === undefined) {
       this.complaints.push(`${this.name} had not ended ${STOP_MS_MAX} ms after SIGTERM`)
       await this.kill()
+      return
     }
-    // Exit code 1: the shutdown was cut short, which is expected while its servers are away.
-    const { exitCode, signalCode } = this.#running
-    if (signalCode === null && exitCode !== 0 && exitCode !== 1)
-      this.complaints.push(`${this.name} ended with code ${exitCode} after SIGTERM`)
+    // Code 1 says that the shutdown was cut short, as it is while the servers are away.
+    const { code, signal } = ending
+    if (signal === null && code !== 0 && code !== 1)
+      this.complaints.push(`${this.name} ended with code ${code} after SIGTERM`)
   }
 
   pause(): void {
-    this.#child?.kill('SIGSTOP')
+    this.#process?.kill('SIGSTOP')
   }
 
   resume(): void {
-    this.#child?.kill('SIGCONT')
+    this.#process?.kill('SIGCONT')
   }
 
-  /** Deletes its data, as if it were moved to another machine. The process must not run. */
+  /** Empties the data directory, as if the process were moved to another machine. The process must not run. */
   loseData(): void {
     for (const name of readdirSync(this.dataDir)) rmSync(join(this.dataDir, name), { recursive: true })
   }
 
-  /** The log of all starts. */
+  /** All log lines since the first start. */
   get log(): string {
     return readFileSync(this.#logFile, 'utf8')
   }
 
-  /** Number of events archived since the last start. @throws Error if the process does not answer */
+  /** Resolves to the number of events archived since the last start. @throws Error if the process does not answer */
   async archived(): Promise<number> {
     const answer = await fetch(`http://127.0.0.1:${this.port}/metrics`, {
       signal: AbortSignal.timeout(ANSWER_MS_MAX),
@@ -145,16 +147,17 @@ export class Program {
     return Number(value)
   }
 
-  /** Runs another command of the program with the settings of this process. */
-  async command(...args: string[]): Promise<{ code: number; output: string }> {
-    const child = spawn(process.execPath, [this.#program, ...args], {
-      cwd: this.#dir,
-      stdio: ['ignore', 'pipe', 'pipe'],
+  /** Runs another command of the program with the same settings. */
+  async command(...args: string[]): Promise<{ code: number | null; output: string }> {
+    const command = new ProgramProcess(this.#program, {
+      name: `${this.name}-${args[0]}`,
+      workspace: this.#workspace,
+      cwd: this.#workspace.dir,
+      args,
       env: { ...this.#env, DATA_DIR: this.name },
     })
-    const closed = once(child, 'close') as Promise<[number]>
-    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), closed])
-    return { code, output: out + err }
+    const { code } = await command.endsWithin(COMMAND_MS_MAX)
+    return { code, output: command.output }
   }
 
   async close(): Promise<void> {
@@ -162,28 +165,12 @@ export class Program {
     await this.disk?.close()
   }
 
-  get #running(): ChildProcess {
-    if (this.#child === undefined) throw new Error(`${this.name} was never started`)
-    return this.#child
-  }
-
-  get #pidFile(): string {
-    return join(this.#dir, `${this.name}.pid`)
+  get #running(): ProgramProcess {
+    if (this.#process === undefined) throw new Error(`${this.name} was never started`)
+    return this.#process
   }
 
   get #logFile(): string {
-    return join(this.#dir, `${this.name}.log`)
-  }
-
-  async #answers(): Promise<boolean> {
-    try {
-      const answer = await fetch(`http://127.0.0.1:${this.port}/healthz`, {
-        signal: AbortSignal.timeout(ANSWER_MS_MAX),
-      })
-      await answer.arrayBuffer()
-      return answer.ok
-    } catch {
-      return false
-    }
+    return join(this.#workspace.dir, `${this.name}.log`)
   }
 }

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { BUILT_PROGRAM } from '../services/program.ts'
 import { report } from './report.ts'
 import { revisionOf } from './revision.ts'
 import { type RunOptions, run } from './run.ts'
@@ -15,7 +15,7 @@ t.setTimeout(420_000)
 t.test('acknowledged events are archived once, whatever fails', async t => {
   const seed = randomBytes(4).toString('hex')
   const options: RunOptions = {
-    program: fileURLToPath(new URL('../../dist/bin/frequency.js', import.meta.url)),
+    program: BUILT_PROGRAM,
     seed,
     rounds: ROUNDS,
     kind: 'single',

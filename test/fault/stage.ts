@@ -1,11 +1,12 @@
-/** The environment of a run: a broker, a store, the program's processes, and the links between them. */
-import { cpSync, existsSync, lstatSync, mkdirSync, writeFileSync } from 'node:fs'
+/** The parts of a run: the broker, the store, the processes of the program, and the links between them. */
+import { cpSync, existsSync, lstatSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Connection } from 'rabbitmq-client'
 import { ensureServers } from '../services/install.ts'
 import type { Rabbitmq } from '../services/rabbitmq.ts'
 import { type Radosgw, startRadosgw } from '../services/radosgw.ts'
+import { bothOrNone } from '../services/servers.ts'
 import { Workspace } from '../services/workspace.ts'
 import { type BrokerKind, type Brokers, startBrokers } from './brokers.ts'
 import { Disk } from './disk.ts'
@@ -30,11 +31,11 @@ export interface StageOptions {
   readonly kind: BrokerKind
   readonly ingests: number
   readonly archivers: number
-  /** AMQP heartbeat, in seconds. */
+  /** Heartbeat of AMQP, in seconds. */
   readonly heartbeat: number
-  /** DEDUPE_WINDOW_MS; undefined for the default, which is longer than any run. */
+  /** DEDUPE_WINDOW_MS; undefined: its default, which is longer than any run. */
   readonly window: number | undefined
-  /** Settings of all processes. They override all others. */
+  /** Settings of all processes. They override all other settings. */
   readonly env: NodeJS.ProcessEnv
 }
 
@@ -44,7 +45,7 @@ export class Stage {
   readonly programs: readonly Program[]
   readonly ledger: Ledger
   readonly window: number | undefined
-  /** The original bytes of damaged objects, by key. */
+  /** The bytes of damaged objects before the damage, by key. */
   readonly damaged = new Map<string, Buffer>()
   readonly #workspace: Workspace
   readonly #links: readonly Link[]
@@ -75,13 +76,13 @@ export class Stage {
     return this.programs.filter(({ role }) => role === 'archive')
   }
 
-  /** Starts a process with random settings. @param env settings that override these */
+  /** Starts a process with random settings. @param env overrides the random settings */
   start(program: Program, random: Random, env: NodeJS.ProcessEnv = {}): void {
     const settings = program.role === 'archive' ? archiverSettings(random) : ingestSettings(random)
     program.start({ ...settings, ...env, ...this.#env })
   }
 
-  /** Connects to a running broker, without a link. */
+  /** Connects to a running broker directly, without a link. */
   connect(): Connection {
     const { nodes } = this.brokers
     const { url } = nodes.find(isUp) ?? (nodes[0] as Rabbitmq)
@@ -90,9 +91,7 @@ export class Stage {
     return connection
   }
 
-  /**
-   * Number of undelivered messages on the queue of events. Asks over AMQP, because rabbitmqctl takes long to start.
-   */
+  /** Resolves to the number of ready messages on the queue of events. Asks over AMQP: rabbitmqctl takes long to start. */
   async queued(): Promise<number> {
     const connection = this.connect()
     try {
@@ -105,7 +104,7 @@ export class Stage {
     }
   }
 
-  /** Whether the broker confirms a message on a new connection. The message is not JSON, and becomes a dead letter. */
+  /** Resolves to whether the broker confirms a message on a new connection. The message is not JSON. */
   async confirms(): Promise<boolean> {
     const text = this.ledger.addJunk()
     const connection = this.connect()
@@ -122,7 +121,7 @@ export class Stage {
     }
   }
 
-  /** Reads and removes the dead letters. */
+  /** Removes all dead letters from their queue, and resolves to them. */
   async takeDeadLetters(): Promise<string[]> {
     const connection = this.connect()
     try {
@@ -140,14 +139,14 @@ export class Stage {
     }
   }
 
-  /** Number of records in the spool of an ingest process; NaN if the spool cannot be read at the moment. */
+  /** Resolves to the number of groups of events in the spool of an ingest process, or to NaN if the spool cannot be read now. */
   async spooled({ dataDir }: Program): Promise<number> {
     const path = join(dataDir, 'spool', '0')
     if (!existsSync(path)) return 0
     try {
       return await countRecords(path)
     } catch {
-      // A drained segment was deleted meanwhile.
+      // The process has deleted a drained segment meanwhile.
       return Number.NaN
     }
   }
@@ -159,6 +158,7 @@ export class Stage {
     cpSync(this.#workspace.dir, to, { recursive: true, filter })
   }
 
+  /** Appends a line to `faults.log`. */
   note(text: string): void {
     writeFileSync(join(this.#workspace.dir, 'faults.log'), `${new Date().toISOString()} ${text}\n`, {
       flag: 'a',
@@ -173,19 +173,19 @@ export class Stage {
   }
 }
 
-/** Starts the servers, and creates the processes. @throws Error if a server does not start; nothing is left behind then */
+/** Starts the servers, and creates the processes without starting them. @throws Error if a server does not start; then no server is left */
 export async function openStage(options: StageOptions): Promise<Stage> {
   const { kind, ingests, archivers, heartbeat } = options
   await ensureServers()
   const workspace = new Workspace('fault')
   try {
-    const [brokers, store] = await Promise.all([
+    const [brokers, store] = await bothOrNone(
       startBrokers(kind, join(workspace.dir, 'rabbitmq'), heartbeat),
       startRadosgw(),
-    ])
+    )
     await store.createBucket(BUCKET)
     const create = (role: 'ingest' | 'archive', index: number) =>
-      createProgram(options, workspace.dir, role, index, brokers.nodes, store)
+      createProgram(options, workspace, role, index, brokers.nodes, store)
     const programs = await Promise.all([
       ...Array.from({ length: ingests }, (_, index) => create('ingest', index + 1)),
       ...Array.from({ length: archivers }, (_, index) => create('archive', index + 1)),
@@ -199,7 +199,7 @@ export async function openStage(options: StageOptions): Promise<Stage> {
 
 async function createProgram(
   { program, window }: StageOptions,
-  dir: string,
+  workspace: Workspace,
   role: 'ingest' | 'archive',
   index: number,
   nodes: readonly Rabbitmq[],
@@ -207,11 +207,10 @@ async function createProgram(
 ): Promise<Program> {
   const isArchiver = role === 'archive'
   const ports = nodes.map(({ port }) => port)
-  // Each archiver connects to another broker, as long as that one is up.
+  // Each archiver prefers another broker of the cluster.
   const brokerLink = await openLink(ports, isArchiver ? index : undefined)
   const storeLink = isArchiver ? await openLink([Number(new URL(store.endpoint).port)]) : undefined
   const env = {
-    PATH: process.env.PATH,
     AMQP_URL: `amqp://guest:guest@127.0.0.1:${brokerLink.port}`,
     AMQP_QUEUE: QUEUE,
     PUBLISH_MS_MAX: String(PUBLISH_MS_MAX),
@@ -223,9 +222,16 @@ async function createProgram(
       ARCHIVE_URL: `s3://${BUCKET}/${PREFIX}`,
     }),
   }
-  mkdirSync(dir, { recursive: true })
-  const hasDisk = Disk.isPossible
-  return Program.create({ program, dir, name: `${role}-${index}`, role, brokerLink, storeLink, hasDisk, env })
+  return Program.create({
+    program,
+    workspace,
+    name: `${role}-${index}`,
+    role,
+    brokerLink,
+    storeLink,
+    hasDisk: Disk.isPossible,
+    env,
+  })
 }
 
 function isUp(broker: Rabbitmq): boolean {

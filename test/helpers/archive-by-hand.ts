@@ -1,4 +1,4 @@
-/** What tests of an archive's log have in common: archives made by hand, archivers at work, and damage. */
+/** Helpers for tests of an archive and its log: archives made by hand, running archivers, and damage. */
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -35,7 +35,7 @@ export interface TestArchive {
   readonly prefix: string
   readonly keys: LogKeys
   readonly reader: LogReader
-  /** Settings that name it. */
+  /** Settings with which the program uses this archive. */
   readonly settings: Record<string, string>
 }
 
@@ -53,7 +53,7 @@ export async function openArchive(t: Test, kind: StoreKind): Promise<TestArchive
   return { store, prefix, keys, reader: new LogReader(store, keys), settings }
 }
 
-/** The JSON of an event, as it is archived. */
+/** Returns one archived event as JSON. */
 export function archivedEvent(fields: Record<string, unknown> = {}): string {
   return JSON.stringify({ event: 'counted', messageId: randomUUID(), ...fields, receivedAt: AT })
 }
@@ -62,14 +62,14 @@ export function archivedEvents(count: number): string[] {
   return Array.from({ length: count }, () => archivedEvent())
 }
 
-/** The bytes of an object, as an archiver writes it. */
+/** Returns the bytes of an object as an archiver writes it. */
 export function objectOf(events: readonly string[], extension = '.ndjson.gz'): Buffer {
   const { before, between, after } = framingOf(extension.startsWith('.json') ? 'json' : 'ndjson')
   const bytes = Buffer.concat([before, Buffer.from(events.join(between.toString())), after])
   return extension.endsWith('.gz') ? zlib.gzipSync(bytes) : bytes
 }
 
-/** @returns the key */
+/** Stores an object without the log, and resolves to its key. */
 export async function putObject(
   { store, prefix }: TestArchive,
   bytes: Buffer,
@@ -103,7 +103,7 @@ export async function bytesOf(store: ObjectStore, key: string): Promise<Buffer> 
   return object.body
 }
 
-/** Changes the bytes at the key. */
+/** Replaces the bytes of an object. */
 export async function damage(
   store: ObjectStore,
   key: string,
@@ -112,7 +112,7 @@ export async function damage(
   await store.replace(key, change(Buffer.from(await bytesOf(store, key))))
 }
 
-/** Turns the bits of one byte over. @param at from the end where it is negative */
+/** Inverts the bits of one byte. @param at offset of the byte; a negative one counts from the end */
 export function flipped(at: number): (bytes: Buffer) => Buffer {
   return bytes => {
     const index = at < 0 ? bytes.length + at : at
@@ -121,7 +121,7 @@ export function flipped(at: number): (bytes: Buffer) => Buffer {
   }
 }
 
-/** The store, with some of its methods replaced. */
+/** Returns the store with some of its methods replaced. */
 export function storeWith(store: ObjectStore, own: Partial<ObjectStore>): ObjectStore {
   return new Proxy(store, {
     get: (target, name: keyof ObjectStore) => {
@@ -146,7 +146,7 @@ export class TestArchiver {
     return Promise.all(events.map(event => this.#queue.publish(event)))
   }
 
-  /** Resolves when the queue is empty and the archive has so many objects. */
+  /** Resolves when the queue is empty and the archive has at least this number of objects. */
   async holds(objects: number): Promise<void> {
     await until(`${objects} objects are there`, WAIT_MS_MAX, async () => {
       if ((await this.#queue.depth()) > 0) return false
@@ -154,13 +154,13 @@ export class TestArchiver {
     })
   }
 
-  /** Resolves when it says that it cannot archive, for this reason. */
+  /** Resolves when the archiver reports that it cannot archive, with this reason. */
   async isStopped(reason: RegExp): Promise<void> {
     await until(`it stops: ${reason}`, WAIT_MS_MAX, () => reason.test(this.archiver.trouble ?? ''))
   }
 }
 
-/** An archiver with an embedded queue and an index of its own, which archives ten events an object. */
+/** Starts an archiver with a new embedded queue and a new index. It archives ten events an object. */
 export async function startArchiver(t: Test, { settings }: TestArchive): Promise<TestArchiver> {
   const config: Config = configOf({
     ...settings,

@@ -1,11 +1,10 @@
 /**
- * A process that takes directories for itself, for tests that start many at once and kill them:
+ * A process that locks directories, for tests that start many at once and kill them:
  *
  *     node --import=tsx test/helpers/directory-lock-process.ts PARENT
  *
- * Says "ready", and answers each line "NAME AT" of its standard input, where AT is a time in milliseconds
- * since 1970: tries to take PARENT/NAME at that time, and says "taken", or why it has not. What it has
- * taken it holds until it is killed.
+ * Prints "ready", and reads lines "NAME AT" from standard input. At the time AT, in milliseconds since 1970, it tries
+ * to lock PARENT/NAME, and prints "taken" or the error. It holds its locks until it is killed.
  */
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -20,7 +19,7 @@ function say(line: string): void {
 say('ready')
 for await (const line of createInterface({ input: process.stdin })) {
   const [name = '', at = '0'] = line.split(' ')
-  // Not a timer: those of several processes are milliseconds apart.
+  // A busy loop, since timers of different processes fire milliseconds apart.
   while (Date.now() < Number(at));
   await lockDirectory(join(parent, name)).then(
     () => say('taken'),

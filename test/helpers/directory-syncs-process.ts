@@ -1,4 +1,4 @@
-/** Uses a directory store, and makes a directory before each step, so that a trace of it shows the steps. */
+/** Uses a directory store. Makes a directory before each step, so that a trace of system calls shows where a step begins. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'

@@ -1,4 +1,4 @@
-/** What tests of the log on disk have in common. */
+/** Helpers for tests of the log on disk. */
 import { cpSync, readdirSync, readFileSync, statSync, unlinkSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Test } from 'tap'
@@ -8,7 +8,7 @@ import { temporaryDirectory } from './helper.ts'
 const READ_MS_MAX = 30_000
 export const SEGMENT_BYTES = 8 * 1024 * 1024
 
-/** Opens a log, which is closed with the test. */
+/** Opens a log, and closes it at the end of the test. */
 export async function openLog(
   t: Test,
   path: string,
@@ -25,23 +25,24 @@ export async function openLog(
   return log
 }
 
-/** An entry's number, and whether all of its body is as it was made by `bodyOf`. */
+/** Returns the body of entry `n`, in which each byte follows from `n` and `bytes`. */
 export function bodyOf(n: number, bytes = 20): Buffer {
   return Buffer.from(`${n}:`.padEnd(bytes, String.fromCharCode(97 + (n % 26))))
 }
 
+/** Returns the number of an entry. @throws Error if the body is not the one that bodyOf() made */
 export function numberIn({ value }: LogEntry): number {
   const n = Number.parseInt(value.toString('latin1', 0, 12), 10)
   if (!bodyOf(n, value.length).equals(value)) throw new Error(`not as it was appended: ${value}`)
   return n
 }
 
-/** Reads what is behind a key, until that many events have come. */
+/** Reads the entries after the key `after`, until they have at least this number of events. @throws Error after 30 seconds */
 export async function readEvents(log: DiskLog, events: number, after = log.dropped): Promise<LogEntry[]> {
   const entries: LogEntry[] = []
   let count = 0
   const deadline = setTimeout(() => {
-    throw new Error(`of ${events} events ${count} are read`)
+    throw new Error(`${count} of ${events} events were read in ${READ_MS_MAX} ms`)
   }, READ_MS_MAX)
   for (;;) {
     const more = new Promise<void>(resolve => (log.readable = resolve))
@@ -56,7 +57,7 @@ export async function readEvents(log: DiskLog, events: number, after = log.dropp
   return entries
 }
 
-/** All that is in a log, by number. */
+/** Resolves to the numbers of all entries. */
 export async function numbersIn(log: DiskLog): Promise<number[]> {
   return (await readEvents(log, log.events)).map(numberIn)
 }
@@ -68,7 +69,7 @@ export function segmentFiles(path: string, pattern = /^\d{16}-.*\.log$/): string
     .map(name => join(path, name))
 }
 
-/** As a process that was killed leaves a directory. */
+/** Copies the directory of an open log, as a killed process would leave it. */
 export function copyOf(t: Test, path: string): string {
   const copy = temporaryDirectory(t)
   cpSync(path, copy, { recursive: true })
@@ -83,14 +84,15 @@ export interface Made {
   readonly path: string
   readonly file: string
   readonly bytes: Buffer
-  /** Where each record begins, and where the last one ends. */
+  /** Offset of each record, and of the end of the last one. */
   readonly offsets: readonly number[]
 }
 
 /**
- * A directory with one segment, whose records are numbered from 0, in groups of such sizes.
+ * Makes a directory with one segment. Its records are numbered from 0.
  *
- * @param isNoted whether the log was closed, so that it is noted that all of it was synced
+ * @param groups how many records are appended at the same time, for each group
+ * @param isNoted whether to keep the file `dropped`, in which a closed log notes that everything was synced
  */
 export async function makeSegment(t: Test, groups: readonly number[], isNoted: boolean): Promise<Made> {
   const path = temporaryDirectory(t)

@@ -3,8 +3,8 @@
  *
  *     node --import=tsx test/helpers/disk-log-process.ts DIRECTORY FROM
  *
- * Appends numbers from FROM on, reads them, and drops what it has read, until it is killed. Says "+n" of each
- * that is appended, and "-n" before it drops all up to n.
+ * Appends numbers from FROM on, reads them, and drops the entries that it has read, until it is killed. Prints "+n"
+ * after it has appended n, and "-n" before it drops all entries through n. Prints "!FILE" for each damaged file.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DiskLog } from '../../src/queue/embedded/disk-log.ts'

@@ -3,8 +3,8 @@
  *
  *     node --import=tsx test/helpers/embedded-process.ts DATA_DIR [EVENTS_IN_FLIGHT]
  *
- * Says "open" once it has the queue, or why it has not; then publishes events that count up, and says the
- * number of each that was confirmed, a line each, until it is killed or its standard input ends.
+ * Prints "open" when the queue is open, or the error. Then publishes numbered events, and prints the number of each
+ * confirmed event in a line, until it is killed or its standard input ends.
  */
 import { openQueue } from '../../src/queue/open-queue.ts'
 import { configOf, eventOf, silent } from './helper.ts'

@@ -1,15 +1,15 @@
 /**
- * A process whose embedded queue meets a full disk, for a test that limits the size of its files:
+ * A process whose embedded queue gets a full disk, for a test that limits the size of its files:
  *
  *     ulimit -f BLOCKS; node --import=tsx test/helpers/full-disk-process.ts DATA_DIR
  *
- * Publishes until it is refused, acknowledges everything, and publishes again; says what came of it as JSON.
+ * Publishes until publishing fails, acknowledges everything, and publishes again. Prints the result as JSON.
  */
 import { openQueue } from '../../src/queue/open-queue.ts'
 import { configOf, silent } from './helper.ts'
 import { Inbox, publishesAgain } from './queue-helper.ts'
 
-// Of a file that is too large Node is told by EFBIG; what tap loads into a process would end it by this signal.
+// Node gets EFBIG if a file is too large. In a process with the hooks of tap, the signal would end the process.
 process.on('SIGXFSZ', () => {})
 
 const BODY = Buffer.alloc(64 * 1024, 'x')

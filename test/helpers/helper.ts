@@ -10,24 +10,24 @@ import { createLogger } from '../../src/process/logger.ts'
 
 export const silent = createLogger('silent', false)
 
-/** The config of a process whose environment holds these variables and no others. */
+/** Returns the config of a process whose environment has only these variables. */
 export function configOf(env: Record<string, string> = {}): Config {
   return readConfig({}, env)
 }
 
-/** A directory that goes with the test. */
+/** Makes a directory, and removes it at the end of the test. */
 export function temporaryDirectory(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'frequency-test-'))
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path
 }
 
-/** An event as the track route publishes it. */
+/** Returns an event as the track route publishes it. */
 export function eventOf(fields: Record<string, unknown>): Event {
   return stampEvent(Buffer.from(JSON.stringify(fields)), fields, new Date())
 }
 
-/** `count` events whose `n` counts up from `from`. */
+/** Returns `count` events with `n` from `from` on. */
 export function numberedEvents(count: number, from = 0): Event[] {
   return Array.from({ length: count }, (_, i) => eventOf({ event: 'counted', n: from + i }))
 }
@@ -36,12 +36,12 @@ export function numberOf(json: Buffer | string): number {
   return JSON.parse(json.toString()).n
 }
 
-/** 0 … count - 1 */
+/** Returns 0 … count - 1. */
 export function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i)
 }
 
-/** Integers below a bound, the same ones for the same seed (mulberry32). */
+/** Returns an integer from 0 to below - 1. The same seed gives the same integers (mulberry32). */
 export type Random = (below: number) => number
 
 export function createRandom(seed: number): Random {
@@ -54,14 +54,14 @@ export function createRandom(seed: number): Random {
   }
 }
 
-/** Bytes of the buffers that are in use, and not merely not collected yet. */
+/** Collects garbage, and returns the bytes of the buffers that are in use. */
 export function liveBufferBytes(): number {
   setFlagsFromString('--expose-gc')
   runInNewContext('gc')()
   return process.memoryUsage().arrayBuffers
 }
 
-/** Milliseconds until it resolves. */
+/** Resolves to the milliseconds until `work` has resolved. */
 export async function elapsed(work: Promise<unknown>): Promise<number> {
   const start = performance.now()
   await work

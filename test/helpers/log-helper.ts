@@ -1,4 +1,4 @@
-/** What tests of the log have in common: logs of several writers over one store. */
+/** Helpers for tests of the log: several writers on one store. */
 import { createHash, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { Test } from 'tap'
@@ -22,7 +22,7 @@ export const PREFIX = 'p'
 export const BUCKET = 'bucket'
 export const DAY_MS = 24 * 60 * 60 * 1000
 
-/** A process that reads and writes a log, without a queue. */
+/** The parts of a process that read and write a log, without a queue. */
 export interface Writer {
   readonly name: string
   readonly store: ObjectStore
@@ -33,14 +33,14 @@ export interface Writer {
   readonly settlement: Settlement
   readonly folder: Folder
   readonly keys: LogKeys
-  /** Records that it was told of, and whether they were its own. */
+  /** Applied records, and whether this writer wrote them. */
   readonly applied: { record: LogRecord; isOwn: boolean }[]
   readonly calls: { synchronised: number; voided: number; troubles: Error[]; waiting: string[] }
   stop(): void
 }
 
 export interface Place {
-  /** Another store each time, of the same archive. */
+  /** Opens another store of the same archive. */
   openStore(): Promise<ObjectStore>
   /** Undefined for a directory. */
   readonly server: S3Server | undefined
@@ -144,7 +144,7 @@ export interface BatchOptions {
   readonly receivedAt?: number
 }
 
-/** A batch of events with these ids, whose object is `body`. */
+/** Returns a batch of events with these ids. */
 export function batchOf(ids: readonly string[], options: BatchOptions = {}): BatchDraft {
   const { receivedAt = Date.now(), staged } = options
   const body = Buffer.from(ids.map(messageId => `${JSON.stringify({ messageId })}\n`).join(''))
@@ -164,7 +164,7 @@ export function batchOf(ids: readonly string[], options: BatchOptions = {}): Bat
   return staged === undefined ? { ...draft, body } : { ...draft, body: undefined, staged }
 }
 
-/** Appends the ids that are not known, as an archiver does, and settles them. */
+/** Appends a batch of the ids that are not in the index, as an archiver does, and settles it. Resolves to its record, if any. */
 export async function archive(writer: Writer, ids: readonly string[]): Promise<LogRecord | undefined> {
   let batch: BatchDraft | undefined
   const record = await writer.commitLog.append(async () => {
@@ -176,7 +176,7 @@ export async function archive(writer: Writer, ids: readonly string[]): Promise<L
   return record
 }
 
-/** What is in all objects, in no order. */
+/** Resolves to the ids in all objects, in any order. */
 export async function archivedIds(store: ObjectStore): Promise<string[]> {
   const ids: string[] = []
   for await (const key of store.list(`${PREFIX}/dt=`)) {

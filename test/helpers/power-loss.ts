@@ -11,18 +11,18 @@ interface File {
 }
 
 /**
- * Files of a directory on a disk that may lose its power: it has written what was synced, and of all else any
- * sectors, in any order.
+ * The files of a directory on a disk that may lose power. After that, synced data are on the disk. Of data that were
+ * not synced, any sectors may be on the disk.
  */
 export class PowerLossDisk implements LogFiles {
-  /** Called before each write and each sync, and after it. */
+  /** Called before and after each write and each sync. */
   step: () => void = () => {}
   readonly #path: string
   readonly #random: Random
   readonly #files = new Map<string, File>()
   readonly #durableNames: Set<string>
 
-  /** @param path where all that is there already is on disk */
+  /** @param path of the directory; files that are already in it are on the disk */
   constructor(path: string, random: Random) {
     this.#path = path
     this.#random = random
@@ -64,7 +64,7 @@ export class PowerLossDisk implements LogFiles {
     this.step()
   }
 
-  /** Writes to a directory what may be on the disk if the power goes now. */
+  /** Writes the files as they may be on the disk if the power is lost now. @param path of an empty directory */
   loseTo(path: string): void {
     for (const name of new Set([...this.#names(), ...this.#durableNames])) {
       const isThere = this.#durableNames.has(name) && this.#names().includes(name)
@@ -81,7 +81,7 @@ export class PowerLossDisk implements LogFiles {
         const end = Math.min(data.length, at + SECTOR_BYTES - ((position + at) % SECTOR_BYTES))
         const sector = data.subarray(at, end)
         const fate = this.#random(4)
-        // Lost; or the file has grown, and what is there is of the blocks' past; or it was written.
+        // The sector is lost, or written; or the file has grown, and the sector has old content of the block.
         const isNew = position + at >= durable.length
         if (fate > 1) file = patched(file, position + at, sector)
         else if (fate === 1 && isNew) file = patched(file, position + at, this.#garbage(sector.length))

@@ -1,4 +1,4 @@
-/** What tests of queues have in common: queues that go with the test, and a consumer that keeps what it gets. */
+/** Helpers for tests of queues: queues that are deleted after the test, and a consumer that keeps its deliveries. */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Channel, Connection } from 'rabbitmq-client'
@@ -13,14 +13,14 @@ const QUIET_POLLS = 8
 const RECOVERY_MS_MAX = 60_000
 const RETRY_MS = 20
 
-/** The broker that run.ts has started. */
+/** Returns the URL of the broker that run.ts has started. @throws Error if there is none */
 export function brokerUrl(): string {
   const url = process.env.TEST_AMQP_URL
   if (url === undefined) throw new Error('TEST_AMQP_URL is not set: run this test with test/services/run.ts')
   return url
 }
 
-/** A channel beside the code under test. */
+/** Opens a channel of a separate connection, which is closed at the end of the test. */
 export async function openChannel(t: Test, url = brokerUrl()): Promise<Channel> {
   const connection = new Connection({ url, retryLow: 50, retryHigh: 200 })
   connection.on('error', () => {})
@@ -28,7 +28,7 @@ export async function openChannel(t: Test, url = brokerUrl()): Promise<Channel> 
   return connection.acquire()
 }
 
-/** A name whose queues and exchange are deleted with the test. */
+/** Returns a new name. At the end of the test, its queue, dead-letter queue and exchange are deleted. */
 export function uniqueQueueName(t: Test, url = brokerUrl()): string {
   const name = `test-${randomUUID()}`
   t.teardown(async () => {
@@ -49,9 +49,9 @@ function numbersOf({ body }: Delivery): number[] {
   return body.toString().split('\n').map(numberOf)
 }
 
-/** A consumer that settles nothing by itself. */
+/** A consumer that keeps its deliveries, and acknowledges none. */
 export class Inbox implements DeliveryHandler {
-  /** Since the last loss. */
+  /** Deliveries since the last loss. */
   readonly deliveries: Delivery[] = []
   losses = 0
   readonly consumer: Consumer
@@ -75,7 +75,7 @@ export class Inbox implements DeliveryHandler {
     this.deliveries.length = 0
   }
 
-  /** What `n` is in each event. */
+  /** The `n` of each event. */
   get numbers(): number[] {
     return this.deliveries.flatMap(numbersOf)
   }
@@ -84,14 +84,14 @@ export class Inbox implements DeliveryHandler {
     return this.deliveries.reduce((sum, { body }) => sum + body.length, 0)
   }
 
-  /** The delivery of this index, or counted from the end where it is negative. */
+  /** Returns the delivery of this index. A negative index counts from the end. @throws Error if there is none */
   at(index: number): Delivery {
     const delivery = this.deliveries.at(index)
     if (delivery === undefined) throw new Error(`There is no delivery ${index}`)
     return delivery
   }
 
-  /** The deliveries up to this index, with it. */
+  /** Returns the deliveries through this index. */
   through(index: number): Delivery[] {
     return this.deliveries.slice(0, this.deliveries.indexOf(this.at(index)) + 1)
   }
@@ -101,7 +101,7 @@ export class Inbox implements DeliveryHandler {
     await until(`${count} deliveries have come`, DELIVERY_MS_MAX, hasThem)
   }
 
-  /** Resolves once nothing more has come for a while, in which this process has not been idle. */
+  /** Resolves when no delivery has come in nine polls. Polls, not only time, so that a busy process is not taken for a quiet queue. */
   async isQuiet(): Promise<void> {
     let count = this.deliveries.length
     let quietPolls = 0
@@ -113,7 +113,7 @@ export class Inbox implements DeliveryHandler {
   }
 }
 
-/** A network between us and the broker that run.ts has started, which can fail. */
+/** Starts a TCP proxy before the broker of run.ts, so that a test can make the network fail. */
 export async function openNetwork(t: Test): Promise<TcpProxy & { url: string }> {
   const url = new URL(brokerUrl())
   const proxy = await startTcpProxy({ port: Number(url.port) })
@@ -122,7 +122,7 @@ export async function openNetwork(t: Test): Promise<TcpProxy & { url: string }> 
   return Object.assign(proxy, { url: url.href })
 }
 
-/** Resolves once the queue takes an event. */
+/** Resolves when publishing an event succeeds. */
 export async function publishesAgain(queue: Queue): Promise<void> {
   await until('an event is taken', RECOVERY_MS_MAX, () =>
     queue.publish(eventOf({ event: 'e', n: -1 })).then(
@@ -132,7 +132,7 @@ export async function publishesAgain(queue: Queue): Promise<void> {
   )
 }
 
-/** Publishes events that count up, one after the other, whatever happens; gives those that were confirmed. */
+/** Publishes numbered events one after the other, also after errors, until stop(). Returns the numbers of confirmed events. */
 export function keepPublishing(t: Test, queue: Queue): { confirmed: number[]; stop(): Promise<void> } {
   const confirmed: number[] = []
   let isStopping = false
@@ -154,7 +154,7 @@ export function keepPublishing(t: Test, queue: Queue): { confirmed: number[]; st
   return { confirmed, stop }
 }
 
-/** Keeps what was ever seen; at every tenth event acknowledges what has come since the last one, latest first. */
+/** Keeps the numbers of all events. At each tenth number, acknowledges the deliveries since the last time, latest first. */
 export function keepConsuming(queue: Queue): { seen: Set<number>; inbox: Inbox } {
   const seen = new Set<number>()
   let held: Delivery[] = []

@@ -1,6 +1,6 @@
 /**
- * Random JSON as text, so that a test decides on what JSON.parse() would lose: digits, escapes, the
- * order of keys, keys that stand twice, and white space.
+ * Random JSON as text. A value would lose what JSON.parse() does not keep: digits, escapes, the order of keys, repeated
+ * keys, and white space.
  */
 import type { Random } from './helper.ts'
 
@@ -80,7 +80,7 @@ export function randomMember(random: Random, depth = 0): Member {
   return { name: randomString(random), value: randomValue(random, depth) }
 }
 
-/** The object of these members, in this order, with white space wherever JSON allows it. */
+/** Returns an object of these members, in this order, with white space at places where JSON allows it. */
 export function objectText(random: Random, members: readonly Member[]): string {
   const space = () => pick(random, SPACES)
   const parts = members.map(({ name, value }) => `${space()}${name}${space()}:${space()}${value}${space()}`)
@@ -92,13 +92,13 @@ function arrayText(random: Random, members: readonly Member[]): string {
   return `[${parts.join(',') || pick(random, SPACES)}]`
 }
 
-/** `text` spelt with some of its characters as `\uXXXX`: another text, and the same name. */
+/** Returns `text` as a JSON string, with some characters as `\uXXXX`: other JSON text of the same string. */
 export function randomlyEscaped(random: Random, text: string): string {
   const asEscape = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
   return `"${[...text].map(char => (random(2) === 0 ? asEscape(char) : char)).join('')}"`
 }
 
-/** Without white space between tokens; within strings it stays. */
+/** Removes white space between tokens, not within strings. */
 export function compact(json: string): string {
   return json.replace(/("(?:[^"\\]|\\.)*")|[ \t\r\n]+/g, '$1')
 }

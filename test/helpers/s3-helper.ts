@@ -1,4 +1,4 @@
-/** What tests of the S3 store on the small server have in common. */
+/** Helpers for tests of the S3 store on the S3 server in memory. */
 import { S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
 import { openStore } from '../../src/store/open-store.ts'
@@ -8,7 +8,7 @@ import { configOf } from './helper.ts'
 import { chunksOf, getBytes, setEnvironment } from './store-helper.ts'
 
 export const MIB = 1024 * 1024
-/** So long that a busy machine is not taken for silence. */
+/** Longer than the pauses of a busy machine, which must not be taken for an idle connection. */
 export const IDLE_MS = 2_500
 export const UNAVAILABLE = { code: 'FRQ_STORE_UNAVAILABLE', statusCode: 503 }
 
@@ -18,7 +18,7 @@ const SETTINGS = {
   S3_IDLE_MS_MAX: String(IDLE_MS),
 }
 
-/** A server with one bucket, `bucket`, that the environment names. */
+/** Starts a server with the bucket `bucket`, and sets the environment for it. Both end with the test. */
 export async function startServer(t: Test): Promise<S3Server> {
   const server = await startS3Server()
   t.teardown(() => server.close())
@@ -41,14 +41,14 @@ export async function openWithServer(
   return { server, store: await open(t, settings) }
 }
 
-/** For what no store does: a client of the server that the environment names. */
+/** Returns a client of the server in the environment, for requests that a store cannot make. */
 export function createClient(t: Test): S3Client {
   const client = new S3Client({ forcePathStyle: true })
   t.teardown(() => client.destroy())
   return client
 }
 
-/** The fault for requests of these operations, and for the first `times` of them only. */
+/** Returns a function that gives `fault` to the first `times` requests of these operations. */
 export function faultOf(
   operations: string[],
   fault: S3Fault,
@@ -62,7 +62,7 @@ export async function isWhole(store: ObjectStore, key: string, bytes: number): P
   return (await getBytes(store, key)).equals(Buffer.concat([...chunksOf(bytes)]))
 }
 
-/** The operations that a server was asked for since the last call, in order. */
+/** Returns the operations of the requests since the last call, in order. */
 export function operationsOf(server: S3Server): string[] {
   return server.requests.splice(0).map(({ operation }) => operation)
 }

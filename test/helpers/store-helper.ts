@@ -1,17 +1,17 @@
-/** What tests of stores have in common. */
+/** Helpers for tests of stores. */
 import { readdirSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
 import type { ObjectStore } from '../../src/store/store.ts'
+import { silenceNodeAdvice } from '../services/s3-environment.ts'
 
-// The SDK's advice on versions of Node is not for the reader of a test's output.
-process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+silenceNodeAdvice()
 
 const CHUNK_BYTES = 61_003
 
-/** Chunks of a size that no part is a multiple of, with `bytes` in all. Each call gives the same ones. */
+/** Yields `bytes` bytes in chunks. No size of a part is a multiple of the size of a chunk. Each call yields the same bytes. */
 export function* chunksOf(bytes: number): Generator<Buffer> {
   for (let at = 0; at < bytes; at += CHUNK_BYTES) {
     const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, bytes - at))
@@ -38,14 +38,14 @@ export async function keysOf(store: ObjectStore, prefix = ''): Promise<string[]>
   return keys
 }
 
-/** The keys of what is archived: without frequency's own things. */
+/** Resolves to the keys of archived objects, without the log and other files below `_frequency`. */
 export async function objectKeysOf(store: Pick<ObjectStore, 'list'>): Promise<string[]> {
   const keys: string[] = []
   for await (const key of store.list('')) if (!key.includes('/_frequency/')) keys.push(key)
   return keys
 }
 
-/** Sets environment variables for the time of a test; the AWS SDK reads them. */
+/** Sets environment variables, which the AWS SDK reads, until the end of the test. */
 export function setEnvironment(t: Test, variables: Record<string, string>): void {
   for (const [name, value] of Object.entries(variables)) {
     const before = process.env[name]
@@ -57,7 +57,7 @@ export function setEnvironment(t: Test, variables: Record<string, string>): void
   }
 }
 
-/** How many multipart uploads a bucket has that are neither completed nor aborted. */
+/** Resolves to the number of open multipart uploads of a bucket. */
 export async function openUploads(t: Test, bucket: string): Promise<number> {
   const client = new S3Client({ forcePathStyle: true })
   t.teardown(() => client.destroy())
@@ -65,7 +65,7 @@ export async function openUploads(t: Test, bucket: string): Promise<number> {
   return Uploads.length
 }
 
-/** All files below a directory. */
+/** Returns the names, without directories, of all files below a directory. */
 export function filesBelow(path: string): string[] {
   const entries = readdirSync(path, { withFileTypes: true, recursive: true })
   return entries.filter(entry => !entry.isDirectory()).map(({ name }) => name)

@@ -1,4 +1,4 @@
-/** The stores that tests of the contract are run on. */
+/** The stores on which the tests of the contract run. */
 import { randomUUID } from 'node:crypto'
 import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
@@ -10,16 +10,16 @@ import { filesBelow, keysOf, openUploads, setEnvironment } from './store-helper.
 
 export interface OpenedStore {
   readonly store: ObjectStore
-  /** How much is there that is no object: parts, temporary files. */
+  /** Resolves to the number of things that are not objects: open uploads, temporary files. */
   leftovers(): Promise<number>
 }
 
 export interface Kind {
   readonly name: string
   readonly description: RegExp
-  /** It says the time by its own clock with each answer. */
+  /** Whether its answers have the time of its own clock. */
   readonly hasClock: boolean
-  /** Its objects are in this process, and so is their memory. */
+  /** Whether its objects are in the memory of this process. */
   readonly isHere?: boolean
   open(t: Test): Promise<OpenedStore>
 }
@@ -31,7 +31,7 @@ export async function openDirectory(t: Test): Promise<OpenedStore> {
   return { store, leftovers }
 }
 
-/** A bucket of its own on the server that the environment names. */
+/** Makes a new bucket on the server in the environment. */
 export async function openBucket(t: Test): Promise<OpenedStore> {
   const bucket = `test-${randomUUID()}`
   const client = new S3Client({ forcePathStyle: true })

@@ -1,4 +1,4 @@
-/** A real browser without a window, for tests of pages. */
+/** A real, headless browser for tests of pages. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { type BrowserContext, type BrowserContextOptions, chromium } from 'playw
 import type { Test } from 'tap'
 import { BROWSER_PACKAGES, ensureServers, serverPath } from './install.ts'
 
-/** It asks nobody but the page's own server. */
+/** The browser sends requests only to the servers of the page. */
 const FLAGS = [
   '--no-sandbox',
   '--disable-gpu',
@@ -18,9 +18,9 @@ const FLAGS = [
 ]
 
 /**
- * Starts a browser with a profile of its own; both go with the test.
+ * Starts a browser with a new profile. At the end of the test it is closed and its profile removed.
  *
- * @param flags of Chromium, besides those that it always has
+ * @param flags more flags of Chromium
  */
 export async function openBrowser(
   t: Test,

@@ -1,34 +1,28 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { hasExited, isRunning } from './wait.ts'
+import { Child, type ChildOptions } from './child-process.ts'
+import { within } from './wait.ts'
 import type { Workspace } from './workspace.ts'
 
-const KILL_TIMEOUT_MS = 10_000
-const LOG_TAIL_CHARS = 4_000
+const KILL_MS_MAX = 10_000
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 const run = promisify(execFile)
 
-export interface DaemonOptions {
-  /** Names the pid file and the log file. */
-  name: string
-  command: string
-  args: readonly string[]
+export interface DaemonOptions extends Pick<ChildOptions, 'name' | 'command' | 'args'> {
   /** The whole environment. @default that of this process */
-  env?: NodeJS.ProcessEnv
+  readonly env?: NodeJS.ProcessEnv
 }
 
 /**
- * A process that runs in the background, in a process group of its own and with its output in the file
- * `NAME.out` of the workspace. It can be started again after it has ended, keeps no event loop alive,
- * and dies with the workspace.
+ * A server that runs in the background, can be started again, and ends with its workspace. Its output is in
+ * the file `NAME.out` of the workspace.
  */
 export class Daemon {
   readonly name: string
-  #options: DaemonOptions
-  #workspace: Workspace
-  #child: ChildProcess | undefined
+  readonly #options: DaemonOptions
+  readonly #workspace: Workspace
+  #child: Child | undefined
 
   constructor(workspace: Workspace, options: DaemonOptions) {
     this.name = options.name
@@ -36,78 +30,53 @@ export class Daemon {
     this.#options = options
   }
 
-  get running(): boolean {
-    return this.#child !== undefined && isRunning(this.#child)
+  get isRunning(): boolean {
+    return this.#child?.isRunning ?? false
   }
 
-  /** @throws Error if it does not run */
+  /** @throws Error with the end of its output if it does not run */
   get pid(): number {
-    if (!this.running || this.#child?.pid === undefined) throw new Error(`${this.name} is not running`)
-    return this.#child.pid
+    this.assertRunning()
+    return this.#lastChild.pid
   }
 
   /** @throws Error if it runs already, or if the command cannot be executed */
   start(): void {
-    if (this.running) throw new Error(`${this.name} is running already`)
-    const child = this.#spawn()
-    child.on('error', () => {})
-    child.unref()
-    this.#child = child
-    if (child.pid === undefined) throw new Error(`${this.#options.command} cannot be executed`)
-    writeFileSync(this.#pidFile, String(child.pid))
-    child.once('exit', () => rmSync(this.#pidFile, { force: true }))
+    if (this.isRunning) throw new Error(`${this.name} is running already`)
+    const { name, command, args, env = process.env } = this.#options
+    const cwd = this.#workspace.dir
+    const logFile = join(cwd, `${name}.out`)
+    this.#child = new Child({ name, command, args, env, cwd, workspace: this.#workspace, logFile })
   }
 
-  /** Asks it to end with SIGTERM, and kills it if it has not done so in `timeoutMs`. */
+  /** Sends SIGTERM, and kills the process group if the process has not ended after `timeoutMs`. */
   async stop(timeoutMs: number): Promise<void> {
-    if (!this.running || this.#child === undefined) return
-    this.signal('SIGCONT')
-    this.signal('SIGTERM')
-    if (!(await hasExited(this.#child, timeoutMs))) await this.kill()
+    if (!this.isRunning) return
+    const { ended } = this.#lastChild.kill('SIGCONT').kill('SIGTERM')
+    if ((await within(ended, timeoutMs)) === undefined) await this.kill()
   }
 
-  /** Kills its process group with SIGKILL, and resolves when it is gone. */
+  /** Kills the process group with SIGKILL. @throws Error if the process has not ended after ten seconds */
   async kill(): Promise<void> {
-    if (!this.running || this.#child === undefined) return
+    if (!this.isRunning) return
     process.kill(-this.pid, 'SIGKILL')
-    if (!(await hasExited(this.#child, KILL_TIMEOUT_MS))) throw new Error(`${this.name} survived SIGKILL`)
+    await this.#lastChild.endsWithin(KILL_MS_MAX)
   }
 
-  /** @throws Error if it does not run */
+  /** @throws Error with the end of its output if it does not run */
   signal(signal: NodeJS.Signals): void {
-    process.kill(this.pid, signal)
+    this.assertRunning()
+    this.#lastChild.kill(signal)
   }
 
   /** @throws Error with the end of its output if it does not run */
   assertRunning(): void {
-    if (!this.running) throw new Error(`${this.name} exited:\n${this.#logTail()}`)
+    this.#lastChild.assertRunning()
   }
 
-  get #pidFile(): string {
-    return join(this.#workspace.dir, `${this.name}.pid`)
-  }
-
-  get #logFile(): string {
-    return join(this.#workspace.dir, `${this.name}.out`)
-  }
-
-  #spawn(): ChildProcess {
-    const { command, args, env = process.env } = this.#options
-    const log = openSync(this.#logFile, 'a')
-    try {
-      return spawn(command, args, {
-        cwd: this.#workspace.dir,
-        env,
-        detached: true,
-        stdio: ['ignore', log, log],
-      })
-    } finally {
-      closeSync(log)
-    }
-  }
-
-  #logTail(): string {
-    return readFileSync(this.#logFile, 'utf8').slice(-LOG_TAIL_CHARS)
+  get #lastChild(): Child {
+    if (this.#child === undefined) throw new Error(`${this.name} was never started`)
+    return this.#child
   }
 }
 

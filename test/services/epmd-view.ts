@@ -1,7 +1,7 @@
 /**
- * What one Erlang node is told of where the others are. It stands between a node and the port mapper
- * (epmd): what the node asks goes on to epmd, and of each answer the port is replaced. So a test can put
- * a proxy on the way from one node to another, and on no other.
+ * A proxy between one Erlang node and the port mapper (epmd), which the node asks for the ports of other nodes. It
+ * forwards the node's requests, and replaces the port in each answer. So a test can put a TCP proxy on the
+ * connections that this node opens to another node, and on no others.
  *
  * The protocol: https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol
  */
@@ -14,15 +14,15 @@ const NAMES_REQ = 110
 const PORT_PLEASE2_REQ = 122
 const PORT2_RESP = 119
 const LENGTH_BYTES = 2
-/** Tag and result go before the port; the result is 0 where the node is known. */
+/** Offset of the port. The tag and the result come before it; the result is 0 if epmd knows the node. */
 const PORT_AT = 2
 const ANSWER_BYTES_MIN = 4
 
-/** @returns the port to use for the node NAME (without @host), which listens on `port` */
+/** Resolves to the port by which the node NAME (without @host) is to be reached. It listens on `port`. */
 export type PortOf = (name: string, port: number) => Promise<number>
 
 export class EpmdView {
-  /** The ERL_EPMD_PORT of the node. */
+  /** The value of ERL_EPMD_PORT for the node. */
   readonly port: number
   readonly #epmdPort: number
   readonly #portOf: PortOf
@@ -62,11 +62,11 @@ export class EpmdView {
     const tag = request[LENGTH_BYTES]
     if (tag === NAMES_REQ) client.end(this.#withOwnPort(await buffer(epmd)))
     else if (tag === PORT_PLEASE2_REQ) client.end(await this.#withPeerPort(request, await buffer(epmd)))
-    // A node stays registered for as long as its connection is open.
+    // The request is a registration. It holds as long as the connection is open, so nothing is ended here.
     else epmd.pipe(client)
   }
 
-  /** The list of names begins with the port mapper's own port, and a node believes no other. */
+  /** The list of names begins with epmd's own port. A node rejects a list with another port than it asked. */
   #withOwnPort(answer: Buffer): Buffer {
     if (answer.length >= ANSWER_BYTES_MIN) answer.writeUInt32BE(this.port)
     return answer
@@ -80,7 +80,7 @@ export class EpmdView {
   }
 }
 
-/** Its length and what follows; whatever came where the client went before. */
+/** Resolves to one request with its length field, or to a part of it if the client closes the connection. */
 async function requestOf(client: Socket): Promise<Buffer> {
   let request: Buffer = Buffer.alloc(0)
   const isWhole = () =>

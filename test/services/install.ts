@@ -1,7 +1,7 @@
 /**
- * Finds the servers that the tests run against, and installs them where that is possible: as root on
- * Debian or Ubuntu. Elsewhere the directories of their binaries go into the environment variable
- * `TEST_SERVERS_PATH`, separated by colons; they are searched before PATH.
+ * Finds the servers that the tests need. As root on Debian or Ubuntu, missing ones are installed. Elsewhere, set the
+ * environment variable `TEST_SERVERS_PATH` to the directories of their binaries, separated by colons; they are
+ * searched before PATH.
  */
 import { execFile } from 'node:child_process'
 import { accessSync, constants, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -22,29 +22,29 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
   { name: 'ceph-base', binaries: ['monmaptool'] },
   { name: 'ceph-common', binaries: ['ceph', 'radosgw-admin'] },
   { name: 'radosgw', binaries: ['radosgw'] },
-  // No servers: what the tests do to the program, and call it with.
+  // Tools, not servers: tests change the clock of the program, make its system calls fail, and send it requests.
   { name: 'faketime', binaries: ['faketime'] },
   { name: 'strace', binaries: ['strace'] },
   { name: 'curl', binaries: ['curl'] },
 ]
 
-/** What tests of pages need besides. */
+/** For tests of pages. */
 export const BROWSER_PACKAGES: readonly ServerPackage[] = [{ name: 'chromium', binaries: ['chromium'] }]
 
-/** What the tests of the alerts need besides. */
+/** For tests of the alert rules. */
 export const ALERT_PACKAGES: readonly ServerPackage[] = [{ name: 'prometheus', binaries: ['promtool'] }]
 
 const APT_TIMEOUT_MS = 600_000
 const APT_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 const POLICY_FILE = '/usr/sbin/policy-rc.d'
-/** apt-get waits for dpkg's lock, and not for that of its lists: those who install at once would fail. */
+/** apt-get waits for dpkg's lock, but not for the lock of its package lists. Without this lock, two installations at the same time would fail. */
 const LOCK_FILE = '/var/lib/apt/frequency-tests.lock'
 const run = promisify(execFile)
 
 /**
- * Makes sure that every binary of `packages` can be found, by installing what is missing if need be.
- * @param packages default: RabbitMQ and the Ceph daemons
- * @throws Error of one line that says what to install, or with the output of an apt-get that failed
+ * Makes sure that every binary of `packages` can be found, and installs missing packages.
+ * @param packages default: RabbitMQ, the Ceph daemons and the tools of the tests
+ * @throws Error that names the packages to install, or with the output of apt-get if that failed
  */
 export async function ensureServers(packages: readonly ServerPackage[] = SERVER_PACKAGES): Promise<void> {
   const missing = packages.filter(isMissing)
@@ -85,7 +85,7 @@ function find(name: string): string | undefined {
   return path === undefined ? undefined : unwrapped(path, name)
 }
 
-// The PATH of an ordinary user lacks the sbin directories, where Debian puts rabbitmqctl.
+// Debian puts rabbitmqctl into sbin, which is not in the PATH of an ordinary user.
 function searchPath(): string[] {
   const { TEST_SERVERS_PATH = '', PATH = '' } = process.env
   return [...TEST_SERVERS_PATH.split(':'), ...PATH.split(delimiter), '/usr/sbin', '/sbin'].filter(Boolean)
@@ -100,8 +100,8 @@ function isExecutable(path: string): boolean {
   }
 }
 
-// Debian's wrapper becomes the user rabbitmq, who may not write to the directories of a test, and
-// refuses everybody but root. The scripts that it calls are beside it and have no such wishes.
+// Debian's wrapper script runs only for root, and switches to the user rabbitmq, who may not write to the directories
+// of a test. The scripts that the wrapper calls are in the same directory, and do neither.
 function unwrapped(path: string, name: string): string {
   const real = realpathSync(path)
   return basename(real) === 'rabbitmq-script-wrapper' ? join(dirname(real), name) : path
@@ -131,8 +131,8 @@ async function apt(args: readonly string[]): Promise<void> {
   }
 }
 
-// Without a policy Debian's packages start their own broker, on the standard ports. A policy that is
-// there already belongs to whoever wrote it.
+// Without a policy file, Debian's packages start a broker on the standard ports. An existing policy file is not
+// changed.
 function forbidServices(): () => void {
   try {
     writeFileSync(POLICY_FILE, '#!/bin/sh\nexit 101\n', { flag: 'wx', mode: 0o755 })

@@ -1,9 +1,9 @@
-/** Which RabbitMQ is run: that of this machine, or one in a directory of its own (rabbitmq4.ts). */
+/** The RabbitMQ to run: the one installed on this machine, or one in a separate directory (rabbitmq4.ts). */
 import { serverPath } from './install.ts'
 
 export interface Command {
   readonly command: string
-  /** Go before those of the call. */
+  /** Come before the arguments of the call. */
   readonly args: readonly string[]
 }
 

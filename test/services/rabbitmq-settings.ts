@@ -6,14 +6,14 @@ import { join } from 'node:path'
 type Env = Record<string, string>
 
 export interface NodeSettings {
-  /** Of the Erlang node: NAME@localhost */
+  /** Name of the Erlang node, of the form NAME@localhost */
   name: string
-  /** For its data, configuration and logs. */
+  /** Directory of the data, configuration and logs. */
   dir: string
   port: number
-  /** For the connections between nodes, and of rabbitmqctl. */
+  /** Port for connections from other nodes and from rabbitmqctl. */
   distributionPort: number
-  /** A node that is up already and whose cluster this one joins when it has no data yet. */
+  /** A running node. If this node has no data yet, it joins the cluster of that node. */
   seed?: string | undefined
   /** More environment variables. */
   env?: Env | undefined
@@ -22,8 +22,8 @@ export interface NodeSettings {
 }
 
 /**
- * What the nodes of a cluster, their port mapper and rabbitmqctl have in common.
- * Writes the cookie by which they know each other into `dir`.
+ * Returns the environment of all nodes of a cluster, of its port mapper (epmd) and of rabbitmqctl.
+ * Writes the Erlang cookie, with which they authenticate each other, into `dir`.
  */
 export function siteEnv(dir: string, epmdPort: number): Env {
   writeFileSync(join(dir, '.erlang.cookie'), randomUUID(), { mode: 0o400 })
@@ -37,12 +37,12 @@ export function siteEnv(dir: string, epmdPort: number): Env {
   }
 }
 
-/** What rabbitmqctl needs to reach a node. */
+/** Returns the environment in which rabbitmqctl reaches a node. */
 export function ctlEnv(site: Env, nodeName: string): Env {
   return {
     ...site,
     RABBITMQ_NODENAME: nodeName,
-    // The default range of eleven ports is soon used up by tests that run at the same time.
+    // The default range has eleven ports, too few for tests that run at the same time.
     RABBITMQ_CTL_DIST_PORT_MIN: '30000',
     RABBITMQ_CTL_DIST_PORT_MAX: '32000',
   }
@@ -59,20 +59,20 @@ export function serverEnv(site: Env, { name, dir, distributionPort, env }: NodeS
     RABBITMQ_MNESIA_BASE: join(dir, 'data'),
     RABBITMQ_LOG_BASE: join(dir, 'log'),
     RABBITMQ_PID_FILE: join(dir, 'pid'),
-    // Makes the script replace itself with the virtual machine rather than watch over it.
+    // With this the start script replaces itself by the Erlang virtual machine, so that signals reach it.
     RUNNING_UNDER_SYSTEMD: 'true',
     ...env,
   }
 }
 
-/** Writes the files that a node reads when it starts. */
+/** Writes the configuration files of a node. */
 export function writeConfig(node: NodeSettings): void {
   mkdirSync(node.dir, { recursive: true })
   writeFileSync(join(node.dir, 'enabled_plugins'), '[].\n')
   writeFileSync(join(node.dir, 'rabbitmq.conf'), `${configLines(node).join('\n')}\n`)
 }
 
-/** The environment of this process without what a developer has set for a broker of their own. */
+/** Returns the environment of this process without settings for another broker on this machine. */
 export function cleanEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(RABBITMQ|ERL)_/.test(name)))
 }

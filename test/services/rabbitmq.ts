@@ -1,9 +1,9 @@
 /**
- * Private RabbitMQ nodes on free loopback ports, with an Erlang port mapper (epmd) of their own, so
- * that neither a broker of this machine nor another test sees them. Users, limits and feature flags are
- * those of a fresh node: guest with all rights, no queues, no plugins.
+ * Private RabbitMQ nodes on free loopback ports. They have their own Erlang port mapper (epmd), so they are separate
+ * from other brokers on this machine and from other tests. They begin as fresh nodes: the user guest with all rights,
+ * no queues, no plugins.
  *
- * A node that is down keeps its ports and its data, and can be started again.
+ * A stopped node keeps its ports and its data, and can be started again.
  */
 import { readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
@@ -25,38 +25,38 @@ const CONNECT_TIMEOUT_MS = 10_000
 
 export interface RabbitmqOptions {
   /**
-   * Where the data go. A directory that is given outlives close(): a node that is started with it
-   * later has the same queues. @default a temporary directory that close() removes
+   * Directory of the data. close() leaves it there, and a node that is started with it later has the same queues.
+   * @default a temporary directory that close() removes
    */
   dir?: string
   /** More environment variables of the node, for example RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS. */
   env?: Record<string, string>
-  /** More lines of rabbitmq.conf; of a setting that is given twice the last value holds. */
+  /** More lines of rabbitmq.conf. If a setting is there twice, the last value counts. */
   config?: string
-  /** Another RabbitMQ than that of this machine (rabbitmq4.ts); `dir` is then below the directory for temporary files. */
+  /** Another RabbitMQ than the one of this machine (rabbitmq4.ts). `dir` must then be below the directory for temporary files. */
   installation?: RabbitmqInstallation
   /**
-   * A port of 127.0.0.1 by which one node reaches another, whose distribution port is `port`: that of a
-   * proxy before it. Nodes are counted from 1. It is called each time that a node connects to another.
+   * Called each time that the node `from` connects to the node `to`, whose distribution port is `port`. Nodes are
+   * numbered from 1. Resolves to the port of 127.0.0.1 to connect to, for example the port of a proxy.
    */
   portOfPeer?: (from: number, to: number, port: number) => Promise<number>
 }
 
-/** What the nodes of a cluster share. */
+/** The shared parts of a cluster. */
 interface Site {
   workspace: Workspace
   env: Record<string, string>
   epmdPort: number
   installation: RabbitmqInstallation
   views: EpmdView[]
-  /** The data are in the workspace, and go with it. */
+  /** Whether the data are in the workspace, and are removed with it. */
   temporary: boolean
-  /** Nodes that are not closed yet: the last one closes the workspace. */
+  /** Number of nodes that are not closed. The last one closes the workspace. */
   nodesOpen: number
 }
 
 /**
- * Starts one node; takes about five seconds.
+ * Starts one node. Takes about five seconds.
  * @throws Error if it accepts no AMQP connection within 90 seconds
  */
 export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<Rabbitmq> {
@@ -65,10 +65,10 @@ export async function startRabbitmq(options: RabbitmqOptions = {}): Promise<Rabb
 }
 
 /**
- * Starts `size` nodes and joins them in one cluster; three take about eighteen seconds on two cores.
- * After all of them were down, start them at the same time: each waits for the ones it last knew.
- * @param size default: 3, the least with which a quorum queue survives the loss of a node
- * @param options hold for every node, each of which has a directory of its own within `dir`
+ * Starts `size` nodes and joins them in one cluster. Three take about eighteen seconds on two cores.
+ * If all nodes were stopped, start them at the same time: each waits for the nodes that it knew last.
+ * @param size default: 3, the smallest cluster in which a quorum queue survives the loss of a node
+ * @param options of every node; each node has its own directory within `dir`
  * @throws Error if a node accepts no AMQP connection within 90 seconds
  */
 export async function startRabbitmqCluster(size = 3, options: RabbitmqOptions = {}): Promise<Rabbitmq[]> {
@@ -87,8 +87,8 @@ export async function startRabbitmqCluster(size = 3, options: RabbitmqOptions = 
 }
 
 /**
- * Runs rabbitmqctl against the broker of run.ts, in a process that run.ts has started.
- * @throws Error if there is none, or if rabbitmqctl fails
+ * Runs rabbitmqctl on the broker of run.ts, and resolves to its standard output.
+ * @throws Error if run.ts has not started this process, or if rabbitmqctl fails
  */
 export async function rabbitmqctl(...args: string[]): Promise<string> {
   const json = process.env.TEST_RABBITMQCTL_ENV
@@ -102,9 +102,9 @@ export class Rabbitmq {
   readonly port: number
   /** Of the form amqp://guest:guest@127.0.0.1:PORT */
   readonly url: string
-  /** The Erlang node's name, as rabbitmqctl shows it. */
+  /** Name of the Erlang node, as rabbitmqctl shows it. */
   readonly nodeName: string
-  /** What rabbitmqctl needs in its environment to reach this node. */
+  /** The environment in which rabbitmqctl reaches this node. */
   readonly ctlEnv: Record<string, string>
   #site: Site
   #dir: string
@@ -123,14 +123,14 @@ export class Rabbitmq {
     this.#server = new Daemon(site.workspace, { name: node.name, ...site.installation.server, env })
   }
 
-  /** Of the Erlang virtual machine (beam). @throws Error if it does not run */
+  /** Process id of the Erlang virtual machine (beam). @throws Error if it does not run */
   get pid(): number {
     this.#server.assertRunning()
     return this.#pid
   }
 
   /**
-   * Starts it again after stop() or kill(), on the same ports and data.
+   * Starts the node, also again after stop() or kill(), with the same ports and data.
    * @throws Error if it accepts no AMQP connection within 90 seconds
    */
   async start(): Promise<void> {
@@ -144,20 +144,20 @@ export class Rabbitmq {
     this.#pid = Number(readFileSync(join(this.#dir, 'pid'), 'utf8'))
   }
 
-  /** Shuts it down in good order; the data stay. @throws Error if it takes more than 30 seconds */
+  /** Shuts the node down cleanly, and keeps the data. @throws Error if that takes longer than 30 seconds */
   async stop(): Promise<void> {
-    if (!this.#server.running) return
+    if (!this.#server.isRunning) return
     this.resume()
     process.kill(this.pid, 'SIGTERM')
-    await until(`${this.nodeName} stops`, STOP_TIMEOUT_MS, () => !this.#server.running)
+    await until(`${this.nodeName} stops`, STOP_TIMEOUT_MS, () => !this.#server.isRunning)
   }
 
-  /** Kills it with SIGKILL; the data that it had written stay. */
+  /** Kills the node with SIGKILL. Data that it has written stay. */
   async kill(): Promise<void> {
     await this.#server.kill()
   }
 
-  /** Freezes it with SIGSTOP: connections stay open, and nothing answers. */
+  /** Pauses the node with SIGSTOP: connections stay open, and nothing answers. */
   pause(): void {
     process.kill(this.pid, 'SIGSTOP')
   }
@@ -167,14 +167,14 @@ export class Rabbitmq {
   }
 
   /**
-   * Runs rabbitmqctl and resolves to what it prints.
+   * Runs rabbitmqctl and resolves to its standard output.
    * @throws Error with its standard error if it fails or takes longer than a minute
    */
   async ctl(...args: string[]): Promise<string> {
     return await runCtl(this.#site.installation.ctl, this.ctlEnv, args)
   }
 
-  /** Ends it, and removes its data unless they are in a directory that was given. Can be repeated. */
+  /** Ends the node, and removes its data unless `dir` was given. Can be repeated. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true

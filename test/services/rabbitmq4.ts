@@ -1,9 +1,9 @@
 /**
- * RabbitMQ 4, beside the one of this machine: Debian trixie's, in a directory that debootstrap makes and
- * that is kept. It needs Linux and root. The directory is `TEST_RABBITMQ4_DIR`, by default
- * `frequency-rabbitmq4` in the directory for temporary files.
+ * RabbitMQ 4 of Debian trixie, in a root directory that debootstrap makes once. The directory is
+ * `TEST_RABBITMQ4_DIR`, by default `frequency-rabbitmq4` in the directory for temporary files, and it is kept. Needs
+ * Linux and root.
  *
- * Each command runs in a mount namespace of its own. Its mounts go with it, however it ends.
+ * Each command runs in its own mount namespace. The kernel removes the mounts when the command ends.
  */
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,7 +20,7 @@ const PACKAGES = [
   { name: 'util-linux', binaries: ['unshare', 'flock'] },
 ]
 
-/** The directory for temporary files is the same inside, so that paths of a node mean the same on both sides. */
+/** Mounts the directory for temporary files at the same path inside, so that paths of a node are the same on both sides. */
 const ENTER = `
 root=$0; shared=$1; shift
 mount --rbind /proc "$root/proc"
@@ -30,8 +30,8 @@ exec chroot "$root" "$@"
 `
 
 /**
- * Makes it where it is missing: that takes about three minutes, and a Debian mirror.
- * @throws Error if this is not Linux, if this process is not root, or with the output of a debootstrap that failed
+ * Makes the directory if it is missing, which takes about three minutes and needs a Debian mirror.
+ * @throws Error if this is not Linux, if this process is not root, or with the output of debootstrap if that failed
  */
 export async function ensureRabbitmq4(): Promise<RabbitmqInstallation> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0)
@@ -54,7 +54,7 @@ function isComplete(root: string): boolean {
   return existsSync(join(root, SCRIPTS, 'rabbitmq-server'))
 }
 
-// Made beside its place, and moved there when it is complete. Of tests that start at once one makes it.
+// Makes the directory under another name and renames it when it is complete. A lock lets only one process make it.
 async function make(root: string): Promise<void> {
   const lock = `${root}.lock`
   const unfinished = `${root}.unfinished`

@@ -18,7 +18,7 @@ export function cephConfig(settings: CephSettings): string {
   ].join('')
 }
 
-// No authentication, no second copy, and nothing outside `dir`.
+// No authentication, one copy of the data, and no files outside `dir`.
 function globalSection({ dir, fsid, monitorPort }: CephSettings): string {
   return `[global]
 fsid = ${fsid}
@@ -50,7 +50,7 @@ mon max pg per osd = 1000
 `
 }
 
-// Starting is mostly waiting for the monitor, which collects proposals for a second by default.
+// By default the monitor collects proposals for a second, which would be most of the time of a start.
 function monitorSection({ dir }: CephSettings): string {
   return `[mon]
 mon data = ${dir}/mon
@@ -80,10 +80,12 @@ osd scrub load threshold = 0
 `
 }
 
-// Deleted data are freed within seconds rather than after two hours. The gateway does not take over
-// authentication from [global]. A cache that gateways keep in step by notifications would make the
-// next gateway wait half a minute for one that was killed. Without tcp_nodelay the second part of an answer
-// waits for the acknowledgement of the first one, which Linux delays by 40 ms.
+// - Authentication: the gateway does not read it from [global].
+// - Garbage collection: frees deleted data within seconds. The default is two hours.
+// - Cache: gateways keep their caches equal by notifications, and a new gateway would wait half a minute for the answer
+//   of a killed one.
+// - tcp_nodelay: without it the second part of an answer waits for the acknowledgement of the first part, which Linux
+//   delays by 40 ms.
 function gatewaySection({ gatewayPort }: CephSettings): string {
   return `[client.rgw]
 auth client required = none

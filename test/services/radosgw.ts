@@ -1,28 +1,27 @@
 /**
- * A private Ceph object gateway (radosgw): a real S3 server on a free loopback port, with one monitor
- * and one object store daemon (OSD) behind it and no data outside its directory.
+ * A private Ceph object gateway (radosgw): a real S3 server on a free loopback port, with one monitor and one object
+ * store daemon (OSD) behind it. All data are in its directory.
  *
- * Only the gateway can be stopped, killed and paused; the data are in the OSD, which goes on.
+ * Only the gateway can be stopped, killed and paused. The OSD, which has the data, keeps running.
  */
 import { randomUUID } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Daemon, output } from './daemon.ts'
 import { serverPath } from './install.ts'
-import { freePort } from './ports.ts'
+import { freePort, statusOf } from './ports.ts'
 import { type CephSettings, cephConfig } from './radosgw-config.ts'
-import { type S3Service, s3Environment } from './s3-environment.ts'
+import { type S3Service, s3Environment, silenceNodeAdvice } from './s3-environment.ts'
 import { until } from './wait.ts'
 import { Workspace } from './workspace.ts'
 
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 10_000
 const COMMAND_TIMEOUT_MS = 60_000
-const REQUEST_TIMEOUT_MS = 5_000
 const STORE_BYTES = 8 * 1024 ** 3
 
 export interface RadosgwOptions {
-  /** In which its own directory is made, and removed by close(). @default the system's for temporary files */
+  /** Parent of the directory that is made here and removed by close(). @default the system's directory for temporary files */
   dir?: string
   /** memstore starts faster and keeps all data in memory. @default 'memstore' */
   store?: 'memstore' | 'bluestore'
@@ -31,7 +30,7 @@ export interface RadosgwOptions {
 }
 
 /**
- * Starts the gateway with one user, who has no buckets yet; takes about two seconds, ten with bluestore.
+ * Starts the gateway with one user and no buckets. Takes about two seconds, with bluestore ten.
  * @throws Error if a daemon exits or does not answer within a minute
  */
 export async function startRadosgw(options: RadosgwOptions = {}): Promise<Radosgw> {
@@ -64,19 +63,20 @@ export class Radosgw implements S3Service {
     this.#ceph = ceph
   }
 
-  /** Of the gateway. @throws Error if it does not run */
+  /** Process id of the gateway. @throws Error if it does not run */
   get pid(): number {
     return this.#ceph.gateway.pid
   }
 
-  /** For a process that uses the gateway: AWS_* and S3_FORCE_PATH_STYLE. */
+  /** Returns the environment of a process that uses the gateway: AWS_* and S3_FORCE_PATH_STYLE. */
   env(): Record<string, string> {
     return s3Environment(this)
   }
 
-  /** @throws an S3ServiceException, for example if the gateway is down */
+  /** @throws S3ServiceException, for example if the gateway is down */
   async createBucket(name: string): Promise<void> {
     const { CreateBucketCommand, S3Client } = await import('@aws-sdk/client-s3')
+    silenceNodeAdvice()
     const client = new S3Client({
       endpoint: this.endpoint,
       region: this.region,
@@ -90,16 +90,16 @@ export class Radosgw implements S3Service {
     }
   }
 
-  /** Starts the gateway again after stopGateway() or killGateway(), on the same port. */
+  /** Starts the gateway, also again after stopGateway() or killGateway(), on the same port. */
   async startGateway(): Promise<void> {
     this.#ceph.gateway.start()
     await until('radosgw answers', START_TIMEOUT_MS, async () => {
       this.#ceph.assertRunning()
-      return await answers(this.endpoint)
+      return (await statusOf(this.endpoint)) !== undefined
     })
   }
 
-  /** Ends the gateway with SIGTERM, or after ten seconds with SIGKILL. */
+  /** Ends the gateway with SIGTERM, and with SIGKILL after ten seconds. */
   async stopGateway(): Promise<void> {
     await this.#ceph.gateway.stop(STOP_TIMEOUT_MS)
   }
@@ -108,7 +108,7 @@ export class Radosgw implements S3Service {
     await this.#ceph.gateway.kill()
   }
 
-  /** Freezes the gateway with SIGSTOP: it takes connections, and does not answer. */
+  /** Pauses the gateway with SIGSTOP: connections are still accepted, and nothing answers. */
   pauseGateway(): void {
     this.#ceph.gateway.signal('SIGSTOP')
   }
@@ -117,12 +117,12 @@ export class Radosgw implements S3Service {
     this.#ceph.gateway.signal('SIGCONT')
   }
 
-  /** Frees at once what was deleted and aborted, which the gateway does seconds later by itself. */
+  /** Frees the data of deleted objects and aborted uploads now. The gateway would do it some seconds later. */
   async collectGarbage(): Promise<void> {
     await this.#ceph.collectGarbage()
   }
 
-  /** Kills everything and removes the data. Can be repeated. */
+  /** Kills all daemons and removes the data. Can be repeated. */
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
@@ -130,7 +130,7 @@ export class Radosgw implements S3Service {
   }
 }
 
-/** The three daemons and the commands that set them up. */
+/** The three daemons, and the commands that prepare them. */
 class Ceph {
   readonly gatewayPort: number
   readonly monitor: Daemon
@@ -213,17 +213,7 @@ class Ceph {
   }
 }
 
-// What a developer has set for a cluster of their own must not reach this one.
+// Leaves out settings for another Ceph cluster on this machine.
 function cephEnv(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CEPH_')))
-}
-
-async function answers(endpoint: string): Promise<boolean> {
-  try {
-    const response = await fetch(endpoint, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) })
-    await response.arrayBuffer()
-    return true
-  } catch {
-    return false
-  }
 }

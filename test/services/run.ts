@@ -1,5 +1,5 @@
 /**
- * Starts RabbitMQ and an S3 server, runs a command against them, and exits with its exit code:
+ * Starts RabbitMQ and an S3 server, runs a command with their addresses, and exits with the command's exit code:
  *
  *     node --import=tsx test/services/run.ts tap test/queue.test.ts
  *
@@ -16,6 +16,7 @@ import { ALERT_PACKAGES, BROWSER_PACKAGES, ensureServers, SERVER_PACKAGES } from
 import { type Needs, neededServers } from './needed-servers.ts'
 import { type Rabbitmq, startRabbitmq } from './rabbitmq.ts'
 import { type Radosgw, startRadosgw } from './radosgw.ts'
+import { bothOrNone } from './servers.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
@@ -25,35 +26,17 @@ interface Servers {
 }
 
 async function start({ servers, hasPrograms }: Needs): Promise<Servers> {
-  // All of it at once, and not by those tests that want more, while their time runs.
+  // Tests that need more packages would otherwise install them within their own time limits.
   if (hasPrograms) await ensureServers([...SERVER_PACKAGES, ...BROWSER_PACKAGES, ...ALERT_PACKAGES])
   if (servers.size === 0) return {}
   const startedAt = Date.now()
-  const [rabbitmq, radosgw] = await both(
+  const [rabbitmq, radosgw] = await bothOrNone(
     servers.has('rabbitmq') ? startRabbitmq() : undefined,
     servers.has('s3') ? startRadosgw() : undefined,
   )
   const names = [rabbitmq && `RabbitMQ at ${rabbitmq.url}`, radosgw && `S3 at ${radosgw.endpoint}`]
   process.stderr.write(`Started ${names.filter(Boolean).join(' and ')} in ${Date.now() - startedAt} ms\n`)
   return { rabbitmq, radosgw }
-}
-
-// When one does not start, the other must not stay.
-async function both<A extends Closable, B extends Closable>(
-  a: Promise<A> | undefined,
-  b: Promise<B> | undefined,
-): Promise<[A | undefined, B | undefined]> {
-  try {
-    return await Promise.all([a, b])
-  } catch (err) {
-    const settled = await Promise.allSettled([a, b])
-    for (const result of settled) if (result.status === 'fulfilled') await result.value?.close()
-    throw err
-  }
-}
-
-interface Closable {
-  close(): Promise<void>
 }
 
 function environment({ rabbitmq, radosgw }: Servers): NodeJS.ProcessEnv {
@@ -68,7 +51,7 @@ function environment({ rabbitmq, radosgw }: Servers): NodeJS.ProcessEnv {
   }
 }
 
-/** Resolves to the exit code: 128 and the signal's number if a signal has ended the command. */
+/** Resolves to the exit code: 128 plus the signal's number if a signal has ended the command. */
 async function run([command, ...args]: [string, ...string[]], env: NodeJS.ProcessEnv): Promise<number> {
   const child = spawn(command, args, { stdio: 'inherit', env })
   const pass = (signal: NodeJS.Signals) => child.kill(signal)

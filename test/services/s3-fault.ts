@@ -1,48 +1,45 @@
-/** What can go wrong with a request to S3, and how an answer goes wrong. */
+/** Faults of requests to S3: which there are, and how they are injected into an answer. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { S3Operation, S3Reply, S3Request } from './s3-operations.ts'
 import { errorDocument, S3Error, usualCode } from './s3-wire.ts'
 
-/** A request as the log and the fault function see it. */
+/** A request as the list of requests and the fault function get it. */
 export interface S3RequestInfo {
   operation: S3Operation | 'Unknown'
   method: string
   bucket: string
-  /** Decoded; '' in a request for a bucket. */
+  /** Decoded; '' if the request is for a bucket. */
   key: string
-  /** Of UploadPart and UploadPartCopy. */
+  /** Only in UploadPart and UploadPartCopy. */
   partNumber?: number
-  /** How many requests of this operation there have been, with this one: 1, 2, … */
+  /** Number of this request among those of the same operation: 1, 2, … */
   count: number
 }
 
-/**
- * What goes wrong with a request. Of `status`, `hang` and `reset` one is enough; with none of them the
- * request succeeds, after `delayMs` if that is given.
- */
+/** A fault of one request. Without `status`, `hang` and `reset` the request succeeds, after `delayMs` if that is set. */
 export interface S3Fault {
-  /** Answers with an error of this status. 200 gives an error within a success, as S3 may do when it completes an upload. */
+  /** Answers with an error of this status. With 200, the body is an error, as S3 may answer CompleteMultipartUpload. */
   status?: number
-  /** The error's code. @default the usual one of the status: 500 InternalError, 503 SlowDown, 403 AccessDenied … */
+  /** The code of the error. @default the usual code of the status: 500 InternalError, 503 SlowDown, 403 AccessDenied … */
   code?: string
-  /** Never answers. The connection stays open. */
+  /** Sends no answer, and keeps the connection open. */
   hang?: boolean
   /** Resets the connection (RST). */
   reset?: boolean
-  /** Waits before anything else; with `after` between the effect and the answer. */
+  /** Waits before the operation takes effect; with `after`, between the effect and the answer. */
   delayMs?: number
-  /** The operation takes effect all the same: only its answer is lost. */
+  /** The operation takes effect before the fault: only its answer is lost. */
   after?: boolean
-  /** The operation takes effect so many milliseconds after its answer was lost. */
+  /** The operation takes effect this many milliseconds after its answer was lost. */
   lateMs?: number
-  /** So many bytes of the answer's body come before the connection hangs or is reset. */
+  /** Number of bytes of the answer's body that are sent before the connection hangs or is reset. */
   bodyBytes?: number
 }
 
 export type S3FaultFunction = (request: S3RequestInfo) => S3Fault | undefined
 
-/** Counts requests by their operations. */
+/** Numbers the requests of each operation. */
 export class RequestCounts {
   readonly #counts = new Map<string, number>()
 
@@ -61,7 +58,7 @@ export class RequestCounts {
   }
 }
 
-/** The body is there; whoever calls it lets the operation take effect. */
+/** Called when the body is complete. Lets the operation take effect, and returns the answer. */
 export type Effect = () => Promise<S3Reply> | S3Reply
 
 export interface Exchange {
@@ -70,7 +67,7 @@ export interface Exchange {
 }
 
 /**
- * Answers a request, or lets it go wrong.
+ * Answers a request, with the fault.
  *
  * @param receive reads the request to its end
  */
@@ -90,7 +87,7 @@ export async function answer(
       send(exchange.response, await injected(status, code, request, exchange.incoming))
     else send(exchange.response, reply ?? (await (await receive())()))
   } catch {
-    exchange.response.destroy() // the client has gone
+    exchange.response.destroy() // the client has closed the connection
   }
 }
 
@@ -123,7 +120,7 @@ async function injected(
   request: S3Request,
   incoming: IncomingMessage,
 ): Promise<S3Reply> {
-  // A client that is cut off while it sends might never read the answer.
+  // If the connection closes while the client sends, the client may not read the answer.
   if (!incoming.readableEnded) for await (const _ of incoming);
   return errorReply(new S3Error(code, 'Injected by a test', status), request)
 }

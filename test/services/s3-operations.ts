@@ -1,4 +1,4 @@
-/** Which operation of S3 a request asks for, and what each of them does to the storage and answers. */
+/** The operations of the S3 server: how a request is matched to one, and what each does and answers. */
 import type { IncomingHttpHeaders } from 'node:http'
 import {
   type Bucket,
@@ -28,12 +28,12 @@ type Operation = (request: S3Request, body: Buffer, buckets: Buckets) => S3Reply
 
 interface Route {
   method: string
-  /** With `x-amz-copy-source`, and only then. */
+  /** Whether the request has `x-amz-copy-source`. */
   copies?: true
   on: 'bucket' | 'object'
-  /** Parameters that tell the operation from others of the same method. */
+  /** Query parameters by which this operation differs from others of the same method. */
   query: readonly string[]
-  /** Parameters that it understands besides. */
+  /** More query parameters that the operation supports. */
   options?: readonly string[]
 }
 
@@ -67,7 +67,7 @@ const ROUTES = {
 
 export type S3Operation = keyof typeof ROUTES
 
-/** Takes a request in path style apart: /BUCKET/KEY?QUERY @throws URIError if it is not encoded well */
+/** Parses a path-style URL: /BUCKET/KEY?QUERY @throws URIError if the percent-encoding is malformed */
 export function parseRequest(method: string, target: string, headers: IncomingHttpHeaders): S3Request {
   const [, path = '', search = ''] = /^\/([^?]*)\??(.*)$/.exec(target) ?? []
   const [, bucket = '', key = ''] = /^([^/]*)\/?(.*)$/s.exec(decodeURIComponent(path)) ?? []
@@ -78,7 +78,7 @@ export function parseRequest(method: string, target: string, headers: IncomingHt
   return { operation, method, bucket, key, query, headers }
 }
 
-// An unknown parameter may be another operation, "?acl" for example: better no answer than a wrong one.
+// A request with an unknown parameter matches no operation: it may ask for another one, as "?acl" does.
 function fits(
   route: Route,
   method: string,
@@ -166,7 +166,7 @@ const OPERATIONS: Record<S3Operation, Operation> = {
   DeleteObjects(request, body, buckets) {
     const { objects } = findBucket(request, buckets)
     const { undeletable } = buckets.traits
-    // Of these AWS wants one.
+    // AWS requires one of these headers.
     if (!['content-md5', 'x-amz-checksum-crc32'].some(name => request.headers[name] !== undefined))
       throw new S3Error('InvalidRequest', 'Missing required header for this request: Content-MD5')
     const source = body.toString()
@@ -319,7 +319,7 @@ function findBucket({ bucket }: S3Request, buckets: Buckets): Bucket {
   return found
 }
 
-/** @throws S3Error NoSuchBucket, NoSuchKey @throws URIError if it is not encoded well */
+/** @throws S3Error NoSuchBucket, NoSuchKey @throws URIError if the percent-encoding is malformed */
 function copySource({ headers }: S3Request, buckets: Buckets): StoredObject {
   const [, bucket = '', key = ''] = /^\/?([^/]+)\/(.+)$/s.exec(String(headers['x-amz-copy-source'])) ?? []
   const found = buckets.get(decodeURIComponent(bucket))
@@ -357,7 +357,7 @@ function partReference(part: string): PartReference {
   return { partNumber, etag, crc32: text(part, 'ChecksumCRC32') }
 }
 
-// aws-chunked is how the body came, not what the object is.
+// aws-chunked is an encoding of the transfer, not of the object.
 function storedHeaders(headers: IncomingHttpHeaders): Record<string, string> {
   const kept = Object.entries(headers).filter(([name]) =>
     /^(content-(type|disposition|language)|cache-control|expires|x-amz-meta-.+)$/.test(name),
@@ -375,7 +375,7 @@ function objectHeaders({ etag, lastModified, headers }: StoredObject): Record<st
   return { ...headers, etag, 'last-modified': lastModified.toUTCString(), 'accept-ranges': 'bytes' }
 }
 
-/** The first byte of a range and the one after the last. */
+/** Returns the offsets of the first byte of a range, and of the byte after the last. */
 function parseRange(range: string, size: number): [start: number, end: number] {
   const [, first = '', last = ''] = /^bytes=(\d*)-(\d*)$/.exec(range) ?? []
   if (first === '' && last === '') throw new S3Error('NotImplemented', `Range: ${range} is not implemented`)

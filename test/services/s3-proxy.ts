@@ -1,4 +1,4 @@
-/** A way to a real S3 server on which requests go wrong as on the small one. */
+/** A proxy before a real S3 server, with the same faults as the S3 server in memory (s3-server.ts). */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, request as sendRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -11,12 +11,12 @@ export interface S3Proxy {
   readonly endpoint: string
   /** Oldest first. */
   readonly requests: S3RequestInfo[]
-  /** Asks `fault` about every request from now on; without it nothing goes wrong any more. */
+  /** Calls `fault` for each request from now on. Without an argument, requests have no faults any more. */
   fault(fault?: S3FaultFunction): void
   close(): Promise<void>
 }
 
-/** Starts a proxy on a free port of 127.0.0.1. A request and its answer are read whole before they are passed on. */
+/** Starts a proxy on a free port of 127.0.0.1. It reads a request and an answer completely before it forwards them. */
 export async function startS3Proxy(endpoint: string): Promise<S3Proxy> {
   const counts = new RequestCounts()
   const requests: S3RequestInfo[] = []
@@ -48,7 +48,7 @@ export async function startS3Proxy(endpoint: string): Promise<S3Proxy> {
   }
 }
 
-/** With the same headers: `host` too, which is signed. */
+/** Forwards a request with all of its headers. The signature includes `host`. */
 async function forward(endpoint: string, incoming: IncomingMessage, body: Buffer): Promise<S3Reply> {
   const { hostname, port } = new URL(endpoint)
   const { method, url: path, headers } = incoming

@@ -1,9 +1,9 @@
 /**
- * A small and strict S3 server in memory, in path style, for what a real one cannot show: failures at
- * a chosen moment, conditional writes of multipart uploads, checksums that are compared.
+ * A small and strict S3 server in memory, with path-style URLs, for tests that a real server cannot serve: faults at
+ * a chosen moment, conditional writes of multipart uploads, comparison of checksums.
  *
- * It answers NotImplemented (501) to everything that it does not do in full, and does not check
- * signatures: only that the access key is the right one.
+ * It answers NotImplemented (501) to each request that it does not implement completely. It compares the access key,
+ * and does not check signatures.
  */
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -18,18 +18,18 @@ export type { S3Fault, S3FaultFunction, S3RequestInfo } from './s3-fault.ts'
 
 const REQUESTS_MAX = 10_000
 const REQUEST_TIMEOUT_MS = 60_000
-// Longer than a client keeps a connection: the server must not close one that is about to be used.
+// Longer than a client keeps an idle connection, so the server never closes one on which a request is about to come.
 const KEEP_ALIVE_TIMEOUT_MS = 60_000
 
 /** A multipart upload that is neither completed nor aborted. */
 export interface S3OpenUpload {
   uploadId: string
   key: string
-  /** The numbers of the parts that have arrived. */
+  /** The numbers of the uploaded parts, ascending. */
   parts: number[]
 }
 
-/** Starts a server on a free port of 127.0.0.1, without buckets. It keeps no event loop alive by itself. */
+/** Starts a server without buckets on a free port of 127.0.0.1. It does not keep the event loop alive. */
 export async function startS3Server(): Promise<S3Server> {
   const buckets = new Buckets()
   const http = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS })
@@ -58,37 +58,37 @@ export class S3Server implements S3Service {
     http.on('request', (request, response) => void this.#handle(request, response))
   }
 
-  /** For a process that uses this server: AWS_* and S3_FORCE_PATH_STYLE. */
+  /** Returns the environment of a process that uses this server: AWS_* and S3_FORCE_PATH_STYLE. */
   env(): Record<string, string> {
     return s3Environment(this)
   }
 
-  /** In what it differs from AWS. To be changed in place. */
+  /** Differences from AWS. A test may change the members. */
   get traits(): ServerTraits {
     return this.#buckets.traits
   }
 
-  /** Some time later: objects whose uploads were aborted have lost their bytes, where the traits say so. */
+  /** Removes the bytes of completed objects whose uploads were aborted, if the traits say so. */
   collectGarbage(): void {
     for (const bucket of this.#buckets.values()) bucket.collectGarbage()
   }
 
-  /** Makes a bucket, unless there is one of that name. */
+  /** Makes a bucket if it does not exist. */
   createBucket(name: string): void {
     if (!this.#buckets.has(name)) this.#buckets.create(name)
   }
 
-  /** Asks `fault` about every request from now on; without it nothing goes wrong any more. */
+  /** Calls `fault` for each request from now on. Without an argument, requests have no faults any more. */
   fault(fault?: S3FaultFunction): void {
     this.#fault = fault ?? (() => undefined)
   }
 
-  /** A copy of what is in a bucket now, by key. @throws S3Error NoSuchBucket */
+  /** Returns the bodies of all objects of a bucket by their keys. @throws S3Error NoSuchBucket */
   objects(bucket: string): Map<string, Buffer> {
     return new Map([...this.#bucket(bucket).objects].map(([key, { body }]) => [key, body]))
   }
 
-  /** The multipart uploads that are open now. @throws S3Error NoSuchBucket */
+  /** Returns the open multipart uploads of a bucket. @throws S3Error NoSuchBucket */
   uploads(bucket: string): S3OpenUpload[] {
     const uploads = [...this.#bucket(bucket).uploads.values()]
     return uploads.map(({ uploadId, key, parts }) => ({
@@ -98,7 +98,7 @@ export class S3Server implements S3Service {
     }))
   }
 
-  /** Cuts all connections and gives the port back. Can be repeated. */
+  /** Closes all connections and the port. Can be repeated. */
   async close(): Promise<void> {
     if (!this.#http.listening) return
     const closed = once(this.#http, 'close')
@@ -113,12 +113,12 @@ export class S3Server implements S3Service {
     return bucket
   }
 
-  // What a fault function throws is not caught: it is the test's mistake, and ends the process.
+  // An exception of the fault function is a mistake of the test. It is not caught, so it ends the process.
   async #handle(incoming: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = parseRequest(incoming.method ?? '', incoming.url ?? '', incoming.headers)
     const fault = this.#fault(this.#record(request)) ?? {}
     const { clockShiftMs } = this.traits
-    // Of answers that a fault makes.
+    // For answers that a fault makes.
     response.setHeader('date', dateHeader(clockShiftMs))
     await answer(request, fault, { incoming, response }, async () => {
       const body = await readBody(incoming).catch(asS3Error)
@@ -156,7 +156,7 @@ function dateHeader(shiftMs: number): string {
   return new Date(Date.now() + shiftMs).toUTCString()
 }
 
-// What is no error of S3 is one of the client's connection, which #handle() deals with.
+// Any other error comes from the client's connection. answer() handles it.
 function asS3Error(err: unknown): S3Error {
   if (err instanceof S3Error) return err
   throw err

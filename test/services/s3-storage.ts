@@ -1,4 +1,4 @@
-/** What an S3 server holds: buckets, objects and multipart uploads, in memory. Throws S3Error. */
+/** The data of the S3 server, in memory: buckets, objects and multipart uploads. Methods throw S3Error. */
 import { createHash, randomUUID } from 'node:crypto'
 import { crc32Base64, S3Error } from './s3-wire.ts'
 
@@ -9,12 +9,12 @@ const LIST_KEYS_MAX = 1_000
 
 export interface StoredObject {
   body: Buffer
-  /** In quotation marks. */
+  /** With quotation marks. */
   etag: string
   lastModified: Date
-  /** Content-Type and the like, and metadata, as they go out with the object. */
+  /** Headers of an answer with the object: metadata, Content-Type and others. */
   headers: Record<string, string>
-  /** Its bytes are gone, and its key is not. */
+  /** Whether the bytes are lost although the key is still there. */
   isLost?: boolean
 }
 
@@ -32,7 +32,7 @@ export interface Upload {
   parts: Map<number, Part>
 }
 
-/** A part as the request to complete an upload names it. */
+/** A part in a request to complete an upload. */
 export interface PartReference {
   partNumber: number
   etag: string
@@ -58,25 +58,25 @@ interface ListItem {
   isPrefix: boolean
 }
 
-/** In what a server differs from AWS, and what it can be told. A test may change them at any time. */
+/** Differences from AWS, and limits. A test may change them at any time. */
 export interface ServerTraits {
-  /** By how much its clock is ahead, in milliseconds: of `Date`, `Last-Modified` and the times of uploads. @default 0 */
+  /** Milliseconds by which the clock of the server is ahead, in `Date`, `Last-Modified` and the times of uploads. @default 0 */
   clockShiftMs: number
   /**
-   * Where `If-None-Match: *` is honoured. With `PutObject` CompleteMultipartUpload ignores it, as Ceph before Squid does;
-   * with `unknown` PutObject answers 501 to it. @default 'both'
+   * Which operations obey `If-None-Match: *`. With `PutObject`, CompleteMultipartUpload ignores it, as Ceph before Squid
+   * does. With `unknown`, PutObject answers 501 to it. @default 'both'
    */
   condition: 'both' | 'PutObject' | 'nowhere' | 'unknown'
   /**
-   * An abort of an upload that was completed succeeds, and the object's bytes are lost at the next `collectGarbage`, as
-   * on radosgw 16.2 where the two race: HEAD answers 200, and GET 404. @default false
+   * Whether an abort of a completed upload succeeds, and the next `collectGarbage` removes the bytes of the object: HEAD
+   * then answers 200, and GET 404. radosgw 16.2 does so if completion and abort race. @default false
    */
   losesAborted: boolean
-  /** CopyObject refuses larger sources. @default 5 GiB */
+  /** Largest source of CopyObject. @default 5 GiB */
   copyBytesMax: number
-  /** The smallest part, but for the last. @default 5 MiB */
+  /** Smallest size of a part, except the last. @default 5 MiB */
   partBytesMin: number
-  /** Keys that DeleteObjects refuses to delete, within an answer of 200. @default none */
+  /** Keys that DeleteObjects does not delete: its answer of 200 has an error for each. @default none */
   undeletable: ReadonlySet<string>
 }
 
@@ -102,10 +102,10 @@ export class Buckets extends Map<string, Bucket> {
 export class Bucket {
   readonly objects = new Map<string, StoredObject>()
   readonly uploads = new Map<string, Upload>()
-  /** The document that was put, if one was. */
+  /** The lifecycle configuration, if one was put. */
   lifecycle: Buffer | undefined
   readonly #traits: ServerTraits
-  /** By the ids of their uploads. */
+  /** By upload id. */
   readonly #completed = new Map<string, StoredObject>()
   readonly #losses = new Set<StoredObject>()
 
@@ -113,7 +113,7 @@ export class Bucket {
     this.#traits = traits
   }
 
-  /** @param onlyNew PreconditionFailed if there is an object of that key (If-None-Match: *) */
+  /** @param onlyNew whether an existing object is an error, PreconditionFailed (If-None-Match: *) */
   put(key: string, body: Buffer, headers: Record<string, string>, onlyNew: boolean): StoredObject {
     const { condition } = this.#traits
     if (onlyNew && condition === 'unknown')
@@ -132,12 +132,12 @@ export class Bucket {
     return object
   }
 
-  /** As `get`, but also for an object whose bytes are lost. */
+  /** Like get(), but also returns an object whose bytes are lost. */
   head(key: string): StoredObject {
     return this.objects.get(key) ?? this.get(key)
   }
 
-  /** Some time later: what aborts have cost is gone. */
+  /** Removes the bytes of objects whose uploads were aborted after their completion. */
   collectGarbage(): void {
     for (const object of this.#losses) object.isLost = true
     this.#losses.clear()
@@ -177,7 +177,7 @@ export class Bucket {
     return part
   }
 
-  /** @param onlyNew as with put(); the upload stays open when that fails */
+  /** @param onlyNew as in put(); if that fails, the upload stays open */
   completeUpload(key: string, uploadId: string, references: PartReference[], onlyNew: boolean): StoredObject {
     const upload = this.upload(key, uploadId)
     const parts = chosenParts(upload, references, this.#traits.partBytesMin)
@@ -208,7 +208,7 @@ export class Bucket {
     return object
   }
 
-  /** What a listing has after `startAfter` or after its last page: keys, and each common prefix once. */
+  /** Yields the items of a listing after `startAfter` or after the last page: keys, and each common prefix once. */
   *#items({ prefix, delimiter, startAfter, continuationToken }: ListOptions): Generator<ListItem> {
     const last = continuationToken === undefined ? undefined : decodeToken(continuationToken)
     const after = last?.item ?? startAfter
@@ -258,7 +258,7 @@ function multipartEtag(parts: Part[]): string {
   return `"${createHash('md5').update(Buffer.concat(digests)).digest('hex')}-${parts.length}"`
 }
 
-// S3 sorts by the bytes of UTF-8, which is not the order of JavaScript's strings.
+// S3 sorts keys by their UTF-8 bytes. JavaScript compares UTF-16 code units, which is another order.
 export function compareUtf8(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b))
 }
@@ -268,7 +268,7 @@ function commonPrefix(key: string, prefix: string, delimiter: string): string | 
   return index < 0 ? undefined : key.slice(0, index + delimiter.length)
 }
 
-// A token is the last item of the page before.
+// A continuation token is the last item of the previous page.
 function encodeToken(item: ListItem): string {
   return Buffer.from(JSON.stringify(item)).toString('base64url')
 }

@@ -1,11 +1,11 @@
-/** How S3 puts things on the wire: errors, request bodies with checksums, XML. */
+/** The wire format of S3: errors, request bodies with checksums, XML. */
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { crc32 } from 'node:zlib'
 
 const BODY_BYTES_MAX = 128 * 1024 * 1024
 
-// Of the codes of one status the most usual comes first.
+// Codes of the same status: the most usual code comes first (usualCode()).
 const STATUS_CODES: Record<string, number> = {
   AccessDenied: 403,
   InvalidAccessKeyId: 403,
@@ -28,7 +28,7 @@ export class S3Error extends Error {
   readonly code: string
   readonly status: number
 
-  /** @param status default: the one that S3 gives with this code, 400 if it is not in the list above */
+  /** @param status default: the status that S3 answers with this code; 400 if the code is not in STATUS_CODES */
   constructor(code: string, message = code, status = STATUS_CODES[code] ?? 400) {
     super(message)
     this.code = code
@@ -36,16 +36,16 @@ export class S3Error extends Error {
   }
 }
 
-/** The code that S3 most often gives with a status. */
+/** Returns the most usual code of a status. */
 export function usualCode(status: number): string {
   const found = Object.entries(STATUS_CODES).find(([, each]) => each === status)
   return found?.[0] ?? (status < 500 ? 'InvalidRequest' : 'InternalError')
 }
 
 /**
- * Reads a request's body to the end, takes it out of its aws-chunked encoding if it has one, and
- * compares it with every checksum that came with it.
- * @throws S3Error MissingContentLength, IncompleteBody, EntityTooLarge, BadDigest and the like
+ * Reads the body of a request, decodes it if it is aws-chunked, and compares it with each checksum of the request.
+ * @throws S3Error MissingContentLength, IncompleteBody, EntityTooLarge, BadDigest, MalformedTrailerError,
+ * NotImplemented or XAmzContentSHA256Mismatch
  */
 export async function readBody(request: IncomingMessage): Promise<Buffer> {
   const { headers } = request
@@ -73,7 +73,7 @@ async function readAll(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-// S3 takes no body of unknown length; a chunked one has its length in a header of its own.
+// S3 accepts no body of unknown length. An aws-chunked body has its length in another header.
 function requireLength({ method, headers }: IncomingMessage): void {
   const name = isChunked(headers) ? 'x-amz-decoded-content-length' : 'content-length'
   if (method === 'PUT' && headers[name] === undefined) throw new S3Error('MissingContentLength')
@@ -141,14 +141,14 @@ const DIGESTS: Record<string, (body: Buffer) => string> = {
   'x-amz-checksum-sha256': body => createHash('sha256').update(body).digest('base64'),
 }
 
-/** The form in which S3 gives a CRC32: big-endian, in base64. */
+/** Returns a CRC32 as S3 writes it: big-endian, in base64. */
 export function crc32Base64(body: Buffer): string {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32BE(crc32(body))
   return bytes.toString('base64')
 }
 
-/** An XML document; `children` is XML already. */
+/** Returns an XML document. @param children XML */
 export function xmlDocument(root: string, children: string): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n<${root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${children}</${root}>`
 }
@@ -158,7 +158,7 @@ export function errorDocument({ code, message }: S3Error, resource: string): str
   return `<?xml version="1.0" encoding="UTF-8"?>\n<Error>${children}</Error>`
 }
 
-/** Elements with text in them; a value that is undefined gives none. */
+/** Returns an element with text for each value that is not undefined. */
 export function xml(values: Record<string, string | number | boolean | undefined>): string {
   return Object.entries(values)
     .filter(([, value]) => value !== undefined)
@@ -166,14 +166,14 @@ export function xml(values: Record<string, string | number | boolean | undefined
     .join('')
 }
 
-/** The contents of all elements of a name, in order; they must not contain one another. */
+/** Returns the contents of all elements of this name, in order. Elements of the same name must not be nested. */
 export function elements(document: string, name: string): string[] {
   return [...document.matchAll(new RegExp(`<${name}>([\\s\\S]*?)</${name}>`, 'g'))].map(
     match => match[1] ?? '',
   )
 }
 
-/** The text of the first element of a name. */
+/** Returns the text of the first element of this name, or undefined if there is none. */
 export function text(document: string, name: string): string | undefined {
   const content = elements(document, name)[0]
   return content === undefined ? undefined : unescapeXml(content)

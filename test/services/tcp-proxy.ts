@@ -1,6 +1,4 @@
-/**
- * A TCP proxy that misbehaves on demand: the network between a client and a server, for tests.
- */
+/** A TCP proxy between a client and a server, on which a test makes the network fail. */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { Transform, type TransformCallback } from 'node:stream'
@@ -8,7 +6,7 @@ import { freePort } from './ports.ts'
 
 const THROTTLE_SLICE_MS = 20
 
-/** The server that the proxy stands before. */
+/** The server to which the proxy connects. */
 export interface TcpTarget {
   port: number
   /** @default '127.0.0.1' */
@@ -16,8 +14,8 @@ export interface TcpTarget {
 }
 
 /**
- * Starts a proxy on a free port of 127.0.0.1. It keeps no event loop alive by itself.
- * Its own port stays the same until close(), whether it refuses connections or not.
+ * Starts a proxy on a free port of 127.0.0.1. It does not keep the event loop alive. The port stays the same until
+ * close(), also while the proxy refuses connections.
  */
 export async function startTcpProxy(target: TcpTarget): Promise<TcpProxy> {
   const proxy = new TcpProxy(await freePort(), target)
@@ -37,7 +35,7 @@ export class TcpProxy {
     this.#target = target
   }
 
-  /** Connections from clients at present. */
+  /** Number of open connections from clients. */
   get connections(): number {
     return this.#sockets.size / 2
   }
@@ -47,7 +45,7 @@ export class TcpProxy {
     for (const socket of this.#sockets) socket.resetAndDestroy()
   }
 
-  /** From now on new connections are refused (ECONNREFUSED); those that are open stay. */
+  /** Refuses new connections (ECONNREFUSED) from now on. Open connections stay. */
   async refuse(): Promise<void> {
     const server = this.#server
     if (server === undefined) return
@@ -67,23 +65,24 @@ export class TcpProxy {
     await once(server, 'listening')
   }
 
-  /** Forwards nothing in either direction, and closes nothing: a cable that is pulled out. */
+  /** Stops forwarding in both directions, and closes no connection, as if a cable were pulled out. */
   stall(): void {
     this.#gate.shut()
   }
 
-  /** Forwards again what has come in meanwhile, and everything else. */
+  /** Forwards the bytes that came in since stall(), and then all others. */
   resume(): void {
     this.#gate.open()
   }
 
-  /** Limits each direction of each connection. @param bytesPerSecond Infinity ends the limit */
+  /** Limits each direction of each connection. @param bytesPerSecond Infinity removes the limit @throws RangeError if it is not above 0 */
   throttle(bytesPerSecond: number): void {
-    if (!(bytesPerSecond > 0)) throw new RangeError('A throttled connection forwards something: see stall()')
+    if (!(bytesPerSecond > 0))
+      throw new RangeError('bytesPerSecond must be above 0. Use stall() to forward nothing.')
     this.#gate.bytesPerSecond = bytesPerSecond
   }
 
-  /** Resets all connections and gives the port back. Can be repeated. */
+  /** Resets all connections and closes the port. Can be repeated. */
   async close(): Promise<void> {
     await this.refuse()
     this.cut()
@@ -108,7 +107,7 @@ export class TcpProxy {
   }
 }
 
-/** What all connections of a proxy pass through. */
+/** The stall and the limit of all connections of a proxy. */
 class Gate {
   bytesPerSecond = Number.POSITIVE_INFINITY
   #opened: Promise<void> | undefined
@@ -125,7 +124,7 @@ class Gate {
     this.#open()
   }
 
-  /** For one direction of one connection. */
+  /** Returns a stream for one direction of one connection. */
   passage(): Transform {
     const transform = (chunk: Buffer, _encoding: BufferEncoding, done: TransformCallback) => {
       this.#pass(chunk, passage).then(() => done(), done)

@@ -1,9 +1,9 @@
 /**
- * A workspace is the directory of a group of servers and the guarantee that none of them outlives it.
+ * A workspace is the directory of a group of processes. It ends them all when this process ends, in whatever way.
  *
- * A guard, a shell of its own, waits for the end of a pipe whose other end only this process holds.
- * The pipe ends on close(), and just as well when this process exits, crashes or is killed. Then the
- * guard kills the process group of every pid file `NAME.pid` in the directory and removes it.
+ * A guard process, a shell, reads from a pipe to which only this process can write. The pipe ends on close(), and also
+ * if this process exits, crashes or is killed. Then the guard reads every pid file `NAME.pid` in the directory, kills
+ * that process group, and removes the directory.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
@@ -14,7 +14,7 @@ import { hasExited } from './wait.ts'
 
 const CLOSE_TIMEOUT_MS = 10_000
 
-// The second rm is for a directory into which a process wrote while the first one went through it.
+// The first rm fails if a process that is being killed still writes a file. So rm runs again after a second.
 const GUARD = `
 cat >/dev/null
 for file in "$0"/*.pid; do
@@ -28,12 +28,12 @@ export class Workspace {
   #guard: ChildProcess
 
   /**
-   * @param name goes into the directory's name
-   * @param parent where the directory is made; default: the system's directory for temporary files
+   * @param name part of the name of the directory
+   * @param parent of the directory; default: the system's directory for temporary files
    */
   constructor(name: string, parent = tmpdir()) {
     this.dir = mkdtempSync(join(parent, `frequency-${name}-`))
-    // Detached: an interrupt from the terminal must not end the guard before its work.
+    // Detached, so that Ctrl-C in the terminal does not end the guard before it has killed the processes.
     this.#guard = spawn('sh', ['-c', GUARD, this.dir], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
@@ -44,7 +44,7 @@ export class Workspace {
     pipe.on('error', () => {})
   }
 
-  /** Kills what still runs and removes the directory. */
+  /** Kills the processes that still run, and removes the directory. @throws Error if that takes longer than ten seconds */
   async close(): Promise<void> {
     this.#guard.stdin?.end()
     if (!(await hasExited(this.#guard, CLOSE_TIMEOUT_MS))) {

@@ -1,7 +1,7 @@
 /** The built program that the clients send to: killed, started again, and read out at the end. */
 import type { Test } from 'tap'
 import { archivedObjects } from '../../bin/archived.ts'
-import { Program } from '../../bin/program.ts'
+import { startProgram } from '../../bin/program.ts'
 import { configOf, temporaryDirectory } from '../../helpers/helper.ts'
 import { freePort } from '../../services/ports.ts'
 
@@ -22,9 +22,7 @@ export async function serve(t: Test, path: string): Promise<Running> {
   const PORT = String(await freePort())
   const begin = () => {
     const env = { PORT, WRITE_KEYS: `backend=${WRITE_KEY}`, BATCH_AGE_MS_MAX: '60000' }
-    const begun = new Program(path, { cwd, env })
-    t.teardown(() => begun.kill('SIGKILL').ended)
-    return begun
+    return startProgram(t, path, { cwd, env })
   }
   let program = begin()
   const url = await program.listening()
