@@ -229,7 +229,7 @@ t.test('the span of a refused request has the reason', async t => {
   const { url } = await serveApp(t, env)
   t.equal(await post(url, { event: 'e' }, clientTrace(1).traceparent), 503)
   const [published] = await spansNamed('publish event', 1)
-  t.match(published?.status.message, /broker cannot take events/)
+  t.match(published?.status.message, /broker cannot accept events/)
 })
 
 t.test('if an instrumentation makes spans of requests, ours is its child', async t => {
