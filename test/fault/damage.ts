@@ -19,10 +19,20 @@ export async function newestObject(
   return newest === undefined || newest.modifiedAt < Date.now() - NEW_MS_MAX ? undefined : newest
 }
 
-/** Truncates an object, or overwrites its second half. @returns the original bytes */
-export async function damage(client: StoreClient, key: string, random: Random): Promise<Buffer> {
+/**
+ * Truncates an object, or overwrites its second half.
+ *
+ * @param partOf the length of the part whose second half is damaged, with all behind it. Default: the whole object
+ * @returns the original bytes
+ */
+export async function damage(
+  client: StoreClient,
+  key: string,
+  random: Random,
+  partOf: (bytes: Buffer) => number = bytes => bytes.length,
+): Promise<Buffer> {
   const bytes = await client.read(key)
-  const middle = Math.floor(bytes.length / 2)
+  const middle = Math.floor(partOf(bytes) / 2)
   const damaged = random.chance(0.5) ? bytes.subarray(0, middle) : Buffer.from(bytes).fill(0xff, middle)
   await client.write(key, damaged)
   return bytes

@@ -10,6 +10,8 @@ import { LOG_PREFIX, OBJECTS_PREFIX, StoreClient } from './store-client.ts'
 
 const FULL_MS = [1_000, 6_000] as const
 const NAMED_MS_MAX = 60_000
+/** Where a record has the length of its head: see src/log/log-record.ts. */
+const LOG_HEAD_LENGTH_AT = 8
 
 export function dataFaults(stage: Stage): Fault[] {
   return [
@@ -74,7 +76,7 @@ function damagedRecord(stage: Stage): Fault {
       try {
         await Promise.all(stage.archivers.map(archiver => archiver.stop()))
         const newest = (await client.list(LOG_PREFIX)).at(-1)
-        if (newest !== undefined) await damage(client, newest.key, random)
+        if (newest !== undefined) await damage(client, newest.key, random, headBytes)
         const logs = stage.archivers.map(({ log }) => log.length)
         for (const archiver of stage.archivers) {
           archiver.loseData()
@@ -92,6 +94,11 @@ function damagedRecord(stage: Stage): Fault {
       }
     },
   }
+}
+
+/** Length of a record's head. Objects behind it that are stored already may be damaged unnoticed. */
+function headBytes(record: Buffer): number {
+  return record.readUInt32LE(LOG_HEAD_LENGTH_AT)
 }
 
 async function repair(archiver: Program, number: number): Promise<void> {

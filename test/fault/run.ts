@@ -65,7 +65,8 @@ export async function run(options: RunOptions): Promise<Outcome> {
   const stage = await openStage(options)
   let isClean = false
   try {
-    const outcome = await new Run(stage, options).play()
+    const round = new Run(stage, options)
+    const outcome = await round.play().finally(() => round.close())
     isClean = outcome.findings.length === 0
     return outcome
   } finally {
@@ -89,6 +90,12 @@ class Run {
     this.#load = new Load(ports, stage.ledger, new Random(`${options.seed} load`), times)
   }
 
+  /** Ends the load, also if the run has failed: the clients would keep this process alive. */
+  async close(): Promise<void> {
+    await this.#load.stop()
+    this.#load.close()
+  }
+
   async play(): Promise<Outcome> {
     const { ledger, brokers } = this.#stage
     await this.#begin()
@@ -102,7 +109,6 @@ class Run {
     const drainSeconds = Math.round((performance.now() - loadEndedAt) / 1_000)
     const storm = leftOver.length === 0 ? await this.#measureStorm() : undefined
     if (storm !== undefined) leftOver.push(...storm.findings, ...(await this.#drainAndStop()))
-    this.#load.close()
     const letters = ledger.judgeDeadLetters(await this.#stage.takeDeadLetters())
     const verdict = await this.#audit()
     const complaints = this.#stage.programs.flatMap(program => program.complaints)
