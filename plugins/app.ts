@@ -81,10 +81,10 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(cors, config)
   if (isIngesting) await app.register(rateLimits, config)
   // A start that fails makes no directory: a bucket is asked before the queue makes one, a directory is made after it.
-  const isBucket = config.archive.kind === 's3'
-  if (isArchiving && isBucket) await app.register(store, config)
+  const isRemote = config.archive.kind !== 'directory'
+  if (isArchiving && isRemote) await app.register(store, config)
   await app.register(queue, config)
-  if (isArchiving && !isBucket) await app.register(store, config)
+  if (isArchiving && !isRemote) await app.register(store, config)
   if (isArchiving) await app.register(import('./archiver.ts'), config)
   if (isIngesting) await app.register(body, config)
   if (isIngesting) await app.register(track, config)

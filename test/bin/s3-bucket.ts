@@ -24,7 +24,7 @@ export interface TestBucket {
 export async function testBucket(t: Test): Promise<TestBucket> {
   const { TEST_S3_ENDPOINT: endpoint, AWS_SECRET_ACCESS_KEY: secret } = process.env
   if (endpoint === undefined || secret === undefined)
-    throw new Error('TEST_S3_ENDPOINT is not set: run this test with test/services/run.ts')
+    throw new Error('TEST_S3_ENDPOINT is not set. Run `npm test -- FILE`.')
   const client = new S3Client({ forcePathStyle: true })
   const name = `test-${randomUUID()}`
   await client.send(new CreateBucketCommand({ Bucket: name }))

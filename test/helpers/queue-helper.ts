@@ -16,7 +16,7 @@ const RETRY_MS = 20
 /** Returns the URL of the broker that run.ts has started. @throws Error if there is none */
 export function brokerUrl(): string {
   const url = process.env.TEST_AMQP_URL
-  if (url === undefined) throw new Error('TEST_AMQP_URL is not set: run this test with test/services/run.ts')
+  if (url === undefined) throw new Error('TEST_AMQP_URL is not set. Run `npm test -- FILE`.')
   return url
 }
 

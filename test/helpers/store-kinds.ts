@@ -52,7 +52,7 @@ export const KINDS: readonly Kind[] = [
     hasClock: true,
     open: async t => {
       if (process.env.TEST_S3_ENDPOINT === undefined) {
-        throw new Error('TEST_S3_ENDPOINT is not set: run this test with test/services/run.ts')
+        throw new Error('TEST_S3_ENDPOINT is not set. Run `npm test -- FILE`.')
       }
       return openBucket(t)
     },
