@@ -7,18 +7,18 @@ import { addSettings, loadDotEnv } from './settings.ts'
 export function addCheck(program: Command): void {
   const command = program
     .command('check')
-    .description('Try the settings for real: disk, broker, queue and archive, a line each.')
+    .description('Test the settings on the real disk, broker, queue and archive. Prints one line per test.')
     .option('--json', 'Report as JSON.')
     .addHelpText(
       'after',
       `
-It can be run beside a server, and leaves nothing behind. Settings and .env are read as by serve.
-Exit code: 1 where events would be lost, refused or not archived, else 0.`,
+It can run beside a server, and deletes what it writes. It reads settings and .env like serve.
+Exit code: 1 if events would be lost, refused or not archived, else 0.`,
     )
     .action(async (flags: Record<string, string>) => {
       process.exitCode = 1
       loadDotEnv()
-      // Only here, so that the other commands load no client of RabbitMQ.
+      // Imported here, so that the other commands do not load the RabbitMQ client.
       const { check } = await import('../src/cli/check.ts')
       const stopping = outputClosed()
       const exitCode = await check(flags, process.env, stopping)

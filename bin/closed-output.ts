@@ -1,24 +1,30 @@
-/** What happens when nobody reads a command's output any more, as behind `| head -1`. */
+/** Ends a command when the reader of its output closes the pipe, as `| head -1` does. */
 
-/** What a shell says of a program that SIGPIPE ended (128 + 13). Node ignores that signal, and gets EPIPE instead. */
+/** A shell reports this code for a program that SIGPIPE ended (128 + 13). Node ignores SIGPIPE, and gets EPIPE instead. */
 export const EXIT_CLOSED_OUTPUT = 141
 
 const closed = new AbortController()
-let isWatched = false
+let isEndedByCaller = false
 
-/** From now on a closed standard output ends the process, and a closed standard error is no error. */
+/**
+ * Ends the process when standard output is closed, unless `outputClosed()` was called before. Errors of standard error
+ * are ignored.
+ */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error
     process.exitCode = EXIT_CLOSED_OUTPUT
     closed.abort()
-    if (!isWatched) process.exit()
+    if (!isEndedByCaller) process.exit()
   })
   process.stderr.on('error', () => {})
 }
 
-/** Aborted when standard output is closed; then the process goes on, and the caller has to end it. */
+/**
+ * @returns a signal that is aborted when standard output is closed. After this call `watchOutput()` does not end the
+ *   process any more: the caller has to end it.
+ */
 export function outputClosed(): AbortSignal {
-  isWatched = true
+  isEndedByCaller = true
   return closed.signal
 }

@@ -8,32 +8,32 @@ type Verb = 'list' | 'show' | 'retry' | 'drop'
 const EXIT_ERROR = 2
 const LIMIT_MAX = 100_000
 
-/** `frequency dead`, with a command for each thing that can be done with dead letters. */
+/** `frequency dead`, with the commands list (default), show, retry and drop. */
 export function addDead(program: Command): void {
   const parent = program
     .command('dead')
-    .description('List, show, retry or drop what is in the dead-letter queue: what could not be archived.')
+    .description('List, show, retry or drop dead letters: messages that could not be archived.')
     .addHelpText(
       'after',
       `
-With RabbitMQ it can be run beside a server; the embedded queue belongs to one process, so stop that first.
-What is listed or shown stays where it is. Settings and .env are read as by serve.
-Exit code: 0 where all was done, 1 where something was left or not found, 2 where the queue was not reached.`,
+With RabbitMQ it can run beside a server. The embedded queue belongs to one process: stop that process first.
+list and show change nothing. All commands read settings and .env like serve.
+Exit code: 0 if all was done, 1 if a letter was left or not found, 2 if the queue was not reached.`,
     )
-  add(parent, 'list', 'The dead letters, oldest first, and why they are there.')
-    .option('--limit <count>', 'How many are listed; all are counted.', parseLimit, 100)
+  add(parent, 'list', 'List the dead letters, oldest first, with the reason of each.')
+    .option('--limit <count>', 'How many to list. All are counted.', parseLimit, 100)
     .action((flags: DeadFlags) => run('list', [], flags))
-  add(parent, 'show', 'One of them, with all that came with it.')
-    .argument('<id>', 'As the list gives it.')
-    .option('--raw', 'Only its body, byte for byte.')
+  add(parent, 'show', 'Show one dead letter: its body and its properties.')
+    .argument('<id>', 'Its id in the list.')
+    .option('--raw', 'Print only its body, byte for byte.')
     .action((id: string, flags: DeadFlags) => run('show', [id], flags))
-  add(parent, 'retry', 'Put them on the queue again; each leaves the dead letters once it is durable there.')
-    .argument('[ids...]', 'As the list gives them.')
-    .option('--all', 'All that are there now.')
+  add(parent, 'retry', 'Put dead letters on the queue again. Each is kept until the queue has it durably.')
+    .argument('[ids...]', 'Their ids in the list.')
+    .option('--all', 'All dead letters that are there now.')
     .action((ids: string[], flags: DeadFlags, command: Command) => runOnSome('retry', ids, flags, command))
-  add(parent, 'drop', 'Delete them for good.')
-    .argument('[ids...]', 'As the list gives them.')
-    .option('--all', 'All that are there now.')
+  add(parent, 'drop', 'Delete dead letters for good.')
+    .argument('[ids...]', 'Their ids in the list.')
+    .option('--all', 'All dead letters that are there now.')
     .action((ids: string[], flags: DeadFlags, command: Command) => runOnSome('drop', ids, flags, command))
 }
 
@@ -49,14 +49,14 @@ function add(parent: Command, verb: Verb, description: string): Command {
 
 async function runOnSome(verb: Verb, ids: string[], flags: DeadFlags, command: Command): Promise<void> {
   if ((ids.length === 0) === (flags.all !== true))
-    command.error(`error: name the ids to ${verb}, or give --all, and not both`)
+    command.error(`error: name the ids to ${verb}, or give --all, but not both`)
   await run(verb, ids, flags)
 }
 
 async function run(verb: Verb, ids: readonly string[], flags: DeadFlags): Promise<void> {
   process.exitCode = EXIT_ERROR
   loadDotEnv()
-  // Only here, so that the other commands do without.
+  // Imported here, so that the other commands do not load it.
   const commands = await import('../src/cli/dead.ts')
   process.exitCode = await commands.dead(commands[verb], ids, flags, process.env)
 }

@@ -11,7 +11,7 @@ import { addLog } from './log.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
-import { tellWrongUsage } from './usage.ts'
+import { explainWrongUsage } from './usage.ts'
 import { addVerify } from './verify.ts'
 
 function createProgram(): Command {
@@ -22,18 +22,18 @@ function createProgram(): Command {
 
   const serveCommand = program
     .command('serve')
-    .description('Run the roles of this process until it gets SIGTERM or SIGINT.')
+    .description('Run the server, in its ROLE, until it gets SIGTERM or SIGINT.')
     .addHelpText(
       'after',
       `
-Each flag is an environment variable too (--batch-events-max is BATCH_EVENTS_MAX); flags win, and .env is read.
-Times may have a unit (500ms, 10s, 5m, 24h; without one they are milliseconds), and so may sizes (64KiB, 16MiB, 1GB;
-without one they are bytes). The AWS SDK reads variables of its own:
+Each flag is also an environment variable: --batch-events-max is BATCH_EVENTS_MAX. A flag wins over the variable, and
+the variable over .env. Times take a unit (500ms, 10s, 5m, 24h), or are milliseconds. Sizes take a unit (64KiB, 16MiB,
+1GB), or are bytes. The AWS SDK reads these variables itself:
 ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
     )
     .action(async (flags: Record<string, string>) => {
       loadDotEnv()
-      // Only here, so that the other commands load no server.
+      // Imported here, so that the other commands do not load the server.
       const { serve } = await import('./serve.ts')
       await serve(readConfig(flags, process.env))
     })
@@ -44,7 +44,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addCheck(program)
   addDead(program)
   addTail(program)
-  tellWrongUsage(program)
+  explainWrongUsage(program)
   return program
 }
 

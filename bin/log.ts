@@ -9,55 +9,57 @@ import { refuseMistypedCommand } from './usage.ts'
 const EXIT_ERROR = 2
 const LIST_MAX_MAX = 100_000
 
-/** `frequency log`, with a command for each thing that can be done with an archive's log. */
+/** `frequency log`, with the commands show (default), build and repair. */
 export function addLog(program: Command): void {
   const parent = program
     .command('log')
-    .description("Show, build or repair an archive's log: the records that say what is archived.")
+    .description("Show, build or repair an archive's log: the records of what is archived.")
     .addHelpText(
       'after',
       `
-AWS settings and .env are read as by serve. What the log is, is in docs/delivery.md.
-Exit code: 0 where all is well, 1 where something is not, 2 where it could not be done.`,
+All commands read AWS settings and .env like serve. docs/delivery.md explains the log.
+Exit code: 0 if nothing is wrong, 1 if something is wrong or was not done, 2 if the command failed.`,
     )
-  add(parent, 'show', 'What the log is, and its records: by default the last ones. It only reads.')
-    .argument('[archive-url]', ARCHIVE)
-    .option('--from <number>', 'The first record.', parseNumber)
-    .option('--count <count>', 'How many records.', parseCount, 20)
+  add(parent, 'show', 'Show the log and its records, by default the last ones. It only reads.')
+    .argument('[archive-url]', ARCHIVE_URL_HELP)
+    .option('--from <number>', 'The first record to show.', parseNumber)
+    .option('--count <count>', 'How many records to show.', parseCount, 20)
     .action((archiveUrl: string | undefined, flags: LogFlags, command: Command) => {
       if (archiveUrl !== undefined && !existsSync(archiveUrl)) refuseMistypedCommand(archiveUrl, command)
       return run(async () => (await import('../src/cli/log-show.ts')).show, archiveUrl, flags)
     })
-  add(parent, 'build', 'Build the log of an archive that has objects and none.')
-    .argument('[archive-url]', ARCHIVE)
-    .option('--list <count>', 'Findings of each kind that are listed; all are counted.', parseCount, 20)
+  add(parent, 'build', 'Build the log of an archive that has objects but no log.')
+    .argument('[archive-url]', ARCHIVE_URL_HELP)
+    .option('--list <count>', 'How many findings of each kind to list. All are counted.', parseCount, 20)
     .option('--no-progress', 'Show no progress on the terminal.')
     .addHelpText(
       'after',
       `
-Stop all archivers first. All objects are read; with the last step the log is there, and archivers can start. Until then
-there is none: a build that was broken off is begun anew. Damaged objects are listed, and not named. Ids that are there
-twice are listed, and named twice. Large archives need temporary space (TMPDIR): 22 bytes an event.`,
+Stop all archivers first. The command reads all objects. Its last step creates the log; then archivers can start.
+If it is interrupted there is no log yet: run it again, and it begins from the start. Damaged objects are listed, and
+the log does not name them. Ids that occur twice are listed, and the log names both events. Large archives need
+temporary space (TMPDIR): 22 bytes per event.`,
     )
     .action((archiveUrl: string | undefined, flags: LogFlags) =>
       run(async () => (await import('../src/cli/log-build.ts')).build, archiveUrl, flags),
     )
-  add(parent, 'repair', 'Make a record anew that is damaged or gone, and that archivers stop at.')
-    .argument('<record>', 'Its number, as archivers and verify say it.', parseNumber)
-    .argument('[archive-url]', ARCHIVE)
-    .option('--yes', 'Do it without being asked.')
+  add(parent, 'repair', 'Replace a damaged or missing record, at which archivers stop.')
+    .argument('<record>', 'Its number, from the log of an archiver or the report of verify.', parseNumber)
+    .argument('[archive-url]', ARCHIVE_URL_HELP)
+    .option('--yes', 'Do it without asking.')
     .addHelpText(
       'after',
       `
-The new record names the objects that no other record names. Archivers that wait at it go on by themselves, and need
-not be stopped. Without --yes it says what it will do, and asks. Repair the lowest number first.`,
+The new record names the objects that no other record names. Archivers need not be stopped: those that wait at the
+record continue by themselves. Without --yes the command says what it will do, and asks. If several records are
+damaged, repair the lowest number first.`,
     )
     .action((number: number, archiveUrl: string | undefined, flags: LogFlags) =>
       run(async () => (await import('../src/cli/log-repair.ts')).repair(number), archiveUrl, flags),
     )
 }
 
-const ARCHIVE = 'The archive: s3://bucket/prefix, or a directory. Default: ARCHIVE_URL.'
+const ARCHIVE_URL_HELP = 'The archive: s3://bucket/prefix, or a directory. Default: ARCHIVE_URL.'
 
 function add(parent: Command, verb: string, description: string): Command {
   const command = parent
@@ -79,7 +81,7 @@ async function run(
 ): Promise<void> {
   process.exitCode = EXIT_ERROR
   loadDotEnv()
-  // Only here, so that the other commands do without.
+  // Imported here, so that the other commands do not load it.
   const { runOnLog } = await import('../src/cli/log.ts')
   process.exitCode = await runOnLog(await load(), archiveUrl, flags, process.env)
 }

@@ -1,4 +1,4 @@
-/** What can be seen to be wrong before anything is opened, so that a start that fails leaves no new directory behind. */
+/** Checks that run before any queue or store is opened, so that a failed start leaves no new directory behind. */
 import cluster from 'node:cluster'
 import { once } from 'node:events'
 import { access, constants } from 'node:fs/promises'
@@ -8,7 +8,11 @@ import type { Config } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { nearestDirectory } from '../src/process/nearest-directory.ts'
 
-/** @throws ConfigInvalid for a directory that this process will write to, and can neither write nor make. */
+/**
+ * Checks the directories that this process will write to.
+ *
+ * @throws ConfigInvalid if one can be neither written nor created
+ */
 export async function tryDirectories({ dataDir, archive, role }: Config): Promise<void> {
   await tryDirectory(resolve(dataDir), 'DATA_DIR')
   if (archive.kind === 'directory' && role !== 'ingest') await tryDirectory(archive.path, archive.setting)
@@ -29,28 +33,35 @@ async function tryDirectory(path: string, setting: string): Promise<void> {
 }
 
 /**
- * Listens on each port for a moment. Workers share the port of their primary, which has tried it.
+ * Listens on each port for a moment. A worker tries none: it shares the ports of the primary, which has tried them.
  *
- * @throws ConfigInvalid for a port that cannot be listened on.
+ * @throws ConfigInvalid if a setting makes a port unusable, else the error of `listen()`
  */
 export async function tryPorts(config: Config): Promise<void> {
   if (cluster.isWorker) return
   const { host, port, adminHost, adminPort } = config
-  const places = [{ host, port }, ...(adminPort === undefined ? [] : [{ host: adminHost, port: adminPort }])]
-  for (const place of places) {
+  const addresses = [
+    { host, port },
+    ...(adminPort === undefined ? [] : [{ host: adminHost, port: adminPort }]),
+  ]
+  for (const address of addresses) {
     const server = createServer()
     try {
-      server.listen(place)
+      server.listen(address)
       await once(server, 'listening')
     } catch (error) {
-      throw asConfigInvalid(Object.assign(error as Error, { port: place.port }), config)
+      throw asConfigInvalid(Object.assign(error as Error, { port: address.port }), config)
     } finally {
       await new Promise(resolve => server.close(resolve))
     }
   }
 }
 
-/** Says which setting is why a server cannot listen; any other error stays as it is. */
+/**
+ * Explains why a server cannot listen.
+ *
+ * @returns a ConfigInvalid that names the wrong setting, or `error` itself if no setting is the cause
+ */
 export function asConfigInvalid(error: unknown, config: Config): unknown {
   const { code, port = config.port } = error as NodeJS.ErrnoException & { port?: number }
   const isAdmin = port === config.adminPort && port !== config.port
@@ -62,7 +73,7 @@ export function asConfigInvalid(error: unknown, config: Config): unknown {
     )
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EAI_AGAIN')
     return new ConfigInvalid(
-      `${prefix}HOST: ${host} is no address of this machine. Set ${prefix}HOST to 127.0.0.1, or to 0.0.0.0 for all addresses.`,
+      `${prefix}HOST: ${host} is not an address of this machine. Set ${prefix}HOST to 127.0.0.1, or to 0.0.0.0 for all addresses.`,
     )
   if (code === 'EACCES')
     return new ConfigInvalid(

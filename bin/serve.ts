@@ -8,27 +8,27 @@ import { isRefusal } from '../src/errors.ts'
 import { createLogger } from '../src/process/logger.ts'
 import { outputClosed } from './closed-output.ts'
 import { asConfigInvalid, tryDirectories, tryPorts } from './preflight.ts'
-import { leaveCluster, shutDownWhenTold } from './shutdown.ts'
+import { leaveCluster, shutDownOnSignal } from './shutdown.ts'
 import { superviseWorkers } from './workers.ts'
 
 type Logger = ReturnType<typeof createLogger>
 
 /**
- * Runs the server, or as many of it as `workers` says. Resolves once it listens, or for several once all are gone. What
- * ends it is a line in the log, and an exit code other than 0.
+ * Runs one server, or a primary with `workers` servers. Resolves when the server listens, or, with several workers, when
+ * all have exited. An error that ends the process is logged, and sets exit code 1.
  */
 export async function serve(config: Config): Promise<void> {
   const closed = outputClosed()
   const logClosed = new AbortController()
   const log = createLogger(config.logLevel, process.stdout.isTTY, () => logClosed.abort())
   process.on('uncaughtException', error => {
-    endWith(error, log)
+    logAndFail(error, log)
     process.exit()
   })
   try {
     await serveWith(config, log, AbortSignal.any([closed, logClosed.signal]))
   } catch (error) {
-    endWith(error, log)
+    logAndFail(error, log)
     leaveCluster()
   }
 }
@@ -41,17 +41,17 @@ async function serveWith(config: Config, log: Logger, closed: AbortSignal): Prom
     return
   }
   const app = await openApp(config, log)
-  shutDownWhenTold(app, config, closed)
+  shutDownOnSignal(app, config, closed)
   if (cluster.isPrimary || cluster.worker?.id === 1) process.stderr.write(greeting(app, config))
 }
 
-/** Goes to standard error where the log is silent: a process must not end without a word. */
-function endWith(error: unknown, log: Logger): void {
+/** Sets exit code 1 and logs the reason. If the log level hides it, the reason is written to standard error. */
+function logAndFail(error: unknown, log: Logger): void {
   process.exitCode = 1
   const { message, stack } = error as Error
   if (!log.isLevelEnabled('fatal')) process.stderr.write(`frequency: ${isRefusal(error) ? message : stack}\n`)
   else if (isRefusal(error)) log.fatal({ code: error.code }, message)
-  else log.fatal({ err: error }, 'An error that nobody expected ends the process.')
+  else log.fatal({ err: error }, 'An unexpected error ends the process.')
 }
 
 async function openApp(config: Config, log: FastifyBaseLogger): Promise<FastifyInstance> {
@@ -68,8 +68,11 @@ async function openApp(config: Config, log: FastifyBaseLogger): Promise<FastifyI
 function greeting(app: FastifyInstance, config: Config): string {
   const { role, workers, ui, writeKeys, writeKeysFile } = config
   const url = urlOf(app)
-  const many = workers > 1 ? `, ${workers} workers` : ''
-  const lines = [`frequency listens on ${url} (role: ${role}${many})`, `  queue    ${app.queue.description}`]
+  const workersText = workers > 1 ? `, ${workers} workers` : ''
+  const lines = [
+    `frequency listens on ${url} (role: ${role}${workersText})`,
+    `  queue    ${app.queue.description}`,
+  ]
   if (app.hasDecorator('store')) lines.push(`  archive  ${app.store.description}`)
   if (role !== 'archive') {
     if (ui === 'on') lines.push(`  live     ${liveLine(app, config)}`)
@@ -91,9 +94,9 @@ function urlOfAddress({ address, family, port }: AddressInfo): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
-/** As a program on this machine can ask for it. */
+/** The URL for a client on this machine. */
 function localUrlOf(app: FastifyInstance): string {
-  return local(urlOf(app))
+  return withLoopback(urlOf(app))
 }
 
 function liveLine(app: FastifyInstance, config: Config): string {
@@ -103,9 +106,9 @@ function liveLine(app: FastifyInstance, config: Config): string {
 }
 
 function adminUrlOf({ adminAddress, server }: FastifyInstance): string {
-  return local(urlOfAddress(adminAddress ?? (server.address() as AddressInfo)))
+  return withLoopback(urlOfAddress(adminAddress ?? (server.address() as AddressInfo)))
 }
 
-function local(url: string): string {
+function withLoopback(url: string): string {
   return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
 }

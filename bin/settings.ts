@@ -5,7 +5,12 @@ import type { Command } from 'commander'
 import type { Setting } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 
-/** Sets what `.env` in the working directory says and the environment does not. The AWS SDK reads it from there too. */
+/**
+ * Reads `.env` in the working directory, if it exists, and sets its variables in `process.env` unless they are set. The
+ * AWS SDK reads them from there.
+ *
+ * @throws ConfigInvalid if the file cannot be read
+ */
 export function loadDotEnv(): void {
   let text: string
   try {
@@ -17,6 +22,7 @@ export function loadDotEnv(): void {
   for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value
 }
 
+/** Adds a flag for each setting. */
 export function addSettings(command: Command, settings: readonly Setting[]): void {
   for (const { flag, description, default: fallback } of settings)
     command.option(`${flag} <value>`, `${description} Default: ${fallback}.`)

@@ -1,4 +1,4 @@
-/** How a server ends. */
+/** Ends a server on a signal or a closed log. */
 import cluster from 'node:cluster'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../src/config/config.ts'
@@ -6,10 +6,12 @@ import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
 import { STOP_AT_ONCE } from './workers.ts'
 
 /**
- * The first SIGTERM or SIGINT, or a log that nobody reads any more, shuts the server down. A second signal, or a shutdown
- * that takes longer than `shutdownMsMax`, ends the process at once with exit code 1.
+ * Shuts the server down on the first SIGTERM or SIGINT, or when the reader of the log closes it. A second signal, or a
+ * shutdown that takes longer than `shutdownMsMax`, ends the process at once with exit code 1.
+ *
+ * @param closed aborted when the log can no longer be written
  */
-export function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config, closed: AbortSignal): void {
+export function shutDownOnSignal(app: FastifyInstance, { shutdownMsMax }: Config, closed: AbortSignal): void {
   let isShuttingDown = false
   const shutDown = (reason: string): void => {
     if (isShuttingDown) return
@@ -20,13 +22,13 @@ export function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config
     setTimeout(() => {
       app.log.fatal(
         { shutdownMsMax },
-        'The shutdown took too long: stopping at once. What is not archived stays in the queue.',
+        'The shutdown took too long: stopping at once. Events that are not archived stay in the queue.',
       )
       process.exit(1)
     }, shutdownMsMax).unref()
     app.close().then(
       () => {
-        sayStopped(app, performance.now() - startedAt)
+        logStopped(app, performance.now() - startedAt)
         leaveCluster()
       },
       error => {
@@ -36,12 +38,12 @@ export function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config
     )
   }
   const stopAtOnce = (reason: string): void => {
-    app.log.fatal({ reason }, 'Told a second time: stopping at once.')
+    app.log.fatal({ reason }, 'A second signal came: stopping at once.')
     process.exit(1)
   }
   if (cluster.isWorker) {
     process.on('SIGTERM', shutDown)
-    // It comes to the whole process group, and so to the primary, which has the say.
+    // A terminal sends SIGINT to the whole process group. The primary gets it too, and sends SIGTERM to its workers.
     process.on('SIGINT', () => {})
     process.on('message', message => {
       if (message === STOP_AT_ONCE) stopAtOnce('the primary')
@@ -59,8 +61,8 @@ export function shutDownWhenTold(app: FastifyInstance, { shutdownMsMax }: Config
   else closed.addEventListener('abort', outputClosed, { once: true })
 }
 
-/** Events that are left on disk are no failure: the next start archives them. */
-function sayStopped(app: FastifyInstance, ms: number): void {
+/** Logs how long the shutdown took and how many events are left. They are not an error: the next start archives them. */
+function logStopped(app: FastifyInstance, ms: number): void {
   const onDisk = app.queue.state.disks.reduce((sum, { size }) => sum + size, 0)
   const unacknowledged = app.hasDecorator('archiver') ? app.archiver.stats.held.events : 0
   const left = { ...(onDisk > 0 && { onDisk }), ...(unacknowledged > 0 && { unacknowledged }) }
@@ -72,7 +74,7 @@ function sayStopped(app: FastifyInstance, ms: number): void {
     )
 }
 
-/** The channel to the primary would keep the process. */
+/** Disconnects a worker from its primary. The open channel would keep the process alive. */
 export function leaveCluster(): void {
   if (cluster.worker?.isConnected()) cluster.worker.disconnect()
 }

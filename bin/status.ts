@@ -10,22 +10,25 @@ export function addStatus(program: Command): void {
   const command = program
     .command('status')
     .description(
-      'Ask running processes how they are, and whether what was accepted is archived, waiting or dead.',
+      'Show the state of running processes, and whether each accepted event is archived, waiting or dead.',
     )
     .option(
       '--url <url...>',
-      'Processes to ask, all of a queue. Default: the one at HOST:PORT, or ADMIN_HOST:ADMIN_PORT.',
+      'The processes to ask: all of one queue. Default: the process at ADMIN_HOST:ADMIN_PORT, or at HOST:PORT.',
     )
     .option('--json', 'Report as JSON.')
     .addHelpText(
       'after',
-      '\nHost and port are those of the server that is asked; they and .env are read as by serve.\nExit code: 0 where it adds up, 1 where it does not, 2 where that cannot be told.\nWhat is counted, and what is not, is in docs/operations.md.',
+      `
+Host and port are settings of the server. This command reads them, and .env, like serve. docs/operations.md says what
+is counted.
+Exit code: 0 if the counts add up, 1 if they do not, 2 if that is not known.`,
     )
     .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
     .action(async (flags: StatusFlags) => {
       process.exitCode = EXIT_ERROR
       loadDotEnv()
-      // Only here, so that the other commands do without.
+      // Imported here, so that the other commands do not load it.
       const { status } = await import('../src/cli/status.ts')
       process.exitCode = await status(flags, process.env)
     })

@@ -4,27 +4,28 @@ import type { TailFlags } from '../src/cli/tail.ts'
 import { outputClosed } from './closed-output.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 
+/** `frequency tail`. */
 export function addTail(program: Command): void {
   const command = program
     .command('tail')
-    .description('Show events as a running server takes them. What is archived stays the same.')
-    .option('--url <url>', 'The server. Default: the one at HOST:PORT, or ADMIN_HOST:ADMIN_PORT.')
+    .description('Show events as a running server takes them. The archive is not changed.')
+    .option('--url <url>', 'The server. Default: the one at ADMIN_HOST:ADMIN_PORT, or at HOST:PORT.')
     .option(
       '--filter <filter>',
-      'Part of a name (signed_up), or field=value (user_id=42, properties.plan=pro).',
+      'Show only events with this part of a name (signed_up), or this field=value (user_id=42, properties.plan=pro).',
     )
-    .option('--json', 'Each event as it is archived, a line each.')
+    .option('--json', 'Print each event on one line, as it is archived.')
     .addHelpText(
       'after',
       `
-Host, port and token are those of the server that is asked; they and .env are read as by serve. A server on another
-machine has to have a UI_TOKEN. Shows up to 1,000 events a second, and says how many were left out.
-Exit code: 0 where Ctrl-C ends it, 1 where the server cannot be reached, refuses, or goes, 141 where its output is
+Host, port and token are settings of the server. This command reads them, and .env, like serve. A server on another
+machine must have a UI_TOKEN. At most 1,000 events per second are shown. A note says how many were left out.
+Exit code: 0 after Ctrl-C, 1 if the server cannot be reached, refuses or closes the connection, 141 if the output is
 closed.`,
     )
     .action(async (flags: TailFlags) => {
       loadDotEnv()
-      // Only here, so that the other commands do without.
+      // Imported here, so that the other commands do not load it.
       const { tail } = await import('../src/cli/tail.ts')
       const closed = outputClosed()
       const exitCode = await tail(flags, process.env, AbortSignal.any([stopSignal(), closed]))

@@ -1,12 +1,12 @@
-/** How wrong flags and commands are told: on one line, and with a guess where one is near. */
+/** Error messages for wrong flags and commands: one line, with a suggestion if a name is similar. */
 import type { Command } from 'commander'
 
-/** Applies to the command and to all below it. */
-export function tellWrongUsage(command: Command): void {
+/** Sets these messages for the command and all commands below it. */
+export function explainWrongUsage(command: Command): void {
   command.showSuggestionAfterError(false).configureOutput({
     outputError: (text, write) => write(explained(text, command)),
   })
-  for (const each of command.commands) tellWrongUsage(each)
+  for (const each of command.commands) explainWrongUsage(each)
 }
 
 function explained(text: string, command: Command): string {
@@ -22,7 +22,7 @@ function explained(text: string, command: Command): string {
   return `${line}\n`
 }
 
-/** The first word after a command that has a default one: `lst` of `frequency dead lst`. */
+/** @returns the word that commander gave to a default command as its argument: `lst` in `frequency dead lst` */
 function defaultOperand(command: Command): string | undefined {
   const { parent } = command
   // The program itself has no default command.
@@ -32,11 +32,11 @@ function defaultOperand(command: Command): string | undefined {
 }
 
 function unknownCommand(name: string, parent: Command): string {
-  const guess = didYouMean(name, namesOf(parent))
-  return `error: unknown command '${name}'. ${guess || `There are ${namesOf(parent).join(', ')}.`}\n`
+  const suggestion = didYouMean(name, namesOf(parent))
+  return `error: unknown command '${name}'. ${suggestion || `The commands are ${namesOf(parent).join(', ')}.`}\n`
 }
 
-/** A word that was taken for an argument of the default command, and is nearly the name of another one. */
+/** Ends the process with an error if `word` was given to a default command, and is similar to the name of a command. */
 export function refuseMistypedCommand(word: string, command: Command): void {
   const parent = command.parent as Command
   if (defaultOperand(command) !== word || nearest(word, namesOf(parent)) === undefined) return
@@ -62,10 +62,13 @@ function flagsOf(command: Command): string[] {
   return command.options.map(({ long }) => long).filter(long => typeof long === 'string')
 }
 
-/** One that begins with the word, or differs in at most a quarter of its letters (one, where it is short). */
+/**
+ * @returns the only name that begins with `word` and a hyphen, or else the name with the fewest edits: at most a quarter
+ *   of the letters of `word`, and one for a short word. Undefined if no name is that similar.
+ */
 function nearest(word: string, names: readonly string[]): string | undefined {
-  const longer = names.filter(name => name.startsWith(`${word}-`))
-  if (longer.length === 1) return longer[0]
+  const completions = names.filter(name => name.startsWith(`${word}-`))
+  if (completions.length === 1) return completions[0]
   const letters = word.replace(/^-+/, '').length
   const [best] = names
     .map(name => ({ name, edits: editDistance(word, name) }))
@@ -74,7 +77,7 @@ function nearest(word: string, names: readonly string[]): string | undefined {
   return best?.name
 }
 
-/** Letters to insert, delete, replace, or swap with their neighbour. */
+/** @returns how many letters to insert, delete, replace, or swap with their neighbour (Damerau-Levenshtein) */
 function editDistance(from: string, to: string): number {
   const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, j) => j)]
   const at = (i: number, j: number) => rows[i]?.[j] ?? Number.POSITIVE_INFINITY

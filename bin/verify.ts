@@ -11,30 +11,33 @@ export function addVerify(program: Command): void {
   const command = program
     .command('verify')
     .description(
-      'Read an archive, and report what is double, unreadable or missing, and where objects and log do not agree.',
+      'Read an archive, and report what is duplicate, unreadable or missing, and where objects and log differ.',
     )
     .argument('[archive-url]', 'The archive: s3://bucket/prefix, or a directory. Default: ARCHIVE_URL.')
-    .option('--ids <file>', 'A file with a messageId a line: each must be in the archive, from any source.')
-    .option('--from <hour>', 'First partition: 2026-11-24 or 2026-11-24T13, UTC.', text =>
+    .option(
+      '--ids <file>',
+      'A file with one messageId per line. Each must be in the archive, from any source.',
+    )
+    .option('--from <hour>', 'First partition in UTC: 2026-11-24 or 2026-11-24T13.', text =>
       parseHour(text, '00'),
     )
-    .option('--to <hour>', 'Last partition; a day is one to its end.', text => parseHour(text, '23'))
-    .option('--list <count>', 'Findings of each kind that are listed; all are counted.', parseListMax, 20)
+    .option('--to <hour>', 'Last partition. A day means its last hour.', text => parseHour(text, '23'))
+    .option('--list <count>', 'How many findings of each kind to list. All are counted.', parseListMax, 20)
     .option('--json', 'Report as JSON.')
     .option('--no-progress', 'Show no progress on the terminal.')
     .addHelpText(
       'after',
       `
-It only reads, and can run beside a server. Exit code: 0 where nothing is wrong, 1 where something is,
-2 where the archive, or a part of it, could not be read. AWS settings and .env are read as by serve.
+It only reads, and can run beside a server. It reads AWS settings and .env like serve.
+Exit code: 0 if nothing is wrong, 1 if something is wrong, 2 if the archive could not be read, or not all of it.
 A batch is in the partition of its first event, so some events of an hour may be in the hour before.
-Large archives need temporary space (TMPDIR): 22 bytes an event.`,
+Large archives need temporary space (TMPDIR): 22 bytes per event.`,
     )
     .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
     .action(async (archiveUrl: string | undefined, flags: VerifyFlags) => {
       process.exitCode = EXIT_ERROR
       loadDotEnv()
-      // Only here, so that the other commands do without.
+      // Imported here, so that the other commands do not load it.
       const { verify } = await import('../src/cli/verify.ts')
       process.exitCode = await verify(archiveUrl, flags, process.env)
     })
@@ -44,7 +47,13 @@ Large archives need temporary space (TMPDIR): 22 bytes an event.`,
   )
 }
 
-/** `2026-11-24`, `2026-11-24T13` or a whole time in UTC, as the hour of a partition: `2026-11-24T13`. */
+/**
+ * Reads a day, an hour or a full time in UTC.
+ *
+ * @param hourOfDay the hour for a text without one
+ * @returns the hour of a partition: `2026-11-24T13`
+ * @throws InvalidArgumentError if the text is not a date
+ */
 function parseHour(text: string, hourOfDay: '00' | '23'): string {
   const [, day, hour = hourOfDay] =
     /^(\d{4}-\d{2}-\d{2})(?:T(\d{2})(?::?\d{2}(?::?\d{2}(?:\.\d+)?)?)?Z?)?$/i.exec(text) ?? []

@@ -1,16 +1,17 @@
 /**
- * Several processes behind one port: the primary takes connections and hands them to the workers in
- * turn, and each worker is a whole `frequency serve`.
+ * Several processes behind one port. The primary accepts connections and hands them to the workers in turn. Each worker
+ * is a complete `frequency serve`.
  *
- *   starting ──(the first listens)──► running ──(signal)──► ending ──(all are gone)──► exit
- *       └──(it exits)──► exit, with its code
+ *   starting ──(the first worker listens)──► running ──(signal)──► stopping ──(all workers have exited)──► exit
+ *       └──(the first worker exits)──► exit, with its code
  *
- * Starting: one worker shows that the settings are good, or says what to mend; then the others follow.
- * Running: a worker that exits is replaced, later each time that this happens soon again.
- * Ending: each worker gets a SIGTERM, which ends one that is still starting as well: a message would not
- * reach it before it has its listeners, which may take as long as its store is away. A terminal or a
- * service manager may have sent a signal to every process already, so a second one says nothing to a worker.
- * To the primary it means to stop at once, and it tells the workers so by a message.
+ * Starting: the first worker shows that the settings work, or logs what is wrong. Then the others are started.
+ * Running: a worker that exits is replaced. The delay grows if workers exit soon after their start.
+ * Stopping: each worker gets a SIGTERM. It also ends a worker that is still starting. A message would not do that: a
+ * worker listens for messages only when it has started, and its start waits for its store.
+ *
+ * A terminal or a service manager may send a signal to every process at once, so a worker ignores a second signal. The
+ * primary takes a second signal as the order to stop at once, and sends `STOP_AT_ONCE` to the workers.
  */
 
 import cluster, { type Worker } from 'node:cluster'
@@ -20,31 +21,32 @@ import type { Logger } from '../src/process/logger.ts'
 import { relayQuestions } from '../src/process/worker-messages.ts'
 import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
 
-/** What the primary says to a worker that is to end without a shutdown. */
+/** The message on which a worker exits without a shutdown. */
 export const STOP_AT_ONCE = 'stop at once'
 
 const REPLACE_MS_MIN = 200
 const REPLACE_MS_MAX = 30_000
-/** What a worker ends by that was told to end while it was starting. */
-const TOLD = new Set<string | null>(['SIGTERM', 'SIGINT'])
-/** A worker that has lived so long is not failing again and again. */
+/** A worker that is stopped while it starts has no handler yet, so the signal itself ends it. */
+const STOP_SIGNALS = new Set<string | null>(['SIGTERM', 'SIGINT'])
+/** After a worker has run for this long, the replacement delay starts at its minimum again. */
 const STEADY_MS = 60_000
-/** What the primary adds to the time that its workers have for themselves. */
+/** Workers end themselves after `shutdownMsMax`. The primary kills them this much later. */
 const GRACE_MS = 2_000
 
 /**
- * Resolves, when all workers are gone, to the exit code of the whole.
+ * Starts the workers and replaces those that exit, until a signal comes.
  *
- * @param closed ends all, as a signal does: nobody reads the log any more
+ * @param closed aborted when the log can no longer be written; stops the workers like a signal
+ * @returns the exit code of the primary, when all workers have exited
  */
 export function superviseWorkers(config: Config, log: Logger, closed: AbortSignal): Promise<number> {
   return new Supervisor(config, log, closed).run()
 }
 
-interface Ending {
+interface WorkerExit {
   readonly code: number | null
   readonly signal: string | null
-  /** Why it could not even be started. */
+  /** Set if the process could not be started. */
   readonly err?: Error
 }
 
@@ -52,16 +54,15 @@ class Supervisor {
   readonly #config: Config
   readonly #log: Logger
   readonly #closed: AbortSignal
-  readonly #ending = new AbortController()
-  /** Not `cluster.workers`, where one that could not be started stays for ever. */
+  readonly #stopping = new AbortController()
+  /** Not `cluster.workers`: a worker that could not be started stays in it for ever. */
   readonly #workers = new Set<Worker>()
   #hasStarted = false
   #exitCode = 0
   #failures = 0
-  /** By a clock that does not step; undefined until it was told to end. */
-  #endedAt: number | undefined
-  /** Replacements that are waited for. */
-  #due = 0
+  /** Of `performance.now()`, in milliseconds. */
+  #stoppingSince: number | undefined
+  #pendingReplacements = 0
   #finish: (exitCode: number) => void = () => {}
 
   constructor(config: Config, log: Logger, closed: AbortSignal) {
@@ -73,17 +74,17 @@ class Supervisor {
   async run(): Promise<number> {
     cluster.once('listening', () => {
       this.#hasStarted = true
-      for (let n = 1; n < this.#config.workers && !this.#ending.signal.aborted; n++) this.#fork()
+      for (let n = 1; n < this.#config.workers && !this.#stopping.signal.aborted; n++) this.#fork()
     })
-    relayQuestions({ metrics: keepWhatGrows })
+    relayQuestions({ metrics: keepCounters })
     this.#fork()
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#end(signal))
-    this.#closed.addEventListener('abort', () => this.#endUnread(), { once: true })
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => this.#stop(signal))
+    this.#closed.addEventListener('abort', () => this.#stopOnClosedOutput(), { once: true })
     const exitCode = await new Promise<number>(resolve => {
       this.#finish = resolve
     })
-    if (this.#endedAt !== undefined) {
-      const ms = Math.round(performance.now() - this.#endedAt)
+    if (this.#stoppingSince !== undefined) {
+      const ms = Math.round(performance.now() - this.#stoppingSince)
       this.#log.info({ ms, exitCode }, 'All workers have stopped.')
     }
     return exitCode
@@ -95,59 +96,59 @@ class Supervisor {
     try {
       worker = cluster.fork()
     } catch (error) {
-      this.#exited({ code: 1, signal: null, err: error as Error }, 0)
+      this.#onExit({ code: 1, signal: null, err: error as Error }, 0)
       return
     }
     this.#workers.add(worker)
-    const ended = (ending: Ending): void => {
-      if (this.#workers.delete(worker)) this.#exited(ending, performance.now() - startedAt)
+    const exited = (exit: WorkerExit): void => {
+      if (this.#workers.delete(worker)) this.#onExit(exit, performance.now() - startedAt)
     }
-    worker.on('exit', (code, signal) => ended({ code, signal }))
-    // One for which there is no process, or no pipe, has an error and no exit.
-    worker.on('error', err => worker.process.pid ?? ended({ code: 1, signal: null, err }))
+    worker.on('exit', (code, signal) => exited({ code, signal }))
+    // If the process or its pipe cannot be created, there is an `error` event and no `exit` event.
+    worker.on('error', err => worker.process.pid ?? exited({ code: 1, signal: null, err }))
   }
 
-  #exited({ code, signal, err }: Ending, lifeMs: number): void {
-    const isEnding = this.#ending.signal.aborted
-    if (isEnding || !this.#hasStarted) {
+  #onExit({ code, signal, err }: WorkerExit, ranMs: number): void {
+    const isStopping = this.#stopping.signal.aborted
+    if (isStopping || !this.#hasStarted) {
       if (err !== undefined) this.#log.fatal({ err }, 'A worker cannot be started.')
-      if (code !== 0 && !(isEnding && TOLD.has(signal))) this.#exitCode ||= code ?? 1
+      if (code !== 0 && !(isStopping && STOP_SIGNALS.has(signal))) this.#exitCode ||= code ?? 1
       if (this.#isOver) this.#finish(this.#exitCode)
       return
     }
-    this.#failures = lifeMs > STEADY_MS ? 0 : this.#failures + 1
+    this.#failures = ranMs > STEADY_MS ? 0 : this.#failures + 1
     const ms = Math.min(REPLACE_MS_MAX, REPLACE_MS_MIN * 2 ** this.#failures)
-    this.#log.error({ code, signal, err, ms }, 'A worker has ended, and is replaced.')
+    this.#log.error({ code, signal, err, ms }, 'A worker has exited. Replacing it.')
     void this.#replaceIn(ms)
   }
 
   async #replaceIn(ms: number): Promise<void> {
-    this.#due++
-    await delay(ms, undefined, { signal: this.#ending.signal }).catch(() => {})
-    this.#due--
-    if (!this.#ending.signal.aborted) this.#fork()
+    this.#pendingReplacements++
+    await delay(ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
+    this.#pendingReplacements--
+    if (!this.#stopping.signal.aborted) this.#fork()
     else if (this.#isOver) this.#finish(this.#exitCode)
   }
 
   get #isOver(): boolean {
-    return this.#due === 0 && this.#workers.size === 0
+    return this.#pendingReplacements === 0 && this.#workers.size === 0
   }
 
-  #endUnread(): void {
-    if (this.#ending.signal.aborted) return
+  #stopOnClosedOutput(): void {
+    if (this.#stopping.signal.aborted) return
     this.#exitCode ||= EXIT_CLOSED_OUTPUT
-    this.#end('standard output is closed')
+    this.#stop('standard output is closed')
   }
 
-  #end(reason: string): void {
-    if (this.#ending.signal.aborted) {
-      // One that has just ended cannot be told, and need not be.
+  #stop(reason: string): void {
+    if (this.#stopping.signal.aborted) {
+      // If the worker exits meanwhile, `send` fails. The no-op callback ignores that.
       for (const worker of this.#workers) if (worker.isConnected()) worker.send(STOP_AT_ONCE, () => {})
       return
     }
-    this.#endedAt = performance.now()
+    this.#stoppingSince = performance.now()
     this.#log.info({ reason, workers: this.#workers.size }, 'Stopping all workers.')
-    this.#ending.abort()
+    this.#stopping.abort()
     this.#kill('SIGTERM')
     setTimeout(() => this.#kill('SIGKILL'), this.#config.shutdownMsMax + GRACE_MS).unref()
     if (this.#isOver) this.#finish(this.#exitCode)
@@ -158,8 +159,11 @@ class Supervisor {
   }
 }
 
-/** A sum over workers that fell when one of them is gone would look to Prometheus as if all had begun anew. */
-async function keepWhatGrows(departed: unknown, last: unknown): Promise<unknown> {
+/**
+ * Adds the counters of an exited worker to the retained ones. Without them the sums over all workers would fall, which
+ * Prometheus takes for a counter reset.
+ */
+async function keepCounters(retained: unknown, last: unknown): Promise<unknown> {
   const { countersOf } = await import('../src/observability/exposition.ts')
-  return countersOf([departed ?? [], last] as object[][])
+  return countersOf([retained ?? [], last] as object[][])
 }

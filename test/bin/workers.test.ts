@@ -67,7 +67,7 @@ t.test('workers share a port; one that is killed is replaced, and nothing that g
   t.equal(await takenByMetrics(url), 200)
   process.kill(first as number, 'SIGKILL')
   await hasWorkers(program, 3)
-  t.match(program.stdout, /A worker has ended, and is replaced/)
+  t.match(program.stdout, /A worker has exited\. Replacing it/)
   await posts.post(200)
   // Whichever is asked, and with what the one had counted that was killed.
   t.strictSame(await Promise.all(range(6).map(() => takenByMetrics(url))), Array(6).fill(400))

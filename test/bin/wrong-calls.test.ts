@@ -22,9 +22,13 @@ interface Call {
 
 const CALLS: Call[] = [
   { args: ['srve'], code: 1, says: /unknown command 'srve'\. Did you mean serve\?/ },
-  { args: ['publish'], code: 1, says: /unknown command 'publish'\. There are serve, verify, log, / },
+  { args: ['publish'], code: 1, says: /unknown command 'publish'\. The commands are serve, verify, log, / },
   { args: ['dead', 'lst'], code: 2, says: /unknown command 'lst'\. Did you mean list\?/ },
-  { args: ['dead', 'purge'], code: 2, says: /unknown command 'purge'\. There are list, show, retry, drop\./ },
+  {
+    args: ['dead', 'purge'],
+    code: 2,
+    says: /unknown command 'purge'\. The commands are list, show, retry, drop\./,
+  },
   { args: ['dead', 'list', 'lst'], code: 2, says: /too many arguments for 'list'/ },
   { args: ['dead', 'drop'], code: 2, says: /name the ids to drop, or give --all/ },
   { args: ['log', 'shw'], code: 2, says: /unknown command 'shw'\. Did you mean show\?/ },
