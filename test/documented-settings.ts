@@ -3,9 +3,9 @@ import { awsSettings } from '../src/config/aws-settings.ts'
 import { type Setting, settings } from '../src/config/config.ts'
 
 const COLUMNS_MAX = 100
-const HEAD = `# Copy this file to .env, and take the # away before what you set. What is shown is the default.
-# Variables that are set otherwise win over .env, and flags (--batch-events-max) win over both.
-# Times may be written as 500ms, 10s, 5m or 24h, and sizes as 64KiB, 16MiB or 1GB.`
+const HEAD = `# Copy this file to .env, and remove the # before each setting that you change. The values are the defaults.
+# Variables of the environment win over .env, and flags (--batch-events-max) win over both.
+# Times take a unit (500ms, 10s, 5m, 24h), and so do sizes (64KiB, 16MiB, 1GB).`
 const MARK = 'settings: written by `npm run settings`'
 
 export function envExample(): string {
@@ -18,7 +18,7 @@ export function envExample(): string {
   return `${[HEAD, ...own, ...ofAws].join('\n\n')}\n`
 }
 
-/** @returns the text with the tables between its marks replaced. @throws Error where it has no such marks. */
+/** @returns the text with the tables between its marks replaced. @throws Error if it does not have these marks once each. */
 export function readmeWithTables(readme: string): string {
   const [start, end] = [`<!-- ${MARK} -->`, '<!-- end of settings -->']
   const [before, rest, ...more] = readme.split(start)
@@ -39,7 +39,7 @@ function tables(): string {
     '|---|---|---|',
     ...own,
     '',
-    'The AWS SDK reads these, and more of its own, as variables only:',
+    'The AWS SDK reads these variables, and more. They have no flags:',
     '',
     '| variable | what it is |',
     '|---|---|',
@@ -47,7 +47,7 @@ function tables(): string {
   ].join('\n')
 }
 
-/** A default that is said in words cannot be written as a value. */
+/** A default in words cannot be written as a value. */
 function hasValue({ schema }: Setting): boolean {
   return schema.default !== undefined
 }

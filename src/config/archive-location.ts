@@ -7,15 +7,15 @@ export type ArchiveLocation =
       readonly kind: 'directory'
       readonly path: string
       readonly prefix: string
-      /** The setting that says where it is, for errors. */
+      /** The setting from which the path comes, for error messages. */
       readonly setting: 'ARCHIVE_URL' | 'DATA_DIR'
     }
   | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
 
 /**
- * Where an archive is: what `ARCHIVE_URL` says, or `archive` in the data directory.
+ * Reads `ARCHIVE_URL`. If it is not set, the archive is the directory `archive` in the data directory.
  *
- * @throws ConfigInvalid
+ * @throws ConfigInvalid if the text is not a path, an `s3:` or a `file:` URL, or if the URL has a part that is not used
  */
 export function archiveLocation(url: string | undefined, dataDir: string): ArchiveLocation {
   if (url === undefined) return directory(resolve(join(dataDir, 'archive')), 'DATA_DIR')
@@ -40,7 +40,7 @@ function directory(path: string, setting: 'ARCHIVE_URL' | 'DATA_DIR'): ArchiveLo
   return { kind: 'directory', path, prefix: 'frequency', setting }
 }
 
-/** Undefined also where what is percent-encoded cannot be decoded. */
+/** @returns undefined if the text is not a URL, or if its percent-encoding cannot be decoded. */
 export function parseUrl(text: string): URL | undefined {
   try {
     const url = new URL(text)

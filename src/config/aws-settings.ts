@@ -1,4 +1,4 @@
-/** Variables that the AWS SDK reads by itself, and what can be seen to be wrong with them before S3 is asked. */
+/** The variables that the AWS SDK reads itself, and the checks of them that need no request to S3. */
 import { ConfigInvalid } from '../errors.ts'
 
 export interface AwsSetting {
@@ -6,29 +6,30 @@ export interface AwsSetting {
   readonly description: string
 }
 
-/** As `.env.example` and the README list them. The SDK knows more. */
+/** The variables that `.env.example` and the README list. The SDK reads more. */
 export const awsSettings: readonly AwsSetting[] = [
-  { variable: 'AWS_ACCESS_KEY_ID', description: 'Who asks S3.' },
-  { variable: 'AWS_SECRET_ACCESS_KEY', description: 'The secret of AWS_ACCESS_KEY_ID.' },
-  { variable: 'AWS_SESSION_TOKEN', description: 'Goes with credentials that are temporary.' },
+  { variable: 'AWS_ACCESS_KEY_ID', description: 'Access key id for S3.' },
+  { variable: 'AWS_SECRET_ACCESS_KEY', description: 'Secret access key that belongs to AWS_ACCESS_KEY_ID.' },
+  { variable: 'AWS_SESSION_TOKEN', description: 'Session token, if the credentials are temporary.' },
   {
     variable: 'AWS_PROFILE',
-    description: 'Credentials and region from ~/.aws, in place of the variables here.',
+    description:
+      'Profile in ~/.aws from which credentials and region are read, instead of from these variables.',
   },
   {
     variable: 'AWS_REGION',
-    description: 'Region of the bucket. Where AWS_ENDPOINT_URL_S3 is set it may be left out.',
+    description: 'Region of the bucket. Optional if AWS_ENDPOINT_URL_S3 is set.',
   },
   {
     variable: 'AWS_ENDPOINT_URL_S3',
-    description: 'Address of an S3 server other than AWS, as http://host:port.',
+    description: 'URL of an S3 server other than AWS, as http://host:port.',
   },
 ]
 
 /** In the order in which the SDK looks for them. */
 const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL']
-/** The SDK fails at the first request where one of these has another word. */
-const CHOICES: Record<string, readonly string[]> = {
+/** If one of these variables has another value, the SDK fails at the first request. */
+const ALLOWED_VALUES: Record<string, readonly string[]> = {
   AWS_USE_FIPS_ENDPOINT: ['true', 'false'],
   AWS_USE_DUALSTACK_ENDPOINT: ['true', 'false'],
   AWS_S3_USE_ARN_REGION: ['true', 'false'],
@@ -42,7 +43,10 @@ export interface AwsEndpoint {
   readonly url: URL
 }
 
-/** @returns undefined where no variable names an endpoint. @throws ConfigInvalid for one that is no http(s) URL. */
+/**
+ * @returns the S3 endpoint, or undefined if no variable is set
+ * @throws ConfigInvalid if the value is not an http or https URL, or has a user name, query or fragment
+ */
 export function awsEndpoint(env: NodeJS.ProcessEnv): AwsEndpoint | undefined {
   const variable = ENDPOINT_VARIABLES.find(name => (env[name] ?? '') !== '')
   if (variable === undefined) return undefined
@@ -56,30 +60,30 @@ export function awsEndpoint(env: NodeJS.ProcessEnv): AwsEndpoint | undefined {
 }
 
 /**
- * Refuses what the SDK would only say with the first request, and then again and again.
+ * Checks values at the start that the SDK would refuse only at the first request, and at each retry.
  *
- * @throws ConfigInvalid naming the variable and what a right value looks like.
+ * @throws ConfigInvalid with the variable and the form of a valid value
  */
 export function checkAwsSettings(env: NodeJS.ProcessEnv): void {
   awsEndpoint(env)
   const region = env.AWS_REGION ?? ''
   if (region !== '' && !/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i.test(region))
     throw new ConfigInvalid(`AWS_REGION must be the name of a region, like eu-central-1${got(region)}.`)
-  for (const [name, words] of Object.entries(CHOICES)) {
-    const word = env[name] ?? ''
-    if (word !== '' && !words.includes(word) && !words.includes(word.toUpperCase()))
-      throw new ConfigInvalid(`${name} must be one of ${words.join(', ')}${got(word)}.`)
+  for (const [name, allowed] of Object.entries(ALLOWED_VALUES)) {
+    const value = env[name] ?? ''
+    if (value !== '' && !allowed.includes(value) && !allowed.includes(value.toUpperCase()))
+      throw new ConfigInvalid(`${name} must be one of ${allowed.join(', ')}${got(value)}.`)
   }
   const [id, secret] = [env.AWS_ACCESS_KEY_ID ?? '', env.AWS_SECRET_ACCESS_KEY ?? '']
   if ((id === '') === (secret === '') || (env.AWS_PROFILE ?? '') !== '') return
-  const [has, lacks] =
+  const [set, missing] =
     secret === ''
       ? ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY']
       : ['AWS_SECRET_ACCESS_KEY', 'AWS_ACCESS_KEY_ID']
-  throw new ConfigInvalid(`${lacks} is not set, and ${has} is: set both, or neither.`)
+  throw new ConfigInvalid(`${missing} is not set, but ${set} is. Set both, or neither.`)
 }
 
-/** Nothing of a URL that may hold a password. */
+/** @returns the value for an error message, or nothing if the value may have a password in it. */
 function got(text: string): string {
   return text.includes('@') ? '' : `, not ${JSON.stringify(text.slice(0, 100))}`
 }

@@ -9,60 +9,60 @@ const optional = (options: { secret?: boolean; fallback: string; description: st
 const requests = (options: { description: string }) =>
   Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000_000, fallback: 'none: no limit', ...options }))
 
-/** The settings that say who may send events, how many, and what is kept of their address. */
+/** The settings of who may send events, how many, and what is stored of the client's address. */
 export const clientSettings = {
   writeKeys: optional({
     secret: true,
     fallback: 'none: anybody may send events',
     description:
-      'Keys that clients send with their events, as name=key or name:browser=key, with commas between.',
+      'Keys that clients send with their events: name=key or name:browser=key, separated by commas.',
   }),
   writeKeysFile: optional({
     fallback: 'none',
-    description: 'A file with the keys, one on a line; it is read again when it changes.',
+    description: 'A file with the keys, one per line. It is read again when it changes.',
   }),
   corsOrigins: optional({
-    fallback: 'none: no page of another origin',
+    fallback: 'none: only pages of the same origin',
     description:
-      'Origins whose pages may call, with commas between: https://example.com, https://*.example.com, or * for all.',
+      'Origins whose pages may send events, separated by commas: https://example.com, https://*.example.com, or * for all.',
   }),
   ipPolicy: Type.Union([Type.Literal('keep'), Type.Literal('truncate'), Type.Literal('drop')], {
     default: 'keep',
     description:
-      "What becomes of the client's address in context.ip: keep it, truncate it (IPv4 to /24, IPv6 to /48) or drop it.",
+      "How the client's address is stored in context.ip: keep, truncate (IPv4 to /24, IPv6 to /48) or drop.",
   }),
   trustProxy: optional({
     fallback: 'none: the address of the connection',
     description:
-      'Proxies whose X-Forwarded-For is believed: addresses, networks (10.0.0.0/8), loopback or uniquelocal, with commas between.',
+      'Proxies whose X-Forwarded-* headers are trusted: addresses, networks (10.0.0.0/8), loopback, linklocal or uniquelocal, separated by commas.',
   }),
   publicUrl: optional({
-    fallback: 'none: the host that was asked',
+    fallback: 'none: the host of the request',
     description:
-      'Where clients reach this server, as https://events.example.com: what Segment libraries are told to send to.',
+      'URL at which clients reach this server, as https://events.example.com. Segment libraries get it as the URL to send to.',
   }),
   rateKeyMax: requests({
-    description: 'Requests that take events, for each write key in RATE_WINDOW_MS; past it 429.',
+    description: 'Requests with events per write key in RATE_WINDOW_MS. Further ones get 429.',
   }),
   rateAddressMax: requests({
     description:
-      'Requests that take events, for each client address (of IPv6 each /64) in RATE_WINDOW_MS; past it 429.',
+      'Requests with events per client address (for IPv6 per /64) in RATE_WINDOW_MS. Further ones get 429.',
   }),
   rateWindowMs: milliseconds({
     minimum: 100,
     maximum: 86_400_000,
     default: 60_000,
-    description: 'Time over which RATE_KEY_MAX and RATE_ADDRESS_MAX count.',
+    description: 'Time window of RATE_KEY_MAX and RATE_ADDRESS_MAX.',
   }),
   documentation: Type.Union([Type.Literal('on'), Type.Literal('off')], {
     default: 'on',
-    description: 'Whether /documentation has the API reference (on), or nothing (off).',
+    description: 'Whether /documentation shows the API reference (on or off).',
   }),
 }
 
 type ClientSettings = Static<TObject<typeof clientSettings>>
 
-/** @throws ConfigInvalid where a text is not what its setting wants; keys are not shown. */
+/** @throws ConfigInvalid if a value is invalid, or settings contradict each other. The message shows no key. */
 export function checkClientSettings({
   writeKeys,
   writeKeysFile,
@@ -72,11 +72,11 @@ export function checkClientSettings({
   rateKeyMax,
 }: ClientSettings): void {
   if (writeKeys !== undefined && writeKeysFile !== undefined) {
-    throw new ConfigInvalid('WRITE_KEYS and WRITE_KEYS_FILE are both set: put all keys in one of them.')
+    throw new ConfigInvalid('WRITE_KEYS and WRITE_KEYS_FILE are both set. Put all keys into one of them.')
   }
   if (rateKeyMax !== undefined && writeKeys === undefined && writeKeysFile === undefined) {
     throw new ConfigInvalid(
-      'RATE_KEY_MAX needs WRITE_KEYS or WRITE_KEYS_FILE: without keys use RATE_ADDRESS_MAX.',
+      'RATE_KEY_MAX needs WRITE_KEYS or WRITE_KEYS_FILE. Without keys use RATE_ADDRESS_MAX.',
     )
   }
   if (writeKeys !== undefined) parseWriteKeys(writeKeys, 'WRITE_KEYS')
@@ -85,13 +85,12 @@ export function checkClientSettings({
   if (publicUrl !== undefined) checkPublicUrl(publicUrl)
 }
 
-/** @throws ConfigInvalid */
 function checkPublicUrl(text: string): void {
   const url = URL.canParse(text) ? new URL(text) : undefined
   const isPlain = url !== undefined && /^https?:$/.test(url.protocol) && `${url.search}${url.hash}` === ''
   if (isPlain && url.username === '') return
   throw new ConfigInvalid(
-    `PUBLIC_URL must be like https://events.example.com, and may have a path; not ${JSON.stringify(text.slice(0, 100))}.`,
+    `PUBLIC_URL must be a URL like https://events.example.com, with or without a path, not ${JSON.stringify(text.slice(0, 100))}.`,
   )
 }
 
@@ -103,9 +102,8 @@ function listOf(text: string): string[] {
 }
 
 /**
- * What an `Origin` header must be equal to, or match; `'*'` for any.
- *
- * @throws ConfigInvalid
+ * @returns the values and patterns that an `Origin` header is compared with, or `'*'` if any origin is allowed
+ * @throws ConfigInvalid if an entry is not an origin, or `*` is not alone
  */
 export function parseOrigins(text: string): '*' | (string | RegExp)[] {
   const origins = listOf(text)
@@ -120,27 +118,28 @@ function parseOrigin(text: string): string | RegExp {
   const [, scheme, isWild, host] = /^([a-z][a-z0-9+.-]*:\/\/)(\*\.)?([^/?#@*\s\\]+)$/i.exec(text) ?? []
   const url = scheme && `${scheme}${isWild ? WILDCARD : ''}${host}`
   if (!url || !URL.canParse(url)) throw originInvalid(text)
-  // A URL knows the origin of its own schemes only: no default port, and the host as browsers write it.
+  // For http and the like, `origin` is as browsers send it: without a default port. For other schemes it is 'null'.
   const { origin } = new URL(url)
-  const known = origin === 'null' ? url.toLowerCase() : origin
-  if (!isWild) return known
-  const [before = '', after = ''] = known.split(WILDCARD).map(part => part.replace(/[^a-z0-9:/]/g, '\\$&'))
+  const normalized = origin === 'null' ? url.toLowerCase() : origin
+  if (!isWild) return normalized
+  const [before = '', after = ''] = normalized
+    .split(WILDCARD)
+    .map(part => part.replace(/[^a-z0-9:/]/g, '\\$&'))
   return new RegExp(`^${before}(?:[a-z0-9_-]+\\.)+${after}$`)
 }
 
 function originInvalid(text: string): Error {
   return new ConfigInvalid(
-    `CORS_ORIGINS must be * alone, or origins like https://example.com or https://*.example.com, with no path; not ${JSON.stringify(text.slice(0, 100))}.`,
+    `CORS_ORIGINS must be * alone, or origins without a path, like https://example.com or https://*.example.com, not ${JSON.stringify(text.slice(0, 100))}.`,
   )
 }
 
 const NETWORKS = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
 /**
- * Addresses, networks and names of networks, as Fastify's `trustProxy` takes them.
- *
- * @throws ConfigInvalid also for a number of hops, which says nothing about who connects: whoever
- *   reaches the port directly could then claim any address.
+ * @returns addresses, networks and names of networks, in the form of Fastify's `trustProxy`
+ * @throws ConfigInvalid if an entry is none of these. A number of hops is refused too: with it, a client that connects
+ *   directly to the port could claim any address.
  */
 export function parseProxies(text: string): string[] {
   const proxies = listOf(text)

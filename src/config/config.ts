@@ -13,22 +13,21 @@ import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setti
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
 const PREFETCH_MAX = 65_535
-/** The open batch, and sealed ones on their way to the store. */
+/** One open batch, and eight sealed batches that are not archived yet. */
 const BATCHES_HELD = 9
 const PREFETCH_EVENTS_MIN = 32_000
-/** A short string of AMQP has 255 bytes (section 4.2.5.3), and `.dead` takes five of them. */
+/** A short string of AMQP has at most 255 bytes (section 4.2.5.3), and `.dead` takes five of them. */
 const QUEUE_NAME_BYTES_MAX = 250
-/** What lib-storage can upload: 10,000 parts of 5 MiB. Compression may make nothing smaller. */
+/** The most that lib-storage can upload: 10,000 parts of 5 MiB. Data may not get smaller by compression. */
 const BATCH_BYTES_MAX_MAX = 10_000 * 5 * MIB
 
 /**
- * Every setting, once: its type, its default, and the words that `--help`, `.env.example` and the
- * README show. `batchEventsMax` is the variable `BATCH_EVENTS_MAX` and the flag `--batch-events-max`.
+ * Every setting, once: its type, its default, and the description in `--help`, `.env.example` and the README. `batchEventsMax` is the variable `BATCH_EVENTS_MAX` and the flag `--batch-events-max`.
  */
 export const settingsSchema = Type.Object({
   role: oneOf(['all', 'ingest', 'archive'], {
     default: 'all',
-    description: 'What this process does: all, ingest (HTTP to queue) or archive (queue to store).',
+    description: 'What this process does: ingest (HTTP to queue), archive (queue to store), or all.',
   }),
   host: Type.String({ minLength: 1, default: '127.0.0.1', description: 'Address to listen on.' }),
   port: Type.Integer({
@@ -40,7 +39,7 @@ export const settingsSchema = Type.Object({
   adminHost: Type.String({
     minLength: 1,
     default: '127.0.0.1',
-    description: 'Address to listen on for ADMIN_PORT.',
+    description: 'Address of ADMIN_PORT.',
   }),
   adminPort: Type.Optional(
     Type.Integer({
@@ -57,15 +56,16 @@ export const settingsSchema = Type.Object({
     default: 1,
     auto: availableParallelism,
     description:
-      'Processes that share the port, or auto: as many as there are cores. More than 1 needs AMQP_URL.',
+      'Number of processes that share the port, or auto: one per core. More than 1 needs AMQP_URL.',
   }),
   logLevel: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
     default: 'info',
-    description: 'How much is logged: fatal, error, warn, info, debug, trace or silent.',
+    description:
+      'Lowest level that is logged: fatal, error, warn, info, debug or trace; silent logs nothing.',
   }),
   ui: oneOf(['on', 'off'], {
     default: 'on',
-    description: 'Whether / shows a live page, on roles that take events (on), or nothing (off).',
+    description: 'Whether / shows the live page (on or off). Only roles that take events have it.',
   }),
   uiToken: Type.Optional(
     Type.String({
@@ -75,26 +75,26 @@ export const settingsSchema = Type.Object({
       secret: true,
       fallback: 'none: the page is for this machine only',
       description:
-        'Opens the live page to whoever has this token (16 characters or more), from any machine. The page needs it where others may reach it: with WRITE_KEYS, TRUST_PROXY, PUBLIC_URL or a HOST other than loopback; on ADMIN_PORT, with such an ADMIN_HOST.',
-      wanted: '16 to 200 characters, letters and digits and signs without spaces',
+        'Token (16 characters or more) that opens the live page from any machine. Without a token only this machine can open it, or nobody if WRITE_KEYS, WRITE_KEYS_FILE, TRUST_PROXY or PUBLIC_URL is set or HOST is not loopback. With ADMIN_PORT only ADMIN_HOST counts.',
+      wanted: '16 to 200 characters: ASCII letters, digits and signs, without spaces',
     }),
   ),
   dataDir: Type.String({
     minLength: 1,
     default: './data',
-    description: 'Directory of the embedded queue and the local archive.',
+    description: 'Directory of the embedded queue, the spool, the index of known ids and the local archive.',
   }),
   amqpUrl: optionalText({
     secret: true,
     fallback: 'none: the embedded queue',
-    description: 'RabbitMQ, as amqp://user:password@host:port/vhost or amqps://.',
+    description: 'URL of RabbitMQ: amqp://user:password@host:port/vhost, or amqps://.',
   }),
   amqpQueue: Type.String({
     minLength: 1,
     maxLength: 200,
     default: 'tracks',
     description:
-      'Queue of the events; what can never be archived goes to the same name with .dead behind it.',
+      'Queue of the events. Messages that can never be archived go to the queue of this name with .dead appended.',
   }),
   amqpPrefetch: Type.Optional(
     Type.Integer({
@@ -102,93 +102,94 @@ export const settingsSchema = Type.Object({
       maximum: PREFETCH_MAX,
       fallback: '65535 with RabbitMQ',
       description:
-        'Unacknowledged messages a consumer holds at the most; at least BATCH_EVENTS_MAX. It takes fewer where messages have several events.',
+        'Maximum unacknowledged messages that a consumer holds; at least BATCH_EVENTS_MAX. It holds fewer if messages have several events.',
     }),
   ),
   amqpAckTimeoutMs: milliseconds({
     default: 1_800_000,
     minimum: 10_000,
     description:
-      "The broker's consumer_timeout: an older delivery without acknowledgement closes the channel.",
+      "The broker's consumer_timeout. The broker closes the channel if a delivery is unacknowledged for longer.",
   }),
   publishEventsMax: Type.Integer({
     minimum: 1,
     maximum: GROUP_EVENTS_MAX,
     default: 256,
     description:
-      'Events that may travel in one message, where they come at about the same time; 1 keeps them apart.',
+      'Maximum events in one message. Events that come at about the same time share a message; 1 sends each by itself.',
   }),
   publishMsMax: milliseconds({
     default: 5_000,
     minimum: 10,
-    description: 'How long a confirm of the broker is waited for before the event goes to the spool.',
+    description: 'How long to wait for a publisher confirm before the event goes to the spool.',
   }),
   archiveUrl: optionalText({
     fallback: 'DATA_DIR/archive; with AMQP_URL none',
     description:
-      'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path). All processes of a queue need the same.',
+      'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path). Must be the same for all processes of a queue.',
   }),
   archiveFormat: oneOf(['ndjson', 'json'], {
     default: 'ndjson',
-    description: 'ndjson (one event a line) or json (one JSON array a file).',
+    description: 'Format of the objects: ndjson (one event per line) or json (one JSON array per object).',
   }),
   archiveCompression: oneOf(['gzip', 'none', 'zstd'], {
     default: 'gzip',
-    description: 'gzip, none, or zstd (Node 22.15 and later).',
+    description: 'Compression of the objects: gzip, none, or zstd (Node 22.15 or later).',
   }),
   s3ForcePathStyle: Type.Boolean({
     default: false,
     description:
-      'Put the bucket in the path and not in the host name, as most S3 servers other than AWS want.',
+      'Put the bucket into the path, not into the host name. Most S3 servers other than AWS need this.',
   }),
   s3IdleMsMax: milliseconds({
     default: 30_000,
     minimum: 100,
-    description: 'How long S3 may be silent before a request is given up, and tried again.',
+    description: 'How long a connection to S3 may be idle before its request is given up and repeated.',
   }),
   batchEventsMax: Type.Integer({
     minimum: 1,
     maximum: 1_000_000,
     default: 1000,
-    description: 'Events after which a batch closes. A record of the log holds the ids of all of them.',
+    description: 'Maximum events in a batch. A log record holds the ids of all of them.',
   }),
   batchBytesMax: bytes({
     default: 128 * MIB,
     minimum: KIB,
     maximum: BATCH_BYTES_MAX_MAX,
-    description: 'Bytes, before compression, that a batch does not pass.',
+    description: 'Maximum bytes in a batch, before compression. A larger event is archived alone.',
   }),
   batchAgeMsMax: milliseconds({
     default: 10_000,
-    description: 'Age, from its first event, at which a batch closes.',
+    description: 'Age at which a batch closes, counted from its first event.',
   }),
   dedupeWindowMs: milliseconds({
     default: 24 * 60 * 60 * 1000,
     minimum: 60_000,
-    description: 'How long an event that its source sends again with the same messageId is archived once.',
+    description:
+      'Dedupe window: for this long an event with the same source and messageId is archived only once.',
   }),
   dedupeIdsMax: Type.Integer({
     minimum: 100_000,
     maximum: 10_000_000_000,
     default: 200_000_000,
     description:
-      'Ids remembered for that; past it the window is shorter. Each takes some 20 bytes of disk and 2 of memory.',
+      'Maximum ids in the dedupe window. If there are more, the window is shorter. Each takes about 20 bytes of disk and 2 of memory.',
   }),
   ...requestSettings,
   ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',
-    description: 'Whether events go to disk while RabbitMQ cannot take them (on), or get 503 (off).',
+    description:
+      'Whether events go to local disk while RabbitMQ cannot take them (on), or clients get 503 (off).',
   }),
   spoolBytesMax: bytes({
     default: 10 * GIB,
     minimum: MIB,
-    description:
-      'Disk that events in the embedded queue, or in the spool, may fill; past it clients get 503.',
+    description: 'Maximum disk space of the embedded queue, or of the spool. If it is full, clients get 503.',
   }),
   shutdownMsMax: milliseconds({
     default: 30_000,
-    description: 'How long a shutdown may take before it is cut short.',
+    description: 'How long a shutdown may take. After that the process ends at once, with exit code 1.',
   }),
 })
 
@@ -197,7 +198,7 @@ type Settings = Static<typeof settingsSchema>
 export type Config = Readonly<
   Omit<Settings, 'archiveUrl' | 'amqpPrefetch'> & {
     readonly amqpPrefetch: number
-    /** Events that a consumer holds unacknowledged, as far as `amqpPrefetch` lets it. */
+    /** Events that a consumer should hold unacknowledged. `amqpPrefetch` may limit it to fewer. */
     readonly prefetchEvents: number
     readonly archive: ArchiveLocation
   }
@@ -210,7 +211,7 @@ export interface Setting {
   /** `--batch-events-max` */
   readonly flag: string
   readonly description: string
-  /** The default as a person would write it. */
+  /** The default with its unit (`10s`), or in parentheses what happens without a value (`(none: no limit)`). */
   readonly default: string
   readonly schema: TSchema
 }
@@ -230,10 +231,10 @@ export const settings: readonly Setting[] = Object.entries(settingsSchema.proper
 )
 
 /**
- * Reads the settings from flags and environment variables: a flag wins, and an empty variable is as
- * one that is not set.
+ * Reads the settings from flags and environment variables. A flag wins over its variable. An empty text counts as not set.
  *
- * @throws ConfigInvalid: one line that names the setting and says what it must be.
+ * @throws ConfigInvalid if a value is invalid, or settings contradict each other. The message is one line that names the
+ *   setting.
  */
 export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
   const given: Record<string, unknown> = {}
@@ -257,13 +258,13 @@ function got({ schema }: Setting, text: string): string {
   return schema.secret ? '' : `, not ${JSON.stringify(text.slice(0, 100))}`
 }
 
-/** Refuses what each setting allows, but not together. */
+/** Completes the settings. @throws ConfigInvalid if valid values contradict each other */
 function checked(given: Settings): Config {
   const { archiveUrl, ...rest } = given
   const config = {
     ...rest,
     prefetchEvents: prefetchEvents(given),
-    // The limit is that of AMQP: the embedded queue counts events alone.
+    // PREFETCH_MAX is a limit of AMQP. The embedded queue is bounded by events only.
     amqpPrefetch: given.amqpPrefetch ?? (given.amqpUrl === undefined ? prefetchEvents(given) : PREFETCH_MAX),
     archive: archiveLocation(archiveUrl, given.dataDir),
   }
@@ -274,16 +275,16 @@ function checked(given: Settings): Config {
   checkClientSettings(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
     throw new ConfigInvalid(
-      `ARCHIVE_COMPRESSION: zstd needs Node 22.15 or later, and this is ${process.version}.`,
+      `ARCHIVE_COMPRESSION: zstd needs Node 22.15 or later. This is ${process.version}.`,
     )
   }
   return Object.freeze(config)
 }
 
 /**
- * An archiver has one open batch and up to eight sealed ones, and more where they are small. Twice that is asked for,
- * since a prefetch in messages follows the events only to within a factor of two. With small batches the round trips
- * to broker and store count: the least, halved, keeps 60,000 events a second going where they take 0.4 seconds.
+ * An archiver has one open batch and up to eight sealed ones, or more if they are small. The result is twice that,
+ * because a prefetch in messages follows the number of events only to within a factor of two. With small batches the
+ * round trips to broker and store are the limit: half of the minimum allows 40,000 events a second if they take 0.4 s.
  */
 function prefetchEvents({ batchEventsMax }: Settings): number {
   return Math.max(PREFETCH_EVENTS_MIN, 2 * BATCHES_HELD * batchEventsMax)
@@ -292,7 +293,7 @@ function prefetchEvents({ batchEventsMax }: Settings): number {
 function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: string | undefined): void {
   if (amqpQueue.startsWith('amq.') || Buffer.byteLength(amqpQueue) > QUEUE_NAME_BYTES_MAX) {
     throw new ConfigInvalid(
-      `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and not begin with "amq.", which RabbitMQ keeps for itself.`,
+      `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and must not begin with "amq.", which RabbitMQ reserves.`,
     )
   }
   if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
@@ -300,15 +301,15 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
   }
   if (role !== 'ingest' && amqpUrl !== undefined && archiveUrl === undefined) {
     throw new ConfigInvalid(
-      'ARCHIVE_URL: AMQP_URL needs it: all processes of a queue archive into one place, and DATA_DIR/archive would be a part of it for each machine. Name a bucket, or a directory that all of them share.',
+      'ARCHIVE_URL: AMQP_URL needs it. All processes of a queue must archive to one place, and DATA_DIR/archive is another place on each machine. Set a bucket, or a directory that all of them share.',
     )
   }
   if (workers > 1 && amqpUrl === undefined) {
-    throw new ConfigInvalid(`WORKERS: ${workers} need AMQP_URL: the embedded queue belongs to one process.`)
+    throw new ConfigInvalid(`WORKERS (${workers}) needs AMQP_URL: the embedded queue belongs to one process.`)
   }
   if (role !== 'all' && amqpUrl === undefined) {
     throw new ConfigInvalid(
-      `ROLE: ${role} needs AMQP_URL: processes with separate roles meet at a broker, and the embedded queue belongs to one process.`,
+      `ROLE (${role}) needs AMQP_URL: the embedded queue belongs to one process, so separate roles need a broker.`,
     )
   }
 }
@@ -316,11 +317,11 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
 function checkPorts({ port, adminPort, adminHost }: Config): void {
   if (adminPort === undefined && adminHost !== settingsSchema.properties.adminHost.default) {
     throw new ConfigInvalid(
-      `ADMIN_HOST (${adminHost}) needs ADMIN_PORT: without ADMIN_PORT nothing listens there, and the live page, /status, /metrics, health and documentation are on PORT.`,
+      `ADMIN_HOST (${adminHost}) needs ADMIN_PORT. Without ADMIN_PORT nothing listens there, and the live page, /status, /metrics, health and documentation are on PORT.`,
     )
   }
   if (adminPort === undefined || adminPort === 0 || adminPort !== port) return
-  throw new ConfigInvalid(`ADMIN_PORT (${adminPort}) must be another one than PORT.`)
+  throw new ConfigInvalid(`ADMIN_PORT (${adminPort}) must differ from PORT.`)
 }
 
 function checkBodies(config: Config): void {
@@ -329,7 +330,7 @@ function checkBodies(config: Config): void {
   const largest = Math.max(bodyBytesMax, batchBodyBytesMax, segmentEventBytesMax, segmentBatchBytesMax)
   if (bodiesBytesMax >= largest) return
   throw new ConfigInvalid(
-    `BODIES_BYTES_MAX (${bodiesBytesMax} bytes) is below the largest body that a request may have (${largest} bytes): such a body would never be taken.`,
+    `BODIES_BYTES_MAX (${bodiesBytesMax} bytes) is below the largest request body (${largest} bytes). Such a body would always be refused.`,
   )
 }
 
@@ -347,12 +348,12 @@ function checkBatch({
   }
   if (amqpPrefetch < batchEventsMax) {
     throw new ConfigInvalid(
-      `AMQP_PREFETCH (${amqpPrefetch}) is below BATCH_EVENTS_MAX (${batchEventsMax}): a batch would never fill.`,
+      `AMQP_PREFETCH (${amqpPrefetch}) is below BATCH_EVENTS_MAX (${batchEventsMax}). A batch would never be full.`,
     )
   }
   if (amqpUrl !== undefined && batchAgeMsMax > amqpAckTimeoutMs / 2) {
     throw new ConfigInvalid(
-      `BATCH_AGE_MS_MAX (${batchAgeMsMax} ms) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs} ms): the broker closes the channel of a delivery that waits longer.`,
+      `BATCH_AGE_MS_MAX (${batchAgeMsMax} ms) must be at most half of AMQP_ACK_TIMEOUT_MS (${amqpAckTimeoutMs} ms). The broker closes the channel if a delivery waits longer.`,
     )
   }
 }

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { bytes, KIB, MIB, milliseconds } from './setting-types.ts'
 
-/** The settings that bound what requests may hold, and how long they may take. */
+/** The settings that limit the size and duration of requests. */
 export const requestSettings = {
   bodyBytesMax: bytes({ default: MIB, minimum: 64, maximum: 64 * MIB, description: 'Largest request body.' }),
   batchBodyBytesMax: bytes({
@@ -14,24 +14,25 @@ export const requestSettings = {
     minimum: 1,
     maximum: 1_000_000,
     default: 100_000,
-    description: 'Events that one request with a batch may have.',
+    description: 'Maximum events in one request with a batch.',
   }),
   bodiesBytesMax: bytes({
     default: 256 * MIB,
     minimum: MIB,
-    description: 'Request bodies, of 8 KiB and more each, that are held at once; past it clients get 503.',
+    description:
+      'Maximum bytes of request bodies in memory at once. Bodies of up to 8 KiB are not counted. Above that clients get 503.',
   }),
   connectionsMax: Type.Integer({
     minimum: 1,
     maximum: 1_000_000,
     default: 10_000,
-    description: 'Connections that are open at once; more are closed at once.',
+    description: 'Maximum open connections. Further ones are closed at once.',
   }),
   headerBytesMax: bytes({
     default: 32 * KIB,
     minimum: KIB,
     maximum: MIB,
-    description: 'Largest head of a request, with its cookies.',
+    description: 'Largest request head, with its cookies.',
   }),
   segmentEventBytesMax: bytes({
     default: 32 * KIB,

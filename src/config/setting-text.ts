@@ -1,4 +1,4 @@
-/** Settings as people write them: `10s`, `16MiB`, `on`. */
+/** Reads and writes settings as text: `10s`, `16MiB`, `on`. */
 import type { TSchema } from '@sinclair/typebox'
 import { GIB, KIB, MIB } from './setting-types.ts'
 
@@ -24,12 +24,12 @@ const SIZE_UNITS: Units = [
   ['KB', 1000],
   ['B', 1],
 ]
-/** Defaults are shown in these. */
+/** The units in which defaults are shown. */
 const SHOWN_UNITS: Record<string, Units> = {
   ms: DURATION_UNITS.filter(([name]) => name !== 'd'),
   bytes: SIZE_UNITS.slice(0, 3),
 }
-const SWITCH_WORDS: Record<string, boolean> = {
+const BOOLEAN_TEXTS: Record<string, boolean> = {
   true: true,
   1: true,
   on: true,
@@ -41,7 +41,7 @@ const SWITCH_WORDS: Record<string, boolean> = {
 /** @returns undefined if the text cannot be a value of this type. The schema's limits are not checked. */
 export function parseSettingText(schema: TSchema, text: string): unknown {
   if (schema.type === 'boolean')
-    return Object.hasOwn(SWITCH_WORDS, text.toLowerCase()) ? SWITCH_WORDS[text.toLowerCase()] : undefined
+    return Object.hasOwn(BOOLEAN_TEXTS, text.toLowerCase()) ? BOOLEAN_TEXTS[text.toLowerCase()] : undefined
   if (schema.type !== 'integer') return text
   if (schema.auto !== undefined && text === 'auto') return schema.auto()
   const [, digits, unit = ''] = /^(\d{1,15})\s*([a-z]*)$/i.exec(text) ?? []
@@ -55,7 +55,7 @@ function sizeOfUnit(kind: unknown, unit: string): number | undefined {
   return units?.find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1]
 }
 
-/** A value in the largest unit of which it is a whole number: 1048576 bytes as `1MiB`, 10000 ms as `10s`. */
+/** @returns the value in the largest unit without a fraction: 1048576 bytes as `1MiB`, 10000 ms as `10s`. */
 export function settingText(schema: TSchema, value: unknown): string {
   const units = SHOWN_UNITS[schema.unit]
   if (units === undefined || typeof value !== 'number') return String(value)
@@ -63,7 +63,7 @@ export function settingText(schema: TSchema, value: unknown): string {
   return `${value / size}${name}`
 }
 
-/** What a setting must be, in words: `a whole number from 1 to 65535`. */
+/** @returns what a valid value is, for error messages: `a whole number from 1 to 65535`. */
 export function wantedText(schema: TSchema): string {
   if (schema.anyOf !== undefined)
     return `one of ${schema.anyOf.map((each: { const: string }) => each.const).join(', ')}`

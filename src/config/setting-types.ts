@@ -1,4 +1,4 @@
-/** The types that settings have. */
+/** The types of settings. */
 import { Type } from '@sinclair/typebox'
 
 export const KIB = 1024

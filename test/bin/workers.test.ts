@@ -144,7 +144,7 @@ t.test('what cannot work is refused once, by the first of them', async t => {
   const busy = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const { port } = new URL(await busy.listening())
   const settings: [Record<string, string>, RegExp][] = [
-    [{}, /WORKERS: 2 need AMQP_URL/],
+    [{}, /WORKERS \(2\) needs AMQP_URL/],
     [{ AMQP_URL: brokerUrl(), PORT: port }, /PORT: .* in use/],
     [{ AMQP_URL: brokerUrl(), WORKERS: 'many' }, /WORKERS must be a whole number from 1 to 256, or auto/],
   ]

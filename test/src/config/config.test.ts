@@ -364,7 +364,7 @@ test('variables of the AWS SDK are looked at where the archive is a bucket', asy
     ['AWS_REGION', 'eu central', /the name of a region, like eu-central-1, not "eu central"/],
     ['AWS_USE_FIPS_ENDPOINT', 'yes', /one of true, false, not "yes"/],
     ['AWS_REQUEST_CHECKSUM_CALCULATION', 'never', /one of WHEN_SUPPORTED, WHEN_REQUIRED/],
-    ['AWS_SECRET_ACCESS_KEY', 'hush', /^AWS_ACCESS_KEY_ID is not set, and AWS_SECRET_ACCESS_KEY is/],
+    ['AWS_SECRET_ACCESS_KEY', 'hush', /^AWS_ACCESS_KEY_ID is not set, but AWS_SECRET_ACCESS_KEY is/],
     ['AWS_ACCESS_KEY_ID', 'me', /^AWS_SECRET_ACCESS_KEY is not set/],
   ]
   for (const [variable, value, words] of wrong) {
