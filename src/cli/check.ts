@@ -15,11 +15,11 @@ const LABELS: Record<Finding['result'], string> = {
 }
 
 /**
- * Tries what a server with these settings would use, and writes a line for each thing to standard output, as
- * it is found.
+ * Tests the disk, broker and archive that a server with these settings would use. Writes each finding to standard output
+ * as soon as it is made.
  *
- * @param stopping ends it before the next step, once what it has written is removed
- * @returns the exit code: 1 where events would be lost, refused or not archived, else 0.
+ * @param stopping ends the check before its next step. What it has written is deleted first.
+ * @returns the exit code: 1 if events would be lost, refused or not archived, else 0
  */
 export async function check(
   flags: Partial<Record<string, string>> & { readonly json?: boolean },
@@ -29,7 +29,7 @@ export async function check(
   const findings: Finding[] = []
   const { json, ...settings } = flags
   for await (const finding of findingsOf(settings, env)) {
-    // A write to a closed output fails a turn later.
+    // A write to a closed output fails only in the next turn of the event loop.
     await turn()
     if (stopping.aborted) return EXIT_CODES.trouble
     findings.push(finding)
@@ -51,7 +51,7 @@ async function* findingsOf(flags: Partial<Record<string, string>>, env: NodeJS.P
     yield { name: 'settings', result: 'trouble', detail: error.message }
     return
   }
-  yield { name: 'settings', result: 'ok', detail: `can work together, for the role ${config.role}` }
+  yield { name: 'settings', result: 'ok', detail: `valid for the role ${config.role}` }
   yield* checkDisk(config)
   const { amqpUrl, amqpQueue } = config
   if (amqpUrl === undefined)
@@ -62,11 +62,11 @@ async function* findingsOf(flags: Partial<Record<string, string>>, env: NodeJS.P
 
 async function* checkArchive(config: Config): Findings {
   if (config.role === 'ingest') {
-    yield { name: 'archive', result: 'skipped', detail: 'a process with the role ingest has none' }
+    yield { name: 'archive', result: 'skipped', detail: 'not used by the role ingest' }
   } else if (config.archive.kind === 'directory') {
     yield* checkDirectory(config.archive.path)
   } else {
-    // Only here, so that nobody else waits for the AWS SDK.
+    // Imported here, so that a check without S3 does not load the AWS SDK.
     const { checkS3 } = await import('./check/s3.ts')
     yield* checkS3(config.archive, config)
   }
@@ -83,8 +83,8 @@ function resultOf(findings: readonly Finding[]): 'fine' | 'warnings' | 'trouble'
 
 function verdictOf(findings: readonly Finding[]): string {
   const count = (wanted: Finding['result']) => findings.filter(({ result }) => result === wanted).length
-  const troubles = count('trouble')
-  if (troubles > 0) return `\nNOT READY: ${troubles} failed (FAIL above).\n`
+  const failures = count('trouble')
+  if (failures > 0) return `\nNOT READY: ${failures} failed (FAIL above).\n`
   const warnings = count('warning')
   return warnings > 0
     ? `\nREADY, with ${warnings} warning${warnings === 1 ? '' : 's'} (WARN above).\n`

@@ -5,11 +5,11 @@ import type { DeadLetter, DeadLetters } from '../queue/dead-letters.ts'
 import { openDeadLetters } from '../queue/open-dead-letters.ts'
 import { deadSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 
-/** All went well · something was not found, or was left where it was · the dead letters could not be reached. */
+/** All was done · a letter was not found, or was left · the dead letters could not be reached. */
 const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
 
 const PREVIEW_CHARACTERS = 60
-/** Letters that one run hands out: the broker keeps a note of each that stays until the end of the run. */
+/** Most letters that one run reads. Those that it does not settle stay unacknowledged on the broker until it ends. */
 const SCANNED_MAX = 100_000
 
 export interface DeadFlags extends SettingFlags {
@@ -28,10 +28,10 @@ interface Outcome {
 }
 
 /**
- * Opens the dead letters, does something with them, and writes a report to standard output.
+ * Opens the dead letters, runs the action, and writes a report to standard output.
  *
- * @returns the exit code: 0 where all went well, 1 where something was left undone, 2 where the dead letters
- * could not be reached, or not any more.
+ * @returns the exit code: 0 if all was done, 1 if a letter was not found or was left, 2 if the dead letters could not be
+ *   reached, or the connection was lost
  */
 export async function dead(
   action: DeadAction,
@@ -40,7 +40,7 @@ export async function dead(
   env: NodeJS.ProcessEnv,
 ): Promise<number> {
   try {
-    const { isDone, report, text } = await within(action, ids, flags, env)
+    const { isDone, report, text } = await openAndRun(action, ids, flags, env)
     process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : text)
     return isDone ? EXIT_CODES.done : EXIT_CODES.left
   } catch (error) {
@@ -52,13 +52,13 @@ export async function dead(
   }
 }
 
-async function within(
+async function openAndRun(
   action: DeadAction,
   ids: readonly string[],
   flags: DeadFlags,
   env: NodeJS.ProcessEnv,
 ): Promise<Outcome> {
-  // With a broker the role `all` would need ARCHIVE_URL, and nothing is archived here.
+  // With a broker the role `all` needs ARCHIVE_URL. This command archives nothing, so it takes another role.
   const hasBroker = Boolean(flags.amqpUrl ?? env.AMQP_URL)
   const config = readOwnConfig(deadSettings, flags, env, hasBroker ? { role: 'ingest' } : {})
   const letters = await openDeadLetters(config)
@@ -76,7 +76,7 @@ export const list: DeadAction = async (dead, _, { limit = 100 }) => {
   return {
     isDone: true,
     report: { queue: description, count, letters: listed },
-    text: listInWords(description, count, listed),
+    text: listText(description, count, listed),
   }
 }
 
@@ -89,14 +89,14 @@ export const show: DeadAction = async (dead, [id], { raw }) => {
       properties,
       ...(isUtf8(body) ? { body: body.toString() } : { bodyBase64: body.toString('base64') }),
     }
-    return { isDone: true, report, text: raw ? body : letterInWords(letter) }
+    return { isDone: true, report, text: raw ? body : letterText(letter) }
   }
   return { isDone: false, report: { missing: [id] }, text: notFound([id as string], dead) }
 }
 
 export const retry: DeadAction = (dead, ids, flags) =>
   settle(dead, ids, flags, 'retried', async letter => {
-    if (!isArchivable(letter)) return 'is no JSON object, and would come back: drop it'
+    if (!isArchivable(letter)) return 'is not a JSON object, so it would become a dead letter again: drop it'
     await dead.retry(letter)
     return undefined
   })
@@ -107,7 +107,11 @@ export const drop: DeadAction = (dead, ids, flags) =>
     return undefined
   })
 
-/** @param settleOne resolves to why a letter was left, or undefined. */
+/**
+ * Retries or drops the letters with these ids, or all.
+ *
+ * @param settleOne resolves to the reason why a letter was left, or to undefined if it was settled
+ */
 async function settle(
   dead: DeadLetters,
   ids: readonly string[],
@@ -137,7 +141,7 @@ async function settle(
   }
   const unseen = seen < SCANNED_MAX ? 0 : dead.count - seen
   const lines = left.map(each => `${each.id} ${each.reason}.\n`)
-  if (unseen > 0) lines.push(`${unseen} more were not looked at: run it again.\n`)
+  if (unseen > 0) lines.push(`${unseen} more were not read: run the command again.\n`)
   return {
     isDone: leftCount === 0 && missing.size === 0 && unseen === 0,
     report: { queue: dead.description, [verb]: settled, leftCount, left, missing: [...missing], unseen },
@@ -183,25 +187,25 @@ const REASONS: Record<string, string> = {
 }
 
 function reasonOf(letter: DeadLetter): string {
-  if (!isArchivable(letter)) return 'no JSON object'
+  if (!isArchivable(letter)) return 'not a JSON object'
   const { cause } = letter
   return cause === undefined ? 'not known' : (REASONS[cause.reason] ?? cause.reason)
 }
 
-/** On one line, and with nothing in it that a terminal would take for an order. */
+/** @returns the start of the body on one line. Control characters, which a terminal would obey, are escaped. */
 function previewOf(body: Buffer): string {
   const start = body.subarray(0, 4 * PREVIEW_CHARACTERS).toString()
-  return harmless(start.replace(/\s+/g, ' ')).slice(0, PREVIEW_CHARACTERS)
+  return escapeControls(start.replace(/\s+/g, ' ')).slice(0, PREVIEW_CHARACTERS)
 }
 
-function harmless(text: string): string {
+function escapeControls(text: string): string {
   return text.replace(/[^\P{C}\n\t]/gu, character => {
     const code = character.codePointAt(0) ?? 0
     return `\\u{${code.toString(16)}}`
   })
 }
 
-function listInWords(description: string, count: number, letters: readonly Summary[]): string {
+function listText(description: string, count: number, letters: readonly Summary[]): string {
   const lines = letters.map(
     ({ id, deadSince, reason, bytes, preview }) =>
       `  ${id}  ${deadSince ?? '-'.padEnd(24)}  ${String(bytes).padStart(8)} bytes  ${reason}\n      ${preview}\n`,
@@ -214,16 +218,16 @@ function listInWords(description: string, count: number, letters: readonly Summa
   ].join('')
 }
 
-function letterInWords(letter: DeadLetter): string {
+function letterText(letter: DeadLetter): string {
   const { id, body, cause, properties } = letter
   const lines = [
-    `Id:      ${id}`,
-    `Reason:  ${reasonOf(letter)}${cause === undefined ? '' : ` (${cause.reason})`}`,
-    `Since:   ${cause?.at?.toISOString() ?? 'not known'}${cause === undefined ? '' : `, from queue ${cause.queue}`}`,
-    `Bytes:   ${body.length}${isUtf8(body) ? '' : ', not UTF-8: --raw gives them as they are'}`,
-    `With:    ${harmless(JSON.stringify(properties))}`,
+    `Id:          ${id}`,
+    `Reason:      ${reasonOf(letter)}${cause === undefined ? '' : ` (${cause.reason})`}`,
+    `Since:       ${cause?.at?.toISOString() ?? 'not known'}${cause === undefined ? '' : `, from queue ${cause.queue}`}`,
+    `Bytes:       ${body.length}${isUtf8(body) ? '' : ', not UTF-8: --raw prints them unchanged'}`,
+    `Properties:  ${escapeControls(JSON.stringify(properties))}`,
   ]
-  return `${lines.join('\n')}\n\n${harmless(body.toString())}\n`
+  return `${lines.join('\n')}\n\n${escapeControls(body.toString())}\n`
 }
 
 function notFound(ids: readonly string[], { description }: DeadLetters): string {

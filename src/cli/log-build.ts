@@ -6,6 +6,7 @@ import { describeDuplicate, describeProblems, listed, many } from './verify/repo
 
 const LIST_MAX = 20
 
+/** `frequency log build`. The exit code is 1 if objects are damaged, or ids occur more than once. */
 export async function build(
   config: Config,
   { list = LIST_MAX, progress = true }: LogFlags,
@@ -42,12 +43,16 @@ function inWords(
   const blocks = [
     [
       `Archive: ${archive}`,
-      ...(abandoned > 0 ? [`Deleted ${many(abandoned, 'record')} of a build that was broken off.`] : []),
+      ...(abandoned > 0 ? [`Deleted ${many(abandoned, 'record')} of an interrupted build.`] : []),
       `Log ${id} is built: ${many(position, 'record')} with ${many(objects, 'object')} and ${many(events, 'event')}.`,
     ],
-    listed('Damaged objects, which it does not name', damaged.objects, damaged.list.map(describeProblems)),
     listed(
-      'Ids that are there more than once; each event is named',
+      'Damaged objects, which the log does not name',
+      damaged.objects,
+      damaged.list.map(describeProblems),
+    ),
+    listed(
+      'Ids that occur more than once; the log names each event',
       duplicates.ids,
       duplicates.list.map(describeDuplicate),
     ),

@@ -3,12 +3,12 @@ import type { Config } from '../config/config.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { LogRepair, type RepairPlan } from './log/repair-log.ts'
 import { EXIT_CODES, type LogFlags, type Outcome, openExisting } from './log.ts'
-import { describeProblems, grouped, listed, many } from './verify/report.ts'
+import { describeProblems, listed, many } from './verify/report.ts'
 
-/** How many objects are listed; all are counted. */
+/** Objects that are listed. All are counted. */
 const LIST_MAX = 20
 
-/** @returns what repairs this record */
+/** @returns the action that repairs this record */
 export function repair(number: number): (config: Config, flags: LogFlags) => Promise<Outcome> {
   return async (config, { yes = false, json = false }) => {
     const store = await openExisting(config)
@@ -22,7 +22,7 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
       return {
         code: done.damaged.length === 0 ? EXIT_CODES.fine : EXIT_CODES.findings,
         report: { ...reportOf(done, true), salvaged: planned.salvage.map(({ key }) => key) },
-        text: `Record ${number} is repaired: it names ${amountOf(done)}. Archivers go on by themselves.\n`,
+        text: `Record ${number} is repaired: it names ${amountOf(done)}. Archivers continue by themselves.\n`,
       }
     } finally {
       await store.close()
@@ -30,9 +30,10 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
   }
 }
 
+/** Asks the user. @throws ConfigInvalid if there is no terminal to ask */
 async function isAgreed(isJson: boolean): Promise<boolean> {
   if (isJson || !process.stdin.isTTY || !process.stdout.isTTY)
-    throw new ConfigInvalid('Nothing was changed. To do it without being asked, add --yes.')
+    throw new ConfigInvalid('Nothing was changed. Add --yes to do it without a question.')
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
   try {
     return /^y(?:es)?$/i.test((await terminal.question('Do it? [y/N] ')).trim())
@@ -46,7 +47,7 @@ function planInWords(plan: RepairPlan): string {
   const blocks = [
     [problem],
     listed(
-      'Their bytes are in the record, or staged, and are brought to their keys first',
+      'Objects to restore first: their bytes are in the record, or staged',
       salvage.length,
       salvage.slice(0, LIST_MAX).map(({ key }) => [key]),
     ),
@@ -56,12 +57,12 @@ function planInWords(plan: RepairPlan): string {
       batches.slice(0, LIST_MAX).map(({ key, events }) => [`${key}  (${many(events, 'event')})`]),
     ),
     listed(
-      'Damaged objects that no record names, and that stay so',
+      'Damaged objects, which no record will name',
       damaged.length,
       damaged.slice(0, LIST_MAX).map(describeProblems),
     ),
     [
-      `Record ${number} is to be ${isGone ? 'written' : 'overwritten by one'} that names ${amountOf(plan)}${salvage.length > 0 ? `, and the ${grouped(salvage.length)} to be brought` : ''}.`,
+      `Record ${number} will be ${isGone ? 'created' : 'overwritten'}. It will name ${amountOf(plan)}${salvage.length > 0 ? `, and the ${many(salvage.length, 'object')} to restore` : ''}.`,
     ],
   ]
   return `${blocks

@@ -8,6 +8,7 @@ const COUNT = 20
 /** Enough of a writer's id to tell writers apart. */
 const WRITER_CHARACTERS = 8
 
+/** `frequency log show`. The exit code is 1 if a record is damaged or missing. */
 export async function show(config: Config, { from, count = COUNT }: LogFlags): Promise<Outcome> {
   const store = await openStoreReader(config)
   try {
@@ -26,7 +27,7 @@ export async function show(config: Config, { from, count = COUNT }: LogFlags): P
 function inWords(archive: string, view: LogView): string {
   const { id, position, watermark, manifests, folded, hint, writers, records } = view
   const missing =
-    hint > position ? [`RECORDS ARE MISSING AT ITS END: it had record ${grouped(hint)} once.`] : []
+    hint > position ? [`RECORDS ARE MISSING AT THE END: the log once had record ${grouped(hint)}.`] : []
   const blocks = [
     [
       `Archive: ${archive}`,
@@ -75,7 +76,7 @@ function remarkOf({ number, damaged, isFolded, isRepaired, voids }: ViewedRecord
   if (number === 0) remarks.push('begins the log')
   if (isFolded) remarks.push('folded')
   if (isRepaired) remarks.push('repaired')
-  if (voids !== undefined) remarks.push(`voids in earlier records: ${grouped(voids)}`)
+  if (voids !== undefined) remarks.push(`voids batches of earlier records: ${grouped(voids)}`)
   return remarks.join(', ')
 }
 

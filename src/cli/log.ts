@@ -4,7 +4,7 @@ import { openStore, openStoreReader } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { type SettingFlags, withArchive } from './own-settings.ts'
 
-/** All is well · something was found that is not · it could not be done. */
+/** Nothing is wrong · something is wrong, or was not done · the command failed. */
 export const EXIT_CODES = { fine: 0, findings: 1, error: 2 } as const
 
 export interface LogFlags extends SettingFlags {
@@ -23,9 +23,9 @@ export interface Outcome {
 }
 
 /**
- * Does something with the log of the archive that is named, and writes a report to standard output.
+ * Runs an action on the log of an archive, and writes its report to standard output.
  *
- * @returns the exit code
+ * @returns the exit code of the action, or 2 if it failed
  */
 export async function runOnLog(
   action: (config: Config, flags: LogFlags) => Promise<Outcome>,
@@ -46,7 +46,7 @@ export async function runOnLog(
   }
 }
 
-/** Opens the archive to write to it; one that is not there is not made. @throws ConfigInvalid, StoreUnavailable */
+/** Opens an existing archive for writing. @throws ConfigInvalid if it does not exist. @throws StoreUnavailable */
 export async function openExisting(config: Config): Promise<ObjectStore> {
   const reader = await openStoreReader(config)
   await reader.close()
@@ -55,7 +55,7 @@ export async function openExisting(config: Config): Promise<ObjectStore> {
   return store
 }
 
-/** What a user can mend: a setting, the store, the log, or what the system says of a file or of the disk. */
+/** Whether the user can fix the cause: a setting, the store, the log, or a file or disk (an error of a system call). */
 function isForTheUser(error: unknown): error is Error {
   const kinds = [ConfigInvalid, StoreUnavailable, LogDamaged, LogRefused]
   return kinds.some(kind => error instanceof kind) || (error instanceof Error && 'syscall' in error)

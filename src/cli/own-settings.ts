@@ -1,15 +1,15 @@
-/** Which settings each command takes. It reads no others, so a wrong one of the server cannot be in its way. */
+/** The settings of each command. A command reads no others, so an invalid setting of the server does not stop it. */
 import { type Config, readConfig, type Setting, settings } from '../config/config.ts'
 import { ConfigInvalid } from '../errors.ts'
 
-/** Of `verify` and `log`, which take the archive as an argument too. */
+/** Settings of `verify` and `log`. They also take the archive as an argument. */
 export const archiveSettings = named('archiveUrl', 'dataDir', 's3ForcePathStyle', 's3IdleMsMax')
 export const deadSettings = named('amqpUrl', 'amqpQueue', 'dataDir', 'publishMsMax')
-/** Where a process of this machine listens. */
+/** Settings of where a process on this machine listens. */
 export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 export const tokenSettings = named('uiToken')
 
-/** Flags of settings, as text. */
+/** The texts of setting flags. */
 export type SettingFlags = Partial<Record<Setting['name'], string>>
 
 function named(...names: Setting['name'][]): readonly Setting[] {
@@ -17,10 +17,10 @@ function named(...names: Setting['name'][]): readonly Setting[] {
 }
 
 /**
- * Reads these settings from flags, the environment and what is fixed; all others have their defaults.
+ * Reads the settings in `own`. All other settings have their defaults.
  *
- * @param fixed wins over flags
- * @throws ConfigInvalid as readConfig.
+ * @param fixed values that win over flags and environment
+ * @throws ConfigInvalid like `readConfig`
  */
 export function readOwnConfig(
   own: readonly Setting[],
@@ -40,8 +40,9 @@ export function readOwnConfig(
 }
 
 /**
- * Reads the settings of a command whose archive may come as an argument, and does something with them. What is wrong
- * with an archive that came as an argument is said of `archive-url`, and not of a variable that was not set.
+ * Reads `archiveSettings`, with the archive from the argument if there is one, and calls `work`.
+ *
+ * @throws ConfigInvalid. If the archive came as an argument, the message names `archive-url` instead of ARCHIVE_URL.
  */
 export async function withArchive<T>(
   archiveUrl: string | undefined,

@@ -3,14 +3,13 @@ import { ConfigInvalid } from '../errors.ts'
 import { readOwnConfig, type SettingFlags, statusSettings } from './own-settings.ts'
 
 /**
- * Where the process listens that these settings are for: at ADMIN_HOST and ADMIN_PORT, where that port is set.
- *
- * @throws ConfigInvalid also where the port is 0: which one was picked is not known.
+ * @returns the URL at which a process with these settings answers: that of ADMIN_PORT, if it is set, else that of PORT
+ * @throws ConfigInvalid if a setting is invalid, or the port is 0, because the port that the server picked is not known
  */
 export function defaultServerUrl(flags: SettingFlags, env: NodeJS.ProcessEnv): string {
   const { host, port, adminHost, adminPort } = readOwnConfig(statusSettings, flags, env)
-  const own = adminPort === undefined ? host : adminHost
-  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[own] ?? own
+  const listenHost = adminPort === undefined ? host : adminHost
+  const reachable = { '0.0.0.0': '127.0.0.1', '::': '::1' }[listenHost] ?? listenHost
   if ((adminPort ?? port) === 0) {
     const variable = adminPort === undefined ? 'PORT' : 'ADMIN_PORT'
     throw new ConfigInvalid(`${variable} is 0, so the server has picked a port: name the server with --url.`)
@@ -19,9 +18,9 @@ export function defaultServerUrl(flags: SettingFlags, env: NodeJS.ProcessEnv): s
 }
 
 /**
- * What was given as `--url`, with `http://` before it where it has no scheme.
- *
- * @throws ConfigInvalid for what is no URL of http or https.
+ * @param text the value of `--url`
+ * @returns the URL, with `http://` added if it has no scheme
+ * @throws ConfigInvalid if it is not an http or https URL
  */
 export function serverUrl(text: string): string {
   const url = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`

@@ -8,12 +8,11 @@ import type { SettingFlags } from './own-settings.ts'
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const ANSWER_MS_MAX = 10_000
-/** Long enough that what moves shows. */
+/** Pause between the two rounds of questions, in which events that move become visible. */
 const BETWEEN_ROUNDS_MS = 250
 const EXIT_CODES = { 'adds-up': 0, missing: 1, surplus: 1, unknown: 2 } as const
 const EXIT_ERROR = 2
-const ADMIN_HINT =
-  'A server with an ADMIN_PORT has it there: name that port, with --admin-port or in --url. Other programs have none.'
+const ADMIN_HINT = 'A server with ADMIN_PORT has it on that port: name the port with --admin-port or --url.'
 
 export interface StatusFlags extends SettingFlags {
   readonly url?: readonly string[]
@@ -26,10 +25,10 @@ interface Answer {
 }
 
 /**
- * Asks running processes, and writes to standard output whether all that was accepted is where it
- * should be.
+ * Asks running processes for their counts, and writes to standard output whether all accepted events are archived,
+ * waiting or dead.
  *
- * @returns the exit code: 0 where it adds up, 1 where it does not, and 2 where that cannot be told.
+ * @returns the exit code: 0 if the counts add up, 1 if they do not, 2 if that is not known
  */
 export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promise<number> {
   try {
@@ -39,7 +38,7 @@ export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promis
     const answers = await askAll(urls)
     const statuses = (round: readonly Answer[]) => round.map(answer => answer.status)
     const ledger = balance([statuses(before), statuses(answers)])
-    process.stdout.write(flags.json ? inJson(answers, ledger) : inWords(answers, ledger))
+    process.stdout.write(flags.json ? jsonText(answers, ledger) : reportText(answers, ledger))
     return EXIT_CODES[ledger.verdict]
   } catch (error) {
     if (!(error instanceof ConfigInvalid)) throw error
@@ -56,8 +55,8 @@ function askAll(urls: readonly string[]): Promise<Answer[]> {
 async function ask(url: string): Promise<ProcessStatus> {
   let answer: unknown
   try {
-    const asked = new URL('status', url.endsWith('/') ? url : `${url}/`)
-    const response = await fetch(asked, { signal: AbortSignal.timeout(ANSWER_MS_MAX) })
+    const statusUrl = new URL('status', url.endsWith('/') ? url : `${url}/`)
+    const response = await fetch(statusUrl, { signal: AbortSignal.timeout(ANSWER_MS_MAX) })
     if (response.status === 404) throw new ConfigInvalid(`${url} has no /status. ${ADMIN_HINT}`)
     if (!response.ok) throw new Error(`it answers ${response.status}`)
     answer = await response.json()
@@ -66,7 +65,7 @@ async function ask(url: string): Promise<ProcessStatus> {
     throw new ConfigInvalid(`${url} cannot be asked: ${reasonOf(error)}. Name a running process with --url.`)
   }
   if (!TypeCompiler.Compile(processStatusSchema).Check(answer))
-    throw new ConfigInvalid(`${url} is no process of frequency, or one of another version.`)
+    throw new ConfigInvalid(`${url} is not a frequency process, or it has another version.`)
   return answer
 }
 
@@ -76,12 +75,12 @@ function reasonOf(error: unknown): string {
   return name === 'SyntaxError' ? 'its answer is not JSON' : failureReason(error)
 }
 
-function inJson(answers: readonly Answer[], ledger: Ledger): string {
+function jsonText(answers: readonly Answer[], ledger: Ledger): string {
   const processes = answers.map(({ url, status: { books, ...status } }) => ({ url, ...status }))
   return `${JSON.stringify({ processes, ledger }, null, 2)}\n`
 }
 
-function inWords(answers: readonly Answer[], ledger: Ledger): string {
+function reportText(answers: readonly Answer[], ledger: Ledger): string {
   return `${[...answers.flatMap(processLines), '', ...ledgerLines(ledger), '', ...verdictLines(ledger)].join('\n')}\n`
 }
 
@@ -98,23 +97,23 @@ function processLines({ url, status }: Answer): string[] {
 function logWords({ position, watermark, total, unsettled }: NonNullable<ProcessStatus['log']>): string {
   const archived =
     total === null
-      ? 'what it names is being counted'
+      ? 'its events are being counted'
       : `${format(total.events)} events in ${format(total.objects)} objects are archived`
-  const left = unsettled.batches === 0 ? '' : `; ${format(unsettled.batches)} batches are not objects yet`
+  const left = unsettled.batches === 0 ? '' : `; ${format(unsettled.batches)} batches have no object yet`
   return `${archived}, up to record ${format(position)} (watermark ${format(watermark)})${left}`
 }
 
 function ledgerLines(ledger: Ledger): string[] {
   const { accepted, found, fromOthers, archived, copies, disk, unacknowledged, queue, dead, deadNow } = ledger
   const rows: [string, number | undefined, string?][] = [['accepted', accepted]]
-  if (found > 0) rows.push(['+ found on disk', found, 'before the count began'])
+  if (found > 0) rows.push(['+ found on disk', found, 'from before the count began'])
   if (fromOthers > 0) rows.push(['+ from other programs', fromOthers, 'archived or dead'])
   rows.push([
     '= archived',
     archived,
-    copies > 0 ? `of these ${format(copies)} were there already, and were not written again` : '',
+    copies > 0 ? `${format(copies)} of these were in the archive already, and were not written again` : '',
   ])
-  rows.push(['+ on disk', disk, 'spool, or embedded queue'])
+  rows.push(['+ on disk', disk, 'in the spool, or the embedded queue'])
   rows.push([
     '+ on the queue',
     queue.messages === undefined ? undefined : queue.eventsByDifference,
@@ -143,12 +142,12 @@ function queueNote({ messages, eventsMin, eventsMax }: Ledger['queue']): string 
 }
 
 function verdictLines({ verdict, words, tolerance }: Ledger): string[] {
-  const moved = tolerance === 0 ? '' : `, to within the ${format(tolerance)} that moved while this was asked`
+  const moved = tolerance === 0 ? '' : `, within the ${format(tolerance)} events that moved meanwhile`
   switch (verdict) {
     case 'adds-up':
       return [`It adds up${moved}.`]
     case 'unknown':
-      return ['Whether it adds up cannot be told.', ...words]
+      return ['It is not known whether it adds up.', ...words]
     default:
       return ['IT DOES NOT ADD UP.', ...words]
   }

@@ -10,11 +10,11 @@ import { readOwnConfig, type SettingFlags, tokenSettings } from './own-settings.
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const EXIT_ERROR = 1
-const NOTE_EVERY_MS = 1_000
-/** Said by the line itself, or of no use to a reader. */
-const NOT_IN_LINE = new Set(['event', 'messageId', 'receivedAt'])
-/** What a terminal may take for a command, and what makes text read otherwise than it is (Unicode UTS #55). */
-const NOT_PRINTED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
+const NOTE_INTERVAL_MS = 1_000
+/** Left out of the JSON, because the line shows them in another form, or a reader does not need them. */
+const OMITTED_MEMBERS = new Set(['event', 'messageId', 'receivedAt'])
+/** Control characters, which a terminal may obey, and characters that change the direction of text (Unicode UTS #55). */
+const ESCAPED_CHARACTERS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
 export interface TailFlags extends SettingFlags {
   readonly url?: string
@@ -24,15 +24,14 @@ export interface TailFlags extends SettingFlags {
 
 interface ShownEvents {
   readonly events: readonly { readonly json: string }[]
-  /** Events since the last message that were too many to be sent. */
+  /** Events since the last message that were not sent, because there were too many. */
   readonly omitted: number
 }
 
 /**
- * Writes events as they pass through a running server to standard output, until `stopping`. They are a copy:
- * what is archived stays the same.
+ * Writes copies of the events that a running server takes to standard output, until `stopping` is aborted.
  *
- * @returns the exit code: 0 where it was stopped; 1 where the server cannot be reached, refuses, or has gone.
+ * @returns the exit code: 0 if it was stopped, 1 if the server cannot be reached, refuses or closes the connection
  */
 export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: AbortSignal): Promise<number> {
   const { stdout, stderr } = process
@@ -60,7 +59,7 @@ export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: A
     stderr.write(`frequency: ${(error as Error).message}\n`)
     return EXIT_ERROR
   } finally {
-    omitted.say()
+    omitted.report()
   }
 }
 
@@ -71,11 +70,11 @@ function isForTheUser(error: unknown): boolean {
 }
 
 function greeting(url: string, { workers }: { workers: number }): string {
-  const share = workers > 1 ? `, those that one of its ${workers} workers takes` : ''
-  return `Events of ${url}${share}; Ctrl-C ends this.\n`
+  const share = workers > 1 ? `, from one of its ${workers} workers` : ''
+  return `Events of ${url}${share}. Stop with Ctrl-C.\n`
 }
 
-/** Waits for a reader that is slower than the events: the server drops what we do not read meanwhile. */
+/** Waits while the reader of the output is slow. Meanwhile nothing is read, and the server drops events. */
 async function write(stream: Writable, text: string, stopping: AbortSignal): Promise<void> {
   if (text === '' || stream.write(text)) return
   await once(stream, 'drain', { signal: stopping }).catch(() => {})
@@ -85,33 +84,33 @@ function lineOf(json: string, { json: isRaw }: TailFlags): string {
   if (isRaw) return `${json}\n`
   const fields = JSON.parse(json)
   const time = new Date(fields.receivedAt).toTimeString().slice(0, 'hh:mm:ss'.length)
-  const rest = withoutMembers(Buffer.from(json), NOT_IN_LINE).toString()
-  return `${printable(`${time}  ${eventName(fields)}  ${rest}`)}\n`
+  const rest = withoutMembers(Buffer.from(json), OMITTED_MEMBERS).toString()
+  return `${escapeControls(`${time}  ${eventName(fields)}  ${rest}`)}\n`
 }
 
-function printable(text: string): string {
-  return text.replace(NOT_PRINTED, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
+function escapeControls(text: string): string {
+  return text.replace(ESCAPED_CHARACTERS, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-/** Says how many events were left out, once a second at the most. */
+/** Counts omitted events, and reports their number at most once a second. */
 class OmittedCount {
-  readonly #notes: Writable
+  readonly #output: Writable
   #count = 0
-  #saidMs = 0
+  #reportedAt = 0
 
-  constructor(notes: Writable) {
-    this.#notes = notes
+  constructor(output: Writable) {
+    this.#output = output
   }
 
   add(count: number): void {
     this.#count += count
-    if (performance.now() - this.#saidMs > NOTE_EVERY_MS) this.say()
+    if (performance.now() - this.#reportedAt > NOTE_INTERVAL_MS) this.report()
   }
 
-  say(): void {
+  report(): void {
     if (this.#count === 0) return
-    this.#saidMs = performance.now()
-    this.#notes.write(`… ${this.#count} more that were too many to show; --filter shows fewer.\n`)
+    this.#reportedAt = performance.now()
+    this.#output.write(`… ${this.#count} more events were not shown. Use --filter to see fewer.\n`)
     this.#count = 0
   }
 }

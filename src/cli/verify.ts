@@ -6,7 +6,7 @@ import { ProgressBar } from './verify/progress-bar.ts'
 import { inWords, resultOf, type VerifyReport } from './verify/report.ts'
 import { Verifier, type VerifyFindings } from './verify/verifier.ts'
 
-/** Nothing is wrong · something is · the archive, or a part of it, could not be read. */
+/** Nothing is wrong · something is wrong · the archive could not be read, or not all of it. */
 const EXIT_CODES = { clean: 0, findings: 1, incomplete: 2 } as const
 const EXIT_ERROR = 2
 
@@ -20,10 +20,10 @@ export interface VerifyFlags extends SettingFlags {
 }
 
 /**
- * Reads an archive, and writes a report of it to standard output.
+ * Reads an archive, and writes a report to standard output.
  *
- * @returns the exit code: 0 where nothing is wrong, 1 where something is, and 2 where the archive could
- * not be read, or not all of it.
+ * @returns the exit code: 0 if nothing is wrong, 1 if something is wrong, 2 if the archive could not be read, or not all
+ *   of it
  */
 export async function verify(
   archiveUrl: string | undefined,
@@ -74,8 +74,8 @@ async function withProgress(verifier: Verifier, isShown: boolean): Promise<Verif
   }
 }
 
-/** What a user can mend: a setting, the store, or what the system says of a file or of the disk. */
+/** Whether the user can fix the cause: a setting, the store, or a file or disk (an error of a system call). */
 function isForTheUser(error: unknown): boolean {
-  const isOfTheSystem = error instanceof Error && 'syscall' in error
-  return error instanceof ConfigInvalid || error instanceof StoreUnavailable || isOfTheSystem
+  const isSystemError = error instanceof Error && 'syscall' in error
+  return error instanceof ConfigInvalid || error instanceof StoreUnavailable || isSystemError
 }

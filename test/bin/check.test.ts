@@ -55,21 +55,21 @@ async function keysOf(t: Test, bucket: string): Promise<string[]> {
   return Contents.map(({ Key }) => String(Key))
 }
 
-t.test('with nothing but a disk', async t => {
+t.test('with a disk only', async t => {
   const { code, results, details } = await check(t)
   t.equal(code, 0)
   t.match(results, { settings: 'ok', 'data directory': 'ok', broker: 'skipped', archive: 'ok' })
-  t.match(details['data directory'], 'is not there yet, and can be made')
+  t.match(details['data directory'], 'does not exist yet, and can be created')
 })
 
-t.test('prints a line for each, and a verdict', async t => {
+t.test('prints one line per finding, and a verdict', async t => {
   const program = startProgram(t, path, { args: ['check'], cwd: temporaryDirectory(t) })
   t.equal((await program.endsWithin(END_MS_MAX)).code, 0)
-  t.match(program.stdout, /^ok {4}settings {8}can work together, for the role all$/m)
+  t.match(program.stdout, /^ok {4}settings {8}valid for the role all$/m)
   t.match(program.stdout, /^READY/m)
 })
 
-t.test('with RabbitMQ and S3 that are well, and leaves nothing behind', async t => {
+t.test('with RabbitMQ and S3: all is ok, and nothing is left behind', async t => {
   const bucket = await testBucket(t)
   const queue = uniqueQueueName(t)
   const env = {
@@ -97,7 +97,7 @@ t.test('with RabbitMQ and S3 that are well, and leaves nothing behind', async t 
     'clock',
   ]
   for (const name of names) t.equal(first.results[name], 'ok', name)
-  t.match(first.details.queue, `${queue}.dead is not there yet`)
+  t.match(first.details.queue, `${queue}.dead does not exist yet`)
   t.notMatch(await rabbitmqctl('list_queues', 'name'), queue, 'no queue is made')
   t.same(await keysOf(t, bucket.name), [], 'no object is left')
   t.equal(await openUploads(t, bucket.name), 0, 'nor an upload')
@@ -114,7 +114,7 @@ t.test('with RabbitMQ and S3 that are well, and leaves nothing behind', async t 
   t.equal(second.result, 'warnings')
 })
 
-t.test('a queue that was declared otherwise', async t => {
+t.test('a queue that was declared with other arguments', async t => {
   const queue = uniqueQueueName(t)
   const channel = await openChannel(t)
   await channel.queueDeclare({
@@ -124,10 +124,10 @@ t.test('a queue that was declared otherwise', async t => {
   })
   const { code, details } = await check(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue })
   t.equal(code, 1)
-  t.match(details.queue, /PRECONDITION_FAILED.*: use another AMQP_QUEUE, or empty and delete that one/)
+  t.match(details.queue, /PRECONDITION_FAILED.*\. Use another AMQP_QUEUE, or empty and delete this queue/)
 })
 
-t.test('a broker that is away, and one that refuses the login', async t => {
+t.test('a broker that cannot be reached, and a broker that refuses the login', async t => {
   const away = await check(t, { AMQP_URL: 'amqp://me:secret@127.0.0.1:1' })
   t.equal(away.code, 1)
   t.match(away.details.broker, 'RabbitMQ at 127.0.0.1:1 cannot be reached')
@@ -146,10 +146,10 @@ t.test('a broker that blocks publishers', async t => {
   const { code, results, details } = await check(t, { AMQP_URL: broker.url })
   t.equal(code, 1)
   t.match(details.confirms, 'RabbitMQ blocks publishers: low on memory')
-  t.equal(results.queue, 'ok', 'and the rest is looked at all the same')
+  t.equal(results.queue, 'ok', 'the other tests run all the same')
 })
 
-t.test('a bucket that does not exist, and a server that is away', async t => {
+t.test('a bucket that does not exist, and a server that cannot be reached', async t => {
   const { env } = await testBucket(t)
   const missing = await check(t, { ...env, ARCHIVE_URL: 's3://test-no-such-bucket' })
   t.equal(missing.code, 1)
@@ -160,7 +160,7 @@ t.test('a bucket that does not exist, and a server that is away', async t => {
   t.match(away.details.bucket, 'S3 cannot be used now')
 })
 
-t.test('a bucket in which not everything is allowed', async t => {
+t.test('a bucket in which one operation is not allowed', async t => {
   const server = await startS3Server()
   t.teardown(() => server.close())
   server.createBucket('allowed')
@@ -185,13 +185,14 @@ t.test('a bucket in which not everything is allowed', async t => {
     t.equal(results[name], 'trouble')
     t.match(details[name], name === 'missing' ? /403.* s3:ListBucket is not allowed/ : 'access was refused')
     t.same(server.uploads('allowed'), [])
-    if (operation === 'DeleteObject') t.match(details['clean-up'], /events\/_frequency\/check-.* is left/)
+    if (operation === 'DeleteObject')
+      t.match(details['clean-up'], /events\/_frequency\/check-.* could not be deleted/)
     else t.equal(server.objects('allowed').size, 0, 'nothing is left')
   }
 
   for (const [operation, name, words] of [
-    ['ListMultipartUploads', 'multipart', /uploads that are left behind are not aborted/],
-    ['GetBucketLifecycleConfiguration', 'lifecycle', /could not be read .*: none may expire/],
+    ['ListMultipartUploads', 'multipart', /unfinished uploads of dead archivers are not aborted/],
+    ['GetBucketLifecycleConfiguration', 'lifecycle', /could not be read .*\. No rule may expire/],
   ] as const) {
     server.fault(request => (request.operation === operation ? { status: 403 } : undefined))
     const { code, details } = await check(t, env)
@@ -200,7 +201,7 @@ t.test('a bucket in which not everything is allowed', async t => {
   }
 })
 
-t.test('a server that cannot create on condition', async t => {
+t.test('a server without conditional writes', async t => {
   const server = await startS3Server()
   t.teardown(() => server.close())
   server.createBucket('bucket')
@@ -217,7 +218,7 @@ t.test('a server that cannot create on condition', async t => {
   }
 })
 
-t.test('an endpoint that is no URL', async t => {
+t.test('an endpoint that is not a URL', async t => {
   const { env } = await testBucket(t)
   const { code, details } = await check(t, {
     ...env,
@@ -241,7 +242,7 @@ t.test('an endpoint on a host that does not exist', async t => {
   t.match(inHost.details.bucket, /no host bucket\.nowhere\.invalid .*S3_FORCE_PATH_STYLE=true/)
 })
 
-t.test('when its output is closed it stops, and leaves nothing behind', async t => {
+t.test('stops when its output is closed, and leaves nothing behind', async t => {
   const server = await startS3Server()
   t.teardown(() => server.close())
   server.createBucket('bucket')
@@ -255,26 +256,38 @@ t.test('when its output is closed it stops, and leaves nothing behind', async t 
   t.equal(program.stderr, '')
   t.notOk(
     server.requests.some(({ operation }) => operation === 'GetBucketLifecycleConfiguration'),
-    'it does not go on',
+    'no step follows',
   )
   t.equal(server.objects('bucket').size, 0)
   t.strictSame(server.uploads('bucket'), [])
 })
 
-t.test('rules of a bucket that would eat the log, and others', async t => {
+t.test('lifecycle rules that expire the log, and harmless ones', async t => {
   const bucket = await testBucket(t)
   const client = new S3Client({ forcePathStyle: true })
   t.teardown(() => client.destroy())
   const rules: [rule: Omit<LifecycleRule, 'Status' | 'ID'>, result: string, words: RegExp][] = [
-    [{ Filter: { Prefix: '' }, Expiration: { Days: 30 } }, 'warning', /the rule r .* removes or archives/],
+    [{ Filter: { Prefix: '' }, Expiration: { Days: 30 } }, 'warning', /the rule r .* expires or archives/],
     [{ Filter: { Prefix: 'events/' }, Expiration: { Days: 30 } }, 'warning', /\(prefix "events\/"\)/],
-    [{ Filter: { Prefix: 'events/_frequency/log/' }, Expiration: { Days: 30 } }, 'warning', /exclude it/],
-    [{ Filter: { Prefix: 'events/dt=' }, Expiration: { Days: 30 } }, 'ok', /no rule .*would help$/],
-    [{ Filter: { Prefix: 'other/' }, Expiration: { Days: 30 } }, 'ok', /no rule .*would help$/],
+    [
+      { Filter: { Prefix: 'events/_frequency/log/' }, Expiration: { Days: 30 } },
+      'warning',
+      /exclude this prefix/,
+    ],
+    [
+      { Filter: { Prefix: 'events/dt=' }, Expiration: { Days: 30 } },
+      'ok',
+      /no rule .*Advice: add a rule .* after two days$/,
+    ],
+    [
+      { Filter: { Prefix: 'other/' }, Expiration: { Days: 30 } },
+      'ok',
+      /no rule .*Advice: add a rule .* after two days$/,
+    ],
     [
       { Filter: { Prefix: '' }, AbortIncompleteMultipartUpload: { DaysAfterInitiation: 2 } },
       'ok',
-      /no rule of the bucket expires what is below events\/_frequency\/$/,
+      /no rule of the bucket expires objects below events\/_frequency\/$/,
     ],
   ]
   for (const [rule, result, words] of rules) {
@@ -292,7 +305,7 @@ t.test('rules of a bucket that would eat the log, and others', async t => {
   }
 })
 
-t.test('a clock that is not that of the server', async t => {
+t.test('a clock that differs from that of the server', async t => {
   const bucket = await testBucket(t)
   for (const [shiftMs, result, words] of [
     [-HOUR_MS, 'trouble', /36\d\d s ahead of/],
@@ -307,7 +320,7 @@ t.test('a clock that is not that of the server', async t => {
   }
 })
 
-/** A way to the S3 server on which its answers have another time. */
+/** Starts a proxy before the S3 server that shifts the `Date` of its responses. @returns its URL */
 async function withOtherTime(t: Test, endpoint: string, shiftMs: number): Promise<string> {
   const { hostname, port } = new URL(endpoint)
   const proxy = createServer((incoming, outgoing) => {
@@ -328,11 +341,11 @@ async function withOtherTime(t: Test, endpoint: string, shiftMs: number): Promis
   return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
 }
 
-t.test('a disk without room, and a directory that cannot be written', async t => {
+t.test('a disk with too little room, and a directory that cannot be written', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const scarce = await check(t, { DATA_DIR, SPOOL_BYTES_MAX: String(2 ** 49) })
   t.equal(scarce.code, 0)
-  t.match(scarce.details.room, /are free, and SPOOL_BYTES_MAX is 512 TiB: the disk will be full before/)
+  t.match(scarce.details.room, /are free, but SPOOL_BYTES_MAX is 512 TiB: the disk will be full first/)
   t.same(filesBelow(DATA_DIR), [])
 
   const file = join(DATA_DIR, 'file')
@@ -351,7 +364,7 @@ t.test('a disk without room, and a directory that cannot be written', async t =>
   t.equal((await check(t, { DATA_DIR: locked })).results['data directory'], expected)
 })
 
-t.test('settings that cannot work', async t => {
+t.test('an invalid setting', async t => {
   const { code, details } = await check(t, { BATCH_EVENTS_MAX: 'many' })
   t.equal(code, 1)
   t.match(details.settings, /^BATCH_EVENTS_MAX must be a whole number/)

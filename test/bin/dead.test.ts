@@ -68,7 +68,7 @@ async function bury(channel: Channel, queue: string, n: number, headers = {}): P
   await channel.basicPublish({ routingKey: `${queue}.dead`, appId: 'mine', headers }, body)
 }
 
-t.test('lists them with their reason, and leaves them as they were', async t => {
+t.test('lists dead letters with their reason, and changes nothing', async t => {
   const { env, queue, channel } = await withDeadLetters(t, [
     'no json',
     '[1]',
@@ -78,18 +78,18 @@ t.test('lists them with their reason, and leaves them as they were', async t => 
   t.same(
     before.map(({ reason, bytes, preview }) => [reason, bytes, preview]),
     [
-      ['no JSON object', 7, 'no json'],
-      ['no JSON object', 3, '[1]'],
-      ['no JSON object', 3, '\ufffd\\u{1b}['],
+      ['not a JSON object', 7, 'no json'],
+      ['not a JSON object', 3, '[1]'],
+      ['not a JSON object', 3, '\ufffd\\u{1b}['],
     ],
   )
   t.ok(Math.abs(Date.parse(String(before[0]?.deadSince)) - Date.now()) < WAIT_MS_MAX)
-  for (let n = 0; n < 3; n++) t.same(await letters(t, env), before, 'however often they are looked at')
+  for (let n = 0; n < 3; n++) t.same(await letters(t, env), before, 'however often they are listed')
   const queues = await rabbitmqctl('list_queues', 'name', 'arguments')
   t.match(
     queues,
     new RegExp(`^${queue}\\.dead\t.*"x-delivery-limit",1000000`, 'm'),
-    'and none is thrown away',
+    'the delivery limit deletes none',
   )
   t.equal(await depthOf(channel, `${queue}.dead`), 3)
 
@@ -102,12 +102,12 @@ t.test('lists them with their reason, and leaves them as they were', async t => 
   t.same(new Set((await letters(t, env)).map(({ id }) => id)), new Set(before.map(({ id }) => id)))
 })
 
-t.test('shows one whole, also as the bytes that it is', async t => {
+t.test('shows a whole letter, also as raw bytes', async t => {
   const bytes = Buffer.from('broken {"event"\nsecond line')
   const { env } = await withDeadLetters(t, [bytes])
   const [letter] = await letters(t, env)
   const shown = await dead(t, env, 'show', String(letter?.id))
-  t.match(shown.stdout, /Reason: {2}no JSON object \(rejected\)/)
+  t.match(shown.stdout, /Reason: {6}not a JSON object \(rejected\)/)
   t.match(shown.stdout, /of\.another/)
   t.match(shown.stdout, 'broken {"event"\nsecond line')
   t.equal((await dead(t, env, 'show', String(letter?.id), '--raw')).stdout, bytes.toString())
@@ -119,7 +119,7 @@ t.test('shows one whole, also as the bytes that it is', async t => {
   t.match(unknown.stdout, 'There is no dead letter nothing')
 })
 
-t.test('drops those that are named, and no other', async t => {
+t.test('drops only the named letters', async t => {
   const { env, queue, channel } = await withDeadLetters(t, ['a', 'b', 'c'])
   const [a, b, c] = await letters(t, env)
   const dropped = await dead(t, env, 'drop', String(b?.id), 'nothing')
@@ -130,18 +130,21 @@ t.test('drops those that are named, and no other', async t => {
   await hasReady(channel, `${queue}.dead`, 0)
 })
 
-t.test('retries what can be archived, which then is', async t => {
+t.test('retries the letters that can be archived', async t => {
   const { env, queue, channel, app } = await withDeadLetters(t, ['no json'])
   for (const n of [1, 2]) await bury(channel, queue, n, { own: 'kept', 'x-death': 'not' })
   await app.close()
   const listed = await letters(t, env)
   t.same(
     listed.map(({ reason }) => reason),
-    ['no JSON object', 'not known', 'not known'],
+    ['not a JSON object', 'not known', 'not known'],
   )
   const retried = await dead(t, env, 'retry', '--all')
   t.equal(retried.code, 1)
-  t.match(retried.stdout, /is no JSON object, and would come back: drop it\.\n2 retried, 1 left/)
+  t.match(
+    retried.stdout,
+    /is not a JSON object, so it would become a dead letter again: drop it\.\n2 retried, 1 left/,
+  )
   t.same(await letters(t, env), [listed[0]])
 
   const messages: AsyncMessage[] = []
@@ -156,7 +159,7 @@ t.test('retries what can be archived, which then is', async t => {
   t.notOk('x-death' in (messages[0]?.headers ?? {}))
 })
 
-t.test('keeps the form of events of ours', async t => {
+t.test('a retried message keeps its group and ids', async t => {
   const queue = uniqueQueueName(t)
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue }
   const opened = await openQueue(configOf({ ...env, ROLE: 'ingest', SPOOL: 'off' }), silent)
@@ -177,7 +180,7 @@ t.test('keeps the form of events of ours', async t => {
   t.match(inbox.at(1).group, { count: 2, ids: inbox.at(0).group?.ids })
 })
 
-t.test('what the queue does not take stays', async t => {
+t.test('letters that the queue does not take stay', async t => {
   const { env, queue, channel, app } = await withDeadLetters(t, [])
   await app.close()
   for (let n = 0; n < 60; n++) await bury(channel, queue, n)
@@ -191,13 +194,13 @@ t.test('what the queue does not take stays', async t => {
   await hasReady(channel, queue, Number(retried))
 })
 
-t.test('nothing is lost when it is killed in the middle', async t => {
+t.test('nothing is lost if the command is killed in the middle', async t => {
   const { env, queue, channel, app } = await withDeadLetters(t, [])
   await app.close()
   for (let n = 0; n < 2_000; n++) await bury(channel, queue, n)
   await hasReady(channel, `${queue}.dead`, 2_000)
   const program = startProgram(t, path, { args: ['dead', 'retry', '--all'], env, cwd: temporaryDirectory(t) })
-  await until('it is at work', WAIT_MS_MAX, async () => (await depthOf(channel, queue)) > 20)
+  await until('some letters are retried', WAIT_MS_MAX, async () => (await depthOf(channel, queue)) > 20)
   t.equal((await program.kill('SIGKILL').ended).signal, 'SIGKILL', 'before it was done')
 
   const numbers: number[] = []
@@ -205,10 +208,10 @@ t.test('nothing is lost when it is killed in the middle', async t => {
   await channel.basicConsume({ queue }, take)
   await channel.basicConsume({ queue: `${queue}.dead` }, take)
   await until('all are there', WAIT_MS_MAX, () => new Set(numbers).size === 2_000)
-  t.ok(numbers.length <= 2_001, 'and at most the one that was on its way twice')
+  t.ok(numbers.length <= 2_001, 'at most the letter in flight is there twice')
 })
 
-t.test('says what to mend where there is no such queue, or no broker', async t => {
+t.test('says what to do if the queue or the broker is not there', async t => {
   const missing = await dead(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: 'test-mistyped' }, 'list')
   t.equal(missing.code, 2)
   t.match(missing.stderr, /^frequency: AMQP_QUEUE: .* has no queue test-mistyped with test-mistyped\.dead/)
@@ -221,7 +224,7 @@ t.test('says what to mend where there is no such queue, or no broker', async t =
   t.equal((await dead(t, {}, 'drop')).code, 2, 'ids, or all')
 })
 
-t.test('of the embedded queue, once no process has it', async t => {
+t.test('the embedded queue, when no process has it open', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const env = { DATA_DIR }
   const none = await dead(t, env)
@@ -254,5 +257,5 @@ t.test('of the embedded queue, once no process has it', async t => {
   const left = new Inbox(again)
   await left.receives(2)
   await left.isQuiet()
-  t.same(left.numbers, [3, 2], 'what was dropped is gone, what was retried is last')
+  t.same(left.numbers, [3, 2], 'the dropped events are gone, the retried event is last')
 })

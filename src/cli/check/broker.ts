@@ -13,9 +13,9 @@ interface BrokerConfig {
   readonly amqpQueue: string
 }
 
-/** Whether RabbitMQ lets us in, confirms messages, and has the queues that `serve` would declare. */
+/** Tests whether RabbitMQ accepts the login, confirms messages, and has its queues declared as `serve` declares them. */
 export async function* checkBroker(config: BrokerConfig): Findings {
-  const place = `RabbitMQ at ${new URL(config.amqpUrl).host}`
+  const broker = `RabbitMQ at ${new URL(config.amqpUrl).host}`
   const startedAt = performance.now()
   let connection: CommandConnection
   try {
@@ -27,7 +27,7 @@ export async function* checkBroker(config: BrokerConfig): Findings {
   }
   try {
     const ms = Math.ceil(performance.now() - startedAt)
-    yield { name: 'broker', result: 'ok', detail: `${place} lets us in, within ${ms} ms` }
+    yield { name: 'broker', result: 'ok', detail: `${broker} accepts the login, within ${ms} ms` }
     yield await checkConfirms(config.amqpUrl)
     yield await checkQueue(connection, config.amqpQueue)
     yield await checkDeadLetters(connection, config.amqpQueue)
@@ -37,9 +37,11 @@ export async function* checkBroker(config: BrokerConfig): Findings {
 }
 
 /**
- * A message that no queue is bound for is confirmed, and gone. A broker that is short of memory or disk still
- * takes the first one of a connection, says so, and reads on only when it is well; so there is a second, and
- * nothing else is asked on this connection.
+ * Publishes two messages with a routing key that no queue has. The broker confirms such a message and drops it.
+ *
+ * A broker that is short of memory or disk confirms the first message of a connection, sends `connection.blocked`, and
+ * then reads nothing more from that connection until it has room. So a second message is needed, and the other tests
+ * use another connection.
  */
 async function checkConfirms(amqpUrl: string): Promise<Finding> {
   const name = 'confirms'
@@ -70,13 +72,13 @@ async function msToConfirm({ connection, openChannel }: CommandConnection): Prom
   return ms
 }
 
-/** Declares what is there already, and so makes nothing. */
+/** Declares only queues that exist already, so no queue is created. A declaration with other arguments fails. */
 async function checkQueue(connection: CommandConnection, queue: string): Promise<Finding> {
   const name = 'queue'
   try {
     for (const declaration of [deadDeclaration(queue), queueDeclaration(queue)]) {
       if ((await depthOf(connection, String(declaration.queue))) === undefined)
-        return { name, result: 'ok', detail: `${declaration.queue} is not there yet: serve makes it` }
+        return { name, result: 'ok', detail: `${declaration.queue} does not exist yet: serve declares it` }
       const channel = await inTime(connection.openChannel())
       await inTime(channel.queueDeclare(declaration))
     }
@@ -87,10 +89,10 @@ async function checkQueue(connection: CommandConnection, queue: string): Promise
       detail: `${queue} is declared as it should be; ${depth} messages are ready in it`,
     }
   } catch (error) {
-    const mend = isCode(error, 'PRECONDITION_FAILED')
-      ? ': use another AMQP_QUEUE, or empty and delete that one'
+    const remedy = isCode(error, 'PRECONDITION_FAILED')
+      ? '. Use another AMQP_QUEUE, or empty and delete this queue'
       : ''
-    return { name, result: 'trouble', detail: `${messageOf(error)}${mend}` }
+    return { name, result: 'trouble', detail: `${messageOf(error)}${remedy}` }
   }
 }
 
@@ -105,9 +107,9 @@ async function checkDeadLetters(connection: CommandConnection, queue: string): P
   }
 }
 
-/** Undefined where there is no such queue. */
+/** @returns the number of ready messages, or undefined if the queue does not exist. */
 async function depthOf(connection: CommandConnection, queue: string): Promise<number | undefined> {
-  // What is not there closes the channel.
+  // A passive declare of a missing queue closes the channel, so each has its own.
   const channel: Channel = await inTime(connection.openChannel())
   try {
     return (await inTime(channel.queueDeclare({ queue, passive: true }))).messageCount

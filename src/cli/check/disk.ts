@@ -7,10 +7,10 @@ import { DiskRoom } from '../../queue/embedded/disk-room.ts'
 import { type Finding, type Findings, inUnits, messageOf } from './finding.ts'
 
 const PROBE_BYTES = 4096
-/** A disk that takes longer for a write holds up every event that goes to it. */
+/** If a write takes longer, it delays every event that goes to this disk. */
 const SYNC_MS_MAX = 100
 
-/** Whether DATA_DIR can be written, and has room: for the embedded queue or the spool, and the known ids. */
+/** Tests whether DATA_DIR can be written, and has room for the embedded queue or the spool. */
 export async function* checkDisk(config: Config): Findings {
   const path = resolve(config.dataDir)
   const written = await probeDirectory('data directory', path)
@@ -23,16 +23,16 @@ export async function* checkDisk(config: Config): Findings {
   yield await checkRoom(await nearestDirectory(path), config)
 }
 
-/** Whether an archive in a directory can be listed and written; objects come to their places as hard links. */
+/** Tests whether an archive in a directory can be listed and written. Objects get their final names as hard links. */
 export async function* checkDirectory(path: string): Findings {
   const written = await probeDirectory('archive', path)
   yield written
   if (written.result === 'trouble') return
   try {
-    const place = await nearestDirectory(path)
-    if (place === path) await readdir(path)
-    await probeLink(place)
-    yield { name: 'hard links', result: 'ok', detail: 'can be made there, and files be listed' }
+    const nearest = await nearestDirectory(path)
+    if (nearest === path) await readdir(path)
+    await probeLink(nearest)
+    yield { name: 'hard links', result: 'ok', detail: 'can be created, and files can be listed' }
   } catch (error) {
     yield { name: 'hard links', result: 'trouble', detail: messageOf(error) }
   }
@@ -54,30 +54,30 @@ async function checkRoom(path: string, { spoolBytesMax }: Config): Promise<Findi
   await room.refresh()
   const free = room.bytes
   const wanted = inUnits(spoolBytesMax)
-  if (free <= 0)
-    return { name: 'room', result: 'trouble', detail: 'the disk is full: clients would get 503 instead' }
+  if (free <= 0) return { name: 'room', result: 'trouble', detail: 'the disk is full: clients would get 503' }
   if (free < spoolBytesMax)
     return {
       name: 'room',
       result: 'warning',
-      detail: `${inUnits(free)} are free, and SPOOL_BYTES_MAX is ${wanted}: the disk will be full before`,
+      detail: `${inUnits(free)} are free, but SPOOL_BYTES_MAX is ${wanted}: the disk will be full first`,
     }
   return { name: 'room', result: 'ok', detail: `${inUnits(free)} are free for at most ${wanted} of events` }
 }
 
-/** Writes a file there, or where the directory would be made, and removes it. */
+/** Writes and deletes a file in the directory, or in the nearest existing one above it. */
 async function probeDirectory(name: string, path: string): Promise<Finding> {
-  let place = path
+  let nearest = path
   try {
-    place = await nearestDirectory(path)
-    const ms = await probe(place)
-    const detail = `${path} ${place === path ? 'can be written' : 'is not there yet, and can be made'}; a synced write takes ${ms} ms`
+    nearest = await nearestDirectory(path)
+    const ms = await probe(nearest)
+    const detail = `${path} ${nearest === path ? 'can be written' : 'does not exist yet, and can be created'}; a synced write takes ${ms} ms`
     return { name, result: ms > SYNC_MS_MAX ? 'warning' : 'ok', detail }
   } catch (error) {
     return { name, result: 'trouble', detail: `${path} cannot be used: ${messageOf(error)}` }
   }
 }
 
+/** @returns how long a synced write takes, in milliseconds. */
 async function probe(directory: string): Promise<number> {
   const path = join(directory, `.frequency-check-${randomUUID()}`)
   const file = await open(path, 'wx')

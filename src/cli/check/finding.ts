@@ -1,39 +1,40 @@
 import { withTimeLimit } from '../../process/time-limit.ts'
 
-/** What a check has found: one line of `frequency check`. */
+/** The result of one test: one line of `frequency check`. */
 export interface Finding {
   readonly name: string
   /**
    * - ok: it works.
-   * - warning: it works, and somebody should know this.
+   * - warning: it works, but a person should look at it.
    * - trouble: events would be lost, refused or not archived.
-   * - skipped: something before it failed, or it is not used.
+   * - skipped: not tested, because an earlier test failed or the settings do not use it.
    */
   readonly result: 'ok' | 'warning' | 'trouble' | 'skipped'
-  /** One line for a person, without secrets. */
+  /** One line for people. It has no secrets. */
   readonly detail: string
 }
 
-/** Findings come one after the other, as they are made. */
+/** Yields each finding as soon as it is made. */
 export type Findings = AsyncGenerator<Finding, void, void>
 
 const STEP_MS_MAX = 15_000
 
-export class Overdue extends Error {}
+export class StepOverdue extends Error {}
 
-/** Settles like `work`. @throws Overdue if that takes longer than 15 seconds; `work` itself goes on */
+/** Settles like `work`. @throws StepOverdue after 15 seconds; `work` itself continues */
 export async function inTime<T>(work: Promise<T>): Promise<T> {
   return withTimeLimit(work, STEP_MS_MAX, () => {
-    throw new Overdue(`no answer within ${STEP_MS_MAX / 1000} s`)
+    throw new StepOverdue(`no answer within ${STEP_MS_MAX / 1000} s`)
   })
 }
 
+/** @returns the message of an error on one line. */
 export function messageOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
   return message.replace(/\s+/g, ' ')
 }
 
-/** 3.2 GiB */
+/** @returns the size in its largest unit: `3.2 GiB`. */
 export function inUnits(bytes: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB']
   let value = bytes

@@ -1,9 +1,9 @@
-/** Whether a bucket's lifecycle rules remove what an archive needs, or what it has left behind. */
+/** Tests whether a bucket's lifecycle rules keep the archive's log, and abort unfinished uploads. */
 import { GetBucketLifecycleConfigurationCommand, type LifecycleRule, type S3Client } from '@aws-sdk/client-s3'
 import { type Finding, inTime, messageOf } from './finding.ts'
 
 const NAME = 'lifecycle'
-/** What lies there has to be asked for, and comes hours later. */
+/** Storage classes whose objects cannot be read until they are restored, which takes hours. */
 const ARCHIVE_CLASSES = ['GLACIER', 'DEEP_ARCHIVE']
 
 /** @param prefix of the archive, without a slash at its end */
@@ -13,23 +13,23 @@ export async function checkLifecycle(client: S3Client, bucket: string, prefix: s
   try {
     rules = await inTime(readRules(client, bucket))
   } catch (error) {
-    const detail = `the bucket's rules could not be read (${messageOf(error)}): none may expire what is below ${own}`
+    const detail = `the bucket's rules could not be read (${messageOf(error)}). No rule may expire objects below ${own}`
     return { name: NAME, result: 'skipped', detail }
   }
   const enabled = rules.filter(rule => rule.Status === 'Enabled' && !hasTags(rule))
-  const harmful = enabled.find(rule => isAbout(rule, own) && takesAway(rule))
+  const harmful = enabled.find(rule => coversLog(rule, own) && removesObjects(rule))
   if (harmful !== undefined) {
     const rule = `the rule ${harmful.ID ?? 'without a name'} (prefix "${prefixOf(harmful)}")`
-    const detail = `${rule} removes or archives what is below ${own}, which is the log of what is archived: exclude it`
+    const detail = `${rule} expires or archives objects below ${own}, where the log of the archive is: exclude this prefix`
     return { name: NAME, result: 'warning', detail }
   }
-  const clears = enabled.some(
+  const abortsUploads = enabled.some(
     rule => rule.AbortIncompleteMultipartUpload !== undefined && `${own}staged/`.startsWith(prefixOf(rule)),
   )
-  const advice = clears
+  const advice = abortsUploads
     ? ''
-    : `; one that aborts incomplete uploads below ${own}staged/ after two days would help`
-  return { name: NAME, result: 'ok', detail: `no rule of the bucket expires what is below ${own}${advice}` }
+    : `. Advice: add a rule that aborts incomplete uploads below ${own}staged/ after two days`
+  return { name: NAME, result: 'ok', detail: `no rule of the bucket expires objects below ${own}${advice}` }
 }
 
 async function readRules(client: S3Client, bucket: string): Promise<readonly LifecycleRule[]> {
@@ -42,23 +42,24 @@ async function readRules(client: S3Client, bucket: string): Promise<readonly Lif
   }
 }
 
-/** Rules may have their prefix in any of three places; without one they are about the whole bucket. */
+/** A rule has its prefix in one of three places. A rule without a prefix covers the whole bucket. */
 function prefixOf({ Filter, Prefix }: LifecycleRule): string {
   return Filter?.Prefix ?? Filter?.And?.Prefix ?? Prefix ?? ''
 }
 
-/** The archive's objects have no tags, so that such a rule is not about them. */
+/** Whether the rule covers only objects with tags. The archive's objects have none. */
 function hasTags({ Filter }: LifecycleRule): boolean {
   return Filter?.Tag !== undefined || (Filter?.And?.Tags ?? []).length > 0
 }
 
-function isAbout(rule: LifecycleRule, own: string): boolean {
+/** Whether the rule covers any key below `own`. */
+function coversLog(rule: LifecycleRule, own: string): boolean {
   const prefix = prefixOf(rule)
   return own.startsWith(prefix) || prefix.startsWith(own)
 }
 
-/** A rule may also be about old versions, delete markers or uploads alone. */
-function takesAway({ Expiration, Transitions = [] }: LifecycleRule): boolean {
+/** Whether the rule expires or archives current objects. Other rules are for old versions, delete markers or uploads. */
+function removesObjects({ Expiration, Transitions = [] }: LifecycleRule): boolean {
   const expires = Expiration?.Days !== undefined || Expiration?.Date !== undefined
   return expires || Transitions.some(({ StorageClass = '' }) => ARCHIVE_CLASSES.includes(StorageClass))
 }

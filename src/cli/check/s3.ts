@@ -25,18 +25,18 @@ import {
   statusOf,
 } from '../../store/s3-client.ts'
 import { copySourceOf } from '../../store/s3-move.ts'
-import { type Finding, type Findings, inTime, messageOf, Overdue } from './finding.ts'
+import { type Finding, type Findings, inTime, messageOf, StepOverdue } from './finding.ts'
 import { checkLifecycle } from './s3-lifecycle.ts'
 
 const PROBE_BYTES = 1024
-/** Of what is read of it. */
+/** The part of the probe that is read by a ranged request. */
 const RANGE = { start: 100, end: 200 }
-/** S3 refuses what is signed by a clock that is further off. */
+/** S3 refuses requests that were signed with a clock that differs by more. */
 const SKEW_MS_MAX = 15 * 60 * 1000
-/** The server gives its time in whole seconds. */
+/** Smaller differences are not reported: the server sends its time in whole seconds, and answers take time. */
 const SKEW_MS_NOTED = 10_000
 
-/** Whether a bucket can be used as the archiver uses it. What it writes it removes. */
+/** Tests the operations that an archiver uses on the bucket. Deletes what it has written. */
 export async function* checkS3(
   { bucket, prefix }: { bucket: string; prefix: string },
   config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
@@ -48,7 +48,7 @@ export async function* checkS3(
     yield { name: 'bucket', result: 'trouble', detail: messageOf(error) }
     return
   }
-  const clock = watchClock(client)
+  const readClock = watchClock(client)
   const trial = new S3Trial(client, bucket, `${prefix}/_frequency/check-${randomUUID()}`)
   try {
     const reached = await trial.find('bucket', () => trial.reach())
@@ -64,9 +64,9 @@ export async function* checkS3(
     } else {
       yield { name: 'writing', result: 'skipped', detail: 'the bucket was not reached' }
     }
-    yield clock()
+    yield readClock()
   } finally {
-    // Whoever reads the findings may stop before the last one.
+    // The caller may stop before the last finding. After `cleanUp` has run, this call does nothing.
     for await (const _ of trial.cleanUp());
     client.destroy()
   }
@@ -77,7 +77,7 @@ class S3Trial {
   readonly #bucket: string
   readonly #key: string
   readonly #body = randomBytes(PROBE_BYTES)
-  /** To be removed. */
+  /** Objects and uploads that `cleanUp` deletes. */
   readonly #written: { key: string; versionId: string | undefined }[] = []
   readonly #uploads: { key: string; uploadId: string }[] = []
 
@@ -87,11 +87,12 @@ class S3Trial {
     this.#key = key
   }
 
+  /** Runs one step. @returns a finding with the text of the step, or with its error */
   async find(name: string, step: () => Promise<string>): Promise<Finding> {
     try {
       return { name, result: 'ok', detail: await inTime(step()) }
     } catch (error) {
-      const explained = error instanceof Overdue ? error : asStoreError(error, this.#bucket)
+      const explained = error instanceof StepOverdue ? error : asStoreError(error, this.#bucket)
       return { name, result: 'trouble', detail: messageOf(explained) }
     }
   }
@@ -107,19 +108,19 @@ class S3Trial {
     return `${prefix} can be listed`
   }
 
-  /** The archiver asks for the log's next record until it is there. */
+  /** An archiver reads the log's next record again and again until it exists. So a missing object must get a 404. */
   async miss(): Promise<string> {
     try {
       await this.#read(`${this.#key}-missing`)
     } catch (error) {
-      if (isNoSuchKey(error)) return 'an object that is missing is answered with 404'
+      if (isNoSuchKey(error)) return 'a missing object is answered with 404'
       if (statusOf(error) === 403)
         throw new ConfigInvalid(
-          'ARCHIVE_URL: an object that is missing is answered with 403. AWS does so where s3:ListBucket is not allowed: allow it for the bucket, and s3:GetObject for its objects.',
+          'ARCHIVE_URL: a missing object is answered with 403. AWS does so if s3:ListBucket is not allowed. Allow s3:ListBucket for the bucket, and s3:GetObject for its objects.',
         )
       throw error
     }
-    throw new ConfigInvalid('ARCHIVE_URL: the server has an object that nobody wrote')
+    throw new ConfigInvalid('ARCHIVE_URL: the server returned an object that was never written')
   }
 
   async write(): Promise<string> {
@@ -133,20 +134,20 @@ class S3Trial {
     const whole = await this.#read(this.#key)
     const part = await this.#read(this.#key, `bytes=${start}-${end - 1}`)
     if (!this.#body.equals(whole) || !this.#body.subarray(start, end).equals(part))
-      throw new ConfigInvalid('ARCHIVE_URL: what was written is read otherwise')
-    return 'an object can be written once, and read, also in part'
+      throw new ConfigInvalid('ARCHIVE_URL: the server returned other bytes than were written')
+    return 'an object can be written once and no second time, and read, also in part'
   }
 
   async upload(): Promise<string> {
     const key = `${this.#key}-multipart`
     await this.#uploadTo(key)
     const works = 'an object can be uploaded in parts'
-    // Asked when an archiver starts, to abort what others have left behind.
+    // An archiver lists uploads when it starts, to abort those that a dead archiver has left behind.
     const command = new ListMultipartUploadsCommand({ Bucket: this.#bucket, Prefix: key })
     return this.#client.send(command).then(
       () => works,
       error =>
-        `${works}; uploads that are left behind are not aborted (ListMultipartUploads: ${messageOf(error)})`,
+        `${works}; unfinished uploads of dead archivers are not aborted (ListMultipartUploads: ${messageOf(error)})`,
     )
   }
 
@@ -159,15 +160,15 @@ class S3Trial {
     )
     this.#written.push({ key: to, versionId: copied.VersionId })
     const removed = await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: from }))
-    // In a bucket with versions it is there yet, below a marker.
+    // In a bucket with versions the object still exists under a delete marker. Then both have to be deleted.
     if (removed.VersionId === undefined) this.#written.splice(-2, 1)
     else this.#written.push({ key: from, versionId: removed.VersionId })
     if (!this.#body.equals(await this.#read(to)))
-      throw new ConfigInvalid('ARCHIVE_URL: what was copied is read otherwise')
-    return 'an object can be copied, and removed'
+      throw new ConfigInvalid('ARCHIVE_URL: the server returned other bytes than were copied')
+    return 'an object can be copied and deleted'
   }
 
-  /** Names what cannot be removed. Does nothing the second time. */
+  /** Deletes objects and uploads. Yields a warning for each object that remains. A second call does nothing. */
   async *cleanUp(): Findings {
     const name = 'clean-up'
     for (const { key, uploadId } of this.#uploads.splice(0)) {
@@ -180,7 +181,8 @@ class S3Trial {
         await this.#client.send(command)
         return key
       })
-      if (found.result !== 'ok') yield { name, result: 'warning', detail: `${key} is left: ${found.detail}` }
+      if (found.result !== 'ok')
+        yield { name, result: 'warning', detail: `${key} could not be deleted: ${found.detail}` }
     }
   }
 
@@ -198,7 +200,7 @@ class S3Trial {
   async #uploadTo(Key: string): Promise<void> {
     const target = { Bucket: this.#bucket, Key }
     const { UploadId } = await this.#client.send(new CreateMultipartUploadCommand(target))
-    if (UploadId === undefined) throw new ConfigInvalid('ARCHIVE_URL: the server gives no id of an upload')
+    if (UploadId === undefined) throw new ConfigInvalid('ARCHIVE_URL: the server returned no upload id')
     this.#uploads.push({ key: Key, uploadId: UploadId })
     const part = { PartNumber: 1, Body: this.#body }
     const { ETag } = await this.#client.send(new UploadPartCommand({ ...target, UploadId, ...part }))
@@ -214,6 +216,7 @@ class S3Trial {
   }
 }
 
+/** Whether the write fails because the object exists (412). Other errors are thrown. */
 async function isRefused(write: Promise<void>): Promise<boolean> {
   try {
     await write
@@ -224,7 +227,7 @@ async function isRefused(write: Promise<void>): Promise<boolean> {
   }
 }
 
-/** Compares each answer's Date with the clock here; gives what was found. */
+/** Compares the `Date` header of each response with the local clock. @returns a function that makes the finding */
 function watchClock(client: S3Client): () => Finding {
   let skewMs: number | undefined
   client.middlewareStack.add(
@@ -232,11 +235,11 @@ function watchClock(client: S3Client): () => Finding {
       const sentAt = Date.now()
       const result = await next(args)
       const date = dateOf(result.response)
-      // A date in whole seconds is half a second behind, on average.
+      // The date is cut to whole seconds, so on average it is half a second behind.
       if (date !== undefined) skewMs = (sentAt + Date.now()) / 2 - (date + 500)
       return result
     },
-    // What is low here sees the answer before it is read, also one that is a refusal.
+    // With low priority it sees the raw response before it is parsed, so also that of a refused request.
     { step: 'deserialize', priority: 'low', name: 'watchClock' },
   )
   return () => clockFinding(skewMs)
@@ -244,10 +247,10 @@ function watchClock(client: S3Client): () => Finding {
 
 function clockFinding(skewMs: number | undefined): Finding {
   const name = 'clock'
-  if (skewMs === undefined) return { name, result: 'skipped', detail: 'the S3 server has not said its time' }
+  if (skewMs === undefined) return { name, result: 'skipped', detail: 'the S3 server sent no Date' }
   const off = Math.abs(skewMs)
   if (off < SKEW_MS_NOTED)
-    return { name, result: 'ok', detail: 'it goes with that of the S3 server, to within a few seconds' }
-  const detail = `it is ${Math.round(off / 1000)} s ${skewMs > 0 ? 'ahead of' : 'behind'} that of the S3 server: set it by NTP`
+    return { name, result: 'ok', detail: 'within a few seconds of the clock of the S3 server' }
+  const detail = `${Math.round(off / 1000)} s ${skewMs > 0 ? 'ahead of' : 'behind'} the clock of the S3 server: set it by NTP`
   return { name, result: off > SKEW_MS_MAX ? 'trouble' : 'warning', detail }
 }
