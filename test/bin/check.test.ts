@@ -320,7 +320,7 @@ t.test('a clock that differs from that of the server', async t => {
   }
 })
 
-/** Starts a proxy before the S3 server that shifts the `Date` of its responses. @returns its URL */
+/** A way to the S3 server on which its answers have another time. */
 async function withOtherTime(t: Test, endpoint: string, shiftMs: number): Promise<string> {
   const { hostname, port } = new URL(endpoint)
   const proxy = createServer((incoming, outgoing) => {

@@ -53,7 +53,7 @@ function steppedProgram(t: Test): SteppedProgram {
   }
 }
 
-t.test('what was archived while the clock was ahead is known when it is right again', async t => {
+t.test('ids archived while the clock was ahead are known after it is set back', async t => {
   const { cwd, config, start, setClock, archived } = steppedProgram(t)
   const data = join(cwd, 'data')
   setClock('+2d')
@@ -86,7 +86,7 @@ t.test('what was archived while the clock was ahead is known when it is right ag
   t.strictSame(await archived(), [0, ...posts.taken], 'each once, and the one that came after')
 })
 
-t.test('a clock that steps to and fro under load', async t => {
+t.test('a clock that steps back and forth under load', async t => {
   const { cwd, start, setClock, archived } = steppedProgram(t)
   setClock('+0')
   let program = start()

@@ -27,7 +27,7 @@ async function endsQuietly(t: Test, options: Partial<ProgramOptions>): Promise<v
   t.equal(program.stderr, '')
 }
 
-t.test('commands that print a report', async t => {
+t.test('commands that print a report end quietly', async t => {
   const cwd = temporaryDirectory(t)
   const server = startProgram(t, path, { cwd, env: { PORT: '0', BATCH_AGE_MS_MAX: '50ms' } })
   t.teardown(() => server.kill('SIGKILL').ended)
@@ -46,7 +46,7 @@ t.test('commands that print a report', async t => {
   t.match(await server.stop(), { code: 0 })
 })
 
-t.test('dead letters stay as they are', async t => {
+t.test('dead letters are not changed', async t => {
   const DATA_DIR = temporaryDirectory(t)
   const queue = await openQueue(configOf({ DATA_DIR }), silent)
   await queue.publish(eventOf({ event: 'e' }))
@@ -61,7 +61,7 @@ t.test('dead letters stay as they are', async t => {
   t.match(program.stdout, '1 dead letter')
 })
 
-t.test('a server whose log nobody reads shuts down, and loses nothing', async t => {
+t.test('a server shuts down when its log is closed, and loses nothing', async t => {
   const cwd = temporaryDirectory(t)
   const program = unread(t, { args: ['serve'], env: { PORT: '0', BATCH_AGE_MS_MAX: '10m' }, cwd })
   t.match(await program.endsWithin(END_MS_MAX), { code: CLOSED, signal: null })

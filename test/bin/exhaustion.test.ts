@@ -70,7 +70,7 @@ function flood(t: Test, port: number): Socket[] {
   return sockets
 }
 
-t.test('without file descriptors it goes on, and loses nothing that it has taken', async t => {
+t.test('without free file descriptors the server continues, and loses no accepted event', async t => {
   const cwd = temporaryDirectory(t)
   // Small segments and batches, so that both want new files all the time.
   const env = { PORT: '0', SPOOL_BYTES_MAX: '2MiB', BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '100' }

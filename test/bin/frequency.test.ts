@@ -27,7 +27,7 @@ function post(url: string, body = '{"event":"a"}'): Promise<Response> {
   return fetch(`${url}/api/t`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
 }
 
-t.test('starts with nothing but Node, says how to try it, and archives what is posted', async t => {
+t.test('starts with Node only, shows an example request, and archives events', async t => {
   const BATCH_AGE_MS_MAX = 500
   const cwd = temporaryDirectory(t)
   const program = run(t, {
@@ -92,7 +92,7 @@ t.test('--help shows each setting with its default', async t => {
   t.match(overview.stdout, /^ {2}serve/m)
 })
 
-t.test('a flag wins over the environment, and that over .env', async t => {
+t.test('a flag wins over the environment, and the environment over .env', async t => {
   const [inFlag, inEnv, inDotEnv] = [await freePort(), await freePort(), await freePort()]
   const cwd = temporaryDirectory(t)
   writeFileSync(
@@ -121,7 +121,7 @@ t.test('a flag wins over the environment, and that over .env', async t => {
   await empty.stop()
 })
 
-t.test('the AWS SDK finds its variables in .env too', async t => {
+t.test('the AWS SDK reads its variables from .env', async t => {
   const cwd = temporaryDirectory(t)
   const { name: bucket, env } = await testBucket(t)
   const lines = Object.entries({ ...env, ARCHIVE_URL: `s3://${bucket}/from/dot-env`, PORT: '0' })
@@ -163,7 +163,7 @@ const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>, told?: Told
   ['argument', { args: ['serve', 'everything'] }],
 ]
 
-t.test('refuses a setting that cannot work, in one line that names it', async t => {
+t.test('refuses an invalid setting in one line that names it', async t => {
   await Promise.all([refuseEach(0), refuseEach(1)])
 
   /** Two at a time: most of a refusal is the start of Node. */
@@ -229,7 +229,7 @@ t.test('refuses a data directory that another process is using', async t => {
   await run(t, { cwd, env: { PORT: '0' } }).listening()
 })
 
-t.test('refuses a bucket that does not exist, or may not be used', async t => {
+t.test('refuses a bucket that does not exist, or to which access is denied', async t => {
   const { name: bucket, env } = await testBucket(t)
   const cwd = temporaryDirectory(t)
   const missing = run(t, { cwd, env: { ...env, PORT: '0', ARCHIVE_URL: `s3://missing-${randomUUID()}` } })
@@ -242,7 +242,7 @@ t.test('refuses a bucket that does not exist, or may not be used', async t => {
   t.match(await isRefused(t, wrongKey, 'ARCHIVE_URL', 'log'), /AWS_SECRET_ACCESS_KEY/)
 })
 
-t.test('refuses a broker that turns it away', async t => {
+t.test('stops if the broker refuses the login or the queue', async t => {
   const wrongLogin = new URL(brokerUrl())
   wrongLogin.password = 'hush-hush'
   const cwd = temporaryDirectory(t)
@@ -265,14 +265,14 @@ t.test('refuses a broker that turns it away', async t => {
   await isRefused(t, run(t, { env }), 'AMQP_QUEUE', 'log')
 })
 
-t.test('refuses an AMQP_URL where something else answers', async t => {
+t.test('refuses an AMQP_URL at which something other than RabbitMQ answers', async t => {
   const { endpoint } = await testBucket(t)
   const AMQP_URL = endpoint.replace('http:', 'amqp:')
   const program = run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL } })
   t.match(await isRefused(t, program, 'AMQP_URL', 'log'), /does not speak AMQP. Check the port/)
 })
 
-t.test('a broker that is away is one line in the log for each connection, which says whose', async t => {
+t.test('a broker that cannot be reached is one log line per connection, which names it', async t => {
   const port = await freePort()
   const AMQP_URL = `amqp://me:hush-hush@127.0.0.1:${port}/events`
   const program = run(t, { env: { PORT: '0', ARCHIVE_URL: 'archive', AMQP_URL, AMQP_QUEUE: 'mine' } })
@@ -294,7 +294,7 @@ t.test('a broker that is away is one line in the log for each connection, which 
   t.notMatch(program.output, /hush-hush/)
 })
 
-t.test('a store that hangs is named after a second', async t => {
+t.test('a store that does not answer is logged after a second', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await until('it listens', REFUSAL_MS_MAX, () => server.listening)
@@ -319,7 +319,7 @@ t.test('a store that hangs is named after a second', async t => {
   t.match(program.stdout, /The server starts without its archive\. Events wait in the queue\./)
 })
 
-t.test('an error that says what to do is logged without a stack', async t => {
+t.test('an error with a remedy is logged without a stack', async t => {
   const WRITE_KEYS_FILE = join(temporaryDirectory(t), 'keys')
   writeFileSync(WRITE_KEYS_FILE, 'web=a\n')
   const program = run(t, { env: { PORT: '0', WRITE_KEYS_FILE } })
@@ -332,7 +332,7 @@ t.test('an error that says what to do is logged without a stack', async t => {
   t.match(line?.err, { code: 'FRQ_CONFIG_INVALID', message: /^WRITE_KEYS_FILE: entry 1 must be/ })
 })
 
-t.test('what ends it, and how it ended, is in the log', async t => {
+t.test('the log has the reason of the end, and the result', async t => {
   const program = run(t, { env: { PORT: '0', BATCH_AGE_MS_MAX: '10m' } })
   await post(await program.listening())
   t.match(await program.stop(), { code: 0 })

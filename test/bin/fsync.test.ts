@@ -40,7 +40,7 @@ async function post(url: string, n: number): Promise<number> {
   return response.status
 }
 
-t.test('an event is answered when it is on disk, and not before', async t => {
+t.test('an event gets its answer only after it is on disk', async t => {
   const cwd = temporaryDirectory(t)
   const program = run(t, cwd, `delay_exit=${SYNC_MS * 1_000}`, { BATCH_AGE_MS_MAX: '600000' })
   const url = await program.listening()
@@ -52,7 +52,7 @@ t.test('an event is answered when it is on disk, and not before', async t => {
   }
 })
 
-t.test('a disk that cannot sync takes no event, and keeps what it took before', async t => {
+t.test('if a disk sync fails, events get 503, and earlier events are kept', async t => {
   const cwd = temporaryDirectory(t)
   // Each thread's first ones go well, so that it starts.
   const failing = run(t, cwd, 'error=EIO:when=8+', { BATCH_AGE_MS_MAX: '600000' })

@@ -192,7 +192,7 @@ async function watchMemory(pid: number, endsAt: number): Promise<{ warm: number;
 
 const path = await buildProgram(t)
 
-t.test('hostile and broken requests harm nobody else', async t => {
+t.test('hostile and broken requests do not affect other requests', async t => {
   t.comment(`FUZZ_SEED=${SEED}`)
   const cwd = temporaryDirectory(t)
   const env = {

@@ -32,7 +32,7 @@ async function isWell(url: string): Promise<void> {
   await until(`${url} is well`, READY_MS_MAX, async () => (await waitingFor(url)).length === 0)
 }
 
-t.test('two processes a role, with RabbitMQ and S3, archive each event once, in full batches', async t => {
+t.test('two processes per role, with RabbitMQ and S3, archive each event once, in full batches', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const bucket = await testBucket(t)
   const ARCHIVE_URL = `s3://${bucket.name}/some/prefix`
@@ -67,7 +67,7 @@ t.test('two processes a role, with RabbitMQ and S3, archive each event once, in 
   t.notMatch(firstArchive, /curl/)
 })
 
-t.test('a broker and an S3 server that are not up yet are waited for', async t => {
+t.test('waits for a broker and an S3 server that are not up yet', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const bucket = await testBucket(t)
   const broker = await openNetwork(t)
@@ -105,7 +105,7 @@ t.test('a broker and an S3 server that are not up yet are waited for', async t =
   t.match(await program.stop(), { code: 0 })
 })
 
-t.test('secrets are in no output, whatever happens and at any log level', async t => {
+t.test('no output has secrets, at any log level', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const bucket = await testBucket(t)
   const user = `user-${randomUUID()}`

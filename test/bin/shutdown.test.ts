@@ -125,7 +125,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-t.test('SIGTERM: requests in flight are finished, and new ones are not taken', async t => {
+t.test('SIGTERM: requests in flight are finished, and new ones are refused', async t => {
   const cwd = temporaryDirectory(t)
   const program = run(t, cwd, {})
   const { port } = new URL(await program.listening())
@@ -149,7 +149,7 @@ t.test('SIGTERM: requests in flight are finished, and new ones are not taken', a
   t.strictSame(events, ['before', 'in flight'])
 })
 
-t.test('SIGTERM: a client that never finishes its request holds up nothing', async t => {
+t.test('SIGTERM: a client that never finishes its request does not delay the end', async t => {
   const program = run(t, temporaryDirectory(t), { REQUEST_MS_MAX: '1000' })
   const { port } = new URL(await program.listening())
   const stuck = new RawClient(t, Number(port))
@@ -195,16 +195,19 @@ async function hungProgram(t: Test, more: Record<string, string>) {
   return { program, isArchivedByTheNext }
 }
 
-t.test('a second signal ends it at once, non-zero, and nothing that was taken is lost', async t => {
-  const { program, isArchivedByTheNext } = await hungProgram(t, {})
-  program.kill('SIGTERM')
-  await program.says(/Shutting down/)
-  const { code } = await program.kill('SIGINT').endsWithin(AT_ONCE_MS_MAX)
-  t.ok(code !== null && code > 0, `exit code ${code}`)
-  await isArchivedByTheNext()
-})
+t.test(
+  'a second signal ends the process at once with a non-zero code, and no accepted event is lost',
+  async t => {
+    const { program, isArchivedByTheNext } = await hungProgram(t, {})
+    program.kill('SIGTERM')
+    await program.says(/Shutting down/)
+    const { code } = await program.kill('SIGINT').endsWithin(AT_ONCE_MS_MAX)
+    t.ok(code !== null && code > 0, `exit code ${code}`)
+    await isArchivedByTheNext()
+  },
+)
 
-t.test('SHUTDOWN_MS_MAX ends it, non-zero, and nothing that was taken is lost', async t => {
+t.test('SHUTDOWN_MS_MAX ends the process with a non-zero code, and no accepted event is lost', async t => {
   const SHUTDOWN_MS_MAX = 1_000
   const { program, isArchivedByTheNext } = await hungProgram(t, { SHUTDOWN_MS_MAX: String(SHUTDOWN_MS_MAX) })
   const startedAt = performance.now()

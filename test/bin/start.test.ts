@@ -39,7 +39,7 @@ t.test('a start loads only what every process needs', async t => {
   t.same(loaded, [])
 })
 
-t.test('the rest is loaded when it is asked for', async t => {
+t.test('optional parts are loaded at their first use', async t => {
   const loaded = await loadedAfter(t, async url => {
     t.match(await (await fetch(`${url}/metrics`)).text(), /frequency_ready 1/)
     const body = new URLSearchParams({ event: 'e' })
@@ -78,7 +78,7 @@ async function sourcesLoaded(
   return texts.flatMap(text => text.match(/(?<=^\/\/ )(?:bin|plugins|src)\/\S+\.ts$/gm) ?? []).sort()
 }
 
-t.test('what archives nothing loads no archiver, and nothing of the log', async t => {
+t.test('processes that archive nothing load neither archiver nor log', async t => {
   const isOfArchive = (file: string) => /^src\/(?:log\/|dedupe\/|archive\/archiver)/.test(file)
   const serveAndStop = async (program: Program) => {
     await program.listening()

@@ -71,7 +71,7 @@ async function reports(
   return report
 }
 
-test('a process by itself: what waits, what is archived, and what it counted before it was started anew', async t => {
+test('one process: waiting and archived events, and counts from before its restart', async t => {
   const env = { DATA_DIR: temporaryDirectory(t), BATCH_EVENTS_MAX: '100', BATCH_AGE_MS_MAX: '600000' }
   const first = run(t, env)
   const url = await first.listening()
@@ -94,7 +94,7 @@ test('a process by itself: what waits, what is archived, and what it counted bef
   t.match(text, /all, ready.*accepted +250\n += archived +250\n.*It adds up\./s)
 })
 
-test('roles apart: the ledger through an outage, a killed archiver, and a loss', async t => {
+test('separate roles: the ledger through an outage, a killed archiver, and a loss', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const network = await openNetwork(t)
   const shared = {
@@ -162,7 +162,7 @@ test('roles apart: the ledger through an outage, a killed archiver, and a loss',
   )
 })
 
-test('it adds up at any moment, while events come', async t => {
+test('the counts add up at any moment while events come', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const shared = {
     AMQP_URL: brokerUrl(),
@@ -192,7 +192,7 @@ test('it adds up at any moment, while events come', async t => {
   t.match(last, { code: 0, ledger: { verdict: 'adds-up', accepted: sent, unacknowledged: 0, disk: 0 } })
 })
 
-test('what other programs publish, and what is dead, is told apart', async t => {
+test('events of other programs and dead letters are counted separately', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)
   const program = run(t, {
     AMQP_URL: brokerUrl(),
@@ -218,7 +218,7 @@ test('what other programs publish, and what is dead, is told apart', async t => 
   t.match(report, { code: 0, ledger: { verdict: 'adds-up', accepted: 5, fromOthers: 2, difference: 0 } })
 })
 
-test('an address where no process is, or another program', async t => {
+test('an address with no process, or with another program', async t => {
   const { code, errors } = await statusOf(t, ['http://127.0.0.1:1'])
   t.match(
     { code, errors },
@@ -228,7 +228,7 @@ test('an address where no process is, or another program', async t => {
   t.match((await statusOf(t, ['ftp://localhost'])).errors, /--url must be like http:/)
 })
 
-test('a server with a port for operators is asked there', async t => {
+test('a server with ADMIN_PORT is asked on that port', async t => {
   const adminPort = String(await freePort())
   const program = run(t, { DATA_DIR: temporaryDirectory(t), ADMIN_PORT: adminPort })
   const { host } = new URL(await program.listening())

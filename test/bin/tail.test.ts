@@ -43,7 +43,7 @@ async function post(url: string, json: string): Promise<void> {
   await fetch(`${url}/api/t`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: json })
 }
 
-t.test('shows events as they pass, and ends well with Ctrl-C; all of them are archived', async t => {
+t.test('shows events as they come, and ends with code 0 on Ctrl-C; all are archived', async t => {
   const cwd = temporaryDirectory(t)
   const server = run(t, ['serve', '--port=0'], {}, cwd)
   const url = await server.listening()
@@ -70,7 +70,7 @@ t.test('shows events as they pass, and ends well with Ctrl-C; all of them are ar
   )
 })
 
-t.test('--json writes each as it is archived, and nothing else; --filter shows what matches', async t => {
+t.test('--json prints only events, as they are archived; --filter shows matching ones', async t => {
   const url = await serve(t)
   const json = await tail(t, ['--url', `${url}/`, '--json'])
   const filtered = await tail(t, ['--url', url, '--json', '--filter', 'properties.plan=pro'])
@@ -87,7 +87,7 @@ t.test('--json writes each as it is archived, and nothing else; --filter shows w
   t.equal(filtered.stdout.trimEnd(), lines[1])
 })
 
-t.test('the server is found by PORT too, and opened by UI_TOKEN', async t => {
+t.test('finds the server by PORT, and sends UI_TOKEN', async t => {
   const port = String(await freePort())
   const server = run(t, ['serve'], { PORT: port, UI_TOKEN: TOKEN })
   await server.listening()
@@ -101,7 +101,7 @@ t.test('the server is found by PORT too, and opened by UI_TOKEN', async t => {
   t.match(program.stderr, /has ended the connection\.\n$/)
 })
 
-t.test('says what is wrong, in one line', async t => {
+t.test('reports an error in one line', async t => {
   const server = createServer((_, response) => response.writeHead(500).end('what?')).listen(0, '127.0.0.1')
   t.teardown(() => server.close())
   await until('it listens', SHOWN_MS_MAX, () => server.listening)
@@ -128,7 +128,7 @@ t.test('says what is wrong, in one line', async t => {
   }
 })
 
-t.test('a reader that goes ends it', async t => {
+t.test('ends when the reader of its output closes the pipe', async t => {
   const url = await serve(t)
   const program = await tail(t, ['--url', url, '--json'])
   program.closeStdout()

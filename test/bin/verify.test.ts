@@ -224,7 +224,7 @@ t.test('duplicates: in one object, and across objects', async t => {
   t.match(stdout, /NOT CLEAN/)
 })
 
-t.test('ids that clients count up are compared fast', async t => {
+t.test('consecutive ids are compared fast', async t => {
   const events = Array.from({ length: 50_000 }, (_, n) =>
     eventOf({ messageId: `00000000-0000-4000-8000-${String(n).padStart(12, '0')}` }),
   )
@@ -232,7 +232,7 @@ t.test('ids that clients count up are compared fast', async t => {
   t.match(await findingsOf(path), { ids: 50_000, duplicates: { events: 1 } })
 })
 
-t.test('more ids than memory holds', async t => {
+t.test('more ids than fit in memory', async t => {
   const objects: Record<string, Buffer> = {}
   const PER_OBJECT = 60_000
   for (let object = 0; object < 20; object++) {

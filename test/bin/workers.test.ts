@@ -50,7 +50,7 @@ async function takenByMetrics(url: string): Promise<number> {
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
 }
 
-t.test('workers share a port; one that is killed is replaced, and nothing that got 200 is lost', async t => {
+t.test('workers share a port; a killed worker is replaced, and no event that got 200 is lost', async t => {
   const archive = temporaryDirectory(t)
   const DATA_DIR = temporaryDirectory(t)
   const AMQP_QUEUE = uniqueQueueName(t)
@@ -80,7 +80,7 @@ t.test('workers share a port; one that is killed is replaced, and nothing that g
   t.equal(numbers.length, 400)
 })
 
-t.test('a signal to every process at once is one signal', async t => {
+t.test('a signal to all processes at once counts as one signal', async t => {
   const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   await program.listening()
   const workers = await hasWorkers(program, 2)
@@ -89,7 +89,7 @@ t.test('a signal to every process at once is one signal', async t => {
   t.notMatch(program.stdout, /stopping at once/)
 })
 
-t.test('a signal ends workers that are still starting, too', async t => {
+t.test('a signal also ends workers that are still starting', async t => {
   const rabbitmq = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
   const one = run(t, { ...rabbitmq, SHUTDOWN_MS_MAX: String(WAIT_MS_MAX) })
   // The second is started once the first listens.
@@ -111,7 +111,7 @@ t.test('workers do not outlive a primary that is killed', async t => {
   for (const pid of workers) await until(`${pid} has ended`, WAIT_MS_MAX, () => !runs(pid))
 })
 
-t.test('a worker that cannot be started takes no other with it', async t => {
+t.test('a worker that cannot be started does not end the others', async t => {
   const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const url = await program.listening()
   const [first] = await hasWorkers(program, 2)
@@ -126,7 +126,7 @@ t.test('a worker that cannot be started takes no other with it', async t => {
   t.match(await program.stop(), { code: 0, signal: null })
 })
 
-t.test('a second signal stops them at once', async t => {
+t.test('a second signal stops all workers at once', async t => {
   const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const { hostname, port } = new URL(await program.listening())
   await hasWorkers(program, 2)
@@ -140,7 +140,7 @@ t.test('a second signal stops them at once', async t => {
   t.match(await program.stop(), { code: 1, signal: null })
 })
 
-t.test('what cannot work is refused once, by the first of them', async t => {
+t.test('an error at the start is reported once, by the first worker', async t => {
   const busy = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const { port } = new URL(await busy.listening())
   const settings: [Record<string, string>, RegExp][] = [
@@ -156,7 +156,7 @@ t.test('what cannot work is refused once, by the first of them', async t => {
   }
 })
 
-t.test('what one worker has archived can be looked into by way of any', async t => {
+t.test('every worker shows the objects that another one archived', async t => {
   const ARCHIVE_URL = temporaryDirectory(t)
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t), ARCHIVE_URL, BATCH_EVENTS_MAX: '10' }
   const program = run(t, env)

@@ -85,7 +85,7 @@ for (const { args, env = {}, code, says } of CALLS) {
   })
 }
 
-t.test('a directory that is called like a command, nearly, is an archive', async t => {
+t.test('a directory with a name similar to a command is taken as the archive', async t => {
   const cwd = temporaryDirectory(t)
   mkdirSync(join(cwd, 'shw'))
   const program = startProgram(t, path, { args: ['log', 'shw'], cwd })
@@ -93,7 +93,7 @@ t.test('a directory that is called like a command, nearly, is an archive', async
   t.match(program.stderr, 'The archive has no log')
 })
 
-t.test('servers that are not frequency, or not there, are named with what they say', async t => {
+t.test('the error names a server that is not frequency, or cannot be reached, and the reason', async t => {
   const html = createServer((_, response) => response.end('<p>hello')).listen(0, '127.0.0.1')
   t.teardown(() => html.close())
   await until('it listens', END_MS_MAX, () => html.listening)
