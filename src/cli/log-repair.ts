@@ -33,7 +33,7 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
 /** Asks the user. @throws ConfigInvalid if there is no terminal to ask */
 async function isAgreed(isJson: boolean): Promise<boolean> {
   if (isJson || !process.stdin.isTTY || !process.stdout.isTTY)
-    throw new ConfigInvalid('Nothing was changed. Add --yes to do it without a question.')
+    throw new ConfigInvalid('Nothing was changed. Add --yes to do it without asking.')
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
   try {
     return /^y(?:es)?$/i.test((await terminal.question('Do it? [y/N] ')).trim())

@@ -46,7 +46,7 @@ export async function runOnLog(
   }
 }
 
-/** Opens an existing archive for writing. @throws ConfigInvalid if it does not exist. @throws StoreUnavailable */
+/** Opens an existing archive for writing. @throws ConfigInvalid if it does not exist. @throws StoreUnavailable if it cannot be reached */
 export async function openExisting(config: Config): Promise<ObjectStore> {
   const reader = await openStoreReader(config)
   await reader.close()

@@ -42,11 +42,11 @@ export const clientSettings = {
       'URL at which clients reach this server, as https://events.example.com. Segment libraries get it as the URL to send to.',
   }),
   rateKeyMax: requests({
-    description: 'Requests with events per write key in RATE_WINDOW_MS. Further ones get 429.',
+    description: 'Maximum requests that send events, per write key and RATE_WINDOW_MS. Further ones get 429.',
   }),
   rateAddressMax: requests({
     description:
-      'Requests with events per client address (for IPv6 per /64) in RATE_WINDOW_MS. Further ones get 429.',
+      'Maximum requests that send events, per client address (IPv6: per /64) and RATE_WINDOW_MS. Further ones get 429.',
   }),
   rateWindowMs: milliseconds({
     minimum: 100,

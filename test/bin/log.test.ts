@@ -80,7 +80,7 @@ t.test('a log is built, shown, repaired and verified in a directory', async t =>
   const refused = await run(t, ['log', 'repair', '1', url])
   t.match(refused, {
     code: 2,
-    stdout: /overwritten by one that names 3 objects with 30 events/,
+    stdout: /will be overwritten\. It will name 3 objects with 30 events/,
     stderr: /--yes/,
   })
   t.match(await jsonOf(t, ['log', 'show', url]), { code: 1 }, 'nothing was changed')
