@@ -30,6 +30,8 @@ export async function serve(config: Config): Promise<void> {
   } catch (error) {
     logAndFail(error, log)
     leaveCluster()
+    // Requests of what was opened before the failure may still wait for a server that does not answer.
+    process.exit()
   }
 }
 

@@ -3,23 +3,23 @@ import { isRefusal } from '../errors.ts'
 
 export type Logger = Pick<Pino, 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'>
 
-/** The stack of an error that says what to do would be the same each time, and tells a person nothing. */
+/** An error whose message says what to do is logged without its stack. */
 const serializers = {
   err: (error: Error) =>
     isRefusal(error) ? { code: error.code, message: error.message } : stdSerializers.err(error),
 }
 
 /**
- * Structured lines on standard output: JSON, or text for a person on a terminal.
+ * Logs to standard output: JSON lines, or readable text on a terminal. Lines that cannot be written, because a disk is
+ * full, are dropped.
  *
- * @param closed called when nobody reads standard output any more (EPIPE); later lines are dropped
+ * @param closed called when the reader of standard output has closed the pipe (EPIPE)
  */
 export function createLogger(level: string, isTerminal: boolean, closed: () => void = () => {}): Pino {
   if (!isTerminal) {
     const output = pino.destination({ dest: process.stdout.fd, sync: true })
     output.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error
-      closed()
+      if (error.code === 'EPIPE') closed()
     })
     return pino({ level, serializers }, output)
   }

@@ -95,3 +95,17 @@ t.test('--help and --version', async t => {
     t.equal(program.stderr, '')
   }
 })
+
+t.test('output onto a full disk: commands fail in one line, and a server serves', async t => {
+  const under = ['sh', '-c', 'exec "$@" > /dev/full', 'sh']
+  for (const args of [['check'], ['verify', temporaryDirectory(t)]]) {
+    const program = startProgram(t, path, { args, under, cwd: temporaryDirectory(t) })
+    t.match(await program.endsWithin(END_MS_MAX), { code: 2 }, `${args}`)
+    t.match(program.stderr, /^frequency: standard output cannot be written: .*ENOSPC.*\n$/, `${args}`)
+  }
+  const server = startProgram(t, path, { under, env: { PORT: '0' }, cwd: temporaryDirectory(t) })
+  const url = await server.listening()
+  const answer = await fetch(`${url}/api/t`, { method: 'POST', body: new URLSearchParams({ event: 'a' }) })
+  t.equal(answer.status, 200)
+  t.match(await server.stop(), { code: 0 })
+})

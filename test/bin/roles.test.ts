@@ -32,40 +32,44 @@ async function isWell(url: string): Promise<void> {
   await until(`${url} is well`, READY_MS_MAX, async () => (await waitingFor(url)).length === 0)
 }
 
-t.test('two processes per role, with RabbitMQ and S3, archive each event once, in full batches', async t => {
-  const AMQP_QUEUE = uniqueQueueName(t)
-  const bucket = await testBucket(t)
-  const ARCHIVE_URL = `s3://${bucket.name}/some/prefix`
-  const batches = { BATCH_EVENTS_MAX: '100', BATCH_AGE_MS_MAX: '60000' }
-  const env = { ...bucket.env, AMQP_URL: brokerUrl(), AMQP_QUEUE, ARCHIVE_URL, ...batches }
-  const ingest = [run(t, ['--role=ingest'], env), run(t, ['--role=ingest'], env)]
-  const archive = [run(t, ['--role=archive'], env), run(t, ['--role=archive'], env)]
-  const archiveUrls = await Promise.all(archive.map(program => program.listening()))
-  await Promise.all(archiveUrls.map(isWell))
+t.test(
+  'two processes per role, with RabbitMQ and S3, archive each event once, in full batches but for the last',
+  async t => {
+    const AMQP_QUEUE = uniqueQueueName(t)
+    const bucket = await testBucket(t)
+    const ARCHIVE_URL = `s3://${bucket.name}/some/prefix`
+    const batches = { BATCH_EVENTS_MAX: '100', BATCH_AGE_MS_MAX: '60000' }
+    const env = { ...bucket.env, AMQP_URL: brokerUrl(), AMQP_QUEUE, ARCHIVE_URL, ...batches }
+    const ingest = [run(t, ['--role=ingest'], env), run(t, ['--role=ingest'], env)]
+    const archive = [run(t, ['--role=archive'], env), run(t, ['--role=archive'], env)]
+    const archiveUrls = await Promise.all(archive.map(program => program.listening()))
+    await Promise.all(archiveUrls.map(isWell))
 
-  const posts = await Promise.all(ingest.map(async program => new Posts(t, await program.listening())))
-  await Promise.all(posts.map(each => each.post(400)))
-  await Promise.all([...ingest, ...archive].map(program => program.stop()))
+    const posts = await Promise.all(ingest.map(async program => new Posts(t, await program.listening())))
+    await Promise.all(posts.map(each => each.post(400)))
+    await Promise.all([...ingest, ...archive].map(program => program.stop()))
 
-  const objects = await archivedObjects(configOf({ ARCHIVE_URL, S3_FORCE_PATH_STYLE: 'true' }))
-  t.equal(objects.length, 8)
-  for (const { key, lines } of objects) {
-    t.match(key, /^some\/prefix\/dt=\d{4}-\d\d-\d\d\/hour=\d\d\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.ndjson\.gz$/)
-    t.equal(lines.length, 100)
-  }
-  const events = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line)))
-  t.equal(new Set(events.map(event => event.messageId)).size, 800)
-  const numbers = numbersIn(objects).map(Number)
-  t.strictSame(
-    numbers.toSorted((a, b) => a - b),
-    Array.from({ length: 800 }, (_, index) => Math.floor(index / 2)),
-  )
-  const [firstIngest, firstArchive] = [ingest[0]?.stderr, archive[0]?.stderr]
-  t.match(firstIngest, /role: ingest.*queue\s+RabbitMQ at \S+, queue test-.*curl/s)
-  t.notMatch(firstIngest, /archive {2}/)
-  t.match(firstArchive, /role: archive.*archive\s+S3, s3:\/\/\S+\/some\/prefix/s)
-  t.notMatch(firstArchive, /curl/)
-})
+    const objects = await archivedObjects(configOf({ ARCHIVE_URL, S3_FORCE_PATH_STYLE: 'true' }))
+    for (const { key } of objects)
+      t.match(key, /^some\/prefix\/dt=\d{4}-\d\d-\d\d\/hour=\d\d\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.ndjson\.gz$/)
+    // RabbitMQ may give some deliveries to the consumer of lower priority while the other one is busy.
+    const partial = objects.filter(({ lines }) => lines.length < 100)
+    t.ok(partial.length <= archive.length, `${partial.length} batches are not full`)
+    t.ok(objects.every(({ lines }) => lines.length <= 100))
+    const events = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line)))
+    t.equal(new Set(events.map(event => event.messageId)).size, 800)
+    const numbers = numbersIn(objects).map(Number)
+    t.strictSame(
+      numbers.toSorted((a, b) => a - b),
+      Array.from({ length: 800 }, (_, index) => Math.floor(index / 2)),
+    )
+    const [firstIngest, firstArchive] = [ingest[0]?.stderr, archive[0]?.stderr]
+    t.match(firstIngest, /role: ingest.*queue\s+RabbitMQ at \S+, queue test-.*curl/s)
+    t.notMatch(firstIngest, /archive {2}/)
+    t.match(firstArchive, /role: archive.*archive\s+S3, s3:\/\/\S+\/some\/prefix/s)
+    t.notMatch(firstArchive, /curl/)
+  },
+)
 
 t.test('waits for a broker and an S3 server that are not up yet', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)

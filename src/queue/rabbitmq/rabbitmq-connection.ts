@@ -45,6 +45,8 @@ export class RabbitmqConnection {
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
   readonly #firstAnswer = createDeferred()
+  /** Somebody waits for the first answer, and reports a refusal. */
+  #isFirstAnswerAwaited = true
   #channel: Channel | undefined
   #trouble: string | undefined = 'not connected yet'
   #blockedBy: string | undefined
@@ -97,12 +99,19 @@ export class RabbitmqConnection {
   }
 
   /**
-   * Resolves once the channel is open, or at the first failure that may pass.
+   * Resolves once the channel is open, at the first failure that may pass, or after `msMax` milliseconds. A refusal after
+   * that is logged.
    *
    * @throws AMQPError if the broker refuses the first connection for good.
    */
-  firstAnswer(): Promise<void> {
-    return this.#firstAnswer.promise
+  firstAnswer(msMax = Number.POSITIVE_INFINITY): Promise<void> {
+    if (msMax === Number.POSITIVE_INFINITY) return this.#firstAnswer.promise
+    return withTimeLimit(this.#firstAnswer.promise, msMax, () => this.#answered())
+  }
+
+  #answered(): void {
+    this.#isFirstAnswerAwaited = false
+    this.#firstAnswer.resolve()
   }
 
   async close(): Promise<void> {
@@ -153,7 +162,7 @@ export class RabbitmqConnection {
     this.#hasFailed = false
     this.#hasBeenOpen = true
     this.#trouble = undefined
-    this.#firstAnswer.resolve()
+    this.#answered()
     await closed
     this.#channel = undefined
     this.#blockedBy = undefined
@@ -165,13 +174,13 @@ export class RabbitmqConnection {
     if (this.#closing.signal.aborted) return
     const reason = brokerReason(error)
     const isRefused = !this.#hasBeenOpen && isFinalRefusal(error)
-    // A refusal is told by whoever waits for the first answer.
-    if (reason !== this.#trouble && !isRefused)
+    const isReported = isRefused && this.#isFirstAnswerAwaited
+    if (reason !== this.#trouble && !isReported)
       this.#options.log.warn({ ...this.#whose, reason }, 'RabbitMQ cannot be used. Trying again.')
     this.#trouble = reason
     this.#hasFailed = true
-    if (isRefused) this.#firstAnswer.reject(error)
-    else this.#firstAnswer.resolve()
+    if (isReported) this.#firstAnswer.reject(error)
+    this.#answered()
   }
 
   /** Log fields that name this connection. */

@@ -3,7 +3,6 @@ import { AMQPError } from 'rabbitmq-client'
 import { ConfigInvalid, QueueUnavailable } from '../../errors.ts'
 import type { EventGroup } from '../../event/event-group.ts'
 import type { Logger } from '../../process/logger.ts'
-import { withTimeLimit } from '../../process/time-limit.ts'
 import type { Consumer, DeliveryHandler, Durability, Part, Transport } from '../queue.ts'
 import type { TransportState, Waiting } from '../queue-stats.ts'
 import { RabbitmqConnection } from './rabbitmq-connection.ts'
@@ -77,7 +76,7 @@ class RabbitmqQueue implements Transport {
 
   /** Resolves at the broker's first answer, or after 3 seconds. @throws AMQPError if it refuses for good */
   async firstAnswer(): Promise<void> {
-    await withTimeLimit(this.#connection.firstAnswer(), FIRST_ANSWER_MS_MAX, () => {})
+    await this.#connection.firstAnswer(FIRST_ANSWER_MS_MAX)
   }
 
   publish(group: EventGroup): Promise<Durability> {

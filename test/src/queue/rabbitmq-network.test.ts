@@ -1,10 +1,13 @@
 /** Tests of RabbitMQ over a network that refuses, cuts and stalls connections. */
 import { test } from 'tap'
-import { elapsed, eventOf, numberedEvents, range } from '../../helpers/helper.ts'
+import type { Logger } from '../../../src/process/logger.ts'
+import { openQueue } from '../../../src/queue/open-queue.ts'
+import { configOf, elapsed, eventOf, numberedEvents, range, silent } from '../../helpers/helper.ts'
 import {
   Inbox,
   keepConsuming,
   keepPublishing,
+  openChannel,
   openNetwork,
   publishesAgain,
   uniqueQueueName,
@@ -73,6 +76,27 @@ test('a queue opens before its broker is reachable, and connects later', async t
   await inbox.receives(1)
   t.same(inbox.numbers, [7])
   t.equal(inbox.losses, 0)
+})
+
+test('a refusal after the broker was away at the start is logged', async t => {
+  const network = await openNetwork(t)
+  const AMQP_QUEUE = uniqueQueueName(t)
+  const channel = await openChannel(t)
+  await channel.queueDeclare({ queue: AMQP_QUEUE, durable: true, arguments: { 'x-queue-type': 'classic' } })
+  await network.refuse()
+  const reasons: unknown[] = []
+  const log = {
+    ...silent,
+    warn: (fields: { reason?: string }) => reasons.push(fields.reason),
+  } as unknown as Logger
+  const settings = { AMQP_URL: network.url, AMQP_QUEUE, ARCHIVE_URL: '/not-opened', SPOOL: 'off' }
+  const queue = await openQueue(configOf(settings), log)
+  t.teardown(() => queue.close())
+  await network.accept()
+  await until('the refusal is logged', WAIT_MS_MAX, () =>
+    reasons.some(reason => String(reason).includes('PRECONDITION_FAILED')),
+  )
+  t.match(queue.trouble, /PRECONDITION_FAILED/)
 })
 
 test('a queue and a consumer can be closed before the broker is reachable', async t => {
