@@ -240,6 +240,8 @@ export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.P
   const given: Record<string, unknown> = {}
   for (const setting of settings) {
     if (setting.schema.default !== undefined) given[setting.name] = setting.schema.default
+    if (flags[setting.name] === '')
+      throw new ConfigInvalid(`${setting.flag} is empty: give it a value, or leave it out.`)
     const text = flags[setting.name] ?? env[setting.variable]
     if (text === undefined || text === '') continue
     const value = parseSettingText(setting.schema, text)
@@ -296,7 +298,8 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
       `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and must not begin with "amq.", which RabbitMQ reserves.`,
     )
   }
-  if (amqpUrl !== undefined && !/^amqps?:$/.test(parseUrl(amqpUrl)?.protocol ?? '')) {
+  const broker = amqpUrl === undefined ? undefined : parseUrl(amqpUrl)
+  if (amqpUrl !== undefined && !(broker?.host && /^amqps?:$/.test(broker.protocol))) {
     throw new ConfigInvalid('AMQP_URL must be a URL like amqp://user:password@host:5672/vhost.')
   }
   if (role !== 'ingest' && amqpUrl !== undefined && archiveUrl === undefined) {

@@ -1,7 +1,7 @@
 /** What commands say when they are called wrongly. */
-import { mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
@@ -9,6 +9,8 @@ import { freePort } from '../services/ports.ts'
 import { until } from '../services/wait.ts'
 import { buildProgram, startProgram } from './program.ts'
 
+/** S3 is waited for three seconds. */
+const FAILED_START_MS_MAX = 20_000
 const END_MS_MAX = 60_000
 
 const path = await buildProgram(t)
@@ -68,6 +70,9 @@ const CALLS: Call[] = [
   },
   { args: ['serve', '--batch-age-ms-max=10 sec'], code: 1, says: /\(milliseconds\), or one with a unit/ },
   { args: ['serve', '--body-bytes-max=1M'], code: 1, says: /\(bytes\), or one with a unit/ },
+  { args: ['serve', '--port='], code: 1, says: /--port is empty: give it a value, or leave it out\./ },
+  { args: ['verify', '--data-dir='], code: 2, says: /--data-dir is empty/ },
+  { args: ['serve'], env: { AMQP_URL: 'amqp://' }, code: 1, says: /AMQP_URL must be a URL like amqp:/ },
   { args: ['serve', '--port'], code: 1, says: /'--port <value>' argument missing/ },
   { args: ['tail', '--filter', '=x', '--url', 'localhost'], code: 1, says: /A filter is/ },
   { args: ['tail', '--ui-token=short'], code: 1, says: /UI_TOKEN must be 16 to 200 characters/ },
@@ -108,4 +113,24 @@ t.test('the error names a server that is not frequency, or cannot be reached, an
     t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
     t.match(program.stderr, says)
   }
+})
+
+t.test('a start that fails ends, also while S3 does not answer', async t => {
+  const silent = createTcpServer(() => {}).listen(0, '127.0.0.1')
+  t.teardown(() => silent.close())
+  await until('it listens', END_MS_MAX, () => silent.listening)
+  const cwd = temporaryDirectory(t)
+  mkdirSync(join(cwd, 'data'))
+  writeFileSync(join(cwd, 'data', 'queue'), '')
+  const env = {
+    PORT: '0',
+    ARCHIVE_URL: 's3://bucket',
+    AWS_REGION: 'us-east-1',
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+    AWS_ENDPOINT_URL_S3: `http://127.0.0.1:${(silent.address() as AddressInfo).port}`,
+  }
+  const program = startProgram(t, path, { env, cwd })
+  t.match(await program.endsWithin(FAILED_START_MS_MAX), { code: 1, signal: null })
+  t.match(program.stdout, /"level":60/)
 })
