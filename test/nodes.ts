@@ -1,7 +1,7 @@
 /**
  * Runs a part of the suite on other releases of Node, whose binaries come from the npm registry:
  *
- *     npm run test:nodes -- [MAJOR…]
+ *     npm run test:nodes -- [RELEASE…]     24, or 20.19
  *
  * The part has what differs between releases: zlib, streams, HTTP, files, workers, signals, and the libraries that
  * talk to RabbitMQ and S3. The whole suite runs on the Node that `npm test` is started with.
@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const MAJORS = ['24', '26']
+const RELEASES = ['24', '26']
 const TESTS = [
   'test/bin/frequency.test.ts',
   'test/bin/shutdown.test.ts',
@@ -28,15 +28,15 @@ const TESTS = [
 
 const run = promisify(execFile)
 
-/** The path of the newest binary of a major release, which is installed below node_modules/.cache if need be. */
-async function nodeOf(major: string): Promise<string> {
+/** The path of the newest binary of a release, which is installed below node_modules/.cache if need be. */
+async function nodeOf(release: string): Promise<string> {
   const name = `node-${process.platform}-${process.arch}`
-  const directory = join(ROOT, 'node_modules/.cache/nodes', major)
+  const directory = join(ROOT, 'node_modules/.cache/nodes', release)
   const path = join(directory, 'node_modules', name, 'bin/node')
   if (existsSync(path)) return path
   mkdirSync(directory, { recursive: true })
-  process.stderr.write(`Installing Node ${major}\n`)
-  await run('npm', ['install', '--no-save', '--no-package-lock', '--prefix', directory, `${name}@${major}`])
+  process.stderr.write(`Installing Node ${release}\n`)
+  await run('npm', ['install', '--no-save', '--no-package-lock', '--prefix', directory, `${name}@${release}`])
   return path
 }
 
@@ -54,7 +54,7 @@ async function passes(path: string): Promise<boolean> {
 }
 
 const asked = process.argv.slice(2)
-const wrong = asked.find(major => !/^\d{2}$/.test(major))
-if (wrong !== undefined) throw new Error(`"${wrong}" is not a major release of Node, like 24`)
-for (const major of asked.length === 0 ? MAJORS : asked)
-  if (!(await passes(await nodeOf(major)))) process.exitCode = 1
+const wrong = asked.find(release => !/^\d{2}(?:\.\d+){0,2}$/.test(release))
+if (wrong !== undefined) throw new Error(`"${wrong}" is not a release of Node, like 24 or 20.19`)
+for (const release of asked.length === 0 ? RELEASES : asked)
+  if (!(await passes(await nodeOf(release)))) process.exitCode = 1
