@@ -8,11 +8,14 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url))
-const INLINED = '@sinclair/typebox'
+/** Many small modules, which would be read one by one. */
+const INLINED = ['@sinclair/typebox', '@duckdb/node-api']
 
 /** @param directory is emptied first; source files that look for others find them from `bin` and `chunks` in it */
 export async function buildProgram(directory: string): Promise<void> {
-  const { dependencies } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'))
+  const { dependencies, optionalDependencies } = JSON.parse(
+    readFileSync(new URL('package.json', import.meta.url), 'utf8'),
+  )
   rmSync(directory, { recursive: true, force: true })
   await build({
     absWorkingDir: ROOT,
@@ -25,7 +28,9 @@ export async function buildProgram(directory: string): Promise<void> {
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
-    external: Object.keys(dependencies).filter(name => name !== INLINED),
+    external: [...Object.keys({ ...dependencies, ...optionalDependencies }), '@duckdb/node-bindings'].filter(
+      name => !INLINED.includes(name),
+    ),
     sourcemap: true,
     logLevel: 'warning',
   })

@@ -8,6 +8,7 @@ import { addCheck } from './check.ts'
 import { watchOutput } from './closed-output.ts'
 import { addDead } from './dead.ts'
 import { addLog } from './log.ts'
+import { addQuery } from './query.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
@@ -44,6 +45,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addCheck(program)
   addDead(program)
   addTail(program)
+  addQuery(program)
   explainWrongUsage(program)
   return program
 }

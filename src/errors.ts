@@ -130,6 +130,9 @@ export const LogDamaged = createError(
 /** The archive and its log do not belong together. A person has to decide; the message says what to do. */
 export const LogRefused = createError('FRQ_LOG_REFUSED', '%s', 503)
 
+/** A query has no answer, or none that is complete. The message says why. */
+export const QueryFailed = createError('FRQ_QUERY_FAILED', '%s')
+
 /** The store has no object with this key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
 

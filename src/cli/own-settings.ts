@@ -5,6 +5,13 @@ import { ConfigInvalid } from '../errors.ts'
 /** Settings of `verify` and `log`. They also take the archive as an argument. */
 export const archiveSettings = named('archiveUrl', 'dataDir', 's3ForcePathStyle', 's3IdleMsMax')
 export const deadSettings = named('amqpUrl', 'amqpQueue', 'dataDir', 'publishMsMax')
+export const querySettings = named(
+  'archiveUrl',
+  'dataDir',
+  's3ForcePathStyle',
+  'queryMemoryMax',
+  'queryCacheBytesMax',
+)
 /** Settings of where a process on this machine listens. */
 export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 export const tokenSettings = named('uiToken')

@@ -7,6 +7,7 @@ import { GROUP_EVENTS_MAX } from '../event/event-group.ts'
 import { type ArchiveLocation, archiveLocation, parseUrl } from './archive-location.ts'
 import { checkAwsSettings } from './aws-settings.ts'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
+import { querySettings } from './query-settings.ts'
 import { requestSettings } from './request-settings.ts'
 import { parseSettingText, settingText, wantedText } from './setting-text.ts'
 import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setting-types.ts'
@@ -176,6 +177,7 @@ export const settingsSchema = Type.Object({
       'Maximum ids in the dedupe window. If there are more, the window is shorter. Each takes about 20 bytes of disk and 2 of memory.',
   }),
   ...requestSettings,
+  ...querySettings,
   ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',

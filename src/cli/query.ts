@@ -1,0 +1,191 @@
+import { createReadStream, existsSync } from 'node:fs'
+import { copyFile, readFile, rename, rm } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { type Config, readConfig } from '../config/config.ts'
+import { ConfigInvalid, LogDamaged, LogRefused, QueryFailed, StoreUnavailable } from '../errors.ts'
+import type { OutputFormat } from '../query/engine-messages.ts'
+import { type QueryPlan, QuerySession } from '../query/query-session.ts'
+import { parseMoment } from '../query/time-range.ts'
+import { openStoreReader } from '../store/open-store.ts'
+import { querySettings } from './own-settings.ts'
+import { textTable } from './query/text-table.ts'
+import { grouped, many } from './verify/report.ts'
+
+/** The answer is complete · the query failed · the archive could not be read · Ctrl-C. */
+const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as const
+const ROWS_SHOWN_MAX = 10_000
+/** Past this the user is told that a range would make it faster. */
+const FETCHED_BYTES_MAX = 1024 ** 3
+const MIB = 1024 ** 2
+
+export interface QueryFlags {
+  readonly file?: string
+  readonly since?: string
+  readonly until?: string
+  readonly format?: 'table' | OutputFormat
+  readonly output?: string
+  readonly progress: boolean
+  readonly [setting: string]: unknown
+}
+
+/**
+ * Runs a query on the archive, and writes its answer to standard output, or into a file.
+ *
+ * @returns the exit code: 0 if the answer is complete, 1 if the query failed, 2 if the archive could not be read, 130
+ * if it was interrupted
+ */
+export async function query(
+  sql: string | undefined,
+  flags: QueryFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<number> {
+  const interrupted = new AbortController()
+  const onInterrupt = (): void => interrupted.abort()
+  process.on('SIGINT', onInterrupt)
+  process.on('SIGTERM', onInterrupt)
+  try {
+    await answer(await statementOf(sql, flags), flags, env, interrupted.signal)
+    return EXIT_CODES.done
+  } catch (error) {
+    if (interrupted.signal.aborted) {
+      process.stderr.write('frequency: interrupted.\n')
+      return EXIT_CODES.interrupted
+    }
+    process.stderr.write(`frequency: ${messageOf(error)}\n`)
+    return error instanceof QueryFailed || error instanceof ConfigInvalid
+      ? EXIT_CODES.failed
+      : EXIT_CODES.unreadable
+  } finally {
+    process.off('SIGINT', onInterrupt)
+    process.off('SIGTERM', onInterrupt)
+  }
+}
+
+async function statementOf(sql: string | undefined, { file }: QueryFlags): Promise<string> {
+  if (sql !== undefined && file !== undefined) throw new QueryFailed('Give the SQL, or --file, and not both.')
+  if (file !== undefined && file !== '-') return await readFile(file, 'utf8')
+  if (sql !== undefined && sql !== '-') return sql
+  if (sql === undefined && file === undefined && process.stdin.isTTY)
+    throw new QueryFailed('There is no SQL: frequency query "select event, count(*) from events group by 1"')
+  return await text(process.stdin)
+}
+
+async function answer(
+  sql: string,
+  flags: QueryFlags,
+  env: NodeJS.ProcessEnv,
+  interrupted: AbortSignal,
+): Promise<void> {
+  const now = Date.now()
+  const range = {
+    since: flags.since === undefined ? undefined : parseMoment('--since', flags.since, now),
+    until: flags.until === undefined ? undefined : parseMoment('--until', flags.until, now),
+  }
+  const config = configOf(flags, env)
+  const store = await openStoreReader(config)
+  try {
+    const session = await QuerySession.open(store, settingsOf(config), range)
+    const stop = (): void => session.interrupt()
+    interrupted.addEventListener('abort', stop)
+    try {
+      if (interrupted.aborted) session.interrupt()
+      await ready(session, flags, range.since === undefined && range.until === undefined)
+      await show(session, sql, flags)
+    } finally {
+      interrupted.removeEventListener('abort', stop)
+      await session.close()
+    }
+  } finally {
+    await store.close()
+  }
+}
+
+function configOf(flags: QueryFlags, env: NodeJS.ProcessEnv): Config {
+  const given = Object.fromEntries(
+    querySettings.flatMap(({ name }) =>
+      typeof flags[name] === 'string' ? [[name, flags[name] as string]] : [],
+    ),
+  )
+  return readConfig(given, Object.fromEntries(querySettings.map(({ variable }) => [variable, env[variable]])))
+}
+
+function settingsOf(config: Config) {
+  return {
+    prefix: config.archive.prefix,
+    cacheDirectory: join(config.dataDir, 'query-cache'),
+    cacheBytesMax: config.queryCacheBytesMax,
+    residentBytesMax: config.queryMemoryMax,
+    threads: availableParallelism(),
+  }
+}
+
+async function ready(session: QuerySession, { progress }: QueryFlags, isAll: boolean): Promise<void> {
+  const isShown = progress && process.stderr.isTTY
+  const { plan } = session
+  if (isShown || plan.fetchedBytes > FETCHED_BYTES_MAX) process.stderr.write(`${inWords(plan, isAll)}\n`)
+  if (!isShown || plan.fetchedObjects === 0) return session.ready()
+  const timer = setInterval(() => {
+    const share = Math.floor((100 * session.progress.objects) / plan.fetchedObjects)
+    process.stderr.write(`\r\u001b[K${share}%  ${grouped(session.progress.events)} events`)
+  }, 200)
+  try {
+    await session.ready()
+  } finally {
+    clearInterval(timer)
+    process.stderr.write('\r\u001b[K')
+  }
+}
+
+function inWords(plan: QueryPlan, isAll: boolean): string {
+  const { partitions, objects, events, fetchedObjects, fetchedBytes } = plan
+  const fetched =
+    fetchedObjects === 0
+      ? 'all in the cache'
+      : `${many(fetchedObjects, 'object')} to fetch, ${grouped(Math.ceil(fetchedBytes / MIB))} MiB`
+  const advice = isAll && fetchedBytes > FETCHED_BYTES_MAX ? ' --since reads less: --since=24h.' : ''
+  return `${many(partitions, 'hour')}, ${many(objects, 'object')}, ${many(events, 'event')}: ${fetched}.${advice}`
+}
+
+async function show(
+  session: QuerySession,
+  sql: string,
+  { format = 'table', output }: QueryFlags,
+): Promise<void> {
+  if (format === 'table') {
+    const { answer } = await session.query(sql, ROWS_SHOWN_MAX)
+    if (answer === undefined) return
+    const table = textTable(answer, process.stdout.isTTY ? process.stdout.columns || 80 : undefined)
+    const more = answer.hasMore
+      ? `… and more than ${grouped(ROWS_SHOWN_MAX)} rows: --format=csv has all of them.\n`
+      : ''
+    process.stdout.write(table + more)
+    return
+  }
+  const { path } = await session.write(sql, format)
+  if (output !== undefined) await put(path, output)
+  else await pipeline(createReadStream(path), process.stdout, { end: false })
+}
+
+/** Appears whole, or not at all. */
+async function put(path: string, output: string): Promise<void> {
+  const temporary = `${output}.partial`
+  try {
+    await copyFile(path, temporary)
+    await rename(temporary, output)
+  } catch (error) {
+    if (existsSync(temporary)) await rm(temporary, { force: true })
+    throw new QueryFailed(`--output: ${(error as Error).message}`)
+  }
+}
+
+function messageOf(error: unknown): string {
+  const isKnown = [QueryFailed, ConfigInvalid, StoreUnavailable, LogRefused, LogDamaged].some(
+    kind => error instanceof kind,
+  )
+  const isOfTheSystem = error instanceof Error && 'syscall' in error
+  const { message, stack } = error as Error
+  return isKnown || isOfTheSystem ? message : String(stack)
+}

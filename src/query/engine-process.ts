@@ -1,0 +1,184 @@
+/** The engine of queries: DuckDB, in a process of its own, which may be killed at any time. */
+
+import { once } from 'node:events'
+import { createWriteStream, statSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import type { DuckDBConnection } from '@duckdb/node-api'
+import {
+  type Answer,
+  type EngineAnswer,
+  type EngineOptions,
+  type EngineRequest,
+  NOBODY,
+  type OutputFormat,
+  type Work,
+} from './engine-messages.ts'
+import { jsonOf } from './result-json.ts'
+import { assertSelect } from './select-only.ts'
+import { eventsView, parquetOfRows } from './table-sql.ts'
+
+const OUT_BYTES = 256 * 1024
+const NUMBERS = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL)/
+
+/** Serves the process that has forked this one, until it disconnects. */
+export function serveEngine(): void {
+  let engine: Engine | undefined
+  process.on('disconnect', () => process.exit())
+  // Ctrl-C goes to all processes of a terminal. The parent decides what it means.
+  process.on('SIGINT', () => {})
+  process.on('message', (request: EngineRequest) => {
+    if (request.kind === 'interrupt') engine?.interrupt()
+    else if (request.kind === 'open') {
+      void openEngine(request.options).then(
+        opened => {
+          engine = opened
+          answer({ kind: 'ready' })
+        },
+        (error: Error) => answer({ kind: 'unavailable', message: error.message }),
+      )
+    } else if (engine !== undefined) {
+      const { id } = request
+      engine.run(request).then(
+        done => answer({ kind: 'done', id, ...done }),
+        (error: Error) => answer({ kind: 'failed', id, message: error.message }),
+      )
+    }
+  })
+}
+
+function answer(message: EngineAnswer): void {
+  process.send?.(message, () => {})
+}
+
+async function openEngine({ directory, memoryBytesMax, threads, isForUser }: EngineOptions): Promise<Engine> {
+  // In the bundle the bindings, which are CommonJS, load their native part by this (esbuild's `__require`).
+  Object.assign(globalThis, { require: createRequire(import.meta.url) })
+  const loaded = await import('@duckdb/node-api')
+  const { DuckDBInstance } = 'default' in loaded ? (loaded.default as typeof loaded) : loaded
+  const instance = await DuckDBInstance.create(':memory:', {
+    threads: String(threads),
+    memory_limit: `${Math.floor(memoryBytesMax / 1024)}KiB`,
+    temp_directory: join(directory, 'spill'),
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+    preserve_insertion_order: 'false',
+  })
+  const connection = await instance.connect()
+  await connection.run("set timezone = 'UTC'")
+  await connection.run(`set allowed_directories = [${quoted(`${directory}/`)}]`)
+  await connection.run('set enable_external_access = false')
+  if (isForUser) becomeNobody(directory)
+  await connection.run('set lock_configuration = true')
+  return new Engine(connection, isForUser)
+}
+
+/**
+ * So that this process could not write the archive if it tried. Only root can do so, and `directory` must be below
+ * directories that others may pass through.
+ */
+function becomeNobody(directory: string): void {
+  if (process.getuid?.() !== 0 || !isPassable(dirname(directory))) return
+  process.setgroups?.([])
+  process.setgid?.(NOBODY)
+  process.setuid?.(NOBODY)
+}
+
+function isPassable(directory: string): boolean {
+  const isOpen = (statSync(directory).mode & 0o001) !== 0
+  return isOpen && (dirname(directory) === directory || isPassable(dirname(directory)))
+}
+
+interface Done {
+  readonly rows: number
+  readonly answer?: Answer
+}
+
+class Engine {
+  readonly #connection: DuckDBConnection
+  readonly #isForUser: boolean
+  #interrupts = 0
+
+  constructor(connection: DuckDBConnection, isForUser: boolean) {
+    this.#connection = connection
+    this.#isForUser = isForUser
+  }
+
+  interrupt(): void {
+    this.#interrupts++
+    this.#connection.interrupt()
+  }
+
+  async run(work: Work): Promise<Done> {
+    const interrupts = this.#interrupts
+    const done = await this.#run(work)
+    // A stream that was interrupted ends like one that is complete.
+    if (this.#interrupts !== interrupts) throw new Error('INTERRUPT Error: Interrupted!')
+    return done
+  }
+
+  async #run(work: Work): Promise<Done> {
+    if (work.kind === 'convert') return this.#change(parquetOfRows(work.rows, work.parquet, work.longest))
+    if (work.kind === 'view') return this.#change(eventsView(work.files, work))
+    if (this.#isForUser) await assertSelect(this.#connection, work.sql)
+    return work.kind === 'query'
+      ? this.#query(work.sql, work.rowsMax)
+      : this.#write(work.sql, work.format, work.path)
+  }
+
+  async #change(sql: string): Promise<Done> {
+    const reader = await this.#connection.runAndReadAll(sql)
+    return { rows: Number(reader.getRows()[0]?.[0] ?? 0) }
+  }
+
+  async #query(sql: string, rowsMax: number): Promise<Done> {
+    const reader = await this.#connection.streamAndReadUntil(sql, rowsMax + 1)
+    const columns = reader.columnNames().map((name, index) => {
+      const type = reader.columnType(index).toString()
+      return { name, type, isNumber: NUMBERS.test(type) }
+    })
+    const rows = reader
+      .getRows()
+      .slice(0, rowsMax)
+      .map(row => row.map(value => (value === null ? null : String(value))))
+    const hasMore = reader.currentRowCount > rowsMax || !reader.done
+    return { rows: rows.length, answer: { columns, rows, hasMore } }
+  }
+
+  async #write(sql: string, format: OutputFormat, path: string): Promise<Done> {
+    if (format === 'csv' || format === 'parquet') {
+      const options = format === 'csv' ? 'format csv, header true' : 'format parquet, compression zstd'
+      // The statement was parsed alone, so the parenthesis ends it; a comment at its end needs the line break.
+      return this.#change(`copy (${withoutEnd(sql)}\n) to ${quoted(path)} (${options})`)
+    }
+    const out = createWriteStream(path)
+    const result = await this.#connection.stream(sql)
+    const types = result.columnNames().map((_, index) => result.columnLogicalType(index))
+    const names = result.deduplicatedColumnNames().map(name => JSON.stringify(name))
+    let rows = 0
+    let text = format === 'json' ? '[' : ''
+    for await (const chunk of result.yieldRows()) {
+      for (const row of chunk) {
+        const members = row.map((value, index) => `${names[index]}:${jsonOf(value, types[index]?.alias)}`)
+        if (format === 'json') text += rows === 0 ? '\n' : ',\n'
+        text += `{${members.join(',')}}`
+        if (format === 'ndjson') text += '\n'
+        rows++
+        if (text.length < OUT_BYTES) continue
+        if (!out.write(text)) await once(out, 'drain')
+        text = ''
+      }
+    }
+    out.end(format === 'json' ? `${text}\n]\n` : text)
+    await once(out, 'close')
+    return { rows }
+  }
+}
+
+function withoutEnd(sql: string): string {
+  return sql.trimEnd().replace(/;$/, '')
+}
+
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`
+}

@@ -1,0 +1,164 @@
+import { type ChildProcess, execFile, fork } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { QueryFailed } from '../errors.ts'
+import { createDeferred, type Deferred } from '../process/deferred.ts'
+import type {
+  Answer,
+  EngineAnswer,
+  EngineOptions,
+  EngineRequest,
+  WithoutId,
+  Work,
+} from './engine-messages.ts'
+
+/** The hidden command of this program that runs `serveEngine`. */
+export const ENGINE_COMMAND = 'query-engine'
+const MEMORY_CHECK_MS = 50
+/** An engine that has not stopped this long after an interrupt is killed. */
+const INTERRUPT_MS_MAX = 1_000
+/** DuckDB counts most of what it allocates. The rest is for what it does not, and for Node. */
+const COUNTED_SHARE = 0.6
+const PAGE_BYTES = 4096
+const KIB = 1024
+const MIB = 1024 * KIB
+
+export interface EngineSettings extends Pick<EngineOptions, 'directory' | 'threads' | 'isForUser'> {
+  /** Resident bytes past which the process is killed. */
+  readonly residentBytesMax: number
+}
+
+export interface Done {
+  readonly rows: number
+  readonly answer?: Answer | undefined
+}
+
+/** DuckDB in a process of its own. It is killed if it takes too much memory, or does not stop when it is told to. */
+export class Engine {
+  readonly #process: ChildProcess
+  readonly #ready: Deferred<void> = createDeferred()
+  readonly #work = new Map<number, Deferred<Done>>()
+  readonly #residentBytesMax: number
+  readonly #memoryTimer: NodeJS.Timeout
+  #killTimer: NodeJS.Timeout | undefined
+  #nextId = 0
+  /** Why it ended, once it has. */
+  #end: Error | undefined
+
+  private constructor({ residentBytesMax, ...options }: EngineSettings) {
+    this.#residentBytesMax = residentBytesMax
+    this.#process = fork(process.argv[1] as string, [ENGINE_COMMAND], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      serialization: 'advanced',
+    })
+    this.#process.on('message', (message: EngineAnswer) => this.#receive(message))
+    this.#process.once('error', error => this.#ended(error))
+    this.#process.once('exit', (code, signal) =>
+      this.#ended(new QueryFailed(`The query engine ended unexpectedly (${signal ?? `exit code ${code}`}).`)),
+    )
+    this.#ready.promise.catch(() => {})
+    this.#memoryTimer = setInterval(() => void this.#checkMemory(), MEMORY_CHECK_MS)
+    const memoryBytesMax = Math.floor(residentBytesMax * COUNTED_SHARE)
+    this.#send({ kind: 'open', options: { ...options, memoryBytesMax } })
+  }
+
+  /** @throws QueryFailed if DuckDB is not installed, or does not start */
+  static async start(settings: EngineSettings): Promise<Engine> {
+    const engine = new Engine(settings)
+    await engine.#ready.promise
+    return engine
+  }
+
+  /** @throws QueryFailed in DuckDB's words, or if the process was killed */
+  run(work: WithoutId<Work>): Promise<Done> {
+    if (this.#end !== undefined) return Promise.reject(this.#end)
+    const id = this.#nextId++
+    const done = createDeferred<Done>()
+    this.#work.set(id, done)
+    this.#send({ ...work, id } as Work)
+    return done.promise
+  }
+
+  /** Stops what runs. Its promise is rejected within about a second. */
+  interrupt(): void {
+    if (this.#work.size === 0) return
+    this.#send({ kind: 'interrupt' })
+    this.#killTimer ??= setTimeout(() => this.#kill('The query was interrupted.'), INTERRUPT_MS_MAX)
+  }
+
+  async close(): Promise<void> {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return
+    const exited = new Promise(resolve => this.#process.once('exit', resolve))
+    this.#kill('The query engine was closed.')
+    await exited
+  }
+
+  #send(request: EngineRequest): void {
+    if (this.#process.connected) this.#process.send(request, () => {})
+  }
+
+  #receive(message: EngineAnswer): void {
+    if (message.kind === 'ready') {
+      this.#ready.resolve()
+      return
+    }
+    if (message.kind === 'unavailable') {
+      this.#ended(new QueryFailed(unavailable(message.message)))
+      this.#process.kill('SIGKILL')
+      return
+    }
+    const work = this.#work.get(message.id)
+    this.#work.delete(message.id)
+    if (this.#work.size === 0) this.#keepAlive()
+    if (message.kind === 'done') work?.resolve({ rows: message.rows, answer: message.answer })
+    else work?.reject(new QueryFailed(message.message))
+  }
+
+  #keepAlive(): void {
+    clearTimeout(this.#killTimer)
+    this.#killTimer = undefined
+  }
+
+  async #checkMemory(): Promise<void> {
+    const bytes = await residentBytes(this.#process.pid)
+    if (bytes > this.#residentBytesMax) {
+      const size = `${Math.round(this.#residentBytesMax / MIB)} MiB`
+      this.#kill(`The query took more than ${size} of memory (QUERY_MEMORY_MAX), and was stopped.`)
+    }
+  }
+
+  #kill(reason: string): void {
+    this.#ended(new QueryFailed(reason))
+    this.#process.kill('SIGKILL')
+  }
+
+  #ended(error: Error): void {
+    if (this.#end !== undefined) return
+    this.#end = error
+    clearInterval(this.#memoryTimer)
+    this.#keepAlive()
+    this.#ready.reject(error)
+    for (const work of this.#work.values()) work.reject(error)
+    this.#work.clear()
+  }
+}
+
+function unavailable(message: string): string {
+  return /Cannot find (?:package|module)/.test(message)
+    ? 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
+    : `DuckDB does not start: ${message}`
+}
+
+/** 0 if it is not known. */
+async function residentBytes(pid: number | undefined): Promise<number> {
+  try {
+    if (process.platform === 'linux') {
+      const [, pages] = (await readFile(`/proc/${pid}/statm`, 'latin1')).split(' ')
+      return Number(pages) * PAGE_BYTES
+    }
+    const { stdout } = await promisify(execFile)('ps', ['-o', 'rss=', '-p', String(pid)])
+    return Number(stdout) * KIB
+  } catch {
+    return 0
+  }
+}

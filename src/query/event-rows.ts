@@ -1,0 +1,411 @@
+/**
+ * Cuts archived events into columns, in their bytes: a string or an object of the event is copied as it is written
+ * there, so that no number is rounded and nothing is parsed that need not be.
+ *
+ * A row has the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can occur inside
+ * a JSON value on one line (RFC 8259, section 7: control characters are escaped in strings). A missing value is an
+ * empty field. Text fields hold the inside of a JSON string, with its escapes; an empty string is a single backslash.
+ */
+
+import { timeOf } from '../segment/time-forms.ts'
+import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
+
+export const SEPARATOR = 0x1f
+
+/** The columns of an event, in their order. */
+export const COLUMNS = [
+  'message_id',
+  'event',
+  'type',
+  'user_id',
+  'anonymous_id',
+  'timestamp',
+  'received_at',
+  'source',
+  'channel',
+  'properties',
+  'context',
+  'traits',
+  'extra',
+  'raw',
+] as const
+
+type Column = (typeof COLUMNS)[number]
+
+/** What each column holds. */
+export const TYPES: readonly ('text' | 'time' | 'json' | 'line')[] = [
+  'text',
+  'text',
+  'text',
+  'text',
+  'text',
+  'time',
+  'time',
+  'text',
+  'text',
+  'json',
+  'json',
+  'json',
+  'json',
+  'line',
+]
+
+const TEXT = 0
+const TIME = 1
+const JSON_VALUE = 2
+
+interface Target {
+  readonly column: number
+  readonly kind: typeof TEXT | typeof TIME | typeof JSON_VALUE
+}
+
+const TARGETS = new Map<string, Target>([
+  ['messageId', target('message_id', TEXT)],
+  ['event', target('event', TEXT)],
+  ['type', target('type', TEXT)],
+  ['userId', target('user_id', TEXT)],
+  ['user_id', target('user_id', TEXT)],
+  ['anonymousId', target('anonymous_id', TEXT)],
+  ['anonymous_id', target('anonymous_id', TEXT)],
+  ['timestamp', target('timestamp', TIME)],
+  ['receivedAt', target('received_at', TIME)],
+  ['source', target('source', TEXT)],
+  ['channel', target('channel', TEXT)],
+  ['properties', target('properties', JSON_VALUE)],
+  ['context', target('context', JSON_VALUE)],
+  ['traits', target('traits', JSON_VALUE)],
+])
+
+function target(column: Column, kind: Target['kind']): Target {
+  return { column: COLUMNS.indexOf(column), kind }
+}
+
+/** Names by their length, as bytes. */
+const NAMES: readonly (readonly { readonly name: Buffer; readonly target: Target }[])[] = Array.from(
+  { length: 16 },
+  (_, length) =>
+    [...TARGETS]
+      .filter(([name]) => name.length === length)
+      .map(([name, target]) => ({ name: Buffer.from(name), target })),
+)
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+const COMMA = 0x2c
+const COLON = 0x3a
+const OPEN_BRACE = 0x7b
+const CLOSE_BRACE = 0x7d
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+const SPACE = 0x20
+const LINE_FEED = 0x0a
+const LETTER_U = 0x75
+const LETTER_N = 0x6e
+
+const EXTRA = COLUMNS.indexOf('extra')
+const RAW = COLUMNS.indexOf('raw')
+const NOWHERE = -1
+/** Names of one object that are compared with each other; of a larger object they are compared by a map. */
+const NAMES_MAX = 64
+/** How deep the fast walk follows. */
+const WALKED_DEPTH_MAX = 250
+const OUT_BYTES_MIN = 1024 * 1024
+const TIME_LENGTH = 24
+
+/** Collects the rows of events. */
+export class EventRows {
+  #out = Buffer.allocUnsafe(OUT_BYTES_MIN)
+  #length = 0
+  /** Rows that were added. */
+  count = 0
+  /** Length of the longest row, in bytes. */
+  longest = 0
+  /** Where the value of each column begins and ends; NOWHERE for one that is missing. */
+  readonly #from = new Int32Array(COLUMNS.length)
+  readonly #to = new Int32Array(COLUMNS.length)
+  /** Members without a column: where they begin and end, two numbers each. */
+  readonly #extra: number[] = []
+  /** Hashes of the names of all objects that are open, the innermost last. */
+  readonly #hashes = new Int32Array(4096)
+  readonly #bases = new Int32Array(WALKED_DEPTH_MAX + 1)
+  #hashCount = 0
+  /** The line needs a closer look: see `#addOdd`. */
+  #isOdd = false
+  /** The columns do not say all that the line says. */
+  #isInexact = false
+
+  /** The rows since the last call. They are valid until the next `add`. */
+  take(): Buffer {
+    const rows = this.#out.subarray(0, this.#length)
+    this.#length = 0
+    return rows
+  }
+
+  get bytes(): number {
+    return this.#length
+  }
+
+  /**
+   * Adds the event that is written from `start` to `end`, on one line.
+   *
+   * @throws SyntaxError if it is not a JSON object
+   */
+  add(bytes: Buffer, start: number, end: number): void {
+    this.#from.fill(NOWHERE)
+    this.#extra.length = 0
+    this.#hashCount = 0
+    this.#isOdd = false
+    this.#isInexact = false
+    const before = this.#length
+    this.#walk(bytes, start, end)
+    if (this.#isOdd) this.#addOdd(bytes.toString('utf8', start, end))
+    else this.#write(bytes, start, end)
+    this.count++
+    this.longest = Math.max(this.longest, this.#length - before)
+  }
+
+  #walk(bytes: Buffer, start: number, end: number): void {
+    let at = skipSpaces(bytes, start)
+    if (bytes[at] !== OPEN_BRACE) throw new SyntaxError('an archived line is not a JSON object')
+    at = skipSpaces(bytes, at + 1)
+    while (bytes[at] !== CLOSE_BRACE) {
+      if (at >= end) throw new SyntaxError('an archived line is cut short')
+      if (bytes[at] === COMMA) at = skipSpaces(bytes, at + 1)
+      const nameStart = at + 1
+      at = this.#stringEnd(bytes, at, end)
+      const nameEnd = at - 1
+      this.#noteName(bytes, nameStart, nameEnd, 0)
+      at = skipSpaces(bytes, skipSpaces(bytes, at) + 1)
+      const valueStart = at
+      at = this.#valueEnd(bytes, at, end)
+      if (this.#isOdd) return
+      this.#place(bytes, nameStart, nameEnd, valueStart, at)
+      at = skipSpaces(bytes, at)
+    }
+  }
+
+  #place(bytes: Buffer, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number): void {
+    const target = targetOf(bytes, nameStart, nameEnd)
+    if (target === undefined) {
+      this.#extra.push(nameStart - 1, valueEnd)
+      return
+    }
+    const { column, kind } = target
+    if (this.#from[column] !== NOWHERE) {
+      this.#isOdd = true
+      return
+    }
+    const first = bytes[valueStart]
+    if (kind === JSON_VALUE) {
+      this.#from[column] = valueStart
+      this.#to[column] = valueEnd
+    } else if (first === QUOTE) {
+      if (kind === TIME && !isPlainTime(bytes, valueStart + 1, valueEnd - 1)) this.#isOdd = true
+      this.#from[column] = valueStart + 1
+      this.#to[column] = valueEnd - 1
+    } else if (first === LETTER_N) {
+      this.#isInexact = true
+    } else {
+      // A number, a truth value or an object where a text is expected, or a number as a time.
+      this.#isOdd = true
+    }
+  }
+
+  #write(bytes: Buffer, start: number, end: number): void {
+    this.#reserve(2 * (end - start) + 4 * COLUMNS.length)
+    const from = this.#from
+    const to = this.#to
+    const out = this.#out
+    let length = this.#length
+    for (let column = 0; column < EXTRA; column++) {
+      const first = from[column] as number
+      if (first !== NOWHERE) {
+        const last = to[column] as number
+        if (first === last) out[length++] = BACKSLASH
+        else length = copy(bytes, first, last, out, length)
+      }
+      out[length++] = SEPARATOR
+    }
+    const extra = this.#extra
+    if (extra.length > 0) {
+      for (let index = 0; index < extra.length; index += 2) {
+        out[length++] = index === 0 ? OPEN_BRACE : COMMA
+        length = copy(bytes, extra[index] as number, extra[index + 1] as number, out, length)
+      }
+      out[length++] = CLOSE_BRACE
+    }
+    out[length++] = SEPARATOR
+    if (this.#isInexact) length = copy(bytes, start, end, out, length)
+    out[length++] = LINE_FEED
+    this.#length = length
+  }
+
+  /** Adds an event that cannot be copied column by column. All of its members are looked at one by one. */
+  #addOdd(line: string): void {
+    const fields: string[] = COLUMNS.map(() => '')
+    const taken = new Set<number>()
+    const extra: string[] = []
+    for (const [name, json] of membersByName(line)) {
+      const target = TARGETS.get(name)
+      if (target === undefined || taken.has(target.column))
+        extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
+      else {
+        taken.add(target.column)
+        fields[target.column] = fieldOf(target.kind, json)
+      }
+    }
+    if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
+    fields[RAW] = line
+    const row = `${fields.join('\x1f')}\n`
+    this.#reserve(3 * row.length)
+    this.#length += this.#out.write(row, this.#length)
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#out.length) return
+    const larger = Buffer.allocUnsafe(2 * (this.#length + bytes))
+    this.#out.copy(larger, 0, 0, this.#length)
+    this.#out = larger
+  }
+
+  /** The index behind the string that opens at `start`. */
+  #stringEnd(bytes: Buffer, start: number, end: number): number {
+    for (let at = start + 1; at < end; at++) {
+      const byte = bytes[at]
+      if (byte === QUOTE) return at + 1
+      if (byte === BACKSLASH) {
+        at++
+        if (bytes[at] === LETTER_U && isSurrogate(bytes, at)) {
+          if (!isPair(bytes, at)) this.#isOdd = true
+          else at += 6
+        }
+      }
+    }
+    throw new SyntaxError('an archived line is cut short')
+  }
+
+  /** The index behind the value that begins at `start`. */
+  #valueEnd(bytes: Buffer, start: number, end: number): number {
+    let at = start
+    let depth = 0
+    let stringStart = 0
+    let stringEnd = 0
+    for (;;) {
+      if (at >= end) throw new SyntaxError('an archived line is cut short')
+      const byte = bytes[at] as number
+      if (byte === QUOTE) {
+        stringStart = at + 1
+        at = this.#stringEnd(bytes, at, end)
+        stringEnd = at - 1
+        if (depth === 0) return at
+        continue
+      }
+      at++
+      if (byte === COLON) this.#noteName(bytes, stringStart, stringEnd, this.#bases[depth] as number)
+      else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
+        depth++
+        if (depth > WALKED_DEPTH_MAX) {
+          this.#isOdd = true
+          return end
+        }
+        this.#bases[depth] = this.#hashCount
+      } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
+        this.#hashCount = this.#bases[depth] as number
+        if (--depth === 0) return at
+      } else if (depth === 0) {
+        while (at < end && !endsScalar(bytes[at] as number)) at++
+        return at
+      }
+    }
+  }
+
+  /** Compares a name with those of its object, whose hashes begin at `base`. */
+  #noteName(bytes: Buffer, start: number, end: number, base: number): void {
+    let hash = end - start
+    for (let at = start; at < end; at++) {
+      const byte = bytes[at] as number
+      if (byte === BACKSLASH) this.#isOdd = true
+      hash = (Math.imul(hash, 31) + byte) | 0
+    }
+    const hashes = this.#hashes
+    const count = this.#hashCount
+    for (let index = base; index < count; index++) if (hashes[index] === hash) this.#isOdd = true
+    if (count - base > NAMES_MAX || count === hashes.length) this.#isOdd = true
+    else hashes[this.#hashCount++] = hash
+  }
+}
+
+function fieldOf(kind: Target['kind'], json: string): string {
+  if (kind === JSON_VALUE) return exactJson(json)
+  const value: unknown = JSON.parse(json)
+  if (value === null) return ''
+  if (kind === TIME) {
+    const ms = timeOf(value)
+    return ms === undefined ? '' : new Date(ms).toISOString()
+  }
+  const text = typeof value === 'string' ? value : json
+  return text === '' ? '\\' : wellFormedJson(text).slice(1, -1)
+}
+
+function targetOf(bytes: Buffer, start: number, end: number): Target | undefined {
+  const candidates = NAMES[end - start]
+  if (candidates === undefined) return undefined
+  for (const { name, target } of candidates) {
+    let at = 0
+    while (at < name.length && name[at] === bytes[start + at]) at++
+    if (at === name.length) return target
+  }
+  return undefined
+}
+
+/** Copying a few bytes by a loop is faster than a call. */
+function copy(bytes: Buffer, start: number, end: number, out: Buffer, length: number): number {
+  if (end - start > 48) return length + bytes.copy(out, length, start, end)
+  for (let at = start; at < end; at++) out[length++] = bytes[at] as number
+  return length
+}
+
+function skipSpaces(bytes: Buffer, start: number): number {
+  let at = start
+  while (bytes[at] === SPACE || bytes[at] === 0x09 || bytes[at] === 0x0d) at++
+  return at
+}
+
+function endsScalar(byte: number): boolean {
+  return byte === COMMA || byte === CLOSE_BRACE || byte <= SPACE
+}
+
+/** Whether the escape `\uXXXX` whose `u` is at `at` is one half of a character. */
+function isSurrogate(bytes: Buffer, at: number): boolean {
+  return ((bytes[at + 1] as number) | 0x20) === 0x64 && (bytes[at + 2] as number) >= 0x38
+}
+
+/** Whether it is the first half, and the second follows. */
+function isPair(bytes: Buffer, at: number): boolean {
+  const high = (bytes[at + 2] as number) | 0x20
+  const isHigh = high === 0x38 || high === 0x39 || high === 0x61 || high === 0x62
+  const low = (bytes[at + 8] as number) | 0x20
+  return (
+    isHigh &&
+    bytes[at + 5] === BACKSLASH &&
+    bytes[at + 6] === LETTER_U &&
+    ((bytes[at + 7] as number) | 0x20) === 0x64 &&
+    low >= 0x63 &&
+    low <= 0x66
+  )
+}
+
+/** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, and one that exists. */
+function isPlainTime(bytes: Buffer, start: number, end: number): boolean {
+  if (end - start !== TIME_LENGTH) return false
+  const text = bytes.toString('latin1', start, end)
+  return (
+    /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/.test(text) ||
+    isExactTime(text)
+  )
+}
+
+function isExactTime(text: string): boolean {
+  const ms = Date.parse(text)
+  return !Number.isNaN(ms) && new Date(ms).toISOString() === text
+}

@@ -1,0 +1,243 @@
+/** Readies the view `events` of an archive, and runs queries on it. */
+
+import { open, rm } from 'node:fs/promises'
+import { QueryFailed } from '../errors.ts'
+import type { StoreReader } from '../store/store.ts'
+import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
+import { type Done, Engine } from './engine.ts'
+import type { OutputFormat } from './engine-messages.ts'
+import { EventRows } from './event-rows.ts'
+import { QueryCache } from './query-cache.ts'
+import { BatchReader } from './read-batch.ts'
+
+/** Of one Parquet file: bytes before compression, and objects. */
+const GROUP_BYTES_MAX = 128 * 1024 * 1024
+const GROUP_OBJECTS_MAX = 10_000
+const READS_AT_ONCE = 16
+const WRITE_BYTES = 1024 * 1024
+
+export interface QuerySettings {
+  readonly prefix: string
+  readonly cacheDirectory: string
+  readonly cacheBytesMax: number
+  readonly residentBytesMax: number
+  readonly threads: number
+}
+
+/** What a session reads, before it does. */
+export interface QueryPlan {
+  /** Batches in the range, and their events, and bytes as stored. */
+  readonly objects: number
+  readonly events: number
+  readonly bytes: number
+  /** Hours of the batches. */
+  readonly partitions: number
+  /** Of these, not in the cache. */
+  readonly fetchedObjects: number
+  readonly fetchedBytes: number
+}
+
+export interface QueryProgress {
+  objects: number
+  events: number
+}
+
+export class QuerySession {
+  readonly progress: QueryProgress = { objects: 0, events: 0 }
+  readonly plan: QueryPlan
+  readonly #store: StoreReader
+  readonly #settings: QuerySettings
+  readonly #cache: QueryCache
+  readonly #range: TimeRange
+  readonly #files: string[]
+  readonly #missing: readonly ArchivedBatch[]
+  #engine: Engine | undefined
+  #isStopping = false
+
+  private constructor(
+    store: StoreReader,
+    settings: QuerySettings,
+    range: TimeRange,
+    parts: {
+      cache: QueryCache
+      files: readonly string[]
+      missing: readonly ArchivedBatch[]
+      plan: QueryPlan
+    },
+  ) {
+    this.#store = store
+    this.#settings = settings
+    this.#range = range
+    this.#cache = parts.cache
+    this.#files = [...parts.files]
+    this.#missing = parts.missing
+    this.plan = parts.plan
+  }
+
+  /**
+   * Reads the log, and finds what has to be fetched.
+   *
+   * @throws QueryFailed, StoreUnavailable, LogRefused
+   */
+  static async open(store: StoreReader, settings: QuerySettings, range: TimeRange): Promise<QuerySession> {
+    const all = await archivedBatches(store, settings.prefix)
+    const wanted = all.filter(batch => isInRange(batch, range))
+    const cache = await QueryCache.open(settings.cacheDirectory, settings.cacheBytesMax)
+    const { files, missing } = await cache.plan(wanted, all)
+    return new QuerySession(store, settings, range, { cache, files, missing, plan: planOf(wanted, missing) })
+  }
+
+  /** Fetches what is missing, and makes the view. @throws QueryFailed, StoreUnavailable */
+  async ready(): Promise<void> {
+    if (this.#missing.length > 0) await this.#convertMissing()
+    if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
+    this.#engine = await this.#startEngine(true)
+    await this.#engine.run({
+      kind: 'view',
+      files: this.#files,
+      since: this.#range.since,
+      until: this.#range.until,
+    })
+  }
+
+  /** @param rowsMax rows that are returned, as texts */
+  query(sql: string, rowsMax: number): Promise<Done> {
+    return this.#running.run({ kind: 'query', sql, rowsMax })
+  }
+
+  /** Writes the answer of a query into a file of this session. @returns its path, and how many rows it has */
+  async write(sql: string, format: OutputFormat): Promise<{ path: string; rows: number }> {
+    const path = this.#cache.temporaryPath(format)
+    const { rows } = await this.#running.run({ kind: 'write', sql, format, path })
+    return { path, rows }
+  }
+
+  /** Stops what runs, which is rejected then. */
+  interrupt(): void {
+    this.#isStopping = true
+    this.#engine?.interrupt()
+  }
+
+  async close(): Promise<void> {
+    await this.#engine?.close()
+    await this.#cache.close()
+  }
+
+  get #running(): Engine {
+    if (this.#engine === undefined) throw new Error('the session is not ready')
+    return this.#engine
+  }
+
+  #startEngine(isForUser: boolean): Promise<Engine> {
+    const { residentBytesMax, threads } = this.#settings
+    return Engine.start({ directory: this.#cache.runDirectory, residentBytesMax, threads, isForUser })
+  }
+
+  /** Reads the next group while the engine converts the one before. */
+  async #convertMissing(): Promise<void> {
+    const engine = await this.#startEngine(false)
+    this.#engine = engine
+    try {
+      let converting: Promise<void> = Promise.resolve()
+      for (const group of groupsOf(this.#missing)) {
+        const rows = await Promise.all([this.#writeRows(group), converting]).then(([written]) => written)
+        converting = this.#convert(engine, group, rows)
+        converting.catch(() => {})
+      }
+      await converting
+    } finally {
+      this.#engine = undefined
+      await engine.close()
+    }
+  }
+
+  async #convert(
+    engine: Engine,
+    group: readonly ArchivedBatch[],
+    rows: { path: string; longest: number },
+  ): Promise<void> {
+    const parquet = this.#cache.temporaryPath('parquet')
+    await engine.run({ kind: 'convert', rows: rows.path, longest: rows.longest, parquet })
+    await rm(rows.path)
+    this.#files.push(await this.#cache.add(parquet, group))
+  }
+
+  async #writeRows(group: readonly ArchivedBatch[]): Promise<{ path: string; longest: number }> {
+    const path = this.#cache.temporaryPath('rows')
+    const reader = new BatchReader(this.#store, this.#settings.prefix)
+    const rows = new EventRows()
+    const file = await open(path, 'w', 0o600)
+    try {
+      let writing: Promise<void> = Promise.resolve()
+      const write = (): Promise<void> => {
+        const bytes = Buffer.from(rows.take())
+        writing = writing.then(() => file.writeFile(bytes))
+        return writing
+      }
+      const afterPiece = async (): Promise<void> => {
+        if (rows.bytes >= WRITE_BYTES) await write()
+      }
+      await this.#forEach(group, async batch => {
+        await reader.addTo(rows, batch, afterPiece)
+        this.progress.objects++
+        this.progress.events += batch.events
+      })
+      await write()
+    } finally {
+      await file.close()
+    }
+    return { path, longest: rows.longest }
+  }
+
+  /** Runs `each` for all of them, several at once. */
+  async #forEach(
+    batches: readonly ArchivedBatch[],
+    each: (batch: ArchivedBatch) => Promise<void>,
+  ): Promise<void> {
+    const left = batches.values()
+    let isFailed = false
+    const run = async (): Promise<void> => {
+      for (const batch of left) {
+        if (isFailed) return
+        if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
+        try {
+          await each(batch)
+        } catch (error) {
+          isFailed = true
+          throw error
+        }
+      }
+    }
+    const results = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, run))
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+}
+
+function planOf(wanted: readonly ArchivedBatch[], missing: readonly ArchivedBatch[]): QueryPlan {
+  const sum = (of: (batch: ArchivedBatch) => number, batches: readonly ArchivedBatch[]) =>
+    batches.reduce((total, batch) => total + of(batch), 0)
+  return {
+    objects: wanted.length,
+    events: sum(({ events }) => events, wanted),
+    bytes: sum(({ storedBytes }) => storedBytes, wanted),
+    partitions: new Set(wanted.map(({ key }) => key.slice(0, key.lastIndexOf('/')))).size,
+    fetchedObjects: missing.length,
+    fetchedBytes: sum(({ storedBytes }) => storedBytes, missing),
+  }
+}
+
+/** Batches in the order of their events, in groups that make a file each. */
+function* groupsOf(batches: readonly ArchivedBatch[]): Generator<ArchivedBatch[]> {
+  let group: ArchivedBatch[] = []
+  let bytes = 0
+  for (const batch of batches.toSorted((a, b) => a.firstReceivedAt - b.firstReceivedAt)) {
+    if (group.length > 0 && (bytes + batch.bytes > GROUP_BYTES_MAX || group.length === GROUP_OBJECTS_MAX)) {
+      yield group
+      group = []
+      bytes = 0
+    }
+    group.push(batch)
+    bytes += batch.bytes
+  }
+  if (group.length > 0) yield group
+}

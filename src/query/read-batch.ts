@@ -1,0 +1,121 @@
+import { Readable } from 'node:stream'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
+import { DigestingStore } from '../log/describe-object.ts'
+import { logKeys } from '../log/log-keys.ts'
+import { LogReader } from '../log/log-reader.ts'
+import { decodeHead, inlineBody } from '../log/log-record.ts'
+import { isDamage, isJsonArray, readPieces } from '../object/object-reader.ts'
+import type { StoreReader } from '../store/store.ts'
+import type { ArchivedBatch } from './archive-batches.ts'
+import type { EventRows } from './event-rows.ts'
+
+const LINE_FEED = 0x0a
+const COMMA = 0x2c
+const OPEN_BRACKET = 0x5b
+const CLOSE_BRACKET = 0x5d
+
+/** Reads the events of batches, from their objects or from where those are made of. */
+export class BatchReader {
+  readonly #store: StoreReader
+  readonly #reader: LogReader
+
+  constructor(store: StoreReader, prefix: string) {
+    this.#store = store
+    this.#reader = new LogReader(store, logKeys(prefix))
+  }
+
+  /**
+   * Adds the events of a batch to `rows`. Its bytes are compared with the digest in the log, so an object that was cut
+   * short or changed is found. Rows that were added before are of no use then.
+   *
+   * @param afterPiece called between pieces, of some 64 KiB each
+   * @throws QueryFailed if the object is gone, changed or damaged
+   * @throws StoreUnavailable
+   */
+  async addTo(rows: EventRows, batch: ArchivedBatch, afterPiece: () => Promise<void>): Promise<void> {
+    try {
+      await this.#addFrom(this.#store, rows, batch, afterPiece)
+    } catch (error) {
+      if (!(error instanceof ObjectNotFound)) throw error
+      const elsewhere = await this.#whereItIsMadeOf(batch)
+      await this.#addFrom(elsewhere ?? this.#store, rows, batch, afterPiece).catch(again => {
+        throw again instanceof ObjectNotFound ? unusable(batch.key, 'is gone') : again
+      })
+    }
+  }
+
+  async #addFrom(
+    store: Pick<StoreReader, 'get'>,
+    rows: EventRows,
+    batch: ArchivedBatch,
+    afterPiece: () => Promise<void>,
+  ): Promise<void> {
+    const { key, sha256, events } = batch
+    const digesting = new DigestingStore(store)
+    let added = 0
+    try {
+      for await (const piece of readPieces(digesting, key)) {
+        added += isJsonArray(key) ? addElements(rows, piece) : addLines(rows, piece)
+        await afterPiece()
+      }
+    } catch (error) {
+      if (error instanceof ObjectNotFound || !isDamage(error)) throw error
+      throw unusable(key, `is damaged: ${(error as Error).message}`)
+    }
+    if (digesting.end().sha256 !== sha256) throw unusable(key, 'is not what the log says')
+    if (added < events) throw unusable(key, `has ${added} events, and the log says ${events}`)
+  }
+
+  /** Undefined if the bytes are not in the log, nor staged: then it was stored meanwhile, or is gone. */
+  async #whereItIsMadeOf({
+    record,
+    key,
+    staged,
+    isInline,
+  }: ArchivedBatch): Promise<Pick<StoreReader, 'get'> | undefined> {
+    if (staged !== undefined) {
+      const { object } = await this.#store.read(staged, { start: 0, length: 1 })
+      return object === undefined ? undefined : { get: () => this.#store.get(staged) }
+    }
+    const bytes = isInline ? await this.#reader.wholeRecord(record) : undefined
+    if (bytes === undefined) return undefined
+    const head = decodeHead(record, bytes)
+    const batch = head.batches.find(each => each.key === key)
+    if (batch === undefined) return undefined
+    const body = inlineBody(head, batch, bytes)
+    return { get: async () => Readable.from([body], { objectMode: false }) }
+  }
+}
+
+function unusable(key: string, problem: string): Error {
+  return new QueryFailed(
+    `The object ${key} ${problem}. "frequency verify" tells what else is wrong with the archive.`,
+  )
+}
+
+function addLines(rows: EventRows, piece: Buffer): number {
+  let start = 0
+  let added = 0
+  for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, start)) {
+    rows.add(piece, start, end)
+    added++
+    start = end + 1
+  }
+  if (start < piece.length) throw new SyntaxError('its last line is cut short')
+  return added
+}
+
+/** Of a JSON array: a bracket, an event a line with a comma behind all but the last, a bracket. */
+function addElements(rows: EventRows, piece: Buffer): number {
+  let start = 0
+  let added = 0
+  for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, start)) {
+    const isBracket = end - start === 1 && (piece[start] === OPEN_BRACKET || piece[start] === CLOSE_BRACKET)
+    if (!isBracket) {
+      rows.add(piece, start, piece[end - 1] === COMMA ? end - 1 : end)
+      added++
+    }
+    start = end + 1
+  }
+  return added
+}

@@ -1,0 +1,33 @@
+/** Values of DuckDB as JSON: numbers keep their digits, and JSON stays as it is stored. */
+
+import type { DuckDBValue } from '@duckdb/node-api'
+
+/** @param alias of the value's type: `JSON` for text that is JSON already */
+export function jsonOf(value: DuckDBValue, alias?: string): string {
+  if (value === null || value === undefined) return 'null'
+  if (typeof value === 'string') return alias === 'JSON' ? value : JSON.stringify(value)
+  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : 'null'
+  if (typeof value === 'bigint' || typeof value === 'boolean') return String(value)
+  if ('items' in value) return `[${value.items.map(item => jsonOf(item)).join(',')}]`
+  if ('entries' in value) return entriesJson(value.entries)
+  if ('scale' in value) return value.toString()
+  if ('tag' in value) return jsonOf(value.value)
+  if ('micros' in value && 'isFinite' in value) return timeJson(value)
+  return JSON.stringify(value.toString())
+}
+
+function entriesJson(
+  entries: Readonly<Record<string, DuckDBValue>> | readonly { key: DuckDBValue; value: DuckDBValue }[],
+): string {
+  const members = Array.isArray(entries)
+    ? entries.map(({ key, value }) => [String(key), value] as const)
+    : Object.entries(entries as Readonly<Record<string, DuckDBValue>>)
+  return `{${members.map(([name, value]) => `${JSON.stringify(name)}:${jsonOf(value)}`).join(',')}}`
+}
+
+/** `2026-11-24T13:05:07.123Z` where milliseconds are all that there is. */
+function timeJson(time: { readonly micros: bigint; readonly isFinite: boolean; toString(): string }): string {
+  const ms = Number(time.micros / 1_000n)
+  const isExact = time.isFinite && time.micros % 1_000n === 0n && Math.abs(ms) <= 8.64e15
+  return JSON.stringify(isExact ? new Date(ms).toISOString() : time.toString())
+}
