@@ -1,0 +1,219 @@
+/** Each event against what DuckDB finds in its row, value for value. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { DuckDBInstance } from '@duckdb/node-api'
+import { type Test, test } from 'tap'
+import { memberValue } from '../../../src/event/json-members.ts'
+import { COLUMNS, EventRows } from '../../../src/query/event-rows.ts'
+import { parquetOfRows } from '../../../src/query/table-sql.ts'
+import { createRandom, range, temporaryDirectory } from '../../helpers/helper.ts'
+import { pick, randomString, randomValue } from '../../helpers/random-json.ts'
+
+const ROUNDS = 4_000
+const TEXTS: Readonly<Record<string, string>> = {
+  messageId: 'message_id',
+  event: 'event',
+  type: 'type',
+  userId: 'user_id',
+  anonymousId: 'anonymous_id',
+  source: 'source',
+  channel: 'channel',
+}
+const OBJECTS = ['properties', 'context', 'traits']
+const TIMES: Readonly<Record<string, string>> = { timestamp: 'timestamp', receivedAt: 'received_at' }
+const NAMES = [...Object.keys(TEXTS), ...OBJECTS, ...Object.keys(TIMES)]
+const SOME_TIMES = [
+  '"2026-11-24T13:05:07.123Z"',
+  '"2026-11-24T13:05:07Z"',
+  '"2026-02-30T13:05:07.123Z"',
+  '"2024-02-29T23:59:59.999Z"',
+  '"2026-11-24"',
+  '"yesterday"',
+  '""',
+  '1795811640123',
+  'null',
+]
+
+type Row = Readonly<Record<(typeof COLUMNS)[number], string | null>>
+
+/** The rows of a file that DuckDB made of these events. Times are as JSON writes them. */
+async function rowsOf(t: Test, lines: readonly string[]): Promise<Row[]> {
+  const directory = temporaryDirectory(t)
+  const rows = new EventRows()
+  const bytes = Buffer.from(lines.map(line => `${line}\n`).join(''))
+  let start = 0
+  for (let end = bytes.indexOf('\n'); end !== -1; end = bytes.indexOf('\n', start)) {
+    rows.add(bytes, start, end)
+    start = end + 1
+  }
+  t.equal(rows.count, lines.length)
+  writeFileSync(join(directory, 'rows'), rows.take())
+  const connection = await (await DuckDBInstance.create(':memory:', { threads: '1' })).connect()
+  await connection.run("set timezone = 'UTC'")
+  const parquet = join(directory, 'rows.parquet')
+  await connection.run(parquetOfRows(join(directory, 'rows'), parquet, rows.longest))
+  const columns = COLUMNS.map(name =>
+    name.endsWith('_at') || name === 'timestamp'
+      ? `strftime(${name}, '%Y-%m-%dT%H:%M:%S.%gZ') as ${name}`
+      : name,
+  )
+  const readable = ['properties', 'context', 'traits', 'extra'].map(
+    name =>
+      `coalesce(json_valid(${name}), true) and (json_keys(${name}) is null or true) and (json_extract(${name}, '$.a') is null or true)`,
+  )
+  const reader = await connection.runAndReadAll(
+    `select ${columns.join(', ')}, ${readable.join(' and ')} as is_readable from '${parquet}'`,
+  )
+  const found = reader.getRowObjectsJson() as unknown as (Row & { is_readable: boolean })[]
+  t.ok(found.every(row => row.is_readable))
+  t.equal(found.length, lines.length)
+  return found
+}
+
+/** A value whose texts and names have no lone surrogate. */
+function wellFormed(value: unknown): unknown {
+  if (typeof value === 'string') return value.replace(/\p{Surrogate}/gu, '\ufffd')
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(wellFormed)
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [String(wellFormed(name)), wellFormed(each)]),
+  )
+}
+
+/** What a row does not say of its event as it should. */
+function problemsOf(row: Row, line: string): string[] {
+  const event = JSON.parse(line) as Record<string, unknown>
+  const problems: string[] = []
+  const expect = (isTrue: boolean, what: string): void => {
+    if (!isTrue) problems.push(`${what}: ${JSON.stringify(row)} of ${line}`)
+  }
+  expect(row.raw === null || row.raw === line, 'raw')
+  for (const [name, column] of Object.entries(TEXTS)) {
+    const value = event[name]
+    const found = row[column as keyof Row]
+    if (typeof value === 'string') expect(found === wellFormed(value), column)
+    else if (value === undefined || value === null) expect(found === null, column)
+    else if (typeof value === 'object')
+      expect(isDeepStrictEqual(wellFormed(JSON.parse(String(found))), wellFormed(value)), column)
+    expect(value === undefined || typeof value === 'string' || row.raw === line, `raw for ${column}`)
+  }
+  for (const name of OBJECTS) {
+    const found = row[name as keyof Row]
+    if (!(name in event)) expect(found === null, name)
+    else {
+      expect(isDeepStrictEqual(JSON.parse(String(found)), wellFormed(event[name])), name)
+      const written = String(memberValue(Buffer.from(line), name))
+      expect(row.raw !== null || found === written, `digits of ${name}`)
+    }
+  }
+  for (const [name, column] of Object.entries(TIMES))
+    expect(row.raw !== null || !(name in event) || row[column as keyof Row] === event[name], column)
+  const others = Object.fromEntries(Object.entries(event).filter(([name]) => !NAMES.includes(name)))
+  if (Object.keys(others).length === 0) expect(row.extra === null, 'extra')
+  else expect(isDeepStrictEqual(JSON.parse(String(row.extra)), wellFormed(others)), 'extra')
+  return problems
+}
+
+test('random events, with all that JSON allows', async t => {
+  const random = createRandom(15)
+  const lines = range(ROUNDS).map(() => {
+    const members = range(random(8)).map(() => {
+      const name = random(3) === 0 ? randomString(random) : JSON.stringify(pick(random, NAMES))
+      const value = name in TIMES && random(2) === 0 ? pick(random, SOME_TIMES) : randomValue(random)
+      return `${pick(random, ['', ' '])}${name}${pick(random, [':', ' : '])}${value.replace(/[\n\r]/g, ' ')}`
+    })
+    return `{${members.join(',')}}`
+  })
+  const rows = await rowsOf(t, lines)
+  const problems = lines.flatMap((line, index) => problemsOf(rows[index] as Row, line))
+  t.same(problems.slice(0, 10), [])
+  t.ok(rows.filter(({ raw }) => raw === null).length > ROUNDS / 20, 'some need no raw')
+})
+
+test('times: what can be read is a time, the rest is NULL, and what they were is not lost', async t => {
+  const lines = SOME_TIMES.map(time => `{"timestamp":${time},"receivedAt":"2026-11-24T13:05:07.123Z"}`)
+  const rows = await rowsOf(t, lines)
+  t.strictSame(
+    rows.map(({ timestamp }) => timestamp),
+    [
+      '2026-11-24T13:05:07.123Z',
+      '2026-11-24T13:05:07.000Z',
+      null,
+      '2024-02-29T23:59:59.999Z',
+      '2026-11-24T00:00:00.000Z',
+      null,
+      null,
+      '2026-11-24T00:00:00.000Z',
+      null,
+    ].map((time, index) => (index === 7 ? new Date(1_795_811_640_123).toISOString() : time)),
+  )
+  t.strictSame(
+    rows.map(({ raw }) => raw !== null),
+    [false, true, true, false, true, true, true, true, true],
+  )
+  for (const { received_at } of rows) t.equal(received_at, '2026-11-24T13:05:07.123Z')
+})
+
+test('both names of one column, empty texts, and numbers as ids', async t => {
+  const lines = [
+    '{"userId":"a","user_id":"b"}',
+    '{"user_id":42}',
+    '{"user_id":1.50}',
+    '{"userId":"","event":"\\\\"}',
+    '{"user_id":null,"anonymous_id":"x"}',
+  ]
+  const rows = await rowsOf(t, lines)
+  t.strictSame(
+    rows.map(({ user_id, anonymous_id, event, extra, raw }) => [
+      user_id,
+      anonymous_id,
+      event,
+      extra,
+      raw !== null,
+    ]),
+    [
+      ['a', null, null, '{"user_id":"b"}', true],
+      ['42', null, null, null, true],
+      ['1.50', null, null, null, true],
+      ['', null, '\\', null, false],
+      [null, 'x', null, null, true],
+    ],
+  )
+})
+
+test('of equal names the last counts, at every depth', async t => {
+  const lines = [
+    '{"event":"a","event":"b"}',
+    '{"properties":{"a":1,"b":{"c":1.50,"c":2.50},"a":3}}',
+    '{"properties":{"a":1,"\\u0061":2}}',
+    `{"properties":{${range(200)
+      .map(n => `"k${n % 100}":${n}`)
+      .join(',')}}}`,
+    '{"x":1,"x":2}',
+  ]
+  const rows = await rowsOf(t, lines)
+  t.equal(rows[0]?.event, 'b')
+  t.equal(rows[1]?.properties, '{"a":3,"b":{"c":2.50}}')
+  t.equal(rows[2]?.properties, '{"a":2}')
+  t.equal(JSON.parse(String(rows[3]?.properties)).k7, 107)
+  t.equal(rows[4]?.extra, '{"x":2}')
+  for (const [index, line] of lines.entries()) t.equal(rows[index]?.raw, line)
+})
+
+test('what nests too deep for JSON functions is a string there, in time', async t => {
+  const deep = (depth: number) => `${'{"a":['.repeat(depth)}1${']}'.repeat(depth)}`
+  const lines = [`{"event":"a","properties":${deep(100)}}`, `{"event":"b","properties":${deep(100_000)}}`]
+  const rows = await rowsOf(t, lines)
+  t.equal(rows[0]?.properties, deep(100))
+  t.equal(rows[0]?.raw, null)
+  t.equal(rows[1]?.event, 'b')
+  t.equal(rows[1]?.raw, lines[1])
+})
+
+test('a line that is no event is not taken for one', async t => {
+  for (const line of ['', '[1]', '"a"', '{"a":1', '{"a":"b', '{"a":{"b":1}', '{"a":[1,2}']) {
+    const bytes = Buffer.from(line)
+    t.throws(() => new EventRows().add(bytes, 0, bytes.length), SyntaxError, line)
+  }
+})
