@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander'
 import { querySettings } from '../src/cli/own-settings.ts'
 import type { QueryFlags } from '../src/cli/query.ts'
-import { addSetting, loadDotEnv } from './settings.ts'
+import { addSettings, loadDotEnv } from './settings.ts'
 
 /** `frequency query`, and the hidden command that is its engine. */
 export function addQuery(program: Command): void {
@@ -43,7 +43,7 @@ It only reads, and can run beside a server. Exit code: 0 if the answer is comple
       const { query } = await import('../src/cli/query.ts')
       process.exitCode = await query(sql, flags, process.env)
     })
-  for (const setting of querySettings) addSetting(command, setting)
+  addSettings(command, querySettings)
   program.command('query-engine', { hidden: true }).action(async () => {
     const { serveEngine } = await import('../src/query/engine-process.ts')
     serveEngine()

@@ -55,7 +55,10 @@ function seeHelp(command: Command): string {
 }
 
 function namesOf(parent: Command): string[] {
-  return parent.commands.map(command => command.name())
+  return parent
+    .createHelp()
+    .visibleCommands(parent)
+    .map(command => command.name())
 }
 
 function flagsOf(command: Command): string[] {

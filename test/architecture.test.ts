@@ -21,6 +21,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   queue: ['process', 'event', 'config'],
   archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
+  query: ['process', 'config', 'store', 'object', 'log', 'segment'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -34,6 +35,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
     'archive',
     'observability',
     'live',
+    'query',
   ],
 }
 

@@ -9,6 +9,7 @@ export const querySettings = named(
   'archiveUrl',
   'dataDir',
   's3ForcePathStyle',
+  's3IdleMsMax',
   'queryMemoryMax',
   'queryCacheBytesMax',
 )

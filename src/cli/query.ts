@@ -4,13 +4,13 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { type Config, readConfig } from '../config/config.ts'
+import type { Config } from '../config/config.ts'
 import { ConfigInvalid, LogDamaged, LogRefused, QueryFailed, StoreUnavailable } from '../errors.ts'
 import type { OutputFormat } from '../query/engine-messages.ts'
 import { type QueryPlan, QuerySession } from '../query/query-session.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
-import { querySettings } from './own-settings.ts'
+import { querySettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { textTable } from './query/text-table.ts'
 import { grouped, many } from './verify/report.ts'
 
@@ -21,14 +21,13 @@ const ROWS_SHOWN_MAX = 10_000
 const FETCHED_BYTES_MAX = 1024 ** 3
 const MIB = 1024 ** 2
 
-export interface QueryFlags {
+export interface QueryFlags extends SettingFlags {
   readonly file?: string
   readonly since?: string
   readonly until?: string
   readonly format?: 'table' | OutputFormat
   readonly output?: string
   readonly progress: boolean
-  readonly [setting: string]: unknown
 }
 
 /**
@@ -84,7 +83,7 @@ async function answer(
     since: flags.since === undefined ? undefined : parseMoment('--since', flags.since, now),
     until: flags.until === undefined ? undefined : parseMoment('--until', flags.until, now),
   }
-  const config = configOf(flags, env)
+  const config = readOwnConfig(querySettings, flags, env)
   const store = await openStoreReader(config)
   try {
     const session = await QuerySession.open(store, settingsOf(config), range)
@@ -101,15 +100,6 @@ async function answer(
   } finally {
     await store.close()
   }
-}
-
-function configOf(flags: QueryFlags, env: NodeJS.ProcessEnv): Config {
-  const given = Object.fromEntries(
-    querySettings.flatMap(({ name }) =>
-      typeof flags[name] === 'string' ? [[name, flags[name] as string]] : [],
-    ),
-  )
-  return readConfig(given, Object.fromEntries(querySettings.map(({ variable }) => [variable, env[variable]])))
 }
 
 function settingsOf(config: Config) {

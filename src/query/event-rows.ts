@@ -7,87 +7,10 @@
  * empty field. Text fields hold the inside of a JSON string, with its escapes; an empty string is a single backslash.
  */
 
-import { timeOf } from '../segment/time-forms.ts'
+import { COLUMNS, fieldOf, isPlainTime, JSON_VALUE, TARGETS, TIME, targetOf } from './event-columns.ts'
 import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
 
 export const SEPARATOR = 0x1f
-
-/** The columns of an event, in their order. */
-export const COLUMNS = [
-  'message_id',
-  'event',
-  'type',
-  'user_id',
-  'anonymous_id',
-  'timestamp',
-  'received_at',
-  'source',
-  'channel',
-  'properties',
-  'context',
-  'traits',
-  'extra',
-  'raw',
-] as const
-
-type Column = (typeof COLUMNS)[number]
-
-/** What each column holds. */
-export const TYPES: readonly ('text' | 'time' | 'json' | 'line')[] = [
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-  'time',
-  'time',
-  'text',
-  'text',
-  'json',
-  'json',
-  'json',
-  'json',
-  'line',
-]
-
-const TEXT = 0
-const TIME = 1
-const JSON_VALUE = 2
-
-interface Target {
-  readonly column: number
-  readonly kind: typeof TEXT | typeof TIME | typeof JSON_VALUE
-}
-
-const TARGETS = new Map<string, Target>([
-  ['messageId', target('message_id', TEXT)],
-  ['event', target('event', TEXT)],
-  ['type', target('type', TEXT)],
-  ['userId', target('user_id', TEXT)],
-  ['user_id', target('user_id', TEXT)],
-  ['anonymousId', target('anonymous_id', TEXT)],
-  ['anonymous_id', target('anonymous_id', TEXT)],
-  ['timestamp', target('timestamp', TIME)],
-  ['receivedAt', target('received_at', TIME)],
-  ['source', target('source', TEXT)],
-  ['channel', target('channel', TEXT)],
-  ['properties', target('properties', JSON_VALUE)],
-  ['context', target('context', JSON_VALUE)],
-  ['traits', target('traits', JSON_VALUE)],
-])
-
-function target(column: Column, kind: Target['kind']): Target {
-  return { column: COLUMNS.indexOf(column), kind }
-}
-
-/** Names by their length, as bytes. */
-const NAMES: readonly (readonly { readonly name: Buffer; readonly target: Target }[])[] = Array.from(
-  { length: 16 },
-  (_, length) =>
-    [...TARGETS]
-      .filter(([name]) => name.length === length)
-      .map(([name, target]) => ({ name: Buffer.from(name), target })),
-)
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -110,7 +33,6 @@ const NAMES_MAX = 64
 /** How deep the fast walk follows. */
 const WALKED_DEPTH_MAX = 250
 const OUT_BYTES_MIN = 1024 * 1024
-const TIME_LENGTH = 24
 
 /** Collects the rows of events. */
 export class EventRows {
@@ -335,29 +257,6 @@ export class EventRows {
   }
 }
 
-function fieldOf(kind: Target['kind'], json: string): string {
-  if (kind === JSON_VALUE) return exactJson(json)
-  const value: unknown = JSON.parse(json)
-  if (value === null) return ''
-  if (kind === TIME) {
-    const ms = timeOf(value)
-    return ms === undefined ? '' : new Date(ms).toISOString()
-  }
-  const text = typeof value === 'string' ? value : json
-  return text === '' ? '\\' : wellFormedJson(text).slice(1, -1)
-}
-
-function targetOf(bytes: Buffer, start: number, end: number): Target | undefined {
-  const candidates = NAMES[end - start]
-  if (candidates === undefined) return undefined
-  for (const { name, target } of candidates) {
-    let at = 0
-    while (at < name.length && name[at] === bytes[start + at]) at++
-    if (at === name.length) return target
-  }
-  return undefined
-}
-
 /** Copying a few bytes by a loop is faster than a call. */
 function copy(bytes: Buffer, start: number, end: number, out: Buffer, length: number): number {
   if (end - start > 48) return length + bytes.copy(out, length, start, end)
@@ -393,19 +292,4 @@ function isPair(bytes: Buffer, at: number): boolean {
     low >= 0x63 &&
     low <= 0x66
   )
-}
-
-/** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, and one that exists. */
-function isPlainTime(bytes: Buffer, start: number, end: number): boolean {
-  if (end - start !== TIME_LENGTH) return false
-  const text = bytes.toString('latin1', start, end)
-  return (
-    /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/.test(text) ||
-    isExactTime(text)
-  )
-}
-
-function isExactTime(text: string): boolean {
-  const ms = Date.parse(text)
-  return !Number.isNaN(ms) && new Date(ms).toISOString() === text
 }

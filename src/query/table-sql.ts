@@ -1,4 +1,4 @@
-import { COLUMNS, TYPES } from './event-rows.ts'
+import { COLUMNS, TYPES } from './event-columns.ts'
 
 /** DuckDB's default. It reads into buffers of several times this size. */
 const LINE_BYTES_MIN = 2_000_000
