@@ -155,8 +155,8 @@ export class QueryCache {
 
   /** Removes the links of this run, and entries past the bound. */
   async close(): Promise<void> {
-    await this.#lock.release()
     await rm(this.runDirectory, { recursive: true, force: true })
+    await this.#lock.release()
     const entries = (await this.#entries()).toSorted((a, b) => b.usedAtMs - a.usedAtMs)
     let bytes = 0
     for (const entry of entries) {
@@ -223,9 +223,14 @@ async function removeAbandonedRuns(directory: string): Promise<void> {
       await lock.release()
       await rm(path, { recursive: true, force: true })
     } catch (error) {
-      if (!(error instanceof DirectoryInUse)) ignoreMissing(error)
+      if (!(error instanceof DirectoryInUse)) ignoreRemoval(error)
     }
   }
+}
+
+/** Another run removes the same directory. */
+function ignoreRemoval(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') ignoreMissing(error)
 }
 
 function ignoreMissing(error: unknown): void {

@@ -161,7 +161,10 @@ export class TestArchiver {
 }
 
 /** Starts an archiver with a new embedded queue and a new index. It archives ten events an object. */
-export async function startArchiver(t: Test, { settings }: TestArchive): Promise<TestArchiver> {
+export async function startArchiver(
+  t: Test,
+  { settings }: Pick<TestArchive, 'settings'>,
+): Promise<TestArchiver> {
   const config: Config = configOf({
     ...settings,
     DATA_DIR: temporaryDirectory(t),

@@ -1,0 +1,364 @@
+/** Runs `frequency query` of the built program, on a directory and on an S3 server, beside a server that archives. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as zlib from 'node:zlib'
+import t, { type Test } from 'tap'
+import {
+  archivedEvent,
+  build,
+  damage,
+  objectOf,
+  openArchive,
+  putObject,
+  STORE_KINDS,
+  startArchiver,
+  type TestArchive,
+} from '../helpers/archive-by-hand.ts'
+import { eventOf, range, temporaryDirectory } from '../helpers/helper.ts'
+import { startServer } from '../helpers/s3-helper.ts'
+import { until } from '../services/wait.ts'
+import { buildProgram, startProgram } from './program.ts'
+
+const END_MS_MAX = 120_000
+const WAIT_MS_MAX = 30_000
+
+const path = await buildProgram(t)
+
+interface Run {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** @param env with a DATA_DIR, so that runs share a cache */
+async function query(t: Test, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Run> {
+  const program = startProgram(t, path, {
+    args: ['query', ...args],
+    env: { ...process.env, NODE_OPTIONS: '', ...env },
+    cwd: temporaryDirectory(t),
+  })
+  const { code } = await program.endsWithin(END_MS_MAX)
+  return { code, stdout: program.stdout, stderr: program.stderr }
+}
+
+async function answerOf(
+  t: Test,
+  sql: string,
+  env: NodeJS.ProcessEnv,
+  ...flags: string[]
+): Promise<unknown[]> {
+  const { code, stdout, stderr } = await query(t, [sql, '--format=json', ...flags], env)
+  t.match({ code, stderr }, { code: 0, stderr: '' })
+  return JSON.parse(stdout)
+}
+
+const hourOf = (ms: number): string => new Date(ms).toISOString()
+
+/** An archive with a log, of objects with these events. */
+async function archiveOf(
+  t: Test,
+  kind: 'directory' | 's3',
+  objects: readonly (readonly string[])[],
+): Promise<TestArchive> {
+  const archive = await openArchive(t, kind)
+  for (const events of objects) await putObject(archive, objectOf(events))
+  await build(archive, archive.store)
+  return archive
+}
+
+function envOf(t: Test, { settings }: TestArchive): NodeJS.ProcessEnv {
+  return { ...settings, DATA_DIR: temporaryDirectory(t) }
+}
+
+for (const kind of STORE_KINDS) {
+  t.test(`the archive answers, on ${kind}`, async t => {
+    const objects = range(3).map(n => range(4).map(m => archivedEvent({ user_id: `u${m}`, n: 10 * n + m })))
+    const archive = await archiveOf(t, kind, objects)
+    const env = envOf(t, archive)
+    const sql =
+      "select count(*) as events, count(distinct user_id) as users, sum((extra->>'n')::int) as n from events"
+    t.strictSame(await answerOf(t, sql, env), [{ events: 12, users: 4, n: 138 }])
+    t.strictSame(await answerOf(t, sql, env), [{ events: 12, users: 4, n: 138 }], 'again, from the cache')
+
+    await putObject(archive, objectOf([archivedEvent({ user_id: 'new' })]))
+    t.strictSame(await answerOf(t, sql, env), [{ events: 12, users: 4, n: 138 }], 'only what the log names')
+  })
+
+  t.test(`an answer is exact to the last batch beside an archiver, on ${kind}`, async t => {
+    const archive = await openArchive(t, kind)
+    const archiver = await startArchiver(t, archive)
+    const env = envOf(t, archive)
+    let sent = 0
+    for (const count of [10, 20, 40]) {
+      await archiver.publish(range(count).map(n => eventOf({ event: 'counted', n: sent + n })))
+      sent += count
+      await archiver.holds(sent / 10)
+      t.strictSame(
+        await answerOf(t, "select count(distinct extra->>'n') as n, count(*) as c from events", env),
+        [{ n: sent, c: sent }],
+      )
+    }
+  })
+}
+
+t.test('a batch whose record is written, and whose object is not, is in the answer', async t => {
+  const server = await startServer(t)
+  const settings = { ARCHIVE_URL: 's3://bucket/p', S3_FORCE_PATH_STYLE: 'true' }
+  let isAway = true
+  server.fault(({ operation, key }) => {
+    const makesObject = (operation === 'PutObject' || operation === 'CopyObject') && key.startsWith('p/dt=')
+    return isAway && makesObject ? { status: 503 } : undefined
+  })
+  const archiver = await startArchiver(t, { settings })
+  const padding = 'x'.repeat(300_000)
+  const events = range(20).map(n =>
+    eventOf({ event: 'counted', n, ...(n >= 10 && { padding: `${padding}${Math.random()}` }) }),
+  )
+  void archiver.publish(events)
+  await until('both records are there', WAIT_MS_MAX, () =>
+    server.objects('bucket').has('p/_frequency/log/0000000000000002'),
+  )
+  const env = { ...settings, DATA_DIR: temporaryDirectory(t) }
+  const sql = "select count(*)::int as c, count(distinct extra->>'n')::int as n from events"
+  t.notOk([...server.objects('bucket').keys()].some(key => key.startsWith('p/dt=')))
+  t.strictSame(await answerOf(t, sql, env), [{ c: 20, n: 20 }])
+  isAway = false
+  await archiver.holds(2)
+  t.strictSame(await answerOf(t, sql, env), [{ c: 20, n: 20 }])
+})
+
+t.test('--since and --until choose the batches, and then the events', async t => {
+  const start = Date.UTC(2026, 10, 24)
+  const archive = await openArchive(t, 'directory')
+  for (const hour of range(48)) {
+    const events = range(2).map(n =>
+      JSON.stringify({
+        event: 'counted',
+        messageId: `m-${hour}-${n}`,
+        receivedAt: hourOf(start + hour * 3_600_000 + n * 1_800_000),
+      }),
+    )
+    await putObject(archive, objectOf(events), '.ndjson.gz', hourOf(start + hour * 3_600_000))
+  }
+  await build(archive, archive.store)
+  const env = envOf(t, archive)
+  const count = async (...flags: string[]) => {
+    const [row] = (await answerOf(t, 'select count(*)::int as n from events', env, ...flags)) as {
+      n: number
+    }[]
+    return row?.n
+  }
+  t.equal(await count('--since=2026-11-25', '--until=2026-11-25T06:00'), 12)
+  t.equal(
+    readdirSync(join(String(env.DATA_DIR), 'query-cache')).filter(name => name.endsWith('.parquet')).length,
+    1,
+  )
+  t.equal(await count('--since=2026-11-25T05:30:00Z'), 37)
+  t.equal(await count('--until=2026-11-24T00:30:00Z'), 1)
+  t.equal(await count(), 96)
+  t.equal(await count('--since=2h'), 0)
+  t.match(await query(t, ['select 1', '--since=yesterday'], env), { code: 1, stderr: /--since must be/ })
+})
+
+t.test('each format holds all of an answer, and a file appears whole', async t => {
+  const events = [
+    archivedEvent({ user_id: 'é"日', properties: { price: 'P' } }).replace('"P"', '1.50'),
+    archivedEvent({ traits: { a: [1, null] }, big: 'B' }).replace('"B"', '12345678901234567890123'),
+  ]
+  const env = envOf(t, await archiveOf(t, 'directory', [events]))
+  const sql =
+    'select user_id, properties, traits, extra, received_at from events order by user_id nulls last -- end'
+  t.strictSame((await query(t, [sql, '--format=ndjson'], env)).stdout.split('\n'), [
+    '{"user_id":"é\\"日","properties":{"price":1.50},"traits":null,"extra":null,"received_at":"2026-11-24T13:05:07.123Z"}',
+    '{"user_id":null,"properties":null,"traits":{"a":[1,null]},"extra":{"big":12345678901234567890123},"received_at":"2026-11-24T13:05:07.123Z"}',
+    '',
+  ])
+  t.match(
+    (await query(t, [sql, '--format=csv'], env)).stdout,
+    /^user_id,properties,.*\n"é""日","{""price"":1.50}"/,
+  )
+  const directory = temporaryDirectory(t)
+  const output = join(directory, 'answer.parquet')
+  t.match(await query(t, [sql, '--format=parquet', `--output=${output}`], env), {
+    code: 0,
+    stdout: '',
+    stderr: '',
+  })
+  t.equal(readFileSync(output).subarray(0, 4).toString(), 'PAR1')
+  t.match(await query(t, ['select error(1) from events', '--format=csv', `--output=${output}2`], env), {
+    code: 1,
+  })
+  t.strictSame(readdirSync(directory), ['answer.parquet'])
+  t.match((await query(t, [sql], env)).stdout, /^user_id +properties +.*\n-+ .*\né"日 +{"price":1.50}/)
+})
+
+t.test(
+  'SQL comes as an argument, from a file or from standard input; errors are those of DuckDB',
+  async t => {
+    const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+    const file = join(temporaryDirectory(t), 'q.sql')
+    writeFileSync(file, 'select 42 as answer;\n')
+    t.match((await query(t, ['--file', file], env)).stdout, /answer\n-+\n +42/)
+    t.match(await query(t, ['selec 1'], env), {
+      code: 1,
+      stderr: /Parser Error: syntax error at or near "selec"/,
+    })
+    t.match(await query(t, ['select nothing from events'], env), {
+      code: 1,
+      stderr: /Binder Error:.*"nothing"/,
+    })
+    t.match(await query(t, ['select 1; select 2'], env), { code: 1, stderr: /One statement at a time/ })
+  },
+)
+
+t.test('SQL can neither read files, nor write, nor change the engine', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  const secret = join(temporaryDirectory(t), 'secret.csv')
+  const target = join(temporaryDirectory(t), 'written')
+  writeFileSync(secret, 'a\nsecret\n')
+  for (const sql of [
+    `select * from '${secret}'`,
+    `select * from read_csv('${secret}')`,
+    `select * from read_text('${secret}')`,
+    `select * from glob('/etc/*')`,
+    `select * from query('select 1')`,
+    `copy events to '${target}'`,
+    `copy (select 1) to '${target}'`,
+    `explain analyze copy (select 1) to '${target}'`,
+    `export database '${target}'`,
+    `attach '${target}'`,
+    `select * from enable_logging(storage = 'file', storage_path = '${target}')`,
+    `select write_log('x')`,
+    `create table t as select 1`,
+    `set lock_configuration = false`,
+    `install httpfs`,
+    `load httpfs`,
+    `pragma database_list`,
+    `call enable_logging()`,
+    `select 1) to '${target}' (format csv); --`,
+    `with x as (select * from read_csv('${secret}')) select * from x`,
+    `select (select a from read_csv('${secret}'))`,
+    `from read_parquet('${target}')`,
+  ]) {
+    const { code, stdout, stderr } = await query(t, [sql, '--format=csv'], env)
+    t.match({ code, stdout }, { code: 1, stdout: '' }, sql)
+    t.notMatch(stderr, /secret\n/, sql)
+    t.notOk(existsSync(target), sql)
+  }
+})
+
+t.test(
+  'a query that takes too much memory is stopped, and so is one that does not hear of an interrupt',
+  async t => {
+    const env = {
+      ...envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]])),
+      QUERY_MEMORY_MAX: '400MiB',
+    }
+    for (const sql of ["select len(repeat('x', 3000000000))", 'select len(range(300000000))'])
+      t.match(await query(t, [sql], env), { code: 1, stderr: /more than 400 MiB .*QUERY_MEMORY_MAX/ }, sql)
+  },
+)
+
+t.test('Ctrl-C stops a query at once, and prints no part of an answer', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  await answerOf(t, 'select 1 as ready', env)
+  for (const format of ['csv', 'ndjson']) {
+    const program = startProgram(t, path, {
+      args: [
+        'query',
+        'select a.range, b.range from range(1000000) a, range(1000000) b',
+        `--format=${format}`,
+      ],
+      env: { ...process.env, NODE_OPTIONS: '', ...env },
+      cwd: temporaryDirectory(t),
+    })
+    const cache = join(String(env.DATA_DIR), 'query-cache')
+    await until('the answer is being written', WAIT_MS_MAX, () =>
+      readdirSync(cache, { recursive: true }).some(name => String(name).endsWith(`.${format}`)),
+    )
+    program.kill('SIGINT')
+    t.match(await program.endsWithin(END_MS_MAX), { code: 130 }, format)
+    t.equal(program.stdout, '')
+    t.strictSame(
+      readdirSync(cache).filter(name => name.startsWith('run-')),
+      [],
+      'nothing of the run is left',
+    )
+  }
+})
+
+t.test('an object that was cut short, changed or removed is told, and no answer is given', async t => {
+  const events = range(1_000).map(n => archivedEvent({ n }))
+  const changes: [what: string, change: (bytes: Buffer) => Buffer][] = [
+    ['is damaged', bytes => bytes.subarray(0, bytes.length - 20)],
+    // DuckDB itself reads both of these as if they were whole.
+    ['is not what the log says', () => zlib.gzipSync(Buffer.from(`${events.slice(0, 500).join('\n')}\n`))],
+    ['is not what the log says', () => zlib.gzipSync(Buffer.from(`${events.join('\n')}\n`), { level: 9 })],
+  ]
+  for (const [what, change] of changes) {
+    const archive = await archiveOf(t, 'directory', [events, [archivedEvent()]])
+    const [key] = await keysOf(archive)
+    await damage(archive.store, key as string, change)
+    const { code, stdout, stderr } = await query(t, ['select count(*) from events'], envOf(t, archive))
+    t.match({ code, stdout }, { code: 1, stdout: '' }, what)
+    t.match(stderr, `The object ${key} ${what}`)
+  }
+  const archive = await archiveOf(t, 'directory', [events, [archivedEvent()]])
+  const env = envOf(t, archive)
+  const [key] = await keysOf(archive)
+  await archive.store.remove([key as string])
+  t.match(await query(t, ['select count(*) from events'], env), {
+    code: 1,
+    stderr: `The object ${key} is gone`,
+  })
+})
+
+t.test('runs beside each other share the cache, which is bounded', async t => {
+  const objects = range(20).map(n =>
+    range(500).map(m => archivedEvent({ n: 500 * n + m, text: `${Math.random()}` })),
+  )
+  const archive = await archiveOf(t, 'directory', objects)
+  const env = envOf(t, archive)
+  const sql = "select count(*)::int as c, count(distinct extra->>'n')::int as n from events"
+  const answers = await Promise.all(range(4).map(() => answerOf(t, sql, env)))
+  for (const answer of answers) t.strictSame(answer, [{ c: 10_000, n: 10_000 }])
+  t.strictSame(await answerOf(t, sql, env), [{ c: 10_000, n: 10_000 }])
+  const cache = join(String(env.DATA_DIR), 'query-cache')
+  t.equal(
+    readdirSync(cache).filter(name => name.endsWith('.parquet')).length,
+    1,
+    'entries with the same objects go',
+  )
+  t.strictSame(await answerOf(t, sql, { ...env, QUERY_CACHE_BYTES_MAX: '0' }), [{ c: 10_000, n: 10_000 }])
+  t.strictSame(readdirSync(cache), [])
+})
+
+t.test('what a killed run left is removed by the next one', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  const cache = join(String(env.DATA_DIR), 'query-cache')
+  mkdirSync(join(cache, 'run-00000000-0000-4000-8000-000000000000'), { recursive: true })
+  writeFileSync(join(cache, 'run-00000000-0000-4000-8000-000000000000', 'x.rows'), 'x')
+  writeFileSync(join(cache, '00000000-0000-4000-8000-000000000001.json'), '{"objects"')
+  t.strictSame(await answerOf(t, 'select count(*)::int as n from events', env), [{ n: 1 }])
+  t.notOk(readdirSync(cache).some(name => name.startsWith('run-') || name.startsWith('00000000')))
+})
+
+t.test('an archive with objects and no log, and one with nothing', async t => {
+  const archive = await openArchive(t, 'directory')
+  const env = envOf(t, archive)
+  t.strictSame(await answerOf(t, 'select count(*)::int as n, max(event) as e from events', env), [
+    { n: 0, e: null },
+  ])
+  await putObject(archive, objectOf([archivedEvent()]))
+  t.match(await query(t, ['select 1'], env), { code: 1, stderr: /frequency log build/ })
+  t.match(await query(t, ['select 1'], { ...env, ARCHIVE_URL: '/nowhere/at/all' }), {
+    code: 1,
+    stderr: /ARCHIVE_URL/,
+  })
+})
+
+async function keysOf({ store, prefix }: TestArchive): Promise<string[]> {
+  const keys: string[] = []
+  for await (const key of store.list(`${prefix}/dt=`)) keys.push(key)
+  return keys
+}
