@@ -15,6 +15,7 @@ export function addQuery(program: Command): void {
       'A SELECT, in the SQL of DuckDB. Without it, or for -, it is read from standard input.',
     )
     .option('--file <path>', 'A file with the SQL.')
+    .option('--shell', 'Ask for statements at a prompt, with a history.')
     .option('--since <time>', 'Events received since: 30m, 24h or 7d ago, 2026-11-24, or 2026-11-24T13:05Z.')
     .option('--until <time>', 'Events received before this time.')
     .addOption(

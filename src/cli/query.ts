@@ -11,6 +11,7 @@ import { type QueryPlan, QuerySession } from '../query/query-session.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
 import { querySettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { runShell } from './query/shell.ts'
 import { textTable } from './query/text-table.ts'
 import { grouped, many } from './verify/report.ts'
 
@@ -23,6 +24,7 @@ const MIB = 1024 ** 2
 
 export interface QueryFlags extends SettingFlags {
   readonly file?: string
+  readonly shell?: boolean
   readonly since?: string
   readonly until?: string
   readonly format?: 'table' | OutputFormat
@@ -46,7 +48,9 @@ export async function query(
   process.on('SIGINT', onInterrupt)
   process.on('SIGTERM', onInterrupt)
   try {
-    await answer(await statementOf(sql, flags), flags, env, interrupted.signal)
+    if (flags.shell) return await shell(flags, env, interrupted.signal)
+    const statement = await statementOf(sql, flags)
+    await withSession(flags, env, interrupted.signal, session => show(session, statement, flags))
     return EXIT_CODES.done
   } catch (error) {
     if (interrupted.signal.aborted) {
@@ -72,11 +76,24 @@ async function statementOf(sql: string | undefined, { file }: QueryFlags): Promi
   return await text(process.stdin)
 }
 
-async function answer(
-  sql: string,
+async function shell(flags: QueryFlags, env: NodeJS.ProcessEnv, interrupted: AbortSignal): Promise<number> {
+  let allAnswered = true
+  await withSession(flags, env, interrupted, async session => {
+    allAnswered = await runShell({
+      input: process.stdin,
+      output: process.stdout,
+      run: sql => show(session, sql, flags),
+      interrupt: () => session.interrupt(),
+    })
+  })
+  return allAnswered ? EXIT_CODES.done : EXIT_CODES.failed
+}
+
+async function withSession(
   flags: QueryFlags,
   env: NodeJS.ProcessEnv,
   interrupted: AbortSignal,
+  work: (session: QuerySession) => Promise<void>,
 ): Promise<void> {
   const now = Date.now()
   const range = {
@@ -87,12 +104,12 @@ async function answer(
   const store = await openStoreReader(config)
   try {
     const session = await QuerySession.open(store, settingsOf(config), range)
-    const stop = (): void => session.interrupt()
+    const stop = (): void => session.stop()
     interrupted.addEventListener('abort', stop)
     try {
-      if (interrupted.aborted) session.interrupt()
+      if (interrupted.aborted) session.stop()
       await ready(session, flags, range.since === undefined && range.until === undefined)
-      await show(session, sql, flags)
+      await work(session)
     } finally {
       interrupted.removeEventListener('abort', stop)
       await session.close()

@@ -79,6 +79,10 @@ export class Engine {
     return done.promise
   }
 
+  get hasEnded(): boolean {
+    return this.#end !== undefined
+  }
+
   /** Stops what runs. Its promise is rejected within about a second. */
   interrupt(): void {
     if (this.#work.size === 0) return

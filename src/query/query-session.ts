@@ -91,30 +91,30 @@ export class QuerySession {
   async ready(): Promise<void> {
     if (this.#missing.length > 0) await this.#convertMissing()
     if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
-    this.#engine = await this.#startEngine(true)
-    await this.#engine.run({
-      kind: 'view',
-      files: this.#files,
-      since: this.#range.since,
-      until: this.#range.until,
-    })
+    await this.#openEngine()
   }
 
   /** @param rowsMax rows that are returned, as texts */
-  query(sql: string, rowsMax: number): Promise<Done> {
-    return this.#running.run({ kind: 'query', sql, rowsMax })
+  async query(sql: string, rowsMax: number): Promise<Done> {
+    return (await this.#running()).run({ kind: 'query', sql, rowsMax })
   }
 
   /** Writes the answer of a query into a file of this session. @returns its path, and how many rows it has */
   async write(sql: string, format: OutputFormat): Promise<{ path: string; rows: number }> {
     const path = this.#cache.temporaryPath(format)
-    const { rows } = await this.#running.run({ kind: 'write', sql, format, path })
+    const engine = await this.#running()
+    const { rows } = await engine.run({ kind: 'write', sql, format, path })
     return { path, rows }
   }
 
-  /** Stops what runs, which is rejected then. */
-  interrupt(): void {
+  /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */
+  stop(): void {
     this.#isStopping = true
+    this.#engine?.interrupt()
+  }
+
+  /** Stops the query that runs, which is rejected then. Another may follow. */
+  interrupt(): void {
     this.#engine?.interrupt()
   }
 
@@ -123,9 +123,16 @@ export class QuerySession {
     await this.#cache.close()
   }
 
-  get #running(): Engine {
-    if (this.#engine === undefined) throw new Error('the session is not ready')
-    return this.#engine
+  /** The engine, which is started again if it was killed. */
+  async #running(): Promise<Engine> {
+    if (this.#engine === undefined || this.#engine.hasEnded) await this.#openEngine()
+    return this.#engine as Engine
+  }
+
+  async #openEngine(): Promise<void> {
+    const { since, until } = this.#range
+    this.#engine = await this.#startEngine(true)
+    await this.#engine.run({ kind: 'view', files: this.#files, since, until })
   }
 
   #startEngine(isForUser: boolean): Promise<Engine> {

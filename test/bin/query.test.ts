@@ -34,7 +34,7 @@ interface Run {
 async function query(t: Test, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Run> {
   const program = startProgram(t, path, {
     args: ['query', ...args],
-    env: { ...process.env, NODE_OPTIONS: '', ...env },
+    env: { ...process.env, ...env },
     cwd: temporaryDirectory(t),
   })
   const { code } = await program.endsWithin(END_MS_MAX)
@@ -269,7 +269,7 @@ t.test('Ctrl-C stops a query at once, and prints no part of an answer', async t 
         'select a.range, b.range from range(1000000) a, range(1000000) b',
         `--format=${format}`,
       ],
-      env: { ...process.env, NODE_OPTIONS: '', ...env },
+      env: { ...process.env, ...env },
       cwd: temporaryDirectory(t),
     })
     const cache = join(String(env.DATA_DIR), 'query-cache')
@@ -362,3 +362,21 @@ async function keysOf({ store, prefix }: TestArchive): Promise<string[]> {
   for await (const key of store.list(`${prefix}/dt=`)) keys.push(key)
   return keys
 }
+
+t.test('--shell answers one statement after the other, and goes on after an error', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent({ user_id: 'u1' })]]))
+  const file = join(temporaryDirectory(t), 'statements')
+  writeFileSync(
+    file,
+    'select count(*) as n\nfrom events;\nselec 1;\n\nselect user_id\n  from events;\n.exit\nselect 7;\n',
+  )
+  const program = startProgram(t, path, {
+    args: ['query', '--shell'],
+    under: ['sh', '-c', 'exec "$@" < "$0"', file],
+    env: { ...process.env, ...env },
+    cwd: temporaryDirectory(t),
+  })
+  t.match(await program.endsWithin(END_MS_MAX), { code: 1 })
+  t.equal(program.stdout, 'n\n-\n1\nuser_id\n-------\nu1\n')
+  t.match(program.stderr, /Parser Error: syntax error at or near "selec"/)
+})
