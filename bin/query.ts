@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { querySettings } from '../src/cli/own-settings.ts'
 import type { QueryFlags } from '../src/cli/query.ts'
+import { EXIT_CLOSED_OUTPUT, outputClosed } from './closed-output.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 
 /** `frequency query`, and the hidden command that is its engine. */
@@ -42,7 +43,9 @@ It only reads, and can run beside a server. Exit code: 0 if the answer is comple
       loadDotEnv()
       // Only here, so that the other commands do without.
       const { query } = await import('../src/cli/query.ts')
-      process.exitCode = await query(sql, flags, process.env)
+      const closed = outputClosed()
+      const code = await query(sql, flags, process.env, closed)
+      process.exitCode = closed.aborted ? EXIT_CLOSED_OUTPUT : code
     })
   addSettings(command, querySettings)
   program.command('query-engine', { hidden: true }).action(async () => {

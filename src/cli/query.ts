@@ -1,4 +1,5 @@
-import { createReadStream, existsSync } from 'node:fs'
+import { hash, randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
 import { copyFile, readFile, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
@@ -20,6 +21,7 @@ const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as co
 const ROWS_SHOWN_MAX = 10_000
 /** Past this the user is told that a range would make it faster. */
 const FETCHED_BYTES_MAX = 1024 ** 3
+const SPILL_BYTES_MIN = 1024 ** 3
 const MIB = 1024 ** 2
 
 export interface QueryFlags extends SettingFlags {
@@ -42,19 +44,24 @@ export async function query(
   sql: string | undefined,
   flags: QueryFlags,
   env: NodeJS.ProcessEnv,
+  outputClosed: AbortSignal,
 ): Promise<number> {
-  const interrupted = new AbortController()
-  const onInterrupt = (): void => interrupted.abort()
-  process.on('SIGINT', onInterrupt)
-  process.on('SIGTERM', onInterrupt)
+  const signalled = new AbortController()
+  const onSignal = (): void => signalled.abort()
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  const interrupted = AbortSignal.any([signalled.signal, outputClosed])
+  // A read of standard input would keep the process waiting.
+  interrupted.addEventListener('abort', () => process.stdin.destroy())
   try {
-    if (flags.shell) return await shell(flags, env, interrupted.signal)
+    refuseFlags(flags)
+    if (flags.shell) return await shell(flags, env, interrupted)
     const statement = await statementOf(sql, flags)
-    await withSession(flags, env, interrupted.signal, session => show(session, statement, flags))
+    await withSession(flags, env, interrupted, session => show(session, statement, flags))
     return EXIT_CODES.done
   } catch (error) {
-    if (interrupted.signal.aborted) {
-      process.stderr.write('frequency: interrupted.\n')
+    if (interrupted.aborted) {
+      if (signalled.signal.aborted) process.stderr.write('frequency: interrupted.\n')
       return EXIT_CODES.interrupted
     }
     process.stderr.write(`frequency: ${messageOf(error)}\n`)
@@ -62,14 +69,25 @@ export async function query(
       ? EXIT_CODES.failed
       : EXIT_CODES.unreadable
   } finally {
-    process.off('SIGINT', onInterrupt)
-    process.off('SIGTERM', onInterrupt)
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
   }
+}
+
+function refuseFlags({ output, format = 'table' }: QueryFlags): void {
+  if (output !== undefined && format === 'table')
+    throw new QueryFailed('--output needs a --format: csv, json, ndjson or parquet.')
 }
 
 async function statementOf(sql: string | undefined, { file }: QueryFlags): Promise<string> {
   if (sql !== undefined && file !== undefined) throw new QueryFailed('Give the SQL, or --file, and not both.')
-  if (file !== undefined && file !== '-') return await readFile(file, 'utf8')
+  if (file !== undefined && file !== '-') {
+    try {
+      return await readFile(file, 'utf8')
+    } catch (error) {
+      throw new QueryFailed(`--file cannot be read: ${(error as Error).message}`)
+    }
+  }
   if (sql !== undefined && sql !== '-') return sql
   if (sql === undefined && file === undefined && process.stdin.isTTY)
     throw new QueryFailed('There is no SQL: frequency query "select event, count(*) from events group by 1"')
@@ -122,11 +140,17 @@ async function withSession(
 function settingsOf(config: Config) {
   return {
     prefix: config.archive.prefix,
-    cacheDirectory: join(config.dataDir, 'query-cache'),
+    cacheDirectory: join(config.dataDir, 'query-cache', nameOf(config.archive)),
     cacheBytesMax: config.queryCacheBytesMax,
     residentBytesMax: config.queryMemoryMax,
+    spillBytesMax: Math.max(config.queryCacheBytesMax, SPILL_BYTES_MIN),
     threads: availableParallelism(),
   }
+}
+
+/** The same for the same archive, and for no other one. */
+function nameOf(archive: Config['archive']): string {
+  return hash('sha256', JSON.stringify(archive)).slice(0, 8)
 }
 
 async function ready(session: QuerySession, { progress }: QueryFlags, isAll: boolean): Promise<void> {
@@ -172,19 +196,24 @@ async function show(
     return
   }
   const { path } = await session.write(sql, format)
-  if (output !== undefined) await put(path, output)
-  else await pipeline(createReadStream(path), process.stdout, { end: false })
+  try {
+    if (output !== undefined) await put(path, output)
+    else await pipeline(createReadStream(path), process.stdout, { end: false })
+  } finally {
+    await rm(path, { force: true })
+  }
 }
 
-/** Appears whole, or not at all. */
+/** Copies a file, so that the copy appears whole, or not at all. */
 async function put(path: string, output: string): Promise<void> {
-  const temporary = `${output}.partial`
+  const temporary = `${output}.${randomUUID()}`
   try {
     await copyFile(path, temporary)
     await rename(temporary, output)
   } catch (error) {
-    if (existsSync(temporary)) await rm(temporary, { force: true })
-    throw new QueryFailed(`--output: ${(error as Error).message}`)
+    await rm(temporary, { force: true })
+    const { code = '' } = error as NodeJS.ErrnoException
+    throw new QueryFailed(`--output: ${output} cannot be written (${code}).`)
   }
 }
 

@@ -10,6 +10,6 @@ export const querySettings = {
   queryCacheBytesMax: bytes({
     default: 4 * GIB,
     minimum: 0,
-    description: 'Disk that queries may keep of what they have read, in DATA_DIR/query-cache.',
+    description: 'Disk that queries may keep of what they have read of an archive, in DATA_DIR/query-cache.',
   }),
 }

@@ -21,6 +21,8 @@ export interface ArchivedBatch extends FoldedBatch {
   readonly place: number
   readonly staged?: string | undefined
   readonly isInline: boolean
+  /** Its object was there before the record: no record makes it void. */
+  readonly isStored: boolean
 }
 
 /**
@@ -40,12 +42,20 @@ export async function archivedBatches(store: StoreReader, prefix: string): Promi
     if (step.kind === 'damaged') throw new QueryFailed(step.message)
     if (step.kind === 'folded')
       for (const [place, batch] of step.record.batches.entries())
-        batches.push({ ...summaryOf(batch), record: step.record.number, place: -1 - place, isInline: false })
+        batches.push({
+          ...summaryOf(batch),
+          record: step.record.number,
+          place,
+          isInline: false,
+          isStored: true,
+        })
     if (step.kind === 'record') addRecord(step.record, batches, voids)
   }
   if (steps === 0 && (await hasObjects(store, prefix)))
     throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
-  return voids.size === 0 ? batches : batches.filter(({ record, place }) => !voids.has(`${record}:${place}`))
+  return voids.size === 0
+    ? batches
+    : batches.filter(({ record, place, isStored }) => isStored || !voids.has(`${record}:${place}`))
 }
 
 /** Whether some of its events may be in the range. */
@@ -58,7 +68,14 @@ export function isInRange(batch: FoldedBatch, { since, until }: TimeRange): bool
 
 function addRecord({ number, batches, voids }: LogRecord, into: ArchivedBatch[], voided: Set<string>): void {
   for (const [place, batch] of batches.entries())
-    into.push({ ...summaryOf(batch), record: number, place, staged: batch.staged, isInline: isInline(batch) })
+    into.push({
+      ...summaryOf(batch),
+      record: number,
+      place,
+      staged: batch.staged,
+      isInline: isInline(batch),
+      isStored: batch.isStored === true,
+    })
   for (const each of voids) voided.add(`${each.number}:${each.batch}`)
 }
 

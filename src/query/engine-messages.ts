@@ -15,18 +15,27 @@ export interface EngineOptions {
   readonly directory: string
   /** Bytes that DuckDB may allocate, as far as it counts them. */
   readonly memoryBytesMax: number
+  /** Bytes that DuckDB may write to disk for what does not fit into memory. */
+  readonly spillBytesMax: number
   readonly threads: number
   /** The engine may run SQL of the user's: see select-only.ts. */
   readonly isForUser: boolean
+}
+
+/** A file of rows (event-rows.ts). */
+export interface RowsFile {
+  readonly path: string
+  readonly count: number
+  readonly bytes: number
+  /** Length of the longest row, in bytes. */
+  readonly longest: number
 }
 
 /** Makes a Parquet file of a file of rows (event-rows.ts). */
 export interface ConvertRequest {
   readonly kind: 'convert'
   readonly id: number
-  readonly rows: string
-  /** Length of the longest row, in bytes. */
-  readonly longest: number
+  readonly rows: RowsFile
   readonly parquet: string
 }
 

@@ -24,7 +24,8 @@ const NUMBERS = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL
 /** Serves the process that has forked this one, until it disconnects. */
 export function serveEngine(): void {
   let engine: Engine | undefined
-  process.on('disconnect', () => process.exit())
+  // Not exit(): that waits for the threads of a running query.
+  process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
   // Ctrl-C goes to all processes of a terminal. The parent decides what it means.
   process.on('SIGINT', () => {})
   process.on('message', (request: EngineRequest) => {
@@ -51,7 +52,13 @@ function answer(message: EngineAnswer): void {
   process.send?.(message, () => {})
 }
 
-async function openEngine({ directory, memoryBytesMax, threads, isForUser }: EngineOptions): Promise<Engine> {
+async function openEngine({
+  directory,
+  memoryBytesMax,
+  spillBytesMax,
+  threads,
+  isForUser,
+}: EngineOptions): Promise<Engine> {
   // In the bundle the bindings, which are CommonJS, load their native part by this (esbuild's `__require`).
   Object.assign(globalThis, { require: createRequire(import.meta.url) })
   const loaded = await import('@duckdb/node-api')
@@ -60,6 +67,7 @@ async function openEngine({ directory, memoryBytesMax, threads, isForUser }: Eng
     threads: String(threads),
     memory_limit: `${Math.floor(memoryBytesMax / 1024)}KiB`,
     temp_directory: join(directory, 'spill'),
+    max_temp_directory_size: `${Math.floor(spillBytesMax / 1024)}KiB`,
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
     preserve_insertion_order: 'false',
@@ -118,7 +126,7 @@ class Engine {
   }
 
   async #run(work: Work): Promise<Done> {
-    if (work.kind === 'convert') return this.#change(parquetOfRows(work.rows, work.parquet, work.longest))
+    if (work.kind === 'convert') return this.#change(parquetOfRows(work.rows, work.parquet))
     if (work.kind === 'view') return this.#change(eventsView(work.files, work))
     if (this.#isForUser) await assertSelect(this.#connection, work.sql)
     return work.kind === 'query'
@@ -129,6 +137,13 @@ class Engine {
   async #change(sql: string): Promise<Done> {
     const reader = await this.#connection.runAndReadAll(sql)
     return { rows: Number(reader.getRows()[0]?.[0] ?? 0) }
+  }
+
+  /** The statement as DuckDB writes it: without a semicolon and comments at its end. */
+  async #normalized(sql: string): Promise<string> {
+    const serialized = 'select json_deserialize_sql(json_serialize_sql($1::varchar))'
+    const reader = await this.#connection.runAndReadAll(serialized, [sql])
+    return String(reader.getRows()[0]?.[0]).replace(/;\s*$/, '')
   }
 
   async #query(sql: string, rowsMax: number): Promise<Done> {
@@ -148,8 +163,7 @@ class Engine {
   async #write(sql: string, format: OutputFormat, path: string): Promise<Done> {
     if (format === 'csv' || format === 'parquet') {
       const options = format === 'csv' ? 'format csv, header true' : 'format parquet, compression zstd'
-      // The statement was parsed alone, so the parenthesis ends it; a comment at its end needs the line break.
-      return this.#change(`copy (${withoutEnd(sql)}\n) to ${quoted(path)} (${options})`)
+      return this.#change(`copy (${await this.#normalized(sql)}\n) to ${quoted(path)} (${options})`)
     }
     const out = createWriteStream(path)
     const result = await this.#connection.stream(sql)
@@ -173,10 +187,6 @@ class Engine {
     await once(out, 'close')
     return { rows }
   }
-}
-
-function withoutEnd(sql: string): string {
-  return sql.trimEnd().replace(/;$/, '')
 }
 
 function quoted(text: string): string {

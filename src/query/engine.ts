@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFile, statfs } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { QueryFailed } from '../errors.ts'
 import { createDeferred, type Deferred } from '../process/deferred.ts'
@@ -22,8 +22,12 @@ const COUNTED_SHARE = 0.6
 const PAGE_BYTES = 4096
 const KIB = 1024
 const MIB = 1024 * KIB
+/** A query leaves this much to the queue, which may be on the same disk. */
+const FREE_BYTES_MIN = 512 * MIB
+const CHECKS_OF_DISK = 10
 
-export interface EngineSettings extends Pick<EngineOptions, 'directory' | 'threads' | 'isForUser'> {
+export interface EngineSettings
+  extends Pick<EngineOptions, 'directory' | 'spillBytesMax' | 'threads' | 'isForUser'> {
   /** Resident bytes past which the process is killed. */
   readonly residentBytesMax: number
 }
@@ -41,15 +45,20 @@ export class Engine {
   readonly #residentBytesMax: number
   readonly #memoryTimer: NodeJS.Timeout
   #killTimer: NodeJS.Timeout | undefined
+  readonly #directory: string
   #nextId = 0
+  #checks = 0
   /** Why it ended, once it has. */
   #end: Error | undefined
 
   private constructor({ residentBytesMax, ...options }: EngineSettings) {
     this.#residentBytesMax = residentBytesMax
+    this.#directory = options.directory
     this.#process = fork(process.argv[1] as string, [ENGINE_COMMAND], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       serialization: 'advanced',
+      // No credentials: SQL of the user's has no way to them.
+      env: { PATH: process.env.PATH, TMPDIR: process.env.TMPDIR },
     })
     this.#process.on('message', (message: EngineAnswer) => this.#receive(message))
     this.#process.once('error', error => this.#ended(error))
@@ -124,6 +133,8 @@ export class Engine {
   }
 
   async #checkMemory(): Promise<void> {
+    if (this.#checks++ % CHECKS_OF_DISK === 0 && (await freeBytes(this.#directory)) < FREE_BYTES_MIN)
+      this.#kill('The disk of DATA_DIR is nearly full, and the query was stopped.')
     const bytes = await residentBytes(this.#process.pid)
     if (bytes > this.#residentBytesMax) {
       const size = `${Math.round(this.#residentBytesMax / MIB)} MiB`
@@ -151,6 +162,16 @@ function unavailable(message: string): string {
   return /Cannot find (?:package|module)/.test(message)
     ? 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
     : `DuckDB does not start: ${message}`
+}
+
+/** Infinity if it is not known. */
+async function freeBytes(directory: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(directory)
+    return bavail * bsize
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
 }
 
 /** 0 if it is not known. */

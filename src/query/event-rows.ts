@@ -2,7 +2,7 @@
  * Cuts archived events into columns, in their bytes: a string or an object of the event is copied as it is written
  * there, so that no number is rounded and nothing is parsed that need not be.
  *
- * A row has the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can occur inside
+ * A row has a dot and the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can occur inside
  * a JSON value on one line (RFC 8259, section 7: control characters are escaped in strings). A missing value is an
  * empty field. Text fields hold the inside of a JSON string, with its escapes; an empty string is a single backslash.
  */
@@ -22,9 +22,12 @@ const OPEN_BRACKET = 0x5b
 const CLOSE_BRACKET = 0x5d
 const SPACE = 0x20
 const LINE_FEED = 0x0a
+const CARRIAGE_RETURN = 0x0d
 const LETTER_U = 0x75
 const LETTER_N = 0x6e
 
+/** Begins each row: a text with a byte order mark at the start of a file would lose it. */
+const ROW_START = 0x2e
 const EXTRA = COLUMNS.indexOf('extra')
 const RAW = COLUMNS.indexOf('raw')
 const NOWHERE = -1
@@ -68,7 +71,7 @@ export class EventRows {
   }
 
   /**
-   * Adds the event that is written from `start` to `end`, on one line.
+   * Adds the event that is written from `start` to `end`, on one line without carriage returns.
    *
    * @throws SyntaxError if it is not a JSON object
    */
@@ -134,11 +137,13 @@ export class EventRows {
   }
 
   #write(bytes: Buffer, start: number, end: number): void {
-    this.#reserve(2 * (end - start) + 4 * COLUMNS.length)
+    this.#reserve(2 * (end - start) + 4 * COLUMNS.length + 2)
     const from = this.#from
     const to = this.#to
     const out = this.#out
     let length = this.#length
+    out[length++] = ROW_START
+    out[length++] = SEPARATOR
     for (let column = 0; column < EXTRA; column++) {
       const first = from[column] as number
       if (first !== NOWHERE) {
@@ -172,13 +177,13 @@ export class EventRows {
       if (target === undefined || taken.has(target.column))
         extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
       else {
-        taken.add(target.column)
+        if (target.kind === JSON_VALUE || json !== 'null') taken.add(target.column)
         fields[target.column] = fieldOf(target.kind, json)
       }
     }
     if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
     fields[RAW] = line
-    const row = `${fields.join('\x1f')}\n`
+    const row = `.${['', ...fields].join('\x1f')}\n`
     this.#reserve(3 * row.length)
     this.#length += this.#out.write(row, this.#length)
   }
@@ -266,7 +271,7 @@ function copy(bytes: Buffer, start: number, end: number, out: Buffer, length: nu
 
 function skipSpaces(bytes: Buffer, start: number): number {
   let at = start
-  while (bytes[at] === SPACE || bytes[at] === 0x09 || bytes[at] === 0x0d) at++
+  while (bytes[at] === SPACE || bytes[at] === 0x09) at++
   return at
 }
 
@@ -292,4 +297,16 @@ function isPair(bytes: Buffer, at: number): boolean {
     low >= 0x63 &&
     low <= 0x66
   )
+}
+
+/**
+ * Replaces carriage returns, which DuckDB would take for line ends, by spaces. In valid JSON they stand only between
+ * tokens.
+ */
+export function withoutCarriageReturns(piece: Buffer): Buffer {
+  let at = piece.indexOf(CARRIAGE_RETURN)
+  if (at === -1) return piece
+  const copied = Buffer.from(piece)
+  for (; at !== -1; at = copied.indexOf(CARRIAGE_RETURN, at)) copied[at] = SPACE
+  return copied
 }

@@ -9,12 +9,13 @@
  * an entry while it is read. A link directory whose lock nobody holds is removed by the next run.
  */
 
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
 import {
   chmod,
   chown,
   link,
   mkdir,
+  open,
   readdir,
   readFile,
   rename,
@@ -25,11 +26,13 @@ import {
 } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DirectoryInUse } from '../errors.ts'
-import { type DirectoryLock, lockDirectory } from '../process/directory-lock.ts'
+import { type DirectoryLock, lockDirectory, requireLockablePath } from '../process/directory-lock.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
 import { NOBODY } from './engine-messages.ts'
 
 const RUN_PREFIX = 'run-'
+/** Another run may put a lock into a directory that is being removed. */
+const REMOVAL = { recursive: true, force: true, maxRetries: 5, retryDelay: 20 } as const
 const ENTRY = /^([0-9a-f-]{36})\.json$/
 /** An entry that a run is still writing is younger than this. */
 const UNFINISHED_MS_MAX = 24 * 60 * 60 * 1000
@@ -38,13 +41,14 @@ const SMALL_ENTRIES_MAX = 64
 const SMALL_BYTES_MAX = 4 * 1024 * 1024
 
 interface EntryIndex {
+  /** Length of the Parquet file. */
+  readonly bytes: number
   /** Key and SHA-256 of each object. */
   readonly objects: readonly (readonly [key: string, sha256: string])[]
 }
 
 interface Entry extends EntryIndex {
   readonly id: string
-  readonly bytes: number
   readonly usedAtMs: number
 }
 
@@ -78,7 +82,8 @@ export class QueryCache {
     await mkdir(directory, { recursive: true, mode: 0o711 })
     await removeAbandonedRuns(directory)
     for (;;) {
-      const runDirectory = join(directory, `${RUN_PREFIX}${randomUUID()}`)
+      const runDirectory = join(directory, `${RUN_PREFIX}${randomBytes(4).toString('hex')}`)
+      requireLockablePath(runDirectory)
       try {
         await mkdir(runDirectory, { mode: 0o700 })
         const lock = await lockDirectory(runDirectory)
@@ -86,7 +91,7 @@ export class QueryCache {
         return new QueryCache(directory, bytesMax, runDirectory, lock)
       } catch (error) {
         // Another run found it before it was locked, and removed it as abandoned.
-        if (!(error instanceof DirectoryInUse)) ignoreMissing(error)
+        if (!(error instanceof DirectoryInUse)) ignoreRace(error)
       }
     }
   }
@@ -103,17 +108,19 @@ export class QueryCache {
     const covered = new Set<string>()
     const files: string[] = []
     const entries = await this.#entries()
-    const isMerging = entries.filter(({ bytes }) => bytes <= SMALL_BYTES_MAX).length > SMALL_ENTRIES_MAX
+    const isWanted = (entry: Entry): boolean => entry.objects.some(([key]) => wantedKeys.has(key))
+    const small = entries.filter(entry => entry.bytes <= SMALL_BYTES_MAX && isWanted(entry))
+    const isMerging = small.length > SMALL_ENTRIES_MAX
     for (const entry of entries.toSorted((a, b) => b.objects.length - a.objects.length)) {
       const isCurrent = entry.objects.every(
         ([key, sha256]) => digests.get(key) === sha256 && !covered.has(key),
       )
-      const isSmall = isMerging && entry.bytes <= SMALL_BYTES_MAX
+      const isSmall = isMerging && small.includes(entry)
       if (!isCurrent || isSmall) {
         await this.#remove(entry.id)
         continue
       }
-      if (!entry.objects.some(([key]) => wantedKeys.has(key))) continue
+      if (!isWanted(entry)) continue
       const file = await this.#use(entry.id)
       if (file === undefined) continue
       for (const [key] of entry.objects) covered.add(key)
@@ -130,7 +137,8 @@ export class QueryCache {
   /** Makes an entry of a Parquet file of this run. @returns the path of the run's link to it */
   async add(parquetPath: string, batches: readonly ArchivedBatch[]): Promise<string> {
     const id = randomUUID()
-    const index: EntryIndex = { objects: batches.map(({ key, sha256 }) => [key, sha256]) }
+    const bytes = await syncedLength(parquetPath)
+    const index: EntryIndex = { bytes, objects: batches.map(({ key, sha256 }) => [key, sha256]) }
     const indexPath = this.temporaryPath('json')
     await chmod(parquetPath, 0o444)
     await link(parquetPath, this.#parquet(id))
@@ -153,10 +161,14 @@ export class QueryCache {
     return path
   }
 
-  /** Removes the links of this run, and entries past the bound. */
+  /** Removes the links of this run, and entries past the bound. A failure is of no consequence: the next run tries again. */
   async close(): Promise<void> {
-    await rm(this.runDirectory, { recursive: true, force: true })
+    await rm(this.runDirectory, REMOVAL).catch(() => {})
     await this.#lock.release()
+    await this.#evict().catch(() => {})
+  }
+
+  async #evict(): Promise<void> {
     const entries = (await this.#entries()).toSorted((a, b) => b.usedAtMs - a.usedAtMs)
     let bytes = 0
     for (const entry of entries) {
@@ -181,13 +193,13 @@ export class QueryCache {
         stat(this.#index(id)),
         stat(this.#parquet(id)),
       ])
-      const { objects } = JSON.parse(text) as EntryIndex
-      return { id, objects, bytes: parquet.size, usedAtMs: index.mtimeMs }
+      const { objects, bytes } = JSON.parse(text) as EntryIndex
+      if (bytes === parquet.size) return { id, objects, bytes, usedAtMs: index.mtimeMs }
     } catch (error) {
       if (!(error instanceof SyntaxError)) ignoreMissing(error)
-      await this.#remove(id)
-      return undefined
     }
+    await this.#remove(id)
+    return undefined
   }
 
   /** A run that was killed may have left a Parquet file without its index. */
@@ -220,17 +232,28 @@ async function removeAbandonedRuns(directory: string): Promise<void> {
     const path = join(directory, name)
     try {
       const lock = await lockDirectory(path)
-      await lock.release()
-      await rm(path, { recursive: true, force: true })
+      await rm(path, REMOVAL).finally(() => lock.release())
     } catch (error) {
-      if (!(error instanceof DirectoryInUse)) ignoreRemoval(error)
+      if (!(error instanceof DirectoryInUse)) ignoreRace(error)
     }
   }
 }
 
-/** Another run removes the same directory. */
-function ignoreRemoval(error: unknown): void {
-  if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') ignoreMissing(error)
+/** Another run locks or removes the same directory. */
+function ignoreRace(error: unknown): void {
+  const { code = '' } = error as NodeJS.ErrnoException
+  if (!['ENOTEMPTY', 'ECONNRESET', 'ENOTDIR'].includes(code)) ignoreMissing(error)
+}
+
+/** Fsyncs a file. @returns its length, in bytes */
+async function syncedLength(path: string): Promise<number> {
+  const file = await open(path)
+  try {
+    await file.sync()
+    return (await file.stat()).size
+  } finally {
+    await file.close()
+  }
 }
 
 function ignoreMissing(error: unknown): void {

@@ -5,7 +5,7 @@ import { QueryFailed } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
 import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
 import { type Done, Engine } from './engine.ts'
-import type { OutputFormat } from './engine-messages.ts'
+import type { OutputFormat, RowsFile } from './engine-messages.ts'
 import { EventRows } from './event-rows.ts'
 import { QueryCache } from './query-cache.ts'
 import { BatchReader } from './read-batch.ts'
@@ -14,6 +14,9 @@ import { BatchReader } from './read-batch.ts'
 const GROUP_BYTES_MAX = 128 * 1024 * 1024
 const GROUP_OBJECTS_MAX = 10_000
 const READS_AT_ONCE = 16
+/** Of the process that makes Parquet files: enough for the largest event, which may be in its row twice. */
+const CONVERTER_BYTES_MAX = 2 * 1024 ** 3
+const CONVERTER_THREADS_MAX = 2
 const WRITE_BYTES = 1024 * 1024
 
 export interface QuerySettings {
@@ -21,6 +24,8 @@ export interface QuerySettings {
   readonly cacheDirectory: string
   readonly cacheBytesMax: number
   readonly residentBytesMax: number
+  /** Disk that one query may take for what does not fit into memory. */
+  readonly spillBytesMax: number
   readonly threads: number
 }
 
@@ -90,7 +95,6 @@ export class QuerySession {
   /** Fetches what is missing, and makes the view. @throws QueryFailed, StoreUnavailable */
   async ready(): Promise<void> {
     if (this.#missing.length > 0) await this.#convertMissing()
-    if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
     await this.#openEngine()
   }
 
@@ -126,18 +130,32 @@ export class QuerySession {
   /** The engine, which is started again if it was killed. */
   async #running(): Promise<Engine> {
     if (this.#engine === undefined || this.#engine.hasEnded) await this.#openEngine()
+    this.#refuseIfStopping()
     return this.#engine as Engine
   }
 
   async #openEngine(): Promise<void> {
     const { since, until } = this.#range
+    this.#refuseIfStopping()
     this.#engine = await this.#startEngine(true)
     await this.#engine.run({ kind: 'view', files: this.#files, since, until })
+    this.#refuseIfStopping()
   }
 
+  #refuseIfStopping(): void {
+    if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
+  }
+
+  /** @param isForUser whether it runs SQL of the user's. If not, its work is bounded by the groups. */
   #startEngine(isForUser: boolean): Promise<Engine> {
-    const { residentBytesMax, threads } = this.#settings
-    return Engine.start({ directory: this.#cache.runDirectory, residentBytesMax, threads, isForUser })
+    const { residentBytesMax, spillBytesMax, threads } = this.#settings
+    return Engine.start({
+      directory: this.#cache.runDirectory,
+      residentBytesMax: isForUser ? residentBytesMax : Math.max(residentBytesMax, CONVERTER_BYTES_MAX),
+      spillBytesMax,
+      threads: isForUser ? threads : Math.min(threads, CONVERTER_THREADS_MAX),
+      isForUser,
+    })
   }
 
   /** Reads the next group while the engine converts the one before. */
@@ -147,7 +165,7 @@ export class QuerySession {
     try {
       let converting: Promise<void> = Promise.resolve()
       for (const group of groupsOf(this.#missing)) {
-        const rows = await Promise.all([this.#writeRows(group), converting]).then(([written]) => written)
+        const [rows] = await Promise.all([this.#writeRows(group), converting])
         converting = this.#convert(engine, group, rows)
         converting.catch(() => {})
       }
@@ -158,27 +176,29 @@ export class QuerySession {
     }
   }
 
-  async #convert(
-    engine: Engine,
-    group: readonly ArchivedBatch[],
-    rows: { path: string; longest: number },
-  ): Promise<void> {
+  async #convert(engine: Engine, group: readonly ArchivedBatch[], rows: RowsFile): Promise<void> {
     const parquet = this.#cache.temporaryPath('parquet')
-    await engine.run({ kind: 'convert', rows: rows.path, longest: rows.longest, parquet })
+    const done = await engine.run({ kind: 'convert', rows, parquet })
+    if (done.rows !== rows.count)
+      throw new QueryFailed(
+        `Of ${rows.count} events ${done.rows} were converted: this is a bug, please report it.`,
+      )
     await rm(rows.path)
     this.#files.push(await this.#cache.add(parquet, group))
   }
 
-  async #writeRows(group: readonly ArchivedBatch[]): Promise<{ path: string; longest: number }> {
+  async #writeRows(group: readonly ArchivedBatch[]): Promise<RowsFile> {
     const path = this.#cache.temporaryPath('rows')
     const reader = new BatchReader(this.#store, this.#settings.prefix)
     const rows = new EventRows()
     const file = await open(path, 'w', 0o600)
+    let bytes = 0
     try {
       let writing: Promise<void> = Promise.resolve()
       const write = (): Promise<void> => {
-        const bytes = Buffer.from(rows.take())
-        writing = writing.then(() => file.writeFile(bytes))
+        const taken = Buffer.from(rows.take())
+        bytes += taken.length
+        writing = writing.then(() => file.writeFile(taken))
         return writing
       }
       const afterPiece = async (): Promise<void> => {
@@ -193,7 +213,7 @@ export class QuerySession {
     } finally {
       await file.close()
     }
-    return { path, longest: rows.longest }
+    return { path, count: rows.count, bytes, longest: rows.longest }
   }
 
   /** Runs `each` for all of them, several at once. */
@@ -206,7 +226,7 @@ export class QuerySession {
     const run = async (): Promise<void> => {
       for (const batch of left) {
         if (isFailed) return
-        if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
+        this.#refuseIfStopping()
         try {
           await each(batch)
         } catch (error) {

@@ -4,10 +4,11 @@ import { DigestingStore } from '../log/describe-object.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
 import { decodeHead, inlineBody } from '../log/log-record.ts'
+import { assertDecompressible } from '../object/format.ts'
 import { isDamage, isJsonArray, readPieces } from '../object/object-reader.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
-import type { EventRows } from './event-rows.ts'
+import { type EventRows, withoutCarriageReturns } from './event-rows.ts'
 
 const LINE_FEED = 0x0a
 const COMMA = 0x2c
@@ -54,7 +55,9 @@ export class BatchReader {
     const digesting = new DigestingStore(store)
     let added = 0
     try {
-      for await (const piece of readPieces(digesting, key)) {
+      assertDecompressible(key)
+      for await (const read of readPieces(digesting, key)) {
+        const piece = withoutCarriageReturns(read)
         added += isJsonArray(key) ? addElements(rows, piece) : addLines(rows, piece)
         await afterPiece()
       }

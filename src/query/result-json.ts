@@ -2,11 +2,14 @@
 
 import type { DuckDBValue } from '@duckdb/node-api'
 
+const LINE_BREAKS = /[\n\r]/g
+
 /** @param alias of the value's type: `JSON` for text that is JSON already */
 export function jsonOf(value: DuckDBValue, alias?: string): string {
   if (value === null || value === undefined) return 'null'
-  if (typeof value === 'string') return alias === 'JSON' ? value : JSON.stringify(value)
-  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : 'null'
+  if (typeof value === 'string')
+    return alias === 'JSON' ? value.replace(LINE_BREAKS, ' ') : JSON.stringify(value)
+  if (typeof value === 'number') return numberJson(value)
   if (typeof value === 'bigint' || typeof value === 'boolean') return String(value)
   if ('items' in value) return `[${value.items.map(item => jsonOf(item)).join(',')}]`
   if ('entries' in value) return entriesJson(value.entries)
@@ -14,6 +17,12 @@ export function jsonOf(value: DuckDBValue, alias?: string): string {
   if ('tag' in value) return jsonOf(value.value)
   if ('micros' in value && 'isFinite' in value) return timeJson(value)
   return JSON.stringify(value.toString())
+}
+
+/** JSON has no infinity and no NaN. */
+function numberJson(value: number): string {
+  if (!Number.isFinite(value)) return 'null'
+  return Object.is(value, -0) ? '-0' : String(value)
 }
 
 function entriesJson(

@@ -1,19 +1,26 @@
+import type { RowsFile } from './engine-messages.ts'
 import { COLUMNS, TYPES } from './event-columns.ts'
 
+const ROW_GROUP_BYTES_MAX = 64 * 1024 * 1024
+const ROW_GROUP_ROWS_MIN = 2_048
+/** DuckDB's default. */
+const ROW_GROUP_ROWS_MAX = 122_880
 /** DuckDB's default. It reads into buffers of several times this size. */
 const LINE_BYTES_MIN = 2_000_000
 
 /**
  * SQL that makes a Parquet file of a file of rows (event-rows.ts).
  *
- * @param longest length of the longest row, in bytes
+ * @param rows.path of the file, with `count` rows of `bytes` in all, the longest of `longest` bytes
  */
-export function parquetOfRows(rows: string, parquet: string, longest: number): string {
-  const columns = COLUMNS.map(name => `'${name}': 'VARCHAR'`).join(', ')
-  const source = `read_csv(${quoted(rows)}, delim = '\x1f', quote = '', escape = '', header = false,
-    auto_detect = false, new_line = '\\n', max_line_size = ${Math.max(LINE_BYTES_MIN, longest + 1)}, columns = {${columns}})`
+export function parquetOfRows(rows: RowsFile, parquet: string): string {
+  const { path, longest } = rows
+  const columns = ['row_start', ...COLUMNS].map(name => `'${name}': 'VARCHAR'`).join(', ')
+  const source = `read_csv(${quoted(path)}, delim = '\x1f', quote = '', escape = '', header = false,
+    auto_detect = false, hive_partitioning = false, new_line = '\\n', max_line_size = ${Math.max(LINE_BYTES_MIN, longest + 1)}, columns = {${columns}})`
   const selected = COLUMNS.map((name, index) => `${decoded(name, TYPES[index] as string)} as ${name}`)
-  return `copy (select ${selected.join(', ')} from ${source}) to ${quoted(parquet)} (format parquet, compression snappy)`
+  return `copy (select ${selected.join(', ')} from ${source}) to ${quoted(parquet)} 
+    (format parquet, compression snappy, row_group_size ${rowGroupSize(rows)})`
 }
 
 function decoded(name: string, type: string): string {
@@ -23,6 +30,12 @@ function decoded(name: string, type: string): string {
   // A backslash alone is the empty string. Any other text with one is the inside of a JSON string.
   return `case when not contains(${name}, '\\') then ${name}
     when ${name} = '\\' then '' else json_extract_string('"' || ${name} || '"', '$') end`
+}
+
+/** DuckDB collects a row group in memory before it writes it. */
+function rowGroupSize({ bytes, count }: RowsFile): number {
+  const rows = Math.floor(ROW_GROUP_BYTES_MAX / Math.max(1, bytes / Math.max(1, count)))
+  return Math.max(ROW_GROUP_ROWS_MIN, Math.min(ROW_GROUP_ROWS_MAX, rows))
 }
 
 const DUCKDB_TYPES = { text: 'varchar', time: 'timestamptz', json: 'json', line: 'varchar' } as const
@@ -44,7 +57,7 @@ export function eventsView(
   ].flat()
   const where = conditions.length === 0 ? '' : ` where ${conditions.join(' and ')}`
   const list = files.map(quoted).join(', ')
-  return `create or replace temp view events as select ${COLUMNS.join(', ')} from read_parquet([${list}])${where}`
+  return `create or replace temp view events as select ${COLUMNS.join(', ')} from read_parquet([${list}], hive_partitioning = false)${where}`
 }
 
 function quoted(text: string): string {

@@ -1,6 +1,7 @@
 import { QueryFailed } from '../errors.ts'
 
 const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
+const YEAR_1_MS = Date.parse('0001-01-01T00:00:00Z')
 const AGO = /^(\d{1,9})\s*([smhdw])$/
 const DATE = /^\d{4}-\d{2}-\d{2}$/
 const TIME = /^\d{4}-\d{2}-\d{2}[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:Z|[+-]\d{2}:?\d{2})?$/i
@@ -14,9 +15,14 @@ const TIME = /^\d{4}-\d{2}-\d{2}[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:
  */
 export function parseMoment(option: string, text: string, nowMs: number): number {
   const [, count, unit] = AGO.exec(text) ?? []
-  if (count !== undefined) return nowMs - Number(count) * UNITS[unit as keyof typeof UNITS]
-  const ms = DATE.test(text) || TIME.test(text) ? Date.parse(completed(text)) : Number.NaN
-  if (!Number.isNaN(ms)) return ms
+  const agoMs = Number(count) * UNITS[unit as keyof typeof UNITS]
+  const ms =
+    count !== undefined
+      ? nowMs - agoMs
+      : DATE.test(text) || TIME.test(text)
+        ? Date.parse(completed(text))
+        : Number.NaN
+  if (ms >= YEAR_1_MS) return ms
   throw new QueryFailed(
     `${option} must be a time ago (30m, 24h, 7d), a date (2026-11-24) or a time (2026-11-24T13:05Z), not ${JSON.stringify(text.slice(0, 100))}.`,
   )

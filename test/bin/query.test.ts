@@ -149,10 +149,7 @@ t.test('--since and --until choose the batches, and then the events', async t =>
     return row?.n
   }
   t.equal(await count('--since=2026-11-25', '--until=2026-11-25T06:00'), 12)
-  t.equal(
-    readdirSync(join(String(env.DATA_DIR), 'query-cache')).filter(name => name.endsWith('.parquet')).length,
-    1,
-  )
+  t.equal(readdirSync(cacheOf(env)).filter(name => name.endsWith('.parquet')).length, 1)
   t.equal(await count('--since=2026-11-25T05:30:00Z'), 37)
   t.equal(await count('--until=2026-11-24T00:30:00Z'), 1)
   t.equal(await count(), 96)
@@ -272,7 +269,7 @@ t.test('Ctrl-C stops a query at once, and prints no part of an answer', async t 
       env: { ...process.env, ...env },
       cwd: temporaryDirectory(t),
     })
-    const cache = join(String(env.DATA_DIR), 'query-cache')
+    const cache = cacheOf(env)
     await until('the answer is being written', WAIT_MS_MAX, () =>
       readdirSync(cache, { recursive: true }).some(name => String(name).endsWith(`.${format}`)),
     )
@@ -323,7 +320,7 @@ t.test('runs beside each other share the cache, which is bounded', async t => {
   const answers = await Promise.all(range(4).map(() => answerOf(t, sql, env)))
   for (const answer of answers) t.strictSame(answer, [{ c: 10_000, n: 10_000 }])
   t.strictSame(await answerOf(t, sql, env), [{ c: 10_000, n: 10_000 }])
-  const cache = join(String(env.DATA_DIR), 'query-cache')
+  const cache = cacheOf(env)
   t.equal(
     readdirSync(cache).filter(name => name.endsWith('.parquet')).length,
     1,
@@ -335,9 +332,10 @@ t.test('runs beside each other share the cache, which is bounded', async t => {
 
 t.test('what a killed run left is removed by the next one', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
-  const cache = join(String(env.DATA_DIR), 'query-cache')
-  mkdirSync(join(cache, 'run-00000000-0000-4000-8000-000000000000'), { recursive: true })
-  writeFileSync(join(cache, 'run-00000000-0000-4000-8000-000000000000', 'x.rows'), 'x')
+  await answerOf(t, 'select 1 as ready', env)
+  const cache = cacheOf(env)
+  mkdirSync(join(cache, 'run-00000000'), { recursive: true })
+  writeFileSync(join(cache, 'run-00000000', 'x.rows'), 'x')
   writeFileSync(join(cache, '00000000-0000-4000-8000-000000000001.json'), '{"objects"')
   t.strictSame(await answerOf(t, 'select count(*)::int as n from events', env), [{ n: 1 }])
   t.notOk(readdirSync(cache).some(name => name.startsWith('run-') || name.startsWith('00000000')))
@@ -356,6 +354,13 @@ t.test('an archive with objects and no log, and one with nothing', async t => {
     stderr: /ARCHIVE_URL/,
   })
 })
+
+/** The cache of the one archive that was asked with this environment. */
+function cacheOf({ DATA_DIR }: NodeJS.ProcessEnv): string {
+  const parent = join(String(DATA_DIR), 'query-cache')
+  const [name] = readdirSync(parent)
+  return join(parent, String(name))
+}
 
 async function keysOf({ store, prefix }: TestArchive): Promise<string[]> {
   const keys: string[] = []
@@ -379,4 +384,96 @@ t.test('--shell answers one statement after the other, and goes on after an erro
   t.match(await program.endsWithin(END_MS_MAX), { code: 1 })
   t.equal(program.stdout, 'n\n-\n1\nuser_id\n-------\nu1\n')
   t.match(program.stderr, /Parser Error: syntax error at or near "selec"/)
+})
+
+t.test('batches that were objects before their record are in the answer, whatever is void', async t => {
+  const archive = await archiveOf(t, 'directory', [[archivedEvent()], [archivedEvent()]])
+  const env = envOf(t, archive)
+  const key = archive.keys.record(1)
+  const record = (await archive.reader.record(1)).record
+  t.ok(
+    record?.batches.every(({ isStored }) => isStored),
+    key,
+  )
+  t.strictSame(await answerOf(t, 'select count(*)::int as n from events', env), [{ n: 2 }])
+})
+
+t.test('a DATA_DIR whose path looks like a partition changes no column', async t => {
+  const archive = await archiveOf(t, 'directory', [[archivedEvent({ event: 'a' })]])
+  const DATA_DIR = join(temporaryDirectory(t), 'event=zzz')
+  const env = { ...archive.settings, DATA_DIR }
+  t.strictSame(await answerOf(t, 'select event from events', env), [{ event: 'a' }])
+})
+
+t.test('statements end with semicolons and comments, in every format', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  for (const sql of ['select 1 as a; -- end', 'select 1 as a;;', '/* x */ select 1 as a /* y */;\r\n'])
+    for (const format of ['csv', 'ndjson', 'table'])
+      t.match(await query(t, [sql, `--format=${format}`], env), { code: 0, stderr: '' }, `${sql} ${format}`)
+})
+
+t.test('an engine ends with its command, and a closed output leaves nothing behind', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  await answerOf(t, 'select 1 as ready', env)
+  const endless = startProgram(t, path, {
+    args: ['query', 'select count(*) from range(1000000000000)'],
+    env: { ...process.env, ...env },
+    cwd: temporaryDirectory(t),
+  })
+  let engine = ''
+  await until('the engine runs', WAIT_MS_MAX, () => {
+    engine = childOf(endless.pid)
+    return engine !== '' && readdirSync(cacheOf(env)).some(name => name.startsWith('run-'))
+  })
+  await endless.kill('SIGKILL').ended
+  await until('the engine has ended', WAIT_MS_MAX, () => !existsSync(`/proc/${engine}`))
+
+  const unread = startProgram(t, path, {
+    args: ['query', 'select range from range(3000000)', '--format=csv'],
+    env: { ...process.env, ...env },
+    cwd: temporaryDirectory(t),
+  })
+  unread.closeStdout()
+  t.match(await unread.endsWithin(END_MS_MAX), { code: 141 })
+  await answerOf(t, 'select 1 as again', env)
+  t.strictSame(
+    readdirSync(cacheOf(env)).filter(name => name.startsWith('run-')),
+    [],
+  )
+})
+
+/** The process ID of a child process; empty if there is none. Linux only. */
+function childOf(pid: number): string {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')[0] ?? ''
+}
+
+t.test('a signal while the engine starts is not lost', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  for (const ms of [50, 150, 250, 350]) {
+    const program = startProgram(t, path, {
+      args: ['query', 'select count(*) from range(1000000000000)'],
+      env: { ...process.env, ...env },
+      cwd: temporaryDirectory(t),
+    })
+    // Not a wait for luck: each moment of the start is a case of its own.
+    await new Promise(resolve => setTimeout(resolve, ms))
+    program.kill('SIGINT')
+    const { code, signal } = await program.endsWithin(10_000)
+    t.ok(code === 130 || signal === 'SIGINT', `after ${ms} ms`)
+  }
+})
+
+t.test('wrong flags are refused in one line', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  for (const [args, says] of [
+    [['select 1', '--output=x'], /--output needs a --format/],
+    [['--file=/nowhere/q.sql'], /--file cannot be read/],
+    [['select 1', '--format=csv', '--output=missing/x'], /--output: missing\/x cannot be written \(ENOENT\)/],
+    [['select 1', '--since=999999999w'], /--since must be/],
+  ] as const) {
+    const { code, stdout, stderr } = await query(t, args, env)
+    t.match({ code, stdout }, { code: 1, stdout: '' })
+    t.match(stderr, says)
+    t.match(stderr, /^frequency: [^\n]+\n$/)
+  }
 })

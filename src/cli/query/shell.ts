@@ -65,7 +65,9 @@ export async function runShell({ input, output, run, interrupt }: ShellParts): P
     prompt(reader, typed.length === 0 ? PROMPT : MORE, isTerminal)
   }
   reader.close()
-  return allAnswered
+  if (typed.length === 0 || isTerminal) return allAnswered
+  process.stderr.write('The last statement has no semicolon, and was not run.\n')
+  return false
 }
 
 async function isAnswered(run: (sql: string) => Promise<void>, sql: string): Promise<boolean> {
