@@ -2,7 +2,7 @@
  * Builds the program into `dist`: `bin/frequency.js`, the chunks that it loads at a start or on demand, and the
  * files of the page at `/`. Packages stay packages, but for TypeBox: it would be 249 small modules at every start.
  */
-import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -10,6 +10,11 @@ import { build } from 'esbuild'
 const ROOT = fileURLToPath(new URL('.', import.meta.url))
 /** Many small modules, which would be read one by one. */
 const INLINED = ['@sinclair/typebox', '@duckdb/node-api']
+
+/** False for an optional dependency that was left out (`npm ci --omit=optional`). */
+function isInstalled(name: string): boolean {
+  return existsSync(new URL(`node_modules/${name}`, import.meta.url))
+}
 
 /** @param directory is emptied first; source files that look for others find them from `bin` and `chunks` in it */
 export async function buildProgram(directory: string): Promise<void> {
@@ -29,7 +34,7 @@ export async function buildProgram(directory: string): Promise<void> {
     platform: 'node',
     target: 'node20.19',
     external: [...Object.keys({ ...dependencies, ...optionalDependencies }), '@duckdb/node-bindings'].filter(
-      name => !INLINED.includes(name),
+      name => !INLINED.includes(name) || !isInstalled(name),
     ),
     sourcemap: true,
     logLevel: 'warning',

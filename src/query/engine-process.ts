@@ -70,7 +70,8 @@ async function openEngine({
     max_temp_directory_size: `${Math.floor(spillBytesMax / 1024)}KiB`,
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
-    preserve_insertion_order: 'false',
+    // The order of an answer counts, and that of converted events does not.
+    preserve_insertion_order: String(isForUser),
   })
   const connection = await instance.connect()
   await connection.run("set timezone = 'UTC'")
@@ -139,11 +140,12 @@ class Engine {
     return { rows: Number(reader.getRows()[0]?.[0] ?? 0) }
   }
 
-  /** The statement as DuckDB writes it: without a semicolon and comments at its end. */
+  /** The statement as DuckDB writes it, without a semicolon and comments at its end; as COPY takes it. */
   async #normalized(sql: string): Promise<string> {
     const serialized = 'select json_deserialize_sql(json_serialize_sql($1::varchar))'
     const reader = await this.#connection.runAndReadAll(serialized, [sql])
-    return String(reader.getRows()[0]?.[0]).replace(/;\s*$/, '')
+    const select = String(reader.getRows()[0]?.[0]).replace(/;\s*$/, '')
+    return /^(?:describe|summarize|show)\b/i.test(select) ? `from (${select})` : select
   }
 
   async #query(sql: string, rowsMax: number): Promise<Done> {

@@ -405,9 +405,25 @@ t.test('a DATA_DIR whose path looks like a partition changes no column', async t
   t.strictSame(await answerOf(t, 'select event from events', env), [{ event: 'a' }])
 })
 
+t.test('an answer keeps its order, in every format', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  const sql = 'select range as n from range(300000) order by (n * 7919) % 300007'
+  const wanted = range(300_000).toSorted((a, b) => ((a * 7919) % 300_007) - ((b * 7919) % 300_007))
+  const csv = (await query(t, [sql, '--format=csv'], env)).stdout.split('\n').slice(1, -1).map(Number)
+  t.ok(csv.every((n, at) => n === wanted[at]) && csv.length === wanted.length)
+  const json = (await answerOf(t, sql, env)) as { n: number }[]
+  t.ok(json.every(({ n }, at) => n === wanted[at]) && json.length === wanted.length)
+})
+
 t.test('statements end with semicolons and comments, in every format', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
-  for (const sql of ['select 1 as a; -- end', 'select 1 as a;;', '/* x */ select 1 as a /* y */;\r\n'])
+  for (const sql of [
+    'describe events',
+    'summarize events',
+    'select 1 as a; -- end',
+    'select 1 as a;;',
+    '/* x */ select 1 as a /* y */;\r\n',
+  ])
     for (const format of ['csv', 'ndjson', 'table'])
       t.match(await query(t, [sql, `--format=${format}`], env), { code: 0, stderr: '' }, `${sql} ${format}`)
 })
