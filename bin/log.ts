@@ -50,8 +50,8 @@ temporary space (TMPDIR): 22 bytes per event.`,
     .addHelpText(
       'after',
       `
-The new record names the objects that no other record names. Archivers need not be stopped: those that wait at the
-record continue by themselves. Without --yes the command says what it will do, and asks. If several records are
+The new record names the objects that no other record names. Archivers need not be stopped: if they wait at the
+record, they continue by themselves. Without --yes the command says what it will do, and asks. If several records are
 damaged, repair the lowest number first.`,
     )
     .action((number: number, archiveUrl: string | undefined, flags: LogFlags) =>

@@ -24,7 +24,7 @@ declare module 'fastify' {
 }
 
 const EVENT_WANTED = 'the event with content-type application/json or application/x-www-form-urlencoded'
-/** What an answer of 503 asks its client to wait, in seconds. */
+/** `Retry-After` of a 503, in seconds. */
 export const RETRY_AFTER_S = 5
 /** How long a connection with an invalid request stays open for answers to earlier requests on it. */
 const EARLIER_ANSWERS_MS_MAX = 30_000

@@ -60,7 +60,7 @@ async function rateLimits(app: FastifyInstance, config: Config): Promise<void> {
   })
 }
 
-/** Sets the rate limit headers. If both limits count, those of the limit with fewer requests left. */
+/** Sets the rate limit headers. If both limits apply, the headers describe the limit with fewer requests left. */
 function setLimitHeaders(reply: FastifyReply, { max, remaining, ttlInSeconds }: Counted): void {
   const other = reply.getHeader('ratelimit-remaining')
   if (typeof other === 'number' && other < remaining) return

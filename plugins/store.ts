@@ -27,7 +27,7 @@ function placeOf({ archive }: Config): string {
   return archive.kind === 's3' ? `s3://${archive.bucket}/${archive.prefix}` : archive.path
 }
 
-/** Undefined where the archive is a directory, or S3 of AWS. */
+/** Undefined if the archive is a directory, or in S3 of AWS. */
 function endpointOf({ archive }: Config): string | undefined {
   return archive.kind === 's3' ? awsEndpoint(process.env)?.url.origin : undefined
 }

@@ -132,7 +132,7 @@ export class BeyondWindowLookup {
     }
     await Promise.all(Array.from({ length: READS_AT_ONCE }, read))
     log.info(
-      { deliveries: waiting.length, objects, archived: archived.size, gone: unreadable.length },
+      { deliveries: waiting.length, objects, archived: archived.size, unreadable: unreadable.length },
       'Looked up events beyond the dedupe window.',
     )
     for (const each of waiting) {

@@ -96,7 +96,7 @@ export const show: DeadAction = async (dead, [id], { raw }) => {
 
 export const retry: DeadAction = (dead, ids, flags) =>
   settle(dead, ids, flags, 'retried', async letter => {
-    if (!isArchivable(letter)) return 'is not a JSON object, so it would become a dead letter again: drop it'
+    if (!isArchivable(letter)) return 'is not a JSON object and would be dead-lettered again. Drop it'
     await dead.retry(letter)
     return undefined
   })

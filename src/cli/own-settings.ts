@@ -1,4 +1,4 @@
-/** The settings of each command. A command reads no others, so an invalid setting of the server does not stop it. */
+/** The settings of each command. Wrong values of other settings do not stop it. */
 import { type Config, readConfig, type Setting, settings } from '../config/config.ts'
 import { ConfigInvalid } from '../errors.ts'
 
@@ -13,7 +13,7 @@ export const querySettings = named(
   'queryMemoryMax',
   'queryCacheBytesMax',
 )
-/** Settings of where a process on this machine listens. */
+/** The address at which a server of this machine listens. */
 export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 export const tokenSettings = named('uiToken')
 
@@ -48,9 +48,9 @@ export function readOwnConfig(
 }
 
 /**
- * Reads `archiveSettings`, with the archive from the argument if there is one, and calls `work`.
+ * Calls `work` with the command's settings. An archive argument replaces ARCHIVE_URL.
  *
- * @throws ConfigInvalid. If the archive came as an argument, the message names `archive-url` instead of ARCHIVE_URL.
+ * @throws ConfigInvalid; an error about an archive argument names `archive-url`, not ARCHIVE_URL
  */
 export async function withArchive<T>(
   archiveUrl: string | undefined,

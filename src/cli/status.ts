@@ -8,7 +8,7 @@ import type { SettingFlags } from './own-settings.ts'
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const ANSWER_MS_MAX = 10_000
-/** Pause between the two rounds of questions, in which events that move become visible. */
+/** Pause between the two rounds of questions, so that changing counts differ. */
 const BETWEEN_ROUNDS_MS = 250
 const EXIT_CODES = { 'adds-up': 0, missing: 1, surplus: 1, unknown: 2 } as const
 const EXIT_ERROR = 2

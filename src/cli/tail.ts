@@ -13,7 +13,7 @@ const EXIT_ERROR = 1
 const NOTE_INTERVAL_MS = 1_000
 /** Left out of the JSON, because the line shows them in another form, or a reader does not need them. */
 const OMITTED_MEMBERS = new Set(['event', 'messageId', 'receivedAt'])
-/** Control characters, which a terminal may obey, and characters that change the direction of text (Unicode UTS #55). */
+/** Control characters, and bidirectional characters that change how text reads (Unicode UTS #55). */
 const ESCAPED_CHARACTERS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
 export interface TailFlags extends SettingFlags {

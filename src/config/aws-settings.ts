@@ -60,7 +60,7 @@ export function awsEndpoint(env: NodeJS.ProcessEnv): AwsEndpoint | undefined {
 }
 
 /**
- * Checks values at the start that the SDK would refuse only at the first request, and at each retry.
+ * Checks the variables at the start. Otherwise the SDK would fail at each request.
  *
  * @throws ConfigInvalid with the variable and the form of a valid value
  */

@@ -55,7 +55,7 @@ function sizeOfUnit(kind: unknown, unit: string): number | undefined {
   return units?.find(([name]) => name.toLowerCase() === unit.toLowerCase())?.[1]
 }
 
-/** @returns the value in the largest unit without a fraction: 1048576 bytes as `1MiB`, 10000 ms as `10s`. */
+/** @returns the value in the largest unit that divides it: 1048576 bytes as `1MiB`, 10000 ms as `10s`. */
 export function settingText(schema: TSchema, value: unknown): string {
   const units = SHOWN_UNITS[schema.unit]
   if (units === undefined || typeof value !== 'number') return String(value)

@@ -60,7 +60,7 @@ export class IdDiskFilter {
     return this.#rebuildOwed
   }
 
-  /** Whether so many ids are on disk that a saved filter shortens the next start. */
+  /** Whether enough ids are on disk that a saved filter shortens the next start. */
   get isWorthSaving(): boolean {
     return this.#size >= SAVED_TABLES_MIN * this.#options.runIds
   }

@@ -104,7 +104,7 @@ function valuesByName(fields: readonly Field[]): Record<string, string | string[
   return values
 }
 
-/** qs drops such names silently. A form with one is refused instead, as JSON with one is. */
+/** Refuses a form with a name that would poison a prototype, as JSON is refused. qs would drop the field silently. */
 function refusePoison(fields: readonly Field[], { separators, constructorPrototype }: Nesting): void {
   for (const [name] of fields) {
     if (name.split(separators).includes('__proto__') || constructorPrototype.test(name)) {

@@ -160,7 +160,7 @@ function* linesOf(text: Buffer): Generator<Buffer> {
 }
 
 /**
- * Checks each event of a batch by itself: one that is refused does not affect the others.
+ * Checks each event of a batch by itself: a refused event does not affect the others.
  *
  * @param bytesMax limit for the JSON of one event
  * @param stamp makes the event of valid fields

@@ -37,8 +37,8 @@ const MANIFEST_SCHEMA = Type.Object({
   /** The spans of `receivedAt` of all events in records up to `through`: see spans.ts. */
   spans: Type.Array(Type.Tuple([Type.Integer(), Type.Integer()])),
   /**
-   * Records of which this range makes batches void. An index that has applied one of them, but not this range, has ids
-   * that are not archived.
+   * Records with batches that this range makes void. An index that has applied such a record, but not this range, has
+   * ids that are not archived.
    */
   voided: Type.Array(count),
   /** All events and objects in records up to `through`. */

@@ -2,9 +2,8 @@ import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /**
- * The directory itself, or the nearest one above it that is there.
- *
- * @throws Error where a file is in its place, or it may not be looked at.
+ * @returns `path` if it is a directory, else its nearest parent that exists
+ * @throws Error if the nearest existing path is a file, or access is denied
  */
 export async function nearestDirectory(path: string): Promise<string> {
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => {

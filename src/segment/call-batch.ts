@@ -48,7 +48,7 @@ export interface CallBatchLimits {
 }
 
 /**
- * Makes events of the calls of a batch. Each call is checked by itself: one that is refused does not affect the others.
+ * Makes events of the calls of a batch. Each call is checked by itself: a refused call does not affect the others.
  *
  * @throws BatchTooLong for more than 2,500 calls
  * @throws BodyInvalid if the batch's own `context` or `integrations` has a key that would poison a prototype, or is too

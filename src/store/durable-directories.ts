@@ -55,7 +55,7 @@ export class DurableDirectories {
       await syncDirectory(dirname(path))
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
-      // The parent of the root may not be readable. Then whoever made the root is responsible for its entry.
+      // The parent of the root may not be readable. Then the creator of the root is responsible for its entry.
       if (path !== this.#root || (code !== 'EACCES' && code !== 'EPERM')) throw error
     }
   }

@@ -143,7 +143,7 @@ t.test('retries the letters that can be archived', async t => {
   t.equal(retried.code, 1)
   t.match(
     retried.stdout,
-    /is not a JSON object, so it would become a dead letter again: drop it\.\n2 retried, 1 left/,
+    /is not a JSON object and would be dead-lettered again\. Drop it\.\n2 retried, 1 left/,
   )
   t.same(await letters(t, env), [listed[0]])
 

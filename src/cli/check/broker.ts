@@ -72,7 +72,7 @@ async function msToConfirm({ connection, openChannel }: CommandConnection): Prom
   return ms
 }
 
-/** Declares only queues that exist already, so no queue is created. A declaration with other arguments fails. */
+/** Declares only queues that exist, so it creates none. A declaration with other arguments fails. */
 async function checkQueue(connection: CommandConnection, queue: string): Promise<Finding> {
   const name = 'queue'
   try {
@@ -109,7 +109,7 @@ async function checkDeadLetters(connection: CommandConnection, queue: string): P
 
 /** @returns the number of ready messages, or undefined if the queue does not exist. */
 async function depthOf(connection: CommandConnection, queue: string): Promise<number | undefined> {
-  // A passive declare of a missing queue closes the channel, so each has its own.
+  // A passive declaration of a missing queue closes the channel, so each call opens its own.
   const channel: Channel = await inTime(connection.openChannel())
   try {
     return (await inTime(channel.queueDeclare({ queue, passive: true }))).messageCount

@@ -31,7 +31,7 @@ import { checkLifecycle } from './s3-lifecycle.ts'
 const PROBE_BYTES = 1024
 /** The part of the probe that is read by a ranged request. */
 const RANGE = { start: 100, end: 200 }
-/** S3 refuses requests that were signed with a clock that differs by more. */
+/** S3 refuses a request if the clock of its signer differs by more. */
 const SKEW_MS_MAX = 15 * 60 * 1000
 /** Smaller differences are not reported: the server sends its time in whole seconds, and answers take time. */
 const SKEW_MS_NOTED = 10_000
@@ -134,8 +134,8 @@ class S3Trial {
     const whole = await this.#read(this.#key)
     const part = await this.#read(this.#key, `bytes=${start}-${end - 1}`)
     if (!this.#body.equals(whole) || !this.#body.subarray(start, end).equals(part))
-      throw new ConfigInvalid('ARCHIVE_URL: the server returned other bytes than were written')
-    return 'an object can be written once and no second time, and read, also in part'
+      throw new ConfigInvalid('ARCHIVE_URL: the bucket returned other bytes than were written')
+    return 'an object can be written only once, and read, also in part'
   }
 
   async upload(): Promise<string> {
@@ -160,11 +160,11 @@ class S3Trial {
     )
     this.#written.push({ key: to, versionId: copied.VersionId })
     const removed = await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: from }))
-    // In a bucket with versions the object still exists under a delete marker. Then both have to be deleted.
+    // With versioning, the object still exists under a delete marker. Then `cleanUp` deletes both.
     if (removed.VersionId === undefined) this.#written.splice(-2, 1)
     else this.#written.push({ key: from, versionId: removed.VersionId })
     if (!this.#body.equals(await this.#read(to)))
-      throw new ConfigInvalid('ARCHIVE_URL: the server returned other bytes than were copied')
+      throw new ConfigInvalid('ARCHIVE_URL: the bucket returned other bytes than were copied')
     return 'an object can be copied and deleted'
   }
 
@@ -239,7 +239,7 @@ function watchClock(client: S3Client): () => Finding {
       if (date !== undefined) skewMs = (sentAt + Date.now()) / 2 - (date + 500)
       return result
     },
-    // With low priority it sees the raw response before it is parsed, so also that of a refused request.
+    // Low priority: it gets the raw response before the SDK parses it, so also the response to a refused request.
     { step: 'deserialize', priority: 'low', name: 'watchClock' },
   )
   return () => clockFinding(skewMs)

@@ -142,7 +142,7 @@ export class LogCheck {
     return this.#findings(keys, this.#match.match())
   }
 
-  /** Other records without record 0 are no log yet: a build of the log is running, or was broken off. */
+  /** Whether record 0 or manifest 1 exists. Other records alone are left by a build that runs, or was broken off. */
   async #hasLog(): Promise<boolean> {
     const { object } = await this.#store.read(logKeys(this.#options.prefix).record(0))
     return object !== undefined || (await this.#reader.manifest(1)).manifest !== undefined

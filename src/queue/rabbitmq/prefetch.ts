@@ -1,6 +1,6 @@
 /**
- * Assumed events per message before the first delivery: the largest default group. A prefetch that is too low
- * costs one round trip to raise. One that is too high takes messages away from other consumers.
+ * Assumed events per message before the first delivery: the largest default group. If the prefetch is too
+ * low, raising it costs one round trip. If it is too high, it takes messages away from other consumers.
  */
 const EVENTS_PER_MESSAGE_AT_FIRST = 256
 /** With this many messages in flight a connection stays busy, however few events they have. */

@@ -1,25 +1,25 @@
-/** Why RabbitMQ cannot be used, in words that say what to do. */
+/** Explains why RabbitMQ cannot be used, and what to do. */
 import type { Socket } from 'node:net'
 import { AMQPError } from 'rabbitmq-client'
 import { failureReason } from '../../process/failure-reason.ts'
 
-/** What to look at, by the code of a refusal (AMQP 0-9-1, section 1.5), of TLS, or of ours. */
+/** What to check, by error code: of AMQP 0-9-1 (section 1.5), of TLS, or of this file. */
 const ADVICE: Record<string, string> = {
   ACCESS_REFUSED: 'Check user and password in AMQP_URL, and what that user may do',
   NOT_ALLOWED: 'Check the virtual host, which is the path of AMQP_URL, and whether the user may use it',
   EPROTO: 'Check the port in AMQP_URL: amqps:// wants the one for TLS, which is mostly 5671',
   NOT_AMQP: 'Check the port in AMQP_URL, which is mostly 5672, and 5671 for amqps://',
 }
-/** The broker's answers to a login or a declaration that no waiting changes. */
+/** The broker's refusals of a login or a declaration. A retry gets the same answer. */
 const FINAL_CODES = new Set(['ACCESS_REFUSED', 'NOT_ALLOWED', 'PRECONDITION_FAILED'])
-/** The first byte of a frame with a method, and of `AMQP`, by which a broker refuses a version of the protocol. */
+/** The first byte of a method frame, and of `AMQP`, which a broker sends to refuse a version of the protocol. */
 const FIRST_BYTES = new Set([0x01, 0x41])
 
 class OtherProtocol extends Error {
   readonly code = 'NOT_AMQP'
 }
 
-/** Only a person can change it: a wrong login or virtual host, a queue that was declared otherwise, another protocol. */
+/** Whether a retry is useless: a wrong login or virtual host, a queue with other arguments, or another protocol. */
 export function isFinalRefusal(error: unknown): boolean {
   if (error instanceof OtherProtocol) return true
   return error instanceof AMQPError && FINAL_CODES.has(error.code)
@@ -32,7 +32,7 @@ export function brokerPlace(url: string): string {
   return `RabbitMQ at ${host}${virtualHost === '' ? '' : `, virtual host ${virtualHost}`}`
 }
 
-/** On one line. The client library puts the name of a method before what the broker said, or `undefined`. */
+/** @returns one line, with advice. The client library's prefix, a method name or `undefined`, is removed. */
 export function brokerReason(error: unknown): string {
   const said = failureReason(error).replace(/^(?:undefined|[A-Z][A-Za-z]+): (?=[A-Z_]+ - )/, '')
   const { code = '' } = error as NodeJS.ErrnoException
@@ -41,7 +41,7 @@ export function brokerReason(error: unknown): string {
   return advice === undefined ? sentence : `${sentence}. ${advice}`
 }
 
-/** Destroys a connection on which something other than AMQP comes first: the client library would take it for lengths. */
+/** Destroys a connection whose first byte is not AMQP. The client library would read it as the length of a frame. */
 export function refuseOtherProtocols(socket: Socket): void {
   const read = socket.read.bind(socket)
   socket.read = size => {
@@ -49,7 +49,7 @@ export function refuseOtherProtocols(socket: Socket): void {
     if (!Buffer.isBuffer(bytes)) return bytes
     socket.read = read
     if (FIRST_BYTES.has(bytes[0] ?? 0)) return bytes
-    socket.destroy(new OtherProtocol('what answers there does not speak AMQP'))
+    socket.destroy(new OtherProtocol('the server there does not speak AMQP'))
     return null
   }
 }
