@@ -170,7 +170,7 @@ t.test('refuses an invalid setting in one line that names it', async t => {
   async function refuseEach(parity: number): Promise<void> {
     for (const [name, options, told] of REFUSALS.filter((_, index) => index % 2 === parity)) {
       const cwd = temporaryDirectory(t)
-      writeFileSync(join(cwd, 'file'), 'is no directory')
+      writeFileSync(join(cwd, 'file'), 'a file, not a directory')
       const program = run(t, { cwd, ...options, env: { PORT: '0', ...options.env } })
       await isRefused(t, program, name, told)
       t.strictSame(readdirSync(cwd), ['file'], `${name}: no directory is made`)

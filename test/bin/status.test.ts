@@ -138,7 +138,7 @@ test('separate roles: the ledger through an outage, a killed archiver, and a los
   await network.accept()
   await reports(t, urls, 'the spool is drained', ({ ledger }) => ledger.disk === 0 && ledger.archived === 300)
 
-  // Nothing is archived meanwhile, so nothing is missing in its book.
+  // Nothing is archived meanwhile, so its ledger entry misses no count.
   await new Promise(resolve => setTimeout(resolve, 1_500))
   await archive.kill('SIGKILL').ended
   await posts[0]?.post(50)

@@ -153,7 +153,7 @@ export const ARCHIVE_BREAKS: readonly Break[] = [
   },
   {
     name: 'an event that cannot be decided counts as new',
-    promise: 'An event is dead-lettered if it cannot be told whether it is archived.',
+    promise: 'An event is dead-lettered if nothing shows whether it is archived.',
     file: 'src/archive/beyond-window-lookup.ts',
     text: "resolve(isUndecidable ? 'undecidable' : 'decided')",
     replacement: "resolve('decided')",

@@ -52,7 +52,7 @@ t.test('a run that does not say which tests gets all servers', async t => {
   const path = write(t, FILES)
   for (const args of [[], ['--bail'], [path('helpers')], [path('parser.test.ts'), path('helpers')]])
     t.same([...neededServers(args).servers], SERVERS, args.join(' '))
-  t.same([...neededServers([path('helpers/broker.ts')]).servers], SERVERS, 'a program that is no test')
+  t.same([...neededServers([path('helpers/broker.ts')]).servers], SERVERS, 'a program that is not a test')
 })
 
 t.test('programs are installed for servers that run, and for a test that starts its own', async t => {

@@ -27,7 +27,7 @@ export interface Needs {
  * Returns what a command with these arguments needs: everything, unless it names test files and no other path. Without
  * a path tap runs all tests.
  *
- * @param args of the command; an argument that is no path of this machine is taken for an option or its value
+ * @param args of the command; an argument that is not an existing path is taken for an option or its value
  */
 export function neededServers(args: readonly string[]): Needs {
   const paths = args.filter(arg => !arg.startsWith('-') && existsSync(arg))

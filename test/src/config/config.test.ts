@@ -72,11 +72,11 @@ test('a flag wins over its variable', async t => {
   t.match(readConfig({ port: '5000' }, { PORT: 'nonsense' }), { port: 5000 })
 })
 
-test('an empty variable is as one that is not set', async t => {
+test('an empty variable counts as not set', async t => {
   t.same(configOf(Object.fromEntries(settings.map(({ variable }) => [variable, '']))), configOf())
 })
 
-test('variables of other programs are no concern', async t => {
+test('variables of other programs are ignored', async t => {
   t.same(configOf({ PATH: '/bin', BATCH_EVENTS: '7', port: '7' }), configOf())
 })
 
@@ -116,7 +116,7 @@ test('a time may have a unit', async t => {
     )
 })
 
-test('every setting with a unit in its name takes one, and no other does', async t => {
+test('a setting takes units exactly if its name has one', async t => {
   for (const { variable, schema } of settings.filter(({ schema }) => schema.type === 'integer')) {
     const unit = /_MS(_|$)/.test(variable) ? 'ms' : /_BYTES(_|$)/.test(variable) ? 'bytes' : undefined
     t.equal(schema.unit, unit, variable)
@@ -124,7 +124,7 @@ test('every setting with a unit in its name takes one, and no other does', async
   for (const count of ['1KiB', '10s']) refuses(t, { BATCH_EVENTS_MAX: count }, 'BATCH_EVENTS_MAX')
 })
 
-test('yes and no have their words', async t => {
+test('a switch has several words for true and for false', async t => {
   for (const yes of ['true', 'TRUE', '1', 'on']) t.ok(configOf({ S3_FORCE_PATH_STYLE: yes }).s3ForcePathStyle)
   for (const no of ['false', '0', 'off']) t.notOk(configOf({ S3_FORCE_PATH_STYLE: no }).s3ForcePathStyle)
 })
@@ -133,7 +133,7 @@ const withIntegers = settings.filter(({ schema }) => schema.type === 'integer')
 const withChoices = settings.filter(({ schema }) => schema.anyOf !== undefined)
 const withSwitches = settings.filter(({ schema }) => schema.type === 'boolean')
 
-test('every number refuses what is none, and what is out of range', async t => {
+test('every number refuses a text that is not a whole number, and a number out of range', async t => {
   t.ok(withIntegers.length > 5)
   for (const { variable, schema } of withIntegers) {
     const outside = [schema.minimum - 1, schema.maximum === undefined ? 10 ** 15 : schema.maximum + 1]
@@ -144,7 +144,7 @@ test('every number refuses what is none, and what is out of range', async t => {
   }
 })
 
-test('every choice refuses what it does not offer, and names what it does', async t => {
+test('every choice refuses any other value, and lists its values', async t => {
   t.ok(withChoices.length >= 4)
   for (const { variable, schema } of withChoices) {
     const choices = schema.anyOf.map((each: { const: string }) => each.const).join(', ')
@@ -162,7 +162,7 @@ test('every switch refuses other words', async t => {
   }
 })
 
-test('what a refusal quotes stays one short line', async t => {
+test('a refusal is one short line, also if the value is long', async t => {
   const { message } = refusal({ PORT: `${'9'.repeat(100_000)}\nand more` })
   t.ok(message.length < 300)
   refuses(t, { AMQP_QUEUE: 'q'.repeat(201) }, 'AMQP_QUEUE', /at most 200/)
@@ -175,7 +175,7 @@ test('separate roles need a broker', async t => {
   }
 })
 
-test('AMQP_URL must be one', async t => {
+test('AMQP_URL must be a URL of AMQP', async t => {
   const wrong = [
     'localhost',
     'localhost:5672',
@@ -190,14 +190,14 @@ test('AMQP_URL must be one', async t => {
   }
 })
 
-test('AMQP_QUEUE must be a name that RabbitMQ takes, with .dead behind it', async t => {
+test('AMQP_QUEUE must be a valid queue name, also with .dead behind it', async t => {
   for (const name of ['amq.tracks', 'é'.repeat(126), 'q'.repeat(201)])
     refuses(t, { AMQP_QUEUE: name }, 'AMQP_QUEUE')
   for (const name of ['tracks', 'é'.repeat(125), 'q'.repeat(200)])
     t.equal(configOf({ AMQP_QUEUE: name }).amqpQueue, name)
 })
 
-test('a secret is never in a refusal', async t => {
+test('no refusal has a secret', async t => {
   const secret = 'hunter2'
   const refused = [
     { AMQP_URL: `http://user:${secret}@host` },
@@ -253,7 +253,7 @@ test('without ARCHIVE_URL the archive is in DATA_DIR', async t => {
   t.same(archive, directory(join('/srv/frequency', 'archive'), 'DATA_DIR'))
 })
 
-test('CORS_ORIGINS are origins as browsers say them', async t => {
+test('CORS_ORIGINS are origins in the form that browsers send', async t => {
   const origins = [
     '*',
     'https://a.example',
@@ -283,7 +283,7 @@ test('CORS_ORIGINS are origins as browsers say them', async t => {
     refuses(t, { CORS_ORIGINS: text }, 'CORS_ORIGINS', /https:\/\/example.com/)
 })
 
-test('TRUST_PROXY says who the proxies are', async t => {
+test('TRUST_PROXY is a list of addresses and networks', async t => {
   t.same(parseProxies('loopback, 10.0.0.0/8,2001:db8::/32 ,192.0.2.7'), [
     'loopback',
     '10.0.0.0/8',
@@ -305,12 +305,12 @@ test('TRUST_PROXY says who the proxies are', async t => {
     refuses(t, { TRUST_PROXY: text }, 'TRUST_PROXY', /addresses or networks/)
 })
 
-test('a limit for keys needs keys', async t => {
+test('RATE_KEY_MAX needs write keys', async t => {
   refuses(t, { RATE_KEY_MAX: '5' }, 'RATE_KEY_MAX', /WRITE_KEYS/)
   t.equal(configOf({ RATE_KEY_MAX: '5', WRITE_KEYS: 'a=b' }).rateKeyMax, 5)
 })
 
-test('a consumer holds the events of nine batches, twice, as far as the prefetch lets it', async t => {
+test('a consumer holds the events of 18 batches, within AMQP_PREFETCH', async t => {
   t.equal(configOf().prefetchEvents, 32_000)
   t.equal(configOf({ BATCH_EVENTS_MAX: '10000' }).prefetchEvents, 180_000)
   t.equal(configOf({ BATCH_EVENTS_MAX: '1000000' }).amqpPrefetch, 18_000_000)
@@ -318,14 +318,14 @@ test('a consumer holds the events of nine batches, twice, as far as the prefetch
   t.equal(configOf({ ...BROKER, AMQP_PREFETCH: '1000' }).amqpPrefetch, 1000)
 })
 
-test('with a broker the archive has to be named, where one archives', async t => {
+test('with AMQP_URL a role that archives needs ARCHIVE_URL', async t => {
   for (const ROLE of ['all', 'archive']) refuses(t, { AMQP_URL, ROLE }, 'ARCHIVE_URL', /AMQP_URL needs it/)
   refuses(t, { AMQP_URL, ARCHIVE_URL: '' }, 'ARCHIVE_URL', /AMQP_URL needs it/)
   t.equal(configOf({ AMQP_URL, ROLE: 'ingest' }).role, 'ingest')
   t.equal(configOf({ ...BROKER, ROLE: 'archive' }).role, 'archive')
 })
 
-test('a batch that could never fill is refused', async t => {
+test('a batch that is larger than the prefetch is refused', async t => {
   refuses(t, { ...BROKER, AMQP_PREFETCH: '999' }, 'AMQP_PREFETCH', /BATCH_EVENTS_MAX \(1000\)/)
   refuses(t, { AMQP_PREFETCH: '999' }, 'AMQP_PREFETCH', /BATCH_EVENTS_MAX \(1000\)/)
   refuses(t, { ...BROKER, BATCH_EVENTS_MAX: '65536' }, 'BATCH_EVENTS_MAX', /65535/)
@@ -335,14 +335,14 @@ test('a batch that could never fill is refused', async t => {
   )
 })
 
-test('a batch must not outlast the patience of the broker', async t => {
+test('BATCH_AGE_MS_MAX is at most half of AMQP_ACK_TIMEOUT_MS', async t => {
   const env = { ...BROKER, AMQP_ACK_TIMEOUT_MS: '60000' }
   refuses(t, { ...env, BATCH_AGE_MS_MAX: '30001' }, 'BATCH_AGE_MS_MAX', /AMQP_ACK_TIMEOUT_MS \(60000 ms\)/)
   t.equal(configOf({ ...env, BATCH_AGE_MS_MAX: '30000' }).batchAgeMsMax, 30_000)
   t.equal(configOf({ BATCH_AGE_MS_MAX: '86400000' }).batchAgeMsMax, 86_400_000)
 })
 
-test('zstd is there where Node has it', async t => {
+test('zstd is refused if Node does not have it', async t => {
   const env = { ARCHIVE_COMPRESSION: 'zstd' }
   if ('createZstdCompress' in zlib) t.equal(configOf(env).archiveCompression, 'zstd')
   else refuses(t, env, 'ARCHIVE_COMPRESSION', /Node 22\.15/)
@@ -354,7 +354,7 @@ test('ADMIN_HOST needs ADMIN_PORT', async t => {
   t.equal(configOf({ ADMIN_HOST: '127.0.0.1' }).adminPort, undefined)
 })
 
-test('variables of the AWS SDK are looked at where the archive is a bucket', async t => {
+test('variables of the AWS SDK are checked if the archive is a bucket', async t => {
   const ARCHIVE_URL = 's3://bucket'
   const wrong: [variable: string, value: string, words: RegExp][] = [
     ['AWS_ENDPOINT_URL_S3', 'nonsense', /a URL like http:\/\/127\.0\.0\.1:9000.*, not "nonsense"/],
