@@ -1,4 +1,4 @@
-/** `frequency check`, the built program, against real servers that are well, and that are not. */
+/** Runs `frequency check` of the built program against real servers, with and without faults. */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -30,7 +30,7 @@ interface Report {
   code: number | null
   output: string
   result: string
-  /** By the names of what was checked. */
+  /** The details by the names of the findings. */
   results: Record<string, string>
   details: Record<string, string>
 }
@@ -208,7 +208,7 @@ t.test('a server without conditional writes', async t => {
   for (const [condition, words] of [
     ['unknown', /does not know conditional writes/],
     ['nowhere', /ignores If-None-Match on PutObject/],
-    ['PutObject', /can be written once/],
+    ['PutObject', /can be written only once/],
   ] as const) {
     server.traits.condition = condition
     const { code, details } = await check(t, { ...server.env(), ARCHIVE_URL: 's3://bucket' })
@@ -320,7 +320,7 @@ t.test('a clock that differs from that of the server', async t => {
   }
 })
 
-/** A way to the S3 server on which its answers have another time. */
+/** Starts a proxy to the S3 server that changes the time in its answers. */
 async function withOtherTime(t: Test, endpoint: string, shiftMs: number): Promise<string> {
   const { hostname, port } = new URL(endpoint)
   const proxy = createServer((incoming, outgoing) => {
@@ -359,7 +359,7 @@ t.test('a disk with too little room, and a directory that cannot be written', as
   const locked = join(DATA_DIR, 'locked')
   mkdirSync(locked)
   chmodSync(locked, 0o500)
-  // root may write everywhere.
+  // The user root can write to every directory.
   const expected = process.getuid?.() === 0 ? 'ok' : 'trouble'
   t.equal((await check(t, { DATA_DIR: locked })).results['data directory'], expected)
 })

@@ -1,4 +1,4 @@
-/** The built program on a clock that steps, by libfaketime. Its timers run on, as they do when a clock is set. */
+/** The built program with a clock that libfaketime steps. Its timers continue, as with a real clock that is set. */
 import { execFile } from 'node:child_process'
 import { cpSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -73,7 +73,7 @@ t.test('ids archived while the clock was ahead are known after it is set back', 
   const [{ key = '' } = {}] = await archivedObjects(config)
   t.match(key, `dt=${new Date(Date.now() + 2 * DAY_MS).toISOString().slice(0, 10)}`, 'the clock was ahead')
 
-  // As if it had not acknowledged anything, on another machine.
+  // As on another machine, with no delivery acknowledged.
   setClock('+0')
   rmSync(join(data, 'queue'), { recursive: true })
   rmSync(join(data, 'dedupe'), { recursive: true })

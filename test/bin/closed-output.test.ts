@@ -1,4 +1,4 @@
-/** Commands whose reader goes, as `| head -1` does: they end quietly, with the code that a shell gives for SIGPIPE. */
+/** If the reader of its output exits (`| head -1`), a command ends quietly with 141, the shell's code for SIGPIPE. */
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openQueue } from '../../src/queue/open-queue.ts'
@@ -14,7 +14,7 @@ const CLOSED = 141
 
 const path = await buildProgram(t)
 
-/** Nobody reads it from its start on. */
+/** Starts a program whose output is closed from the start. */
 function unread(t: Test, options: Partial<ProgramOptions>): Program {
   const program = startProgram(t, path, { cwd: temporaryDirectory(t), ...options })
   program.closeStdout()

@@ -1,4 +1,4 @@
-/** `frequency dead`, the built program, on what a real archiver has put among the dead letters. */
+/** Runs `frequency dead` of the built program on the dead letters of a real archiver. */
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { AsyncMessage, Channel } from 'rabbitmq-client'
@@ -45,12 +45,12 @@ async function depthOf(channel: Channel, queue: string): Promise<number> {
   return (await channel.queueDeclare({ queue, passive: true })).messageCount
 }
 
-/** Nothing is held by anybody: all of the queue's messages are ready. */
+/** Resolves when all messages of the queue are ready, so no consumer holds one. */
 async function hasReady(channel: Channel, queue: string, count: number): Promise<void> {
   await until(`${queue} has ${count}`, WAIT_MS_MAX, async () => (await depthOf(channel, queue)) === count)
 }
 
-/** A queue whose archiver has been given bodies that it cannot archive. */
+/** Makes a queue with dead letters: its archiver has received bodies that cannot be archived. */
 async function withDeadLetters(t: Test, bodies: readonly (string | Buffer)[]) {
   const queue = uniqueQueueName(t)
   const env = { AMQP_URL: brokerUrl(), AMQP_QUEUE: queue }
@@ -62,7 +62,7 @@ async function withDeadLetters(t: Test, bodies: readonly (string | Buffer)[]) {
   return { env, queue, channel, app }
 }
 
-/** Publishes an event straight to the dead letters, as the broker would put it there. */
+/** Publishes an event to the dead-letter queue directly, as the broker does. */
 async function bury(channel: Channel, queue: string, n: number, headers = {}): Promise<void> {
   const body = Buffer.from(JSON.stringify({ event: 'e', n, messageId: `id-${n}` }))
   await channel.basicPublish({ routingKey: `${queue}.dead`, appId: 'mine', headers }, body)

@@ -1,4 +1,4 @@
-/** The built program when the system gives it no more of something. */
+/** The built program without free file descriptors. */
 import { Agent, request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -10,14 +10,14 @@ import { archivedObjects, numbersIn } from './archived.ts'
 import { buildProgram, startProgram } from './program.ts'
 
 const WAIT_MS_MAX = 60_000
-/** It needs most of them while it loads its modules, and some 40 afterwards. */
+/** Limit of file descriptors. The program needs most of them while it loads its modules, and some 40 afterwards. */
 const FILES_MAX = 300
 const FLOOD = 800
 const PAD = 'x'.repeat(60_000)
 
 const path = await buildProgram(t)
 
-/** Posts numbered events on one connection that it keeps. */
+/** Posts numbered events on one open connection. */
 class Client {
   readonly taken: number[] = []
   readonly statuses = new Set<number | string>()
@@ -72,7 +72,7 @@ function flood(t: Test, port: number): Socket[] {
 
 t.test('without free file descriptors the server continues, and loses no accepted event', async t => {
   const cwd = temporaryDirectory(t)
-  // Small segments and batches, so that both want new files all the time.
+  // Small segments and batches, so that both need new files all the time.
   const env = { PORT: '0', SPOOL_BYTES_MAX: '2MiB', BATCH_EVENTS_MAX: '10', BATCH_AGE_MS_MAX: '100' }
   const program = startProgram(t, path, { cwd, env, filesMax: FILES_MAX })
   const url = await program.listening()

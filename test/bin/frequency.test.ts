@@ -18,7 +18,7 @@ const RECOVERY_MS_MAX = 60_000
 
 const path = await buildProgram(t)
 
-/** Runs the program for a test; it ends with the test. */
+/** Starts the program, and kills it at the end of the test. */
 function run(t: Test, options: Partial<ProgramOptions> = {}): Program {
   return startProgram(t, path, { cwd: temporaryDirectory(t), ...options })
 }
@@ -134,11 +134,11 @@ t.test('the AWS SDK reads its variables from .env', async t => {
   await program.stop()
 })
 
-/** Said on standard error before the settings of the log are known, and in the log after that. */
-type Told = 'stderr' | 'log'
+/** Where a refusal is reported: on standard error until the settings of the log are known, then in the log. */
+type Output = 'stderr' | 'log'
 
-/** A few settings that cannot work, and what the refusal names; test/src/config/config.test.ts has all of them. */
-const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>, told?: Told][] = [
+/** Some invalid settings, and the name in the refusal. test/src/config/config.test.ts has all of them. */
+const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>, output?: Output][] = [
   ['ROLE', { args: ['serve', '--role=nothing'] }],
   ['PORT', { args: ['serve', '--port=65536'] }],
   ['PORT', { env: { PORT: '80a' } }],
@@ -166,7 +166,7 @@ const REFUSALS: [name: string, options: Omit<ProgramOptions, 'cwd'>, told?: Told
 t.test('refuses an invalid setting in one line that names it', async t => {
   await Promise.all([refuseEach(0), refuseEach(1)])
 
-  /** Two at a time: most of a refusal is the start of Node. */
+  /** Two at a time, because most of the time is the start of Node. */
   async function refuseEach(parity: number): Promise<void> {
     for (const [name, options, told] of REFUSALS.filter((_, index) => index % 2 === parity)) {
       const cwd = temporaryDirectory(t)
@@ -178,13 +178,18 @@ t.test('refuses an invalid setting in one line that names it', async t => {
   }
 })
 
-/** @returns what it said */
-async function isRefused(t: Test, program: Program, name: string, told: Told = 'stderr'): Promise<string> {
+/** @returns the message of the refusal */
+async function isRefused(
+  t: Test,
+  program: Program,
+  name: string,
+  output: Output = 'stderr',
+): Promise<string> {
   const { code } = await program.endsWithin(REFUSAL_MS_MAX)
   t.equal(code, 1, `${name}: exit code`)
   const { stdout, stderr } = program
   t.notMatch(program.output, /hush-hush/)
-  if (told === 'stderr') {
+  if (output === 'stderr') {
     t.match(stderr, /^(frequency|error): [^\n]+\n$/, 'one line')
     t.match(stderr, name)
     return stderr

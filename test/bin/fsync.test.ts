@@ -1,6 +1,6 @@
 /**
- * That an answer, and an object, wait for the disk. A SIGKILL does not show it: what was written is in the
- * system's cache then, synced or not. So strace makes syncing slow, or fail, in the built program.
+ * An answer, and an object, must wait for the sync to disk. A SIGKILL does not show this, because written bytes stay in
+ * the page cache, synced or not. So strace makes syncs of the built program slow, or fail.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,7 +20,7 @@ await ensureServers()
 const path = await buildProgram(t)
 
 function run(t: Test, cwd: string, syncing: string | undefined, env: Record<string, string>): Program {
-  // As a grandchild (-D): so it is the program that gets the signals.
+  // With -D strace is a grandchild, so the program itself gets the signals.
   const strace = [serverPath('strace'), '-D', '-f', '-qq', '-o', join(cwd, 'strace')]
   return startProgram(t, path, {
     cwd,
@@ -48,13 +48,13 @@ t.test('an event gets its answer only after it is on disk', async t => {
     const startedAt = performance.now()
     t.equal(await post(url, n), 200)
     const ms = performance.now() - startedAt
-    t.ok(ms >= SYNC_MS, `after ${Math.round(ms)} ms, of which a sync took ${SYNC_MS}`)
+    t.ok(ms >= SYNC_MS, `after ${Math.round(ms)} ms, at least the ${SYNC_MS} ms of a sync`)
   }
 })
 
 t.test('if a disk sync fails, events get 503, and earlier events are kept', async t => {
   const cwd = temporaryDirectory(t)
-  // Each thread's first ones go well, so that it starts.
+  // The first syncs of each thread succeed, so that the program starts.
   const failing = run(t, cwd, 'error=EIO:when=8+', { BATCH_AGE_MS_MAX: '600000' })
   const url = await failing.listening()
   const statuses: number[] = []

@@ -1,8 +1,8 @@
 /**
- * The built program under hostile and broken requests, with well-behaved clients beside them. What was
- * answered, and what is archived, is counted by the mark of each request.
+ * The built program under hostile and broken requests, with well-behaved clients beside them. Each request has a mark,
+ * by which answered and archived events are counted.
  *
- * FUZZ_SEED runs the same requests again, and FUZZ_S runs them for so many seconds.
+ * FUZZ_SEED repeats the same requests. FUZZ_S is the duration in seconds.
  */
 import { readFileSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -27,13 +27,13 @@ const REQUEST_MS_MAX = 1_000
 const CLOSED_MS_MAX = REQUEST_MS_MAX + 19_000
 const GOOD_ANSWER_MS_MAX = 5_000
 const GOOD_PAUSE_MS = 5
-/** What the process may grow after it has warmed up: what it holds does not depend on how long it is attacked. */
+/** Growth of memory after the warm-up. Memory must not depend on the duration of the attack. */
 const GROWTH_BYTES_MAX = 64 * 1024 * 1024
 const MEMORY_BYTES_MAX = 400 * 1024 * 1024
 const KEY = /^frequency\/dt=\d{4}-\d\d-\d\d\/hour=\d\d\/batch_\d{8}T\d{9}Z_[0-9a-f]+\.ndjson\.gz$/
 const DOCUMENTED = new Set([400, 404, 405, 413, 415, 431, 503])
 
-/** What is wrong with an answer, or undefined. */
+/** @returns the answer if it is not one that the program should give, else undefined */
 function flawOf({ status, headers, body }: Answer): string | undefined {
   if (status === 100) return undefined
   const said = `${status} ${JSON.stringify(headers)} ${body}`
@@ -56,7 +56,7 @@ function flawOf({ status, headers, body }: Answer): string | undefined {
   }
 }
 
-/** Events that these answers say are taken. */
+/** @returns the number of events that these answers report as taken */
 function takenBy(answers: readonly Answer[]): number {
   return answers.reduce((sum, { status, body, headers }) => {
     if (status !== 200) return sum
@@ -99,7 +99,7 @@ class Siege {
   }
 }
 
-/** Posts events one after the other; what matters is that all get 200, and how long that takes at most. */
+/** Posts events one after the other, and records failures and the longest duration. */
 class GoodClient {
   readonly failures: string[] = []
   taken = 0
@@ -137,7 +137,7 @@ class GoodClient {
   }
 }
 
-/** Connections that do nothing, after a first request, or from the beginning. */
+/** Opens connections that are idle, after a first request or from the beginning. */
 async function openIdle(t: Test, port: number): Promise<void> {
   const sockets = range(IDLE_CONNECTIONS).map(n => {
     const socket = connect(port, '127.0.0.1').on('error', () => {})
@@ -150,7 +150,7 @@ async function openIdle(t: Test, port: number): Promise<void> {
   await Promise.all(sockets.map(socket => new Promise(resolve => socket.once('connect', resolve))))
 }
 
-/** Opens connections that send a byte at a time, again and again, and gives how many were closed. */
+/** Opens connections that send a byte every 100 ms. @returns how many were closed */
 async function trickle(port: number, endsAt: number): Promise<number> {
   const bytes = `POST /api/t HTTP/1.1\r\nhost: h\r\ncontent-length: 900\r\n\r\n${'x'.repeat(800)}`
   let closed = 0
@@ -169,7 +169,7 @@ async function trickle(port: number, endsAt: number): Promise<number> {
   return closed
 }
 
-/** Resident memory, in bytes; 0 where there is no /proc. */
+/** Resident memory, in bytes; 0 without /proc. */
 function memoryOf(pid: number): number {
   try {
     return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024

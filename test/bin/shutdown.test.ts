@@ -19,7 +19,7 @@ import { testBucket } from './s3-bucket.ts'
 
 const MINUTES = String(10 * 60_000)
 const ARCHIVED_MS_MAX = 60_000
-/** What ends at once ends within this, on a busy machine too. */
+/** Limit for an immediate end, also on a busy machine. */
 const AT_ONCE_MS_MAX = 10_000
 const BUCKET = 'events'
 
@@ -47,7 +47,7 @@ function ascending(numbers: readonly number[]): number[] {
   return numbers.toSorted((a, b) => a - b)
 }
 
-/** What is archived is `taken`, each once. A request that was cut off may be there as well. */
+/** Asserts that each event of `taken` is archived once. Events of requests that were cut off may be archived too. */
 function hasEachOnce(t: Test, archived: readonly number[], taken: readonly number[]): void {
   const present = new Set(archived)
   t.equal(present.size, archived.length, 'none is there twice')

@@ -5,7 +5,7 @@ import { temporaryDirectory } from '../helpers/helper.ts'
 import type { Program } from '../services/program.ts'
 import { buildProgram, startProgram } from './program.ts'
 
-/** Which a start would wait for. */
+/** Packages that a start must not load. */
 const ON_DEMAND = ['@opentelemetry/api', 'ajv', 'fast-json-stringify-compiler', 'prom-client', 'qs']
 
 const path = await buildProgram(t)
@@ -50,7 +50,7 @@ t.test('optional parts are loaded at their first use', async t => {
   t.same(loaded, ['@opentelemetry/api', 'ajv', 'prom-client', 'qs'])
 })
 
-/** Those of our source files that are in what the program has loaded when it ends. */
+/** @returns our source files that the program has loaded when it ends */
 async function sourcesLoaded(
   t: Test,
   args: string[],

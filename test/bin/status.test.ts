@@ -1,4 +1,4 @@
-/** `frequency status` against running processes, and what it says when events are lost. */
+/** Runs `frequency status` on running processes, also after a loss of events. */
 import t, { type Test, test } from 'tap'
 import { temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openChannel, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'

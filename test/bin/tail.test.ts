@@ -32,7 +32,7 @@ async function serve(
   return await run(t, ['serve', '--port=0'], env, cwd).listening()
 }
 
-/** Starts it, and resolves once it follows. */
+/** Starts `frequency tail`. Resolves when it is connected. */
 async function tail(t: Test, args: string[], env: Record<string, string> = {}): Promise<Program> {
   const program = run(t, ['tail', ...args], env)
   await program.says(/Ctrl-C/)

@@ -44,7 +44,7 @@ interface Run {
   stderr: string
 }
 
-/** Runs the built program, with no settings but these. */
+/** Runs the built program with only these settings. */
 async function frequency(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = ROOT): Promise<Run> {
   const { ARCHIVE_URL, DATA_DIR, S3_FORCE_PATH_STYLE, ...inherited } = process.env
   const program = new Program(BUILT_PROGRAM, { args, env: { ...inherited, ...env }, cwd })

@@ -23,7 +23,7 @@ function run(t: Test, env: Record<string, string>): Program {
   })
 }
 
-/** Process ids of all workers that have ever listened, in that order. */
+/** Process ids of all workers that have listened, in the order of their start. */
 function workersOf({ stdout }: Program): number[] {
   const listening = stdout.split('\n').filter(line => line.includes('Server listening'))
   return listening.map(line => Number(/"pid":(\d+)/.exec(line)?.[1]))
@@ -34,7 +34,7 @@ async function hasWorkers(program: Program, count: number): Promise<number[]> {
   return workersOf(program)
 }
 
-/** Not so where it has ended and nobody has asked how. */
+/** Whether the process runs. A zombie does not count. */
 function runs(pid: number): boolean {
   try {
     return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
@@ -43,7 +43,7 @@ function runs(pid: number): boolean {
   }
 }
 
-/** Events that the workers which run have taken, as whichever of them is asked says on `/metrics`. */
+/** Events that all workers have taken, from the `/metrics` of any worker. */
 async function takenByMetrics(url: string): Promise<number> {
   const response = await fetch(`${url}/metrics`, { headers: { connection: 'close' } })
   const lines = (await response.text()).split('\n').filter(line => line.startsWith('frequency_events_total'))
@@ -119,7 +119,7 @@ t.test('a worker that cannot be started does not end the others', async t => {
   const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const url = await program.listening()
   const [first] = await hasWorkers(program, 2)
-  // Fewer files than the primary has open: there is no pipe for another worker.
+  // The limit is below the number of open files of the primary, so it cannot create a pipe for another worker.
   const limit = (files: number) => execFileSync('prlimit', [`--pid=${program.pid}`, `--nofile=${files}:`])
   limit(8)
   process.kill(first as number, 'SIGKILL')
@@ -134,7 +134,7 @@ t.test('a second signal stops all workers at once', async t => {
   const program = run(t, { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) })
   const { hostname, port } = new URL(await program.listening())
   await hasWorkers(program, 2)
-  // A connection that is open holds a shutdown up for a second.
+  // An open connection delays a shutdown by a second.
   const socket = connect(Number(port), hostname)
   socket.on('error', () => {})
   t.teardown(() => socket.destroy())

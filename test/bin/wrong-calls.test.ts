@@ -1,4 +1,4 @@
-/** What commands say when they are called wrongly. */
+/** The error messages of commands with wrong arguments. */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
@@ -9,7 +9,7 @@ import { freePort } from '../services/ports.ts'
 import { until } from '../services/wait.ts'
 import { buildProgram, startProgram } from './program.ts'
 
-/** S3 is waited for three seconds. */
+/** A start waits for S3 for three seconds. */
 const FAILED_START_MS_MAX = 20_000
 const END_MS_MAX = 60_000
 
