@@ -1,4 +1,4 @@
-/** Compares the events that a client believes sent with the archive. */
+/** Compares the events that a client reports as sent with the archive. */
 import type { Test } from 'tap'
 
 export type Archived = Record<string, unknown> & { readonly messageId: string; readonly type: string }

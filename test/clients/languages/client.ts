@@ -4,12 +4,12 @@
  * - `version`: prints the versions of the interpreter and of the library, in one line;
  * - `calls`: makes each of the six calls once, for the users 1 to 6;
  * - `send COUNT BATCH PAUSE_MS`: tracks COUNT events, for the users 1 to COUNT, in batches of BATCH, with a
- *   pause after each batch. It goes on after the first quarter when the library has said what became of that,
- *   and after the third when a line comes on stdin.
+ *   pause after each batch. After the first quarter it waits until the library has reported the result of each call,
+ *   and after the third quarter until a line comes on stdin.
  *
- * and gets `CLIENT_URL`, `CLIENT_WRITE_KEY` and `CLIENT_GZIP` (`on` or `off`). As soon as the library has said
- * what became of a call, it prints `sent USER` or `lost USER REASON`. It exits with 0 after the last of them.
- * A line `note TEXT` tells what else the reader of the summary should know of the library.
+ * and gets `CLIENT_URL`, `CLIENT_WRITE_KEY` and `CLIENT_GZIP` (`on` or `off`). When the library reports the result of a
+ * call, the program prints `sent USER` or `lost USER REASON`. It exits with 0 after the last call.
+ * A line `note TEXT` is another fact about the library, for the summary.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -17,7 +17,7 @@ import type { Test } from 'tap'
 import type { Command } from './language.ts'
 
 const END_MS_MAX = 240_000
-const WORD = /^(sent|lost) (\d+) ?(.*)$/gm
+const RESULT = /^(sent|lost) (\d+) ?(.*)$/gm
 const NOTE = /^note (.*)$/gm
 
 export interface ClientOptions {
@@ -27,7 +27,7 @@ export interface ClientOptions {
 }
 
 export class Client {
-  /** All that it has printed, on both streams. */
+  /** The output on both streams. */
   output = ''
   #stdout = ''
   readonly #child: ChildProcess
@@ -57,36 +57,36 @@ export class Client {
     t.teardown(() => this.#child.kill('SIGKILL'))
   }
 
-  /** Users whose calls the library believes sent. */
+  /** Users whose calls the library has reported as sent. */
   get sent(): string[] {
-    return this.#words('sent').map(({ user }) => user)
+    return this.#results('sent').map(({ user }) => user)
   }
 
-  /** Users whose calls the library has given up, and why. */
+  /** Users whose calls the library has reported as failed, with the reason. */
   get lost(): { user: string; reason: string }[] {
-    return this.#words('lost')
+    return this.#results('lost')
   }
 
-  /** What it has told about the library, each note once. */
+  /** The notes about the library, each once. */
   get notes(): string[] {
     return [...new Set([...this.#stdout.matchAll(NOTE)].map(([, text = '']) => text))]
   }
 
-  #words(kind: string): { user: string; reason: string }[] {
-    // The last line may still be without its end.
+  #results(kind: string): { user: string; reason: string }[] {
+    // The last line may be incomplete.
     const lines = this.#stdout.slice(0, this.#stdout.lastIndexOf('\n') + 1)
-    return [...lines.matchAll(WORD)]
-      .filter(([, said]) => said === kind)
+    return [...lines.matchAll(RESULT)]
+      .filter(([, result]) => result === kind)
       .map(([, , user = '', reason = '']) => ({ user, reason }))
   }
 
-  /** Lets it send the last quarter. */
+  /** Makes the program send the last quarter. */
   goOn(): void {
-    // It may be gone already, or not want to hear it.
+    // The program may have exited, or have closed its stdin.
     this.#child.stdin?.on('error', () => {}).end('\n')
   }
 
-  /** @throws Error with its output where it fails, or takes longer than four minutes */
+  /** Resolves when the program has exited. @throws Error with its output if it fails or takes longer than four minutes */
   async ended(): Promise<void> {
     const code = await this.#ended
     if (code !== 0) throw new Error(`The client exited with ${code}:\n${this.output}`)

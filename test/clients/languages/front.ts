@@ -1,4 +1,4 @@
-/** What stands before the server: a proxy, by TLS or not, that keeps what it has seen. */
+/** A proxy in front of the server, with or without TLS. It records the requests. */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, request, type ServerResponse, STATUS_CODES } from 'node:http'
@@ -11,7 +11,7 @@ import { RETRY_AFTER_S } from '../../../plugins/errors.ts'
 import { QueueUnavailable } from '../../../src/errors.ts'
 import { temporaryDirectory } from '../../helpers/helper.ts'
 
-/** What nginx says when nothing listens behind it. */
+/** The answer of nginx if the server behind it cannot be reached. */
 const BAD_GATEWAY = '<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n</html>\r\n'
 
 export interface Seen {
@@ -26,18 +26,18 @@ export interface Seen {
 
 export interface Front {
   readonly url: string
-  /** A file in PEM with the certificate that it shows; undefined without TLS. */
+  /** A PEM file with the certificate of the proxy; undefined without TLS. */
   readonly certificateFile: string | undefined
-  /** Answers 502 to every other of the next posts, `count` in all, although the server has taken them. */
+  /** Answers 502 to every second one of the next posts, `count` times, although the server has taken them. */
   loseAnswers(count: number): void
-  /** From the next post on, answers 503 to all posts for `durationMs`, as the server does whose queue is full. */
+  /** From the next post on, answers 503 to all posts for `durationMs`, as a server with a full queue does. */
   refuse(durationMs: number): void
-  /** Of the requests that were answered, in that order. */
+  /** The answered requests, in the order of their answers. */
   readonly seen: readonly Seen[]
 }
 
 /**
- * A proxy on 127.0.0.1 that passes requests on as they are, and answers 502 where that fails, as nginx does.
+ * Opens a proxy on 127.0.0.1. It passes requests on unchanged, and answers 502 if that fails, as nginx does.
  *
  * @param target the URL of the server
  */
@@ -117,7 +117,7 @@ function answerQueueFull(response: ServerResponse): void {
   response.writeHead(statusCode, headers).end(JSON.stringify(body))
 }
 
-/** For 127.0.0.1, signed by itself, and good for a day. */
+/** Creates a self-signed certificate for 127.0.0.1, valid for a day. */
 async function createCertificate(t: Test) {
   const directory = temporaryDirectory(t)
   const [key, path] = [join(directory, 'key.pem'), join(directory, 'certificate.pem')]

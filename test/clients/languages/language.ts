@@ -1,4 +1,4 @@
-/** A language whose client library is tried, and how that library gets onto this machine. */
+/** A language whose client library is tested, and the installation of that library. */
 import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,11 +9,11 @@ const INSTALL_MS_MAX = 300_000
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const CACHE = fileURLToPath(new URL('../../../node_modules/.cache/clients/', import.meta.url))
 
-/** How a client program is started; its own arguments come after `args`. */
+/** A command that starts a client program. Its own arguments come after `args`. */
 export interface Command {
   readonly file: string
   readonly args: readonly string[]
-  /** Besides what this process has. */
+  /** Added to the environment of this process. */
   readonly env?: NodeJS.ProcessEnv
 }
 
@@ -22,43 +22,44 @@ export interface Language {
   /** Makes the client program ready to run. @throws NotHere */
   prepare(): Promise<Command>
   /**
-   * Lets it trust this certificate (a file in PEM), which no authority has signed. Only a library that insists on
-   * TLS has this; the others are tried without.
+   * Makes the client trust this self-signed certificate (a PEM file). Only libraries that require TLS have this method;
+   * the others are tested without TLS.
    */
   trusting?(command: Command, certificateFile: string): Promise<Command>
-  /** What compresses the events; undefined where nothing can. */
+  /** What compresses the events; undefined if the library cannot. */
   readonly gzip?: 'a setting' | 'an interceptor of the program' | 'the library, always'
-  /** A library for apps, in which a page is a screen. */
+  /** Whether the library has no `page` call, because it is for apps, which have screens. */
   readonly hasNoPage?: boolean
-  /** Its identify puts the traits into the context. */
+  /** Whether its `identify` puts the traits into the context. */
   readonly hasTraitsInContext?: boolean
   /**
-   * How long the library sends nothing at all after a first failure: the shortest and the longest time, in
-   * milliseconds. Undefined for a library that tries again within some seconds.
+   * The shortest and the longest time for which the library sends no request after a first failure, in milliseconds.
+   * Undefined if the library tries again within some seconds.
    */
   readonly silenceMs?: readonly [number, number]
-  /** Between two batches, when it is tried whether the library outlives an outage. */
+  /** Pause between two batches in the test with a killed server. */
   readonly pauseMs: number
 }
 
-/** The language, or its library, cannot be had on this machine. */
+/** The language or its library is missing on this machine, and cannot be installed. */
 export class NotHere extends Error {}
 
-/** The path of a file of ours in the directory of a language. */
+/** @returns the path of a file in the source directory of a language */
 export function sourcePath(language: string, name = ''): string {
   return join(HERE, language, name)
 }
 
-/** Where what is installed for a language lies, outside of what git tracks. The directory is there. */
+/** @returns a path in the directory for the installed library of a language, which git ignores. Creates the directory. */
 export function cachePath(language: string, name = ''): string {
   mkdirSync(join(CACHE, language), { recursive: true })
   return join(CACHE, language, name)
 }
 
 /**
- * Runs a command to its end, and gives what it printed.
+ * Runs a command to its end.
  *
- * @throws Error with what it printed on stderr
+ * @returns its trimmed standard output
+ * @throws Error with its standard error if it fails
  */
 export async function run({ file, args, env }: Command, cwd = HERE): Promise<string> {
   const options = { cwd, env: { ...process.env, ...env }, timeout: INSTALL_MS_MAX }
@@ -66,14 +67,14 @@ export async function run({ file, args, env }: Command, cwd = HERE): Promise<str
   return stdout.trim()
 }
 
-/** The same for what installs. @throws NotHere */
+/** Runs a command that installs something. @throws NotHere if it fails */
 export async function install(what: string, command: Command, cwd?: string): Promise<void> {
   await run(command, cwd).catch(err => {
     throw new NotHere(`${what} could not be installed`, { cause: err })
   })
 }
 
-/** Whether a command ends well. */
+/** Whether a command exits with 0. */
 export async function succeeds(command: Command): Promise<boolean> {
   return await run(command).then(
     () => true,

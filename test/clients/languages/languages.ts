@@ -19,7 +19,7 @@ const PHP_PACKAGES = [
   { name: 'php-mbstring', binaries: ['php'] },
 ]
 const COMPOSER_PACKAGES = [{ name: 'composer', binaries: ['composer'] }]
-/** Exits with 1 where PHP lacks what the library calls. */
+/** Exits with 1 if PHP lacks an extension that the library needs. */
 const PHP_HAS_EXTENSIONS = 'exit((int)!(extension_loaded("curl") && extension_loaded("mbstring")));'
 const RUBY_LIBRARY_VERSION = '2.5.0'
 
@@ -33,12 +33,12 @@ async function ensureTool(file: string, ...args: string[]): Promise<void> {
   if (!(await succeeds({ file, args }))) throw new NotHere(`${file} is not on PATH`)
 }
 
-/** Whether the client program finds its library: it prints its version, then. */
+/** Whether the client program finds its library. Otherwise it cannot print the version. */
 async function knowsLibrary(command: Command): Promise<boolean> {
   return await succeeds({ ...command, args: [...command.args, 'version'] })
 }
 
-/** A client with the library that is imported as `module`. */
+/** Prepares a client with the library that is imported as `module`. */
 async function preparePython(module: string): Promise<Command> {
   await ensureTool('python3', '--version')
   const interpreter = cachePath('python', 'bin/python')
@@ -46,7 +46,7 @@ async function preparePython(module: string): Promise<Command> {
     const args = ['-m', 'venv', '--clear', cachePath('python')]
     await install('a virtual environment', { file: 'python3', args })
   }
-  // It asks nobody where all is there.
+  // If all packages are installed, pip makes no request.
   const args = ['-m', 'pip', 'install', '--quiet', '-r', sourcePath('python', 'requirements.txt')]
   await install('its library', { file: interpreter, args })
   return { file: interpreter, args: [sourcePath('python', 'client.py'), module] }
@@ -73,10 +73,10 @@ const ruby: Language = {
   async prepare() {
     await ensurePackages(RUBY_PACKAGES)
     const { GEM_PATH = '' } = process.env
-    // An empty part of it stands for where Ruby looks by default.
+    // An empty entry stands for Ruby's default path.
     const env = { GEM_PATH: [cachePath('ruby'), GEM_PATH].join(delimiter) }
     const command = { file: 'ruby', args: [sourcePath('ruby', 'client.rb')], env }
-    // It may have been installed already, or stand in a directory of RUBYLIB.
+    // The library may be installed already, or be in a directory of RUBYLIB.
     if (await knowsLibrary(command)) return command
     const gem = ['analytics-ruby', '--version', RUBY_LIBRARY_VERSION, '--no-document']
     await install('its library', { file: 'gem', args: ['install', ...gem, '-i', cachePath('ruby')] })
@@ -124,7 +124,7 @@ const go: Language = {
     const cwd = cachePath('go')
     cpSync(sourcePath('go'), cwd, { recursive: true })
     const { GOFLAGS = '' } = process.env
-    // It writes down there which versions it took, and their checksums.
+    // `go get` writes the chosen versions and their checksums into go.mod and go.sum.
     const env = { GOFLAGS: `${GOFLAGS} -mod=mod`.trim() }
     await install('its library', { file: 'go', args: ['get', '.'], env }, cwd)
     await run({ file: 'go', args: ['build', '-o', 'client', '.'], env }, cwd)
@@ -132,7 +132,7 @@ const go: Language = {
   },
 }
 
-/** A program `Client.java`, with the library that the `pom.xml` beside it names. */
+/** Prepares a program `Client.java` with the library in the `pom.xml` beside it. */
 async function prepareJava(directory: string): Promise<Command> {
   await ensureTool('javac', '-version')
   const [lib, classes] = [cachePath(directory, 'lib'), cachePath(directory, 'classes')]

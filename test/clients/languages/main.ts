@@ -1,11 +1,11 @@
 /**
- * Runs Segment's client libraries of other languages, unmodified, against the built program, and holds what
- * they believe sent against the archive. The same for the log shipper syslog-ng:
+ * Runs Segment's client libraries of other languages, unmodified, against the built program, and compares the calls
+ * that they report as sent with the archive. Does the same with the log shipper syslog-ng:
  *
  *     npm run test:clients -- [LANGUAGE…] [syslog-ng]
  *
- * What is not on this machine is not run; the summary at the end says so. What is missing and can be had is
- * installed: languages and syslog-ng from Debian, as root, and libraries below node_modules/.cache/clients.
+ * Installs missing programs: languages and syslog-ng from Debian, as root, and libraries below
+ * node_modules/.cache/clients. Skips a language that cannot be installed; the summary at the end says so.
  */
 import t, { type Test } from 'tap'
 import { buildProgram } from '../../bin/program.ts'
@@ -21,9 +21,9 @@ import { prepareShipper, shipsLines } from './syslog-ng.ts'
 
 const TEST_MS_MAX = 900_000
 const SENDING_MS_MAX = 120_000
-/** Shorter than the patience of each library: analytics-ruby may give up after 3.7 s, analytics-php after 12.7 s. */
+/** Every library retries for longer: analytics-ruby may give up after 3.7 s, analytics-php after 12.7 s. */
 const REFUSED_MS = 3_000
-/** How much later than it wants to a library may send, and how much later the front may note an answer. */
+/** Tolerance for the delay of a request by the library, or of an answer in the log of the front. */
 const SILENCE_MS_OFF = 2_000
 const HAPPENED = Date.parse('2026-01-02T03:04:05Z')
 
@@ -39,7 +39,7 @@ function usersOf(archived: readonly Archived[]): string[] {
   return archived.map(({ userId }) => String(userId))
 }
 
-/** By their users, one for each call: a library that gives a call another id each time it is sent is found so. */
+/** Compares by user, because each call has its own. So it also finds a library that gives a resent call another id. */
 function hasEachUserOnce(t: Test, archived: readonly Archived[], users: readonly string[]): void {
   const byUser = archived.map(event => ({ ...event, messageId: String(event.userId) }))
   hasEachOnce(t, byUser, users)
@@ -81,7 +81,7 @@ async function makesEveryCall(t: Test, language: Language, command: Command, pat
   const track = onlyOne(t, archived, 'track')
   t.match(track, { ...called, userId: '2', event: 'Signed Up', properties: { seats: 3 } })
   t.equal(Date.parse(String(track.originalTimestamp ?? track.timestamp)), HAPPENED)
-  t.notOk(track.timestampSuspect, 'its clock is believed')
+  t.notOk(track.timestampSuspect, 'its time is not suspect')
   const posted = front.seen.filter(({ method }) => method === 'POST').map(each => each.path)
   return `${users.length} calls to ${[...new Set(posted)].join(', ')}`
 }
@@ -110,10 +110,10 @@ async function sendsBatches(t: Test, language: Language, command: Command, path:
 }
 
 /**
- * Sends 100 events through a front that fails as `arrange` tells it. Each has to be archived once.
+ * Sends 100 events through a front that fails as set by `arrange`. Each event must be archived once.
  *
- * @param status that of the answers by which the front fails
- * @returns how many answers had that status, and what is to be known of the library, for the summary
+ * @param status of the front's failed answers
+ * @returns the number of these answers, and notes about the library for the summary
  */
 async function sendsThroughFailures(
   t: Test,
@@ -130,7 +130,7 @@ async function sendsThroughFailures(
   })
   client.goOn()
   await client.ended()
-  t.strictSame(client.lost, [], 'the library gives up nothing')
+  t.strictSame(client.lost, [], 'the library gives up no call')
   t.equal(client.sent.length, 100)
   const failed = front.seen.filter(each => each.status === status).length
   t.ok(failed > 0, 'answers failed')
@@ -142,7 +142,7 @@ async function sendsThroughFailures(
   return { failed, notes: notes.map(note => `, ${note}`).join('') }
 }
 
-/** Checks that a library which is known to be silent after a failure is so by itself: it asks nobody meanwhile. */
+/** Checks that a library with `silenceMs` sends no request for that time after a failure. @returns a note about it */
 function silenceOf(t: Test, { silenceMs }: Language, seen: readonly Seen[]): string[] {
   if (silenceMs === undefined) return []
   const [min, max] = silenceMs
@@ -151,17 +151,17 @@ function silenceOf(t: Test, { silenceMs }: Language, seen: readonly Seen[]): str
     const next = posts[index + 1]
     return status >= 500 && next ? [next.cameAt - answeredAt] : []
   })
-  const told = `the library itself sends nothing for ${min / 1000} to ${max / 1000} s after a failure`
+  const note = `the library itself sends nothing for ${min / 1000} to ${max / 1000} s after a failure`
   t.ok(silences.length > 0, 'it was silent')
   const others = silences.filter(ms => ms < min - SILENCE_MS_OFF || ms > max + SILENCE_MS_OFF)
-  t.strictSame(others, [], told)
-  return [told]
+  t.strictSame(others, [], note)
+  return [note]
 }
 
 async function sendsAgain(t: Test, language: Language, command: Command, path: string): Promise<string> {
   const arrange = (front: Front) => front.loseAnswers(language.silenceMs === undefined ? 5 : 2)
   const { failed, notes } = await sendsThroughFailures(t, { language, command, path, arrange, status: 502 })
-  return `${failed} batches sent again whose answers were lost, archived once${notes}`
+  return `${failed} batches with lost answers sent again, archived once${notes}`
 }
 
 async function outlivesRefusals(
@@ -177,7 +177,7 @@ async function outlivesRefusals(
 
 async function outlivesAKill(t: Test, language: Language, command: Command, path: string): Promise<string> {
   const server = await serve(t, path)
-  // Where the library does without TLS, it has the server itself before it.
+  // Without TLS the client sends directly to the server.
   const front = language.trusting && (await openFront(t, server.url, true))
   const args = ['send', '400', '10', String(language.pauseMs)]
   const client = new Client(t, await trusted(language, command, front?.certificateFile), args, {
@@ -194,19 +194,19 @@ async function outlivesAKill(t: Test, language: Language, command: Command, path
 
   const { sent, lost } = client
   t.ok(sent.length > before + 50, 'the library went on afterwards')
-  t.equal(sent.length + lost.length, 400, 'the library says of each what became of it')
+  t.equal(sent.length + lost.length, 400, 'the library reports the result of each call')
   const archived = parsed(await server.archivedLines())
   hasEachUserOnce(t, archived, sent)
   const given = new Set(range(400).map(n => String(n + 1)))
   t.strictSame(
     usersOf(archived).filter(user => !given.has(user)),
     [],
-    'nothing else is there',
+    'no other event is archived',
   )
   const reasons = [...new Set(lost.map(({ reason }) => reason))].join('; ')
   const dropped = lost.length === 0 ? '' : `, ${lost.length} given up by the library (${reasons})`
   const notes = client.notes.map(note => `, ${note}`).join('')
-  return `a kill after ${before}: ${sent.length} of 400 believed sent and archived once${dropped}${notes}`
+  return `a kill after ${before}: ${sent.length} of 400 reported as sent and archived once${dropped}${notes}`
 }
 
 async function trusted(language: Language, command: Command, certificateFile?: string): Promise<Command> {
@@ -248,10 +248,10 @@ for (const language of LANGUAGES) {
     await t.test('batches', async t => {
       did.push(await sendsBatches(t, language, command, path))
     })
-    await t.test('answers that are lost', async t => {
+    await t.test('lost answers', async t => {
       did.push(await sendsAgain(t, language, command, path))
     })
-    await t.test('a spell of 503', async t => {
+    await t.test('an outage with 503', async t => {
       did.push(await outlivesRefusals(t, language, command, path))
     })
     await t.test('a server that is killed and started again', async t => {

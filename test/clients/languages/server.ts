@@ -1,4 +1,4 @@
-/** The built program that the clients send to: killed, started again, and read out at the end. */
+/** The built program as the server of the clients. It can be killed and started again, and its archive can be read. */
 import type { Test } from 'tap'
 import { archivedObjects } from '../../bin/archived.ts'
 import { startProgram } from '../../bin/program.ts'
@@ -12,11 +12,11 @@ export interface Running {
   kill(): Promise<void>
   /** Starts it again on the same port and the same data. Resolves when it listens. */
   start(): Promise<void>
-  /** Stops it, and gives the lines of its archive. */
+  /** Stops the program, and resolves to the lines of its archive. */
   archivedLines(): Promise<string[]>
 }
 
-/** @param path that of the built program */
+/** @param path of the built program */
 export async function serve(t: Test, path: string): Promise<Running> {
   const cwd = temporaryDirectory(t)
   const PORT = String(await freePort())

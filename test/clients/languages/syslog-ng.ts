@@ -1,4 +1,4 @@
-/** A log shipper: syslog-ng sends the lines of a file to `/api/t/batch`, through all that fails. */
+/** A log shipper: syslog-ng sends the lines of a file to `/api/t/batch`, through lost answers, 503 and a kill. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, writeFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ const PACKAGES = [
   { name: 'syslog-ng-mod-http', binaries: ['syslog-ng'] },
 ]
 const SENDING_MS_MAX = 60_000
-/** Of its output, in an error: it repeats itself. */
+/** Length of the output that an error shows. syslog-ng repeats its messages. */
 const OUTPUT_LENGTH_MAX = 2_000
 const REFUSED_MS = 3_000
 
@@ -26,9 +26,9 @@ export async function prepareShipper(): Promise<string> {
   await ensureServers(PACKAGES).catch(err => {
     throw new NotHere('syslog-ng could not be installed', { cause: err })
   })
-  const told = await run({ file: serverPath('syslog-ng'), args: ['--version'] })
-  if (!/\bhttp\b/.test(told)) throw new NotHere('its package syslog-ng-mod-http is missing')
-  return `syslog-ng ${/\((\S+)\)/.exec(told)?.[1]}`
+  const version = await run({ file: serverPath('syslog-ng'), args: ['--version'] })
+  if (!/\bhttp\b/.test(version)) throw new NotHere('its package syslog-ng-mod-http is missing')
+  return `syslog-ng ${/\((\S+)\)/.exec(version)?.[1]}`
 }
 
 class Shipper {
@@ -57,14 +57,14 @@ class Shipper {
     t.teardown(() => this.#child.kill('SIGKILL'))
   }
 
-  /** Appends lines to the file that it follows: the next `count` numbers. */
+  /** Appends `count` lines with the next numbers to the followed file. */
   append(count: number): void {
     const numbers = range(count).map(n => this.#appended + n + 1)
     this.#appended += count
     appendFileSync(this.#file, numbers.map(number => `${number}\n`).join(''))
   }
 
-  /** Resolves when it believes that all lines are sent. @throws Error with its output */
+  /** Resolves when syslog-ng reports all lines as sent. @throws Error with its output if it does not */
   async sentAll(): Promise<void> {
     const all = `written;${this.#appended}`
     await until(`syslog-ng says ${all}`, SENDING_MS_MAX, async () =>
@@ -80,11 +80,11 @@ class Shipper {
     await exited
   }
 
-  /** Of its HTTP destination; empty while it is starting. */
+  /** Statistics of its HTTP destination; empty while it starts. */
   async #stats(): Promise<string[]> {
     const args = ['stats', '--control', join(this.#directory, 'control')]
-    const told = await run({ file: serverPath('syslog-ng-ctl'), args }).catch(() => '')
-    const lines = told.split('\n').filter(line => line.startsWith('dst.http;'))
+    const stats = await run({ file: serverPath('syslog-ng-ctl'), args }).catch(() => '')
+    const lines = stats.split('\n').filter(line => line.startsWith('dst.http;'))
     return lines.map(line => line.split(';').slice(-2).join(';'))
   }
 }
@@ -93,7 +93,7 @@ function countOf(front: Front, wanted: number): number {
   return front.seen.filter(({ status }) => status === wanted).length
 }
 
-/** @param path that of the built program. @returns what it did, for the summary */
+/** @param path of the built program @returns a sentence for the summary */
 export async function shipsLines(t: Test, path: string): Promise<string> {
   const server = await serve(t, path)
   const front = await openFront(t, server.url, false)

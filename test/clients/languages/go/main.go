@@ -1,4 +1,4 @@
-// Sends calls by analytics-go. What it is told and prints: see ../client.ts.
+// Sends calls by analytics-go. Arguments and output: see ../client.ts.
 package main
 
 import (
@@ -124,7 +124,7 @@ func main() {
 			time.Sleep(time.Duration(pauseMs) * time.Millisecond)
 		}
 	}
-	// Close gives up what is being tried again.
+	// Close drops calls that wait for a retry.
 	report.open.Wait()
 	client.Close()
 }

@@ -25,9 +25,9 @@ import okio.BufferedSink;
 import okio.GzipSink;
 import okio.Okio;
 
-/** Sends calls by analytics-java. What it is told and prints: see ../client.ts. */
+/** Sends calls by analytics-java. Arguments and output: see ../client.ts. */
 public final class Client {
-  /** A party for each call of which the library has not said what became of it. */
+  /** Has a party for each call whose result the library has not reported. */
   private static final Phaser OPEN = new Phaser(1);
 
   public static void main(String[] args) throws Exception {
@@ -45,7 +45,7 @@ public final class Client {
     analytics.flush();
     OPEN.arriveAndAwaitAdvance();
     analytics.shutdown();
-    // Threads of OkHttp stay for a minute.
+    // Threads of OkHttp run for another minute.
     System.exit(0);
   }
 
@@ -96,7 +96,7 @@ public final class Client {
     analytics.enqueue(message);
   }
 
-  /** As the library's own sample does it, which has no setting for it. */
+  /** Compresses as the library's sample does. The library has no setting for it. */
   private static Response zipped(Interceptor.Chain chain) throws IOException {
     Request request = chain.request();
     RequestBody body = request.body();
@@ -122,7 +122,7 @@ public final class Client {
             .build());
   }
 
-  /** The library's classes do not tell it: the name of its archive does. */
+  /** The version is in the name of the library's archive, not in its classes. */
   private static String version() throws Exception {
     Path archive =
         Path.of(Analytics.class.getProtectionDomain().getCodeSource().getLocation().toURI());

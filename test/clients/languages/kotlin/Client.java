@@ -20,7 +20,7 @@ import kotlin.jvm.functions.Function1;
 import kotlinx.serialization.json.JsonElementKt;
 import kotlinx.serialization.json.JsonObject;
 
-/** Sends calls by analytics-kotlin, from Java. What it is told and prints: see ../client.ts. */
+/** Sends calls by analytics-kotlin, from Java. Arguments and output: see ../client.ts. */
 public final class Client {
   private static final Pattern UPLOADED = Pattern.compile("uploaded (\\S+)$");
   private static final int POLL_MS = 20;
@@ -45,7 +45,7 @@ public final class Client {
       System.out.println("Java " + Runtime.version().feature() + ", analytics-kotlin " + version());
       return;
     }
-    // It goes to Segment whatever the hosts are set to.
+    // Telemetry would be sent to Segment, whatever the hosts are.
     Telemetry.INSTANCE.setEnable(false);
     boolean sends = args[0].equals("send");
     int count = sends ? Integer.parseInt(args[1]) : 5;
@@ -60,7 +60,7 @@ public final class Client {
   }
 
   private static Configuration configurationOf(int batch) {
-    // It puts https:// before them.
+    // The library puts https:// before the hosts.
     String host = System.getenv("CLIENT_URL").replaceFirst("^https://", "") + "/v1";
     Configuration configuration =
         new ConfigurationBuilder(System.getenv("CLIENT_WRITE_KEY"))
@@ -74,7 +74,7 @@ public final class Client {
     return configuration;
   }
 
-  /** What the library itself says is older. The name of its archive is right. */
+  /** The version in the name of the library's archive. The library itself reports an older one. */
   private static String version() throws Exception {
     Path archive =
         Path.of(Analytics.class.getProtectionDomain().getCodeSource().getLocation().toURI());
@@ -104,9 +104,9 @@ public final class Client {
   }
 
   /**
-   * Waits until this many calls are open. The library tells its queue for calls of the time before its start how
-   * its state changes, on several threads. If the queue hears "not started" after "started", it keeps all calls for
-   * good. Enabling the library again tells the queue the current state, and the queue lets go what it has by then.
+   * Waits until this many calls are open. The library queues calls until it has started. Several threads report state
+   * changes to that queue. If "not started" arrives after "started", the queue keeps all calls for ever. If the library
+   * is enabled again, the queue gets the current state and releases its calls.
    */
   private void awaitUntilOpen(int count) throws InterruptedException {
     while (open.getCount() > count) {
@@ -138,7 +138,7 @@ public final class Client {
     };
   }
 
-  /** The library has no callback for what it has sent. It logs which of its files that was. */
+  /** The library has no callback for sent calls. It logs the name of the sent file. */
   private final class UploadLogger implements Logger {
     @Override
     public void parseLog(LogMessage log) {

@@ -1,12 +1,12 @@
 <?php
 
-// Sends calls by segmentio/analytics-php. What it is told and prints: see ../client.ts.
+// Sends calls by segmentio/analytics-php. Arguments and output: see ../client.ts.
 
 declare(strict_types=1);
 
 use Segment\Client;
 
-// A library that the interpreter knows already is used.
+// A library that the interpreter loads by itself is not loaded again.
 if (!class_exists(Client::class)) {
     require getenv('CLIENT_AUTOLOAD');
 }
@@ -23,7 +23,7 @@ if ($command === 'version') {
 
 $errors = [];
 $client = new Client(getenv('CLIENT_WRITE_KEY'), [
-    // It puts https:// before it.
+    // The library puts https:// before the host.
     'host' => preg_replace('~^https://~', '', getenv('CLIENT_URL')),
     'compress_request' => getenv('CLIENT_GZIP') === 'on',
     'flush_at' => $batch,
@@ -33,7 +33,7 @@ $client = new Client(getenv('CLIENT_WRITE_KEY'), [
     },
 ]);
 
-/** Prints what became of a batch. The library says that it was sent also where its last try got 503, or 400. */
+/** Prints the result of a batch. The library reports success even if its last attempt got 503 or 400. */
 function report(bool $succeeded, iterable $numbers): void
 {
     global $errors;
@@ -60,7 +60,7 @@ if ($command === 'calls') {
     $client->alias(['userId' => '6', 'previousId' => 'a1']);
     report($client->flush(), range(1, 6));
 } else {
-    // A batch is sent by the call that completes it.
+    // The call that completes a batch sends it.
     for ($from = 1; $from <= $count; $from += $batch) {
         $numbers = range($from, min($count, $from + $batch - 1));
         foreach ($numbers as $number) {

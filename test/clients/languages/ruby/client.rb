@@ -1,6 +1,6 @@
 # frozen_string_literal: true
 
-# Sends calls by the gem analytics-ruby. What it is told and prints: see ../client.ts.
+# Sends calls by the gem analytics-ruby. Arguments and output: see ../client.ts.
 require 'segment/analytics'
 require 'uri'
 
@@ -14,7 +14,7 @@ count, batch, pause_ms = numbers.map(&:to_i)
 
 errors = []
 url = URI(ENV.fetch('CLIENT_URL'))
-# Without `ssl`: the library uses TLS whatever it is set to.
+# Without `ssl`: the library always uses TLS.
 client = Segment::Analytics.new(
   write_key: ENV.fetch('CLIENT_WRITE_KEY'),
   host: url.host,
@@ -23,7 +23,7 @@ client = Segment::Analytics.new(
   on_error: proc { |status, error| errors << "#{status} #{error}".tr("\n", ' ') }
 )
 
-# The library does not say of which calls an error is, so it is that of all since the last report.
+# The library does not name the calls of an error, so the error counts for all calls since the last report.
 report = lambda do |calls|
   client.flush
   calls.each { |number| puts errors.empty? ? "sent #{number}" : "lost #{number} #{errors.last}" }
