@@ -1,4 +1,4 @@
-/** Holds what docs/architecture.md says of the folders of `src/`: which may import which, and that no files import in a circle. */
+/** Checks the rules of docs/architecture.md for imports: which folder may import which, and no circles. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,8 +7,8 @@ import { test } from 'tap'
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const LINES_MAX = 400
 
-/** What the files of each folder may import, besides their own folder and `src/errors.ts`. Lowest first. */
-const ROOMS: Readonly<Record<string, readonly string[]>> = {
+/** The folders that each folder of `src` may import, besides itself and `src/errors.ts`. Lowest first. */
+const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   process: [],
   event: [],
   config: ['event'],
@@ -39,7 +39,7 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   ],
 }
 
-/** Contracts, and what implements or opens them. A contract imports neither. */
+/** Contracts, and the files that implement or open them. A contract imports none of these files. */
 const CONTRACTS = {
   'src/store/store.ts': /^src\/store\/(?:open-|s3|directory)/,
   'src/queue/queue.ts': /^src\/queue\/(?:open-|grouping-|group-|spooled|rabbitmq\/|embedded\/)/,
@@ -54,7 +54,7 @@ const sources = ['src', 'plugins', 'bin'].flatMap(directory =>
 )
 const imports = new Map(sources.map(file => [file, importsOf(file)]))
 
-/** Files of ours that a file imports, for types too. */
+/** @returns the files of this project that a file imports, also for types only */
 function importsOf(file: string): string[] {
   const specifiers = textOf(file).matchAll(/(?:\bfrom|\bimport\(|^import)\s*'(\.[^']+)'/gm)
   return Array.from(specifiers, ([, specifier = '']) => normalize(join(dirname(file), specifier)))
@@ -64,11 +64,11 @@ function textOf(file: string): string {
   return readFileSync(join(ROOT, file), 'utf8')
 }
 
-function roomOf(file: string): string | undefined {
+function folderOf(file: string): string | undefined {
   return /^src\/([^/]+)\//.exec(file)?.[1]
 }
 
-/** The files of a circle of imports; undefined where there is none. */
+/** @returns the files of a circle of imports; undefined if there is no circle */
 function circle(): string[] | undefined {
   const done = new Set<string>()
   const walk = (file: string, path: readonly string[]): string[] | undefined => {
@@ -89,30 +89,31 @@ function circle(): string[] | undefined {
 }
 
 test('each folder of src imports only the folders that it may', async t => {
-  t.same(new Set(sources.flatMap(file => roomOf(file) ?? [])), new Set(Object.keys(ROOMS)))
+  t.same(new Set(sources.flatMap(file => folderOf(file) ?? [])), new Set(Object.keys(ALLOWED_IMPORTS)))
   for (const file of sources) {
-    const room = roomOf(file)
-    const allowed = room === undefined ? [] : [...(ROOMS[room] as string[]), room]
+    const folder = folderOf(file)
+    const allowed = folder === undefined ? [] : [...(ALLOWED_IMPORTS[folder] as string[]), folder]
     const wrong = (imports.get(file) as string[]).filter(imported => {
       if (file.startsWith('bin/') || imported === 'src/errors.ts') return false
-      if (file.startsWith('plugins/')) return imported.startsWith('bin/') || roomOf(imported) === 'cli'
-      return !allowed.includes(roomOf(imported) ?? imported)
+      if (file.startsWith('plugins/')) return imported.startsWith('bin/') || folderOf(imported) === 'cli'
+      return !allowed.includes(folderOf(imported) ?? imported)
     })
     t.same(wrong, [], `${file} imports ${wrong.join(', ') || 'nothing else'}`)
   }
 })
 
-test('a folder is above all that it imports', async t => {
-  const rooms = Object.keys(ROOMS)
-  for (const [room, allowed] of Object.entries(ROOMS))
-    for (const other of allowed) t.ok(rooms.indexOf(other) < rooms.indexOf(room), `${other} is below ${room}`)
+test('a folder imports only folders that are listed before it', async t => {
+  const folders = Object.keys(ALLOWED_IMPORTS)
+  for (const [folder, allowed] of Object.entries(ALLOWED_IMPORTS))
+    for (const other of allowed)
+      t.ok(folders.indexOf(other) < folders.indexOf(folder), `${other} is below ${folder}`)
 })
 
 test('no files import each other in a circle, not even types', async t => {
   t.same(circle(), undefined)
 })
 
-test('a contract imports no implementation, nor what opens one', async t => {
+test('a contract imports no implementation, and no file that opens one', async t => {
   for (const [contract, implementation] of Object.entries(CONTRACTS)) {
     t.ok(sources.some(file => implementation.test(file)))
     t.same(
@@ -123,7 +124,7 @@ test('a contract imports no implementation, nor what opens one', async t => {
   }
 })
 
-test('every import is of a file that is there', async t => {
+test('every imported file exists', async t => {
   for (const [file, imported] of imports)
     t.same(
       imported.filter(each => !sources.includes(each)),
@@ -134,7 +135,7 @@ test('every import is of a file that is there', async t => {
 
 test('docs/architecture.md names every folder', async t => {
   const text = textOf('docs/architecture.md')
-  for (const room of Object.keys(ROOMS)) t.ok(text.includes(`\`src/${room}/\``), room)
+  for (const folder of Object.keys(ALLOWED_IMPORTS)) t.ok(text.includes(`\`src/${folder}/\``), folder)
 })
 
 test(`no file is longer than ${LINES_MAX} lines`, async t => {

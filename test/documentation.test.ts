@@ -1,4 +1,4 @@
-/** The documents are in step with the tree: files, functions, links and headings that they name are there. */
+/** Checks that the files, functions, links and headings in the documents exist. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,7 +6,7 @@ import t from 'tap'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const FOLDERS = ['.', 'docs', 'docs/decisions', 'bench']
-/** Documents that name files, functions and tests for those who change the code. */
+/** Documents for developers, with names of files, functions and tests. */
 const GUIDES = ['docs/architecture.md', 'CONTRIBUTING.md']
 const FILE = /^[\w.@-]+(?:\/[\w.@-]+)*\.(?:ts|js|md|json|yml|html|css)$/
 /** `name()`, `Class.method()` or `Class.#method()`. */
@@ -61,7 +61,7 @@ function anchorsOf(file: string): Set<string> {
 }
 
 for (const guide of GUIDES) {
-  t.test(`${guide}: each file is there, and declares the functions that stand beside it`, async t => {
+  t.test(`${guide}: each file exists, and declares the functions that are named beside it`, async t => {
     let functions = 0
     for (const line of proseLines(textOf(guide))) {
       let file: string | undefined

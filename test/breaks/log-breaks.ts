@@ -215,7 +215,7 @@ export const LOG_BREAKS: readonly Break[] = [
   },
   {
     name: 'a waiter of a record is called at once',
-    promise: 'A duplicate is acknowledged once what holds it is readable.',
+    promise: 'A duplicate is acknowledged when the object that has the event is readable.',
     file: 'src/log/settlement.ts',
     text: 'unsettled.waiters.push(waiter)',
     replacement: 'waiter()',

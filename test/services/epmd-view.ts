@@ -1,7 +1,7 @@
 /**
  * A proxy between one Erlang node and the port mapper (epmd), which the node asks for the ports of other nodes. It
  * forwards the node's requests, and replaces the port in each answer. So a test can put a TCP proxy on the
- * connections that this node opens to another node, and on no others.
+ * connections that this node opens to another node, and only on these.
  *
  * The protocol: https://www.erlang.org/doc/apps/erts/erl_dist_protocol#epmd-protocol
  */
@@ -18,7 +18,7 @@ const LENGTH_BYTES = 2
 const PORT_AT = 2
 const ANSWER_BYTES_MIN = 4
 
-/** Resolves to the port by which the node NAME (without @host) is to be reached. It listens on `port`. */
+/** Resolves to the port for connections to the node NAME (without @host), which listens on `port`. */
 export type PortOf = (name: string, port: number) => Promise<number>
 
 export class EpmdView {

@@ -1,4 +1,4 @@
-/** Which servers test files need, told by the settings that these files, and the files that they import, name. */
+/** Finds the servers that test files need, by the settings in these files and in the files that they import. */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 
@@ -17,16 +17,15 @@ const TEST_FILE = /\.test\.ts$/
 const STARTERS = /[/\\]services[/\\](?:rabbitmq|radosgw)\.ts$/
 
 export interface Needs {
-  /** Those that have to run. */
+  /** The servers that have to run. */
   readonly servers: ReadonlySet<Server>
   /** Whether the programs of the servers have to be installed. */
   readonly hasPrograms: boolean
 }
 
 /**
- * Returns what a command with these arguments needs: everything, unless it names test files and no other path. Without
- * a path tap runs all tests.
- *
+ * @returns the needs of a command with these arguments: all servers, unless its only paths are test files. Without a path
+ *   tap runs all tests
  * @param args of the command; an argument that is not an existing path is taken for an option or its value
  */
 export function neededServers(args: readonly string[]): Needs {

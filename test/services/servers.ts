@@ -32,7 +32,7 @@ export async function startServers(options: ServersOptions = {}): Promise<Server
   return { rabbitmq, radosgw, close }
 }
 
-/** Resolves to both. If one rejects, the other is closed and the error is thrown. Undefined stands for one that is not wanted. */
+/** Resolves to both. If one rejects, the other is closed and the error is thrown. Either may be undefined: not needed. */
 export async function bothOrNone<A extends Closable | undefined, B extends Closable | undefined>(
   first: Promise<A> | A,
   second: Promise<B> | B,

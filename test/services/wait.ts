@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const POLL_MS = 50
 
 /**
- * Calls `isReady` every 50 ms, and resolves once it returns true. Rejects with what `isReady` throws.
+ * Calls `isReady` every 50 ms, and resolves once it returns true. Rejects with the error of `isReady`.
  * @param what for the error: "radosgw answers"
  * @throws Error if that takes longer than `timeoutMs`
  */

@@ -136,7 +136,7 @@ export class Faults {
     const { sim, processes, director } = this.#parts
     const queue = processes.queueOf(writer)
     for (const each of processes.consumersOf(writer)) {
-      if (fault.act === 'lose') queue.lose(each, fault.toldMs)
+      if (fault.act === 'lose') queue.lose(each, fault.noticedMs)
       else if (fault.act === 'requeue') queue.requeue(each, fault.isAll)
       else if (fault.act === 'deactivate') {
         queue.deactivate(each)

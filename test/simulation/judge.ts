@@ -104,9 +104,8 @@ export class Judge {
   }
 
   /**
-   * Only what holds no event goes to the dead letters, and what may be in an object that the store has lost, by the span
-   * A message may be dead-lettered in two cases: it has no events; or one of its events is in no object, but in the span of
-   * an object that the store has lost, so that it cannot be told whether the event is archived.
+   * Checks a dead letter. A message may be dead-lettered in two cases: it has no events; or one of its events is in no
+   * object, but in the span of an object that the store has lost, so that nothing shows whether the event is archived.
    */
   deadLettered({ name }: QueueMessage, by: string): void {
     const events = this.#messages.get(name) ?? []

@@ -53,8 +53,8 @@ export function overtakenNightOf(
     ms,
     faults: [
       fault(fromMs, name, { act: 'pause', ms }),
-      // Its messages go to the other archiver. It is told when it wakes.
-      fault(fromMs + 1, name, { act: 'lose', toldMs: 0 }),
+      // Its messages go to the other archiver. The paused archiver learns it when it wakes.
+      fault(fromMs + 1, name, { act: 'lose', noticedMs: 0 }),
       fault(fromMs + random.between(FOLD_MS_MIN, FOLD_MS_MAX), other.name, { act: 'fold' }),
     ],
     messages: messagesOf(random, sleeper.log, fromMs),

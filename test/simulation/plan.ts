@@ -47,7 +47,7 @@ export type FaultAct =
   | { readonly act: 'kill'; readonly loses: number | 'all' | 'stale'; readonly backMs: number }
   | { readonly act: 'pause'; readonly ms: number }
   | { readonly act: 'stop'; readonly backMs: number }
-  | { readonly act: 'lose'; readonly toldMs: number }
+  | { readonly act: 'lose'; readonly noticedMs: number }
   | { readonly act: 'deactivate'; readonly ms: number }
   | { readonly act: 'requeue'; readonly isAll: boolean }
   | { readonly act: 'fold' }
@@ -311,7 +311,7 @@ function faultOf(random: Random, calmMs: number): FaultAct {
       return { act: 'stop', backMs }
     case 6:
     case 7:
-      return { act: 'lose', toldMs: random.pick([0, 50, 3_000]) }
+      return { act: 'lose', noticedMs: random.pick([0, 50, 3_000]) }
     case 8:
     case 9:
       return { act: 'deactivate', ms: random.pick([100, 2_000, calmMs]) }

@@ -15,7 +15,7 @@ const STOP_MS_MAX = 60_000
 const NOTICED_MS_MAX = 5_000
 const BACK_MS_MAX = 1_000
 
-/** What a killed process loses of its disk: a number of its last additions, all of it, or everything since an older copy. */
+/** The part of its disk that a killed process loses: a number of its last additions, all, or all since an older copy. */
 export type Loss = number | 'all' | 'stale'
 
 /** An archiver. It is started again each time that its process has ended. */

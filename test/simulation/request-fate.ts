@@ -46,7 +46,7 @@ export interface Fate {
   readonly workMs: number
   readonly dateMs: number
   readonly answerMs: number
-  /** Milliseconds by which an effect is late, if its sender was told of a failure. */
+  /** Milliseconds by which an effect is late, if its sender got a failure as the answer. */
   readonly lateMs: number
 }
 

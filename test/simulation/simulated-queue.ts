@@ -103,20 +103,20 @@ export class SimulatedQueue {
     this.requeue(consumer, true)
   }
 
-  /** Does nothing if the consumer has lost its connection and was not told yet. */
+  /** Does nothing if the consumer has lost its connection and does not know it yet. */
   activate(consumer: SimulatedConsumer): void {
     if (consumer.knownChannel !== consumer.channel) return
     consumer.isActive = true
     this.#dispatchSoon()
   }
 
-  /** Cuts the connection of a consumer. It is told after `toldMs`, and then connects again. */
-  lose(consumer: SimulatedConsumer, toldMs: number): void {
+  /** Cuts the connection of a consumer. The consumer learns it after `noticedMs`, and then connects again. */
+  lose(consumer: SimulatedConsumer, noticedMs: number): void {
     this.deactivate(consumer)
     const channel = ++consumer.channel
-    this.#sim.after(toldMs, consumer.actor, 'lost', () => {
+    this.#sim.after(noticedMs, consumer.actor, 'lost', () => {
       if (consumer.isStopped || consumer.channel !== channel) return
-      this.#sim.note(`  queue: ${consumer.actor.name} is told that its connection was lost`)
+      this.#sim.note(`  queue: ${consumer.actor.name} learns that its connection was lost`)
       consumer.knownChannel = channel
       consumer.handler.lost()
       this.activate(consumer)
@@ -213,7 +213,7 @@ export class SimulatedConsumer implements Consumer {
   readonly deliveries = new Map<Delivery, Held>()
   isActive = true
   isStopped = false
-  /** The number of its connection. It differs from `knownChannel` until the consumer is told of a loss. */
+  /** The number of its connection. It differs from `knownChannel` until the consumer learns of a loss. */
   channel = 0
   knownChannel = 0
   readonly #queue: SimulatedQueue
