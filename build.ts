@@ -1,6 +1,7 @@
 /**
  * Builds the program into `dist`: `bin/frequency.js`, the chunks that it loads at a start or on demand, and the
- * files of the page at `/`. Packages stay packages, but for TypeBox: it would be 249 small modules at every start.
+ * files of the page at `/`. Only TypeBox is bundled: it would be 249 small modules at every start. Other packages stay as
+ * they are.
  */
 import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

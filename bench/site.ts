@@ -129,7 +129,7 @@ export class Site {
     })
   }
 
-  /** Runs `frequency verify`. Resolves to the number of events, and of those that are there more than once. */
+  /** Runs `frequency verify`. Resolves to the numbers of events and of duplicates. */
   async verify(
     archiveUrl: string,
     env: NodeJS.ProcessEnv = {},

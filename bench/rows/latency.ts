@@ -39,7 +39,7 @@ export async function latency(site: Site): Promise<RowResult> {
     lines,
     notes: [
       `p50 ${times(lines, 'p50Ms')} and p99 ${times(lines, 'p99Ms')} the floor's.`,
-      ...late.map(({ name }) => `${name} did not reach the rate: its latencies are those of an overload.`),
+      ...late.map(({ name }) => `${name} did not reach the rate: its latencies show an overload.`),
     ],
   }
 }

@@ -123,7 +123,7 @@ function eventsOf({ batches }: Fleet, server: number): number {
   return (batches[server] ?? []).reduce((sum, { events }) => sum + events, 0)
 }
 
-/** Reads the archive until all events are there. The log lines do not tell, since the killed archiver may have stored a batch without logging it. */
+/** Reads the archive until all events are there. The log lines are not enough: the killed archiver may have stored a batch without logging it. */
 async function whenAllThere(site: Site, archive: string, filled: EventCount): Promise<string[]> {
   let flaws: string[] = []
   for (let attempt = 0; attempt < 10; attempt++) {
