@@ -81,31 +81,28 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
       },
     )
   }
+}
 
-  /** Some services test a URL with GET first. They get 405, which says to use POST. */
-  function refuseOtherMethods(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
-    scope.route({
-      method: ['GET', 'PUT', 'PATCH', 'DELETE'],
-      url,
-      schema: { hide: true },
-      onRequest: (_, reply, done) => {
-        void reply.header('allow', 'POST')
-        done(new MethodNotAllowed('/api/hook', 'POST'))
-      },
-      handler: async () => {},
-    })
-  }
+/** Some services test a URL with GET first. They get 405, which says to use POST. */
+function refuseOtherMethods(scope: FastifyInstance, url: (typeof PATHS)[number]): void {
+  scope.route({
+    method: ['GET', 'PUT', 'PATCH', 'DELETE'],
+    url,
+    schema: { hide: true },
+    onRequest: (_, reply, done) => {
+      void reply.header('allow', 'POST')
+      done(new MethodNotAllowed('/api/hook', 'POST'))
+    },
+    handler: async () => {},
+  })
+}
 
-  /** Logs the URL and does not open it: any sender could make this server open any address. A person decides. */
-  function logSnsConfirmation({ bodyJson, headers, log, params }: FastifyRequest): void {
-    const url = snsConfirmationUrl(headers, bodyJson)
-    if (url === undefined) return
-    const { name } = params as Params
-    log.warn(
-      { name, url },
-      'Amazon SNS asks to confirm a subscription. If the topic is yours, open this URL.',
-    )
-  }
+/** Logs the URL and does not open it: any sender could make this server open any address. A person decides. */
+function logSnsConfirmation({ bodyJson, headers, log, params }: FastifyRequest): void {
+  const url = snsConfirmationUrl(headers, bodyJson)
+  if (url === undefined) return
+  const { name } = params as Params
+  log.warn({ name, url }, 'Amazon SNS asks to confirm a subscription. If the topic is yours, open this URL.')
 }
 
 export default fp(hook, { name: 'hook', dependencies: ['body', 'queue', 'write-keys'] })
