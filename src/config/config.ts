@@ -125,7 +125,7 @@ export const settingsSchema = Type.Object({
     description: 'How long to wait for a publisher confirm before the event goes to the spool.',
   }),
   archiveUrl: optionalText({
-    fallback: 'DATA_DIR/archive; with AMQP_URL none',
+    fallback: 'DATA_DIR/archive; required with AMQP_URL',
     description:
       'Where events are archived: s3://bucket/prefix, or a directory (file:///path, or a path). Must be the same for all processes of a queue.',
   }),

@@ -20,7 +20,7 @@ export const requestSettings = {
     default: 256 * MIB,
     minimum: MIB,
     description:
-      'Maximum bytes of request bodies in memory at once. Bodies of up to 8 KiB are not counted. Above that clients get 503.',
+      'Maximum bytes of request bodies in memory at once. If they are reached, clients get 503. Bodies of up to 8 KiB are not counted.',
   }),
   connectionsMax: Type.Integer({
     minimum: 1,
