@@ -59,6 +59,7 @@ function namesOf(parent: Command): string[] {
     .createHelp()
     .visibleCommands(parent)
     .map(command => command.name())
+    .filter(name => name !== 'help')
 }
 
 function flagsOf(command: Command): string[] {
