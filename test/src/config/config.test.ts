@@ -118,7 +118,11 @@ test('a time may have a unit', async t => {
 
 test('a setting takes units exactly if its name has one', async t => {
   for (const { variable, schema } of settings.filter(({ schema }) => schema.type === 'integer')) {
-    const unit = /_MS(_|$)/.test(variable) ? 'ms' : /_BYTES(_|$)/.test(variable) ? 'bytes' : undefined
+    const unit = /_MS(_|$)/.test(variable)
+      ? 'ms'
+      : /_(BYTES|MEMORY)(_|$)/.test(variable)
+        ? 'bytes'
+        : undefined
     t.equal(schema.unit, unit, variable)
   }
   for (const count of ['1KiB', '10s']) refuses(t, { BATCH_EVENTS_MAX: count }, 'BATCH_EVENTS_MAX')
