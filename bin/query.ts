@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import { querySettings } from '../src/cli/own-settings.ts'
 import type { QueryFlags } from '../src/cli/query.ts'
+import { ENGINE_COMMAND } from '../src/query/engine-messages.ts'
 import { EXIT_CLOSED_OUTPUT, outputClosed } from './closed-output.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 
@@ -48,7 +49,7 @@ It only reads, and can run beside a server. Exit code: 0 if the answer is comple
       process.exitCode = closed.aborted ? EXIT_CLOSED_OUTPUT : code
     })
   addSettings(command, querySettings)
-  program.command('query-engine', { hidden: true }).action(async () => {
+  program.command(ENGINE_COMMAND, { hidden: true }).action(async () => {
     const { serveEngine } = await import('../src/query/engine-process.ts')
     serveEngine()
   })

@@ -21,7 +21,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   queue: ['process', 'event', 'config'],
   archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
-  query: ['process', 'config', 'store', 'object', 'log', 'segment'],
+  query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',

@@ -1,10 +1,8 @@
 import { Readable } from 'node:stream'
+import { COMMA, LINE_FEED } from '../event/json-bytes.ts'
 import { extensionOf, framingOf } from '../object/format.ts'
 import { readPieces } from '../object/object-reader.ts'
 import { type ObjectContent, type ObjectParts, ObjectWriter } from '../object/object-writer.ts'
-
-const LINE_FEED = 0x0a
-const COMMA = 0x2c
 
 /**
  * Builds the content of an object again without some of its events. Reads it from memory, or from the staged object.

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import type { Config } from '../config/config.ts'
+import { GIB, MIB } from '../config/setting-types.ts'
 import { ConfigInvalid, LogDamaged, LogRefused, QueryFailed, StoreUnavailable } from '../errors.ts'
 import type { OutputFormat } from '../query/engine-messages.ts'
 import { type QueryPlan, QuerySession } from '../query/query-session.ts'
@@ -20,9 +21,8 @@ import { grouped, many } from './verify/report.ts'
 const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as const
 const ROWS_SHOWN_MAX = 10_000
 /** Past this the user is told that a range would make it faster. */
-const FETCHED_BYTES_MAX = 1024 ** 3
-const SPILL_BYTES_MIN = 1024 ** 3
-const MIB = 1024 ** 2
+const FETCHED_BYTES_MAX = GIB
+const SPILL_BYTES_MIN = GIB
 
 export interface QueryFlags extends SettingFlags {
   readonly file?: string
@@ -195,7 +195,7 @@ async function show(
     process.stdout.write(table + more)
     return
   }
-  const { path } = await session.write(sql, format)
+  const path = await session.write(sql, format)
   try {
     if (output !== undefined) await put(path, output)
     else await pipeline(createReadStream(path), process.stdout, { end: false })

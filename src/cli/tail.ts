@@ -6,6 +6,7 @@ import { withoutMembers } from '../event/json-members.ts'
 import { parseFilter } from '../live/event-filter.ts'
 import { readStream } from '../live/stream-reader.ts'
 import { EVENTS_PER_SECOND_MAX } from '../live/viewer.ts'
+import { escapeControls } from './escape-controls.ts'
 import { readOwnConfig, type SettingFlags, tokenSettings } from './own-settings.ts'
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
@@ -13,8 +14,6 @@ const EXIT_ERROR = 1
 const NOTE_INTERVAL_MS = 1_000
 /** Left out of the JSON, because the line shows them in another form, or a reader does not need them. */
 const OMITTED_MEMBERS = new Set(['event', 'messageId', 'receivedAt'])
-/** Control characters, and bidirectional characters that change how text reads (Unicode UTS #55). */
-const ESCAPED_CHARACTERS = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 
 export interface TailFlags extends SettingFlags {
   readonly url?: string
@@ -86,10 +85,6 @@ function lineOf(json: string, { json: isRaw }: TailFlags): string {
   const time = new Date(fields.receivedAt).toTimeString().slice(0, 'hh:mm:ss'.length)
   const rest = withoutMembers(Buffer.from(json), OMITTED_MEMBERS).toString()
   return `${escapeControls(`${time}  ${eventName(fields)}  ${rest}`)}\n`
-}
-
-function escapeControls(text: string): string {
-  return text.replace(ESCAPED_CHARACTERS, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 /** Counts omitted events, and reports their number at most once a second. */

@@ -1,5 +1,6 @@
 import { type Event, parseObject } from './event.ts'
 import { type EventTrace, TraceList, tracesStart, traceTrailer } from './event-trace.ts'
+import { LINE_FEED } from './json-bytes.ts'
 import { ID_BYTES, identityOf, writeIdentity } from './message-id.ts'
 
 /**
@@ -19,7 +20,6 @@ export interface EventGroup {
 /** Events in a group at most. The embedded queue's record keys have room for no larger count (disk-log.ts). */
 export const GROUP_EVENTS_MAX = 4096
 
-const LINE_FEED = 0x0a
 const EVENTS_MIN = 16
 const BYTES_MIN = 8 * 1024
 const NO_BYTES = Buffer.alloc(0)

@@ -5,19 +5,21 @@
  * Every function here expects bytes that `JSON.parse` has accepted as an object. The syntax is not checked again.
  */
 
+import {
+  BACKSLASH,
+  CARRIAGE_RETURN,
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COLON,
+  COMMA,
+  LINE_FEED,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  QUOTE,
+  SPACE,
+} from './json-bytes.ts'
 import { NameSet } from './name-set.ts'
 
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const COMMA = 0x2c
-const COLON = 0x3a
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
-const OPEN_BRACKET = 0x5b
-const CLOSE_BRACKET = 0x5d
-const SPACE = 0x20
-const LINE_FEED = 0x0a
-const CARRIAGE_RETURN = 0x0d
 const LINE_BREAKS = /[\n\r]/g
 const NULL_OR_EMPTY_ARRAY = /^(null|\[\s*\])\s*$/
 /** Bytes of a value that are tested against NULL_OR_EMPTY_ARRAY. */

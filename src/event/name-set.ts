@@ -1,4 +1,5 @@
-const BACKSLASH = 0x5c
+import { BACKSLASH } from './json-bytes.ts'
+
 /** Up to this many names of one length are compared one by one; more are looked up as text. */
 const COMPARED_MAX = 8
 

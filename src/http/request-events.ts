@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { BatchRefused, BatchTooLong, BodyInvalid, isRefusal } from '../errors.ts'
 import { assertEventFields, type Event, type EventFields } from '../event/event.ts'
+import { LINE_FEED, OPEN_BRACE, OPEN_BRACKET } from '../event/json-bytes.ts'
 import { elementBounds, valueStart } from '../event/json-members.ts'
 import { type JsonBody, readJson, textOf, withoutByteOrderMark } from './read-body.ts'
 
@@ -31,9 +32,6 @@ export interface UncheckedBatch {
   elementAt(index: number): JsonBody
 }
 
-const LINE_FEED = 0x0a
-const OPEN_BRACE = 0x7b
-const OPEN_BRACKET = 0x5b
 /** A first line like this is the beginning of JSON over several lines. */
 const CONTINUES = /^\s*\[|[[{,]\s*$/
 const LINES_TESTED_MAX = 32

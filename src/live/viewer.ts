@@ -8,6 +8,7 @@
 
 import type { Writable } from 'node:stream'
 import type { EventGroup } from '../event/event-group.ts'
+import { LINE_FEED } from '../event/json-bytes.ts'
 import type { Durability } from '../queue/queue.ts'
 import type { EventFilter } from './event-filter.ts'
 
@@ -20,7 +21,6 @@ const BYTES_PER_SECOND_MAX = 2 * 1024 * 1024
 const PARSED_PER_SECOND_MAX = 5_000
 /** Bytes that a viewer may leave unread before it is disconnected. */
 const UNREAD_BYTES_MAX = 1024 * 1024
-const LINE_FEED = 0x0a
 
 export interface ViewerOptions {
   readonly filter: EventFilter | undefined

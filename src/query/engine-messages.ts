@@ -1,5 +1,8 @@
 /** What a command and its engine, a process of its own, say to each other. */
 
+/** The hidden command of this program that runs `serveEngine`. */
+export const ENGINE_COMMAND = 'query-engine'
+
 /** The user that an engine of root's becomes before it runs SQL: `nobody`, by the number that Debian and Red Hat use. */
 export const NOBODY = 65_534
 

@@ -16,7 +16,7 @@ import {
 } from './engine-messages.ts'
 import { jsonOf } from './result-json.ts'
 import { assertSelect } from './select-only.ts'
-import { eventsView, parquetOfRows } from './table-sql.ts'
+import { eventsView, parquetOfRows, quoted } from './table-sql.ts'
 
 const OUT_BYTES = 256 * 1024
 const NUMBERS = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL)/
@@ -189,8 +189,4 @@ class Engine {
     await once(out, 'close')
     return { rows }
   }
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`
 }

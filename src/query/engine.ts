@@ -1,27 +1,25 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { readFile, statfs } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { KIB, MIB } from '../config/setting-types.ts'
 import { QueryFailed } from '../errors.ts'
 import { createDeferred, type Deferred } from '../process/deferred.ts'
-import type {
-  Answer,
-  EngineAnswer,
-  EngineOptions,
-  EngineRequest,
-  WithoutId,
-  Work,
+import {
+  type Answer,
+  ENGINE_COMMAND,
+  type EngineAnswer,
+  type EngineOptions,
+  type EngineRequest,
+  type WithoutId,
+  type Work,
 } from './engine-messages.ts'
 
-/** The hidden command of this program that runs `serveEngine`. */
-export const ENGINE_COMMAND = 'query-engine'
 const MEMORY_CHECK_MS = 50
 /** An engine that has not stopped this long after an interrupt is killed. */
 const INTERRUPT_MS_MAX = 1_000
 /** DuckDB counts most of what it allocates. The rest is for what it does not, and for Node. */
 const COUNTED_SHARE = 0.6
 const PAGE_BYTES = 4096
-const KIB = 1024
-const MIB = 1024 * KIB
 /** A query leaves this much to the queue, which may be on the same disk. */
 const FREE_BYTES_MIN = 512 * MIB
 const CHECKS_OF_DISK = 10

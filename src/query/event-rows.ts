@@ -2,27 +2,32 @@
  * Cuts archived events into columns, in their bytes: a string or an object of the event is copied as it is written
  * there, so that no number is rounded and nothing is parsed that need not be.
  *
- * A row has a dot and the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can occur inside
- * a JSON value on one line (RFC 8259, section 7: control characters are escaped in strings). A missing value is an
- * empty field. Text fields hold the inside of a JSON string, with its escapes; an empty string is a single backslash.
+ * A row has a dot and the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can
+ * occur inside a JSON value on one line (RFC 8259, section 7: control characters are escaped in strings). A missing
+ * value is an empty field. Text fields hold the inside of a JSON string, with its escapes; an empty string is a single
+ * backslash.
  */
 
+import {
+  BACKSLASH,
+  CARRIAGE_RETURN,
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COLON,
+  COMMA,
+  LINE_FEED,
+  OPEN_BRACE,
+  OPEN_BRACKET,
+  QUOTE,
+  SPACE,
+} from '../event/json-bytes.ts'
 import { COLUMNS, fieldOf, isPlainTime, JSON_VALUE, TARGETS, TIME, targetOf } from './event-columns.ts'
 import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
 
-export const SEPARATOR = 0x1f
+/** Stands between the fields of a row. */
+export const SEPARATOR = '\x1f'
+const SEPARATOR_BYTE = 0x1f
 
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-const COMMA = 0x2c
-const COLON = 0x3a
-const OPEN_BRACE = 0x7b
-const CLOSE_BRACE = 0x7d
-const OPEN_BRACKET = 0x5b
-const CLOSE_BRACKET = 0x5d
-const SPACE = 0x20
-const LINE_FEED = 0x0a
-const CARRIAGE_RETURN = 0x0d
 const LETTER_U = 0x75
 const LETTER_N = 0x6e
 
@@ -143,7 +148,7 @@ export class EventRows {
     const out = this.#out
     let length = this.#length
     out[length++] = ROW_START
-    out[length++] = SEPARATOR
+    out[length++] = SEPARATOR_BYTE
     for (let column = 0; column < EXTRA; column++) {
       const first = from[column] as number
       if (first !== NOWHERE) {
@@ -151,7 +156,7 @@ export class EventRows {
         if (first === last) out[length++] = BACKSLASH
         else length = copy(bytes, first, last, out, length)
       }
-      out[length++] = SEPARATOR
+      out[length++] = SEPARATOR_BYTE
     }
     const extra = this.#extra
     if (extra.length > 0) {
@@ -161,7 +166,7 @@ export class EventRows {
       }
       out[length++] = CLOSE_BRACE
     }
-    out[length++] = SEPARATOR
+    out[length++] = SEPARATOR_BYTE
     if (this.#isInexact) length = copy(bytes, start, end, out, length)
     out[length++] = LINE_FEED
     this.#length = length
@@ -183,7 +188,7 @@ export class EventRows {
     }
     if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
     fields[RAW] = line
-    const row = `.${['', ...fields].join('\x1f')}\n`
+    const row = `.${['', ...fields].join(SEPARATOR)}\n`
     this.#reserve(3 * row.length)
     this.#length += this.#out.write(row, this.#length)
   }

@@ -1,6 +1,7 @@
 /** Readies the view `events` of an archive, and runs queries on it. */
 
 import { open, rm } from 'node:fs/promises'
+import { GIB, MIB } from '../config/setting-types.ts'
 import { QueryFailed } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
 import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
@@ -11,13 +12,13 @@ import { QueryCache } from './query-cache.ts'
 import { BatchReader } from './read-batch.ts'
 
 /** Of one Parquet file: bytes before compression, and objects. */
-const GROUP_BYTES_MAX = 128 * 1024 * 1024
+const GROUP_BYTES_MAX = 128 * MIB
 const GROUP_OBJECTS_MAX = 10_000
 const READS_AT_ONCE = 16
 /** Of the process that makes Parquet files: enough for the largest event, which may be in its row twice. */
-const CONVERTER_BYTES_MAX = 2 * 1024 ** 3
+const CONVERTER_BYTES_MAX = 2 * GIB
 const CONVERTER_THREADS_MAX = 2
-const WRITE_BYTES = 1024 * 1024
+const WRITE_BYTES = MIB
 
 export interface QuerySettings {
   readonly prefix: string
@@ -31,13 +32,12 @@ export interface QuerySettings {
 
 /** What a session reads, before it does. */
 export interface QueryPlan {
-  /** Batches in the range, and their events, and bytes as stored. */
+  /** Batches in the range, and their events. */
   readonly objects: number
   readonly events: number
-  readonly bytes: number
   /** Hours of the batches. */
   readonly partitions: number
-  /** Of these, not in the cache. */
+  /** Of the batches, not in the cache; and their bytes as stored. */
   readonly fetchedObjects: number
   readonly fetchedBytes: number
 }
@@ -103,12 +103,12 @@ export class QuerySession {
     return (await this.#running()).run({ kind: 'query', sql, rowsMax })
   }
 
-  /** Writes the answer of a query into a file of this session. @returns its path, and how many rows it has */
-  async write(sql: string, format: OutputFormat): Promise<{ path: string; rows: number }> {
+  /** Writes the answer of a query into a file of this session. @returns its path */
+  async write(sql: string, format: OutputFormat): Promise<string> {
     const path = this.#cache.temporaryPath(format)
     const engine = await this.#running()
-    const { rows } = await engine.run({ kind: 'write', sql, format, path })
-    return { path, rows }
+    await engine.run({ kind: 'write', sql, format, path })
+    return path
   }
 
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */
@@ -246,7 +246,6 @@ function planOf(wanted: readonly ArchivedBatch[], missing: readonly ArchivedBatc
   return {
     objects: wanted.length,
     events: sum(({ events }) => events, wanted),
-    bytes: sum(({ storedBytes }) => storedBytes, wanted),
     partitions: new Set(wanted.map(({ key }) => key.slice(0, key.lastIndexOf('/')))).size,
     fetchedObjects: missing.length,
     fetchedBytes: sum(({ storedBytes }) => storedBytes, missing),

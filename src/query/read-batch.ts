@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
+import { CLOSE_BRACKET, COMMA, LINE_FEED, OPEN_BRACKET } from '../event/json-bytes.ts'
 import { DigestingStore } from '../log/describe-object.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
@@ -9,11 +10,6 @@ import { isDamage, isJsonArray, readPieces } from '../object/object-reader.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
 import { type EventRows, withoutCarriageReturns } from './event-rows.ts'
-
-const LINE_FEED = 0x0a
-const COMMA = 0x2c
-const OPEN_BRACKET = 0x5b
-const CLOSE_BRACKET = 0x5d
 
 /** Reads the events of batches, from their objects or from where those are made of. */
 export class BatchReader {
@@ -53,12 +49,13 @@ export class BatchReader {
   ): Promise<void> {
     const { key, sha256, events } = batch
     const digesting = new DigestingStore(store)
+    const isArray = isJsonArray(key)
     let added = 0
     try {
       assertDecompressible(key)
       for await (const read of readPieces(digesting, key)) {
         const piece = withoutCarriageReturns(read)
-        added += isJsonArray(key) ? addElements(rows, piece) : addLines(rows, piece)
+        added += addLines(rows, piece, isArray)
         await afterPiece()
       }
     } catch (error) {
@@ -96,29 +93,24 @@ function unusable(key: string, problem: string): Error {
   )
 }
 
-function addLines(rows: EventRows, piece: Buffer): number {
+/**
+ * Adds whole lines, of an event each. A JSON array has a line for each of its brackets, and a comma behind each event
+ * but the last.
+ */
+function addLines(rows: EventRows, piece: Buffer, isArray: boolean): number {
   let start = 0
   let added = 0
   for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, start)) {
-    rows.add(piece, start, end)
-    added++
-    start = end + 1
-  }
-  if (start < piece.length) throw new SyntaxError('its last line is cut short')
-  return added
-}
-
-/** Of a JSON array: a bracket, an event a line with a comma behind all but the last, a bracket. */
-function addElements(rows: EventRows, piece: Buffer): number {
-  let start = 0
-  let added = 0
-  for (let end = piece.indexOf(LINE_FEED); end !== -1; end = piece.indexOf(LINE_FEED, start)) {
-    const isBracket = end - start === 1 && (piece[start] === OPEN_BRACKET || piece[start] === CLOSE_BRACKET)
-    if (!isBracket) {
-      rows.add(piece, start, piece[end - 1] === COMMA ? end - 1 : end)
+    if (!(isArray && isBracket(piece, start, end))) {
+      rows.add(piece, start, isArray && piece[end - 1] === COMMA ? end - 1 : end)
       added++
     }
     start = end + 1
   }
+  if (!isArray && start < piece.length) throw new SyntaxError('its last line is cut short')
   return added
+}
+
+function isBracket(piece: Buffer, start: number, end: number): boolean {
+  return end - start === 1 && (piece[start] === OPEN_BRACKET || piece[start] === CLOSE_BRACKET)
 }

@@ -1,7 +1,9 @@
+import { MIB } from '../config/setting-types.ts'
 import type { RowsFile } from './engine-messages.ts'
 import { COLUMNS, TYPES } from './event-columns.ts'
+import { SEPARATOR } from './event-rows.ts'
 
-const ROW_GROUP_BYTES_MAX = 64 * 1024 * 1024
+const ROW_GROUP_BYTES_MAX = 64 * MIB
 const ROW_GROUP_ROWS_MIN = 2_048
 /** DuckDB's default. */
 const ROW_GROUP_ROWS_MAX = 122_880
@@ -16,7 +18,7 @@ const LINE_BYTES_MIN = 2_000_000
 export function parquetOfRows(rows: RowsFile, parquet: string): string {
   const { path, longest } = rows
   const columns = ['row_start', ...COLUMNS].map(name => `'${name}': 'VARCHAR'`).join(', ')
-  const source = `read_csv(${quoted(path)}, delim = '\x1f', quote = '', escape = '', header = false,
+  const source = `read_csv(${quoted(path)}, delim = '${SEPARATOR}', quote = '', escape = '', header = false,
     auto_detect = false, hive_partitioning = false, new_line = '\\n', max_line_size = ${Math.max(LINE_BYTES_MIN, longest + 1)}, columns = {${columns}})`
   const selected = COLUMNS.map((name, index) => `${decoded(name, TYPES[index] as string)} as ${name}`)
   return `copy (select ${selected.join(', ')} from ${source}) to ${quoted(parquet)} 
@@ -60,6 +62,7 @@ export function eventsView(
   return `create or replace temp view events as select ${COLUMNS.join(', ')} from read_parquet([${list}], hive_partitioning = false)${where}`
 }
 
-function quoted(text: string): string {
+/** A string literal of SQL. */
+export function quoted(text: string): string {
   return `'${text.replaceAll("'", "''")}'`
 }

@@ -1,12 +1,11 @@
 /** A table of text for a terminal: columns are as wide as their contents, and narrower where the terminal is. */
 
 import type { Answer, Column } from '../../query/engine-messages.ts'
+import { escapeControls } from '../escape-controls.ts'
 
 const CELL_CHARACTERS_MIN = 8
 const BETWEEN = '  '
 const NULL = ''
-/** What a terminal may take for a command, and what makes text read otherwise than it is (Unicode UTS #55). */
-const NOT_PRINTED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
 /** Characters that take two columns: East Asian wide and full-width ones, and emoji. */
 const WIDE =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
@@ -17,8 +16,8 @@ const JOINING = /\p{Mn}|\p{Me}|\p{Cf}/u
  * @returns the lines, with a line feed behind each
  */
 export function textTable({ columns, rows }: Answer, width: number | undefined): string {
-  const cells = rows.map(row => row.map(value => (value === null ? NULL : printable(value))))
-  const heads = columns.map(({ name }) => printable(name))
+  const cells = rows.map(row => row.map(value => (value === null ? NULL : escapeControls(value))))
+  const heads = columns.map(({ name }) => escapeControls(name))
   const wanted = heads.map((head, index) =>
     Math.max(widthOf(head), ...cells.map(row => widthOf(row[index] as string))),
   )
@@ -70,9 +69,4 @@ function widthOf(text: string): number {
   let width = 0
   for (const character of text) width += JOINING.test(character) ? 0 : WIDE.test(character) ? 2 : 1
   return width
-}
-
-/** Control and bidirectional characters, escaped. */
-function printable(text: string): string {
-  return text.replace(NOT_PRINTED, each => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
