@@ -13,23 +13,13 @@ import {
   type TestArchive,
 } from '../helpers/archive-by-hand.ts'
 import { configOf, temporaryDirectory } from '../helpers/helper.ts'
-import { buildProgram, startProgram } from './program.ts'
+import { buildProgram, type Run, runProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
-
-const END_MS_MAX = 120_000
 
 const path = await buildProgram(t)
 
-interface Run {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
 async function run(t: Test, args: readonly string[], env: Record<string, string> = {}): Promise<Run> {
-  const program = startProgram(t, path, { args, env, cwd: temporaryDirectory(t) })
-  const { code } = await program.endsWithin(END_MS_MAX)
-  return { code, stdout: program.stdout, stderr: program.stderr }
+  return await runProgram(t, path, args, env)
 }
 
 async function jsonOf(t: Test, args: readonly string[], env?: Record<string, string>) {

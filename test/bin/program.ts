@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { buildProgram as build } from '../../build.ts'
+import { temporaryDirectory } from '../helpers/helper.ts'
 import { Program, type ProgramOptions, programIn, ROOT } from '../services/program.ts'
 
 /**
@@ -19,6 +20,26 @@ export async function buildProgram(t: Test): Promise<string> {
   const dist = join(directory, 'dist')
   await build(dist)
   return programIn(dist)
+}
+
+export interface Run {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const END_MS_MAX = 120_000
+
+/** Runs a command of the program to its end, in a directory of its own. @throws Error if it does not end */
+export async function runProgram(
+  t: Test,
+  path: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<Run> {
+  const program = startProgram(t, path, { args, env, cwd: temporaryDirectory(t) })
+  const { code } = await program.endsWithin(END_MS_MAX)
+  return { code, stdout: program.stdout, stderr: program.stderr }
 }
 
 /** Starts the program, and kills it at the end of the test if it still runs. */

@@ -17,28 +17,16 @@ import {
 import { eventOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { startServer } from '../helpers/s3-helper.ts'
 import { until } from '../services/wait.ts'
-import { buildProgram, startProgram } from './program.ts'
+import { buildProgram, type Run, runProgram, startProgram } from './program.ts'
 
 const END_MS_MAX = 120_000
 const WAIT_MS_MAX = 30_000
 
 const path = await buildProgram(t)
 
-interface Run {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
 /** @param env with a DATA_DIR, so that runs share a cache */
 async function query(t: Test, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Run> {
-  const program = startProgram(t, path, {
-    args: ['query', ...args],
-    env: { ...process.env, ...env },
-    cwd: temporaryDirectory(t),
-  })
-  const { code } = await program.endsWithin(END_MS_MAX)
-  return { code, stdout: program.stdout, stderr: program.stderr }
+  return await runProgram(t, path, ['query', ...args], { ...process.env, ...env })
 }
 
 async function answerOf(

@@ -1,14 +1,12 @@
 /** Helpers for tests of an archive and its log: archives made by hand, running archivers, and damage. */
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import * as zlib from 'node:zlib'
 import type { Test } from 'tap'
-import { Archiver } from '../../src/archive/archiver.ts'
+import type { Archiver } from '../../src/archive/archiver.ts'
 import { type BuiltLog, LogBuilder } from '../../src/cli/log/build-log.ts'
 import { Verifier, type VerifyFindings, type VerifyOptions } from '../../src/cli/verify/verifier.ts'
 import type { Config } from '../../src/config/config.ts'
-import { openIdIndex } from '../../src/dedupe/open-id-index.ts'
 import type { Event } from '../../src/event/event.ts'
 import { type LogKeys, logKeys } from '../../src/log/log-keys.ts'
 import { LogReader } from '../../src/log/log-reader.ts'
@@ -19,6 +17,7 @@ import type { Queue } from '../../src/queue/queue.ts'
 import { openStore } from '../../src/store/open-store.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
 import { until } from '../services/wait.ts'
+import { openArchiver } from './archiver-helper.ts'
 import { configOf, silent, temporaryDirectory } from './helper.ts'
 import { startServer } from './s3-helper.ts'
 import { objectKeysOf } from './store-helper.ts'
@@ -173,12 +172,7 @@ export async function startArchiver(
   })
   const queue = await openQueue(config, silent)
   t.teardown(() => queue.close())
-  const store = await openStore(config)
-  t.teardown(() => store.close())
-  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
-  t.teardown(() => index.close())
-  const archiver = new Archiver({ queue, store, index, config, log: silent })
-  t.teardown(() => archiver.stop())
+  const { archiver, store } = await openArchiver(t, config, queue)
   await archiver.start()
   return new TestArchiver(archiver, queue, store)
 }

@@ -6,15 +6,14 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import * as zlib from 'node:zlib'
 import { type Test, test } from 'tap'
-import { Archiver } from '../../../src/archive/archiver.ts'
-import { openIdIndex } from '../../../src/dedupe/open-id-index.ts'
+import type { Archiver } from '../../../src/archive/archiver.ts'
 import { type Event, stampEvent } from '../../../src/event/event.ts'
 import { DIGEST_VERSION } from '../../../src/event/message-id.ts'
 import { createDecompressor } from '../../../src/object/format.ts'
 import { openQueue } from '../../../src/queue/open-queue.ts'
 import type { Consumer, DeliveryHandler, Durability, Queue } from '../../../src/queue/queue.ts'
-import { openStore } from '../../../src/store/open-store.ts'
 import type { ObjectStore } from '../../../src/store/store.ts'
+import { openArchiver } from '../../helpers/archiver-helper.ts'
 import {
   configOf,
   elapsed,
@@ -179,12 +178,7 @@ async function open(t: Test, env: Record<string, string> = {}): Promise<Archive>
   const config = configOf({ ...defaults, ...env })
   const queue = new WatchedQueue(await openQueue(config, silent))
   t.teardown(() => queue.close())
-  const store = await openStore(config)
-  t.teardown(() => store.close())
-  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
-  t.teardown(() => index.close())
-  const archiver = new Archiver({ queue, store, index, config, log: silent })
-  t.teardown(() => archiver.stop())
+  const { archiver, store } = await openArchiver(t, config, queue)
   await archiver.start()
   return new Archive(queue, store, archiver)
 }

@@ -2,14 +2,13 @@
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { Archiver } from '../../../src/archive/archiver.ts'
-import { openIdIndex } from '../../../src/dedupe/open-id-index.ts'
+import type { Archiver } from '../../../src/archive/archiver.ts'
 import { type Event, stampEvent } from '../../../src/event/event.ts'
 import { openQueue } from '../../../src/queue/open-queue.ts'
 import type { Queue } from '../../../src/queue/queue.ts'
 import { openStore } from '../../../src/store/open-store.ts'
+import { openArchiver } from '../../helpers/archiver-helper.ts'
 import {
   configOf,
   eventOf,
@@ -62,12 +61,7 @@ async function startArchiver(
   const config = configOf({ ...settings, ROLE: 'archive', DATA_DIR: temporaryDirectory(t) })
   const queue = await openQueue(config, silent)
   t.teardown(() => queue.close())
-  const store = await openStore(config)
-  t.teardown(() => store.close())
-  const index = await openIdIndex(join(config.dataDir, 'dedupe'), config, silent)
-  t.teardown(() => index.close())
-  const archiver = new Archiver({ queue, store, index, config, log: silent })
-  t.teardown(() => archiver.stop())
+  const { archiver } = await openArchiver(t, config, queue)
   archiver.start()
   return { queue, archiver }
 }
