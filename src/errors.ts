@@ -133,6 +133,9 @@ export const LogRefused = createError('FRQ_LOG_REFUSED', '%s', 503)
 /** A query has no answer, or none that is complete. The message says why. */
 export const QueryFailed = createError('FRQ_QUERY_FAILED', '%s')
 
+/** The log or a file of the archive's table cannot be used. The message says what to do. */
+export const TableDamaged = createError('FRQ_TABLE_DAMAGED', '%s')
+
 /** The store has no object with this key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
 

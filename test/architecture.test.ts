@@ -21,7 +21,8 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   queue: ['process', 'event', 'config'],
   archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
-  query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment'],
+  table: ['process', 'config', 'store'],
+  query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -36,6 +37,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'observability',
     'live',
     'query',
+    'table',
   ],
 }
 

@@ -1,47 +1,18 @@
 /** The columns of the view `events`, and the members of events that they are made of. */
 
 import { timeOf } from '../segment/time-forms.ts'
+import { EVENT_COLUMNS } from '../table/table-columns.ts'
 import { exactJson, wellFormedJson } from './exact-json.ts'
 
 const TIME_LENGTH = 24
 
 /** The columns of an event, in their order. */
-export const COLUMNS = [
-  'message_id',
-  'event',
-  'type',
-  'user_id',
-  'anonymous_id',
-  'timestamp',
-  'received_at',
-  'source',
-  'channel',
-  'properties',
-  'context',
-  'traits',
-  'extra',
-  'raw',
-] as const
+export const COLUMNS = EVENT_COLUMNS.map(([name]) => name)
 
-type Column = (typeof COLUMNS)[number]
+type Column = (typeof EVENT_COLUMNS)[number][0]
 
 /** What each column holds. */
-export const TYPES: readonly ('text' | 'time' | 'json' | 'line')[] = [
-  'text',
-  'text',
-  'text',
-  'text',
-  'text',
-  'time',
-  'time',
-  'text',
-  'text',
-  'json',
-  'json',
-  'json',
-  'json',
-  'line',
-]
+export const TYPES = EVENT_COLUMNS.map(([, kind]) => kind)
 
 /** Kinds of columns, by how a member becomes one. */
 export const TEXT = 0

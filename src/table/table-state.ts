@@ -1,0 +1,58 @@
+/** The content of an archive's table after some entries of its log. */
+
+import type { TableColumn, TableEntry, TableFile } from './table-entry.ts'
+
+export interface TableState {
+  /** Of the archive's log; undefined before the first entry. */
+  readonly log: string | undefined
+  /** The number of the last entry; 0 before the first. */
+  readonly number: number
+  /** By key. */
+  readonly files: ReadonlyMap<string, TableFile>
+  /** By hour since 1970: the events of this hour in records up to this one are in the table. */
+  readonly compactedThrough: ReadonlyMap<number, number>
+  /** All events in records up to this one are in the table, or expired. */
+  readonly coveredThrough: number
+  /** Typed columns. They are only ever added to. */
+  readonly columns: readonly TableColumn[]
+}
+
+export const EMPTY_TABLE: TableState = {
+  log: undefined,
+  number: 0,
+  files: new Map(),
+  compactedThrough: new Map(),
+  coveredThrough: 0,
+  columns: [],
+}
+
+/** The state after these entries, which follow it. Pure: `state` stays as it is. */
+export function applied(state: TableState, entries: readonly TableEntry[]): TableState {
+  const files = new Map(state.files)
+  const compactedThrough = new Map(state.compactedThrough)
+  let { log, number, coveredThrough, columns } = state
+  for (const entry of entries) {
+    log = entry.log
+    number = entry.number
+    for (const file of entry.added ?? []) files.set(file.key, file)
+    for (const file of entry.replaced ?? []) files.set(file.key, file)
+    for (const key of entry.placed ?? []) place(files, key)
+    for (const key of entry.removed ?? []) files.delete(key)
+    for (const { hour, through } of entry.compacted ?? []) compactedThrough.set(hour, through)
+    coveredThrough = Math.max(coveredThrough, entry.coveredThrough ?? 0)
+    columns = entry.columns ?? columns
+  }
+  return { log, number, files, compactedThrough, coveredThrough, columns }
+}
+
+function place(files: Map<string, TableFile>, key: string): void {
+  const file = files.get(key)
+  if (file?.isStaged !== true) return
+  const { isStaged: _, ...rest } = file
+  files.set(key, { ...rest, path: key })
+}
+
+/** Whether the events of this hour in a record are in the table. Events up to `coveredThrough` are, whatever their hour. */
+export function isCompacted(state: TableState, hour: number, record: number): boolean {
+  return record <= state.coveredThrough || record <= (state.compactedThrough.get(hour) ?? 0)
+}
