@@ -16,9 +16,10 @@ import { DIGEST_VERSION } from '../event/message-id.ts'
 import { BackOff } from '../process/sleep.ts'
 import type { StoreDate } from '../store/store.ts'
 import { recordNumber } from './log-keys.ts'
+import { recordsAheadMax } from './log-reader.ts'
 import { type BatchDraft, type EncodedRecord, encodeRecord, type LogRecord, wasStored } from './log-record.ts'
 import { type LogParts, resetIfOtherHistory, rootOf, rootRecord, synchronise } from './log-sync.ts'
-import { READS_AHEAD_MAX, RecordsAhead } from './records-ahead.ts'
+import { READS_AHEAD_MAX, ReadsAhead } from './reads-ahead.ts'
 
 /** Pause before a create with an unknown outcome is sent again. */
 const CREATE_RETRY_LIMITS = { msMin: 50, msMax: 5_000 }
@@ -219,7 +220,7 @@ export class CommitLog {
 
   async #followToEnd(root = this.#root): Promise<number> {
     const { index, watermark } = this.#parts
-    const ahead = new RecordsAhead(number => this.#read(number))
+    const ahead = new ReadsAhead(number => this.#read(number), recordsAheadMax)
     try {
       for (let applied = 0; ; ) {
         const number = (this.position?.number ?? 0) + 1

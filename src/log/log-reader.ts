@@ -15,11 +15,19 @@ const HEAD_READ_SHARE = 1.1
 /** With each record that is read, the length of the longest recent head shrinks by this factor. */
 const HEAD_READ_DECAY = 0.98
 
+/** Bound on the bytes of heads that are read ahead, if all heads are as long as the last one. */
+const HEAD_BYTES_AHEAD_MAX = 16 * 1024 * 1024
+
 export interface RecordAnswer {
   readonly record: LogRecord | undefined
   /** When it was stored, in milliseconds since 1970, by the store's clock. */
   readonly storedAt: number
   readonly date: StoreDate
+}
+
+/** How many records may be read ahead. */
+export function recordsAheadMax({ record }: RecordAnswer): number {
+  return HEAD_BYTES_AHEAD_MAX / (record?.headBytes ?? 1)
 }
 
 /** Reads records, manifests, runs and hints of a log. `Watermark.counts` tells whether an answer about a record is valid. */

@@ -3,9 +3,11 @@
 import { LogDamaged } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
 import { type LogKeys, recordNumber } from './log-keys.ts'
-import type { LogReader } from './log-reader.ts'
+import { type LogReader, type RecordAnswer, recordsAheadMax } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
 import type { FoldedRecord, Manifest } from './manifest.ts'
+import { ReadsAhead } from './reads-ahead.ts'
+import { Watermark } from './watermark.ts'
 
 export type LogStep =
   | { readonly kind: 'manifest'; readonly manifest: Manifest }
@@ -34,32 +36,45 @@ interface Predecessor {
 
 const BEFORE_FIRST: Predecessor = { number: -1, log: undefined, hash: undefined }
 
+/** Manifests that are read ahead. Each has a run of some hundred records. */
+const MANIFESTS_AHEAD_MAX = 16
+
+interface ManifestAnswer {
+  readonly manifest: Manifest
+  readonly records: readonly FoldedRecord[]
+}
+
 /**
  * Yields record 0, then each manifest with its folded records, then each record that is not folded. A record that is
  * folded during the walk is yielded once. A record that is damaged or gone is yielded as `damaged`, and the walk goes on.
  *
  * It ends at the end of the log: at that moment it had yielded all records and manifests.
  *
+ * @param first skips manifests whose last record is before this one. @default 0
  * @throws StoreUnavailable, LogRefused
  */
-export async function* walkLog(parts: LogWalkParts): AsyncIterable<LogStep> {
+export async function* walkLog(parts: LogWalkParts, first = 0): AsyncIterable<LogStep> {
   const { reader } = parts
-  const root = await rootStep(parts)
+  const records = new ReadsAhead(number => reader.record(number), recordsAheadMax)
+  const manifests = new ReadsAhead(
+    generation => manifestOf(reader, generation),
+    () => MANIFESTS_AHEAD_MAX,
+  )
+  const root = await rootStep(parts, records)
   if (root === undefined) return
   yield root
   let before = after(root, BEFORE_FIRST)
-  for (let generation = 1, hasMore = true; ; ) {
-    const manifest = hasMore ? (await reader.manifest(generation)).manifest : undefined
-    if (manifest !== undefined) {
+  for (let generation = first > 0 ? await generationOf(reader, first) : 1, hasMore = true; ; ) {
+    const answer = hasMore ? await manifests.answer(generation) : undefined
+    if (answer !== undefined) {
       generation++
-      yield { kind: 'manifest', manifest }
-      for (const record of await reader.objects(manifest))
-        if (record.number > before.number) yield { kind: 'folded', record }
-      const { through: number, log, hash } = manifest
+      const { through: number, log, hash } = answer.manifest
+      yield { kind: 'manifest', manifest: answer.manifest }
+      for (const record of answer.records) if (record.number > before.number) yield { kind: 'folded', record }
       if (number > before.number) before = { number, log, hash }
       continue
     }
-    const step = await nextStep(parts, before)
+    const step = await nextStep(parts, before, records)
     // A record that is gone or damaged may have been folded since the last manifest was read.
     hasMore = step?.kind !== 'record' && (await reader.manifest(generation)).manifest !== undefined
     if (hasMore) continue
@@ -69,8 +84,25 @@ export async function* walkLog(parts: LogWalkParts): AsyncIterable<LogStep> {
   }
 }
 
-async function rootStep(parts: LogWalkParts): Promise<LogStep | undefined> {
-  const step = await nextStep(parts, BEFORE_FIRST)
+async function manifestOf(reader: LogReader, generation: number): Promise<ManifestAnswer | undefined> {
+  const { manifest } = await reader.manifest(generation)
+  return manifest === undefined ? undefined : { manifest, records: await reader.objects(manifest) }
+}
+
+/** The manifest whose range has this record; the newest one if the record is not folded; 1 if nothing is folded. */
+async function generationOf(reader: LogReader, record: number): Promise<number> {
+  const watermark = new Watermark(reader)
+  await watermark.refresh()
+  if (watermark.manifest === undefined) return 1
+  if (record > watermark.number) return watermark.manifest.generation
+  return (await watermark.manifestWith(record)).generation
+}
+
+async function rootStep(
+  parts: LogWalkParts,
+  records: ReadsAhead<RecordAnswer>,
+): Promise<LogStep | undefined> {
+  const step = await nextStep(parts, BEFORE_FIRST, records)
   if (step !== undefined) return step
   return (await parts.reader.manifest(1)).manifest === undefined ? undefined : damaged(0, 'it is gone')
 }
@@ -80,17 +112,32 @@ function after(step: LogStep, before: Predecessor): Predecessor {
   return { number: before.number + 1, log: before.log, hash: undefined }
 }
 
-async function nextStep(parts: LogWalkParts, before: Predecessor): Promise<LogStep | undefined> {
+async function nextStep(
+  parts: LogWalkParts,
+  before: Predecessor,
+  records: ReadsAhead<RecordAnswer>,
+): Promise<LogStep | undefined> {
   const number = before.number + 1
-  const step = await stepOf(parts.reader, number, before)
-  if (step !== undefined || !(await isBeforeEnd(parts, number))) return step
-  // It may have been created since the first read.
+  const step = await stepFrom(records.answer(number), number, before)
+  if (step !== undefined) return step
+  // It may have been created since it was read ahead.
+  const later = await stepOf(parts.reader, number, before)
+  if (later !== undefined || !(await isBeforeEnd(parts, number))) return later
+  // It may have been created since the last read.
   return (await stepOf(parts.reader, number, before)) ?? damaged(number, 'it is gone')
 }
 
-async function stepOf(reader: LogReader, number: number, before: Predecessor): Promise<LogStep | undefined> {
+function stepOf(reader: LogReader, number: number, before: Predecessor): Promise<LogStep | undefined> {
+  return stepFrom(reader.record(number), number, before)
+}
+
+async function stepFrom(
+  answer: Promise<RecordAnswer>,
+  number: number,
+  before: Predecessor,
+): Promise<LogStep | undefined> {
   try {
-    const { record, storedAt } = await reader.record(number)
+    const { record, storedAt } = await answer
     if (record === undefined) return undefined
     const reason = mismatch(record, before)
     return reason === undefined ? { kind: 'record', record, storedAt } : damaged(number, reason)
