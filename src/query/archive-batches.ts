@@ -3,7 +3,7 @@
 import { QueryFailed } from '../errors.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
-import { isInline, type LogBatch, type LogRecord } from '../log/log-record.ts'
+import { isInline, type LogBatch } from '../log/log-record.ts'
 import { walkLog } from '../log/log-walk.ts'
 import type { FoldedBatch } from '../log/manifest.ts'
 import type { StoreReader } from '../store/store.ts'
@@ -25,37 +25,63 @@ export interface ArchivedBatch extends FoldedBatch {
   readonly isStored: boolean
 }
 
+export interface ArchivedBatches {
+  /** The id of the archive's log; undefined if there is none, and no object. */
+  readonly log: string | undefined
+  /** The last record of the log that was read. */
+  readonly through: number
+  readonly batches: readonly ArchivedBatch[]
+}
+
 /**
- * All batches that the log names, oldest record first, without those that became void.
+ * The batches that the log names, oldest record first, without those that became void.
  *
+ * @param isWanted called for each batch of a record; only what it wants is kept in memory
+ * @param first the first record that counts
  * @throws QueryFailed if there is no log, or a record of it cannot be used
  * @throws StoreUnavailable, LogRefused
  */
-export async function archivedBatches(store: StoreReader, prefix: string): Promise<ArchivedBatch[]> {
+export async function archivedBatches(
+  store: StoreReader,
+  prefix: string,
+  first = 0,
+  isWanted: (batch: ArchivedBatch) => boolean = () => true,
+): Promise<ArchivedBatches> {
   const keys = logKeys(prefix)
   const reader = new LogReader(store, keys)
   const batches: ArchivedBatch[] = []
   const voids = new Set<string>()
-  let steps = 0
-  for await (const step of walkLog({ store, reader, keys })) {
-    steps++
-    if (step.kind === 'damaged') throw new QueryFailed(step.message)
-    if (step.kind === 'folded')
-      for (const [place, batch] of step.record.batches.entries())
-        batches.push({
-          ...summaryOf(batch),
-          record: step.record.number,
-          place,
-          isInline: false,
-          isStored: true,
-        })
-    if (step.kind === 'record') addRecord(step.record, batches, voids)
+  let log: string | undefined
+  let through = 0
+  const add = (batch: ArchivedBatch): void => {
+    if (batch.record >= first && isWanted(batch)) batches.push(batch)
   }
-  if (steps === 0 && (await hasObjects(store, prefix)))
+  for await (const step of walkLog({ store, reader, keys }, first)) {
+    if (step.kind === 'damaged') throw new QueryFailed(step.message)
+    if (step.kind === 'manifest') {
+      log = step.manifest.log
+      through = step.manifest.through
+    } else {
+      const { record } = step
+      log ??= step.kind === 'record' ? step.record.log : undefined
+      through = Math.max(through, record.number)
+      for (const [place, batch] of record.batches.entries()) add(archivedBatch(batch, record.number, place))
+      if (step.kind === 'record')
+        for (const each of step.record.voids) voids.add(`${each.number}:${each.batch}`)
+    }
+  }
+  if (log === undefined && (await hasObjects(store, prefix)))
     throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
-  return voids.size === 0
-    ? batches
-    : batches.filter(({ record, place, isStored }) => isStored || !voids.has(`${record}:${place}`))
+  const isVoid = ({ record, place, isStored }: ArchivedBatch) => !isStored && voids.has(`${record}:${place}`)
+  return { log, through, batches: voids.size === 0 ? batches : batches.filter(batch => !isVoid(batch)) }
+}
+
+function archivedBatch(batch: FoldedBatch | LogBatch, record: number, place: number): ArchivedBatch {
+  const { key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt } = batch
+  const summary = { key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt, record, place }
+  return 'ids' in batch
+    ? { ...summary, staged: batch.staged, isInline: isInline(batch), isStored: batch.isStored === true }
+    : { ...summary, isInline: false, isStored: true }
 }
 
 /** Whether some of its events may be in the range. */
@@ -64,24 +90,6 @@ export function isInRange(batch: FoldedBatch, { since, until }: TimeRange): bool
     (since === undefined || batch.lastReceivedAt >= since) &&
     (until === undefined || batch.firstReceivedAt < until)
   )
-}
-
-function addRecord({ number, batches, voids }: LogRecord, into: ArchivedBatch[], voided: Set<string>): void {
-  for (const [place, batch] of batches.entries())
-    into.push({
-      ...summaryOf(batch),
-      record: number,
-      place,
-      staged: batch.staged,
-      isInline: isInline(batch),
-      isStored: batch.isStored === true,
-    })
-  for (const each of voids) voided.add(`${each.number}:${each.batch}`)
-}
-
-function summaryOf(batch: FoldedBatch | LogBatch): FoldedBatch {
-  const { key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt } = batch
-  return { key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt }
 }
 
 async function hasObjects(store: StoreReader, prefix: string): Promise<boolean> {

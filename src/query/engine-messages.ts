@@ -1,5 +1,8 @@
 /** What a command and its engine, a process of its own, say to each other. */
 
+import type { ColumnStats, TableColumn } from '../table/table-entry.ts'
+import type { RowsOfHours } from './coverage.ts'
+
 /** The hidden command of this program that runs `serveEngine`. */
 export const ENGINE_COMMAND = 'query-engine'
 
@@ -42,11 +45,50 @@ export interface ConvertRequest {
   readonly parquet: string
 }
 
+/** Makes the files of the table for one hour. */
+export interface CompactRequest {
+  readonly kind: 'compact'
+  readonly id: number
+  /** Files of rows by the span of their batches. */
+  readonly sources: readonly RowsOfSpan[]
+  /** Hours since 1970. */
+  readonly hour: number
+  /** Typed columns. */
+  readonly columns: readonly TableColumn[]
+  /** The path of the files, which get a number and an extension. */
+  readonly path: string
+}
+
+/** A file of rows of batches that have the same first and last hour. */
+export interface RowsOfSpan {
+  readonly rows: RowsFile
+  readonly firstHour: number
+  readonly lastHour: number
+}
+
+/** A file of the table that was made, on local disk. */
+export interface MadeFile {
+  readonly path: string
+  /** Null: its events have no time. */
+  readonly hour: number | null
+  readonly rows: number
+  readonly stats: Readonly<Record<string, ColumnStats>>
+}
+
+/** A Parquet file of the view `events`. */
+export interface ViewSource {
+  readonly path: string
+  /** A file of the cache, or of the table. */
+  readonly kind: 'cached' | 'table'
+  /** The rows that count. @default all */
+  readonly only?: RowsOfHours | undefined
+}
+
 /** Makes the view `events`. */
 export interface ViewRequest {
   readonly kind: 'view'
   readonly id: number
-  readonly files: readonly string[]
+  readonly sources: readonly ViewSource[]
   /** Milliseconds since 1970. */
   readonly since: number | undefined
   readonly until: number | undefined
@@ -73,7 +115,7 @@ export interface InterruptRequest {
   readonly kind: 'interrupt'
 }
 
-export type Work = ConvertRequest | ViewRequest | QueryRequest | WriteRequest
+export type Work = ConvertRequest | CompactRequest | ViewRequest | QueryRequest | WriteRequest
 export type EngineRequest = OpenRequest | Work | InterruptRequest
 
 export interface Column {
@@ -92,10 +134,17 @@ export interface Answer {
   readonly hasMore: boolean
 }
 
+export interface Done {
+  readonly rows: number
+  readonly answer?: Answer | undefined
+  /** Of a `CompactRequest`. */
+  readonly files?: readonly MadeFile[] | undefined
+}
+
 export type EngineAnswer =
   | { readonly kind: 'ready' }
   | { readonly kind: 'unavailable'; readonly message: string }
-  | { readonly kind: 'done'; readonly id: number; readonly rows: number; readonly answer?: Answer }
+  | ({ readonly kind: 'done'; readonly id: number } & Done)
   | { readonly kind: 'failed'; readonly id: number; readonly message: string }
 
 export type WithoutId<T> = T extends { readonly id: number } ? Omit<T, 'id'> : never

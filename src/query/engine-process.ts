@@ -6,7 +6,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
 import {
-  type Answer,
+  type Done,
   type EngineAnswer,
   type EngineOptions,
   type EngineRequest,
@@ -14,6 +14,7 @@ import {
   type OutputFormat,
   type Work,
 } from './engine-messages.ts'
+import { makeHourFiles } from './hour-files.ts'
 import { jsonOf } from './result-json.ts'
 import { assertSelect } from './select-only.ts'
 import { eventsView, parquetOfRows, quoted } from './table-sql.ts'
@@ -98,11 +99,6 @@ function isPassable(directory: string): boolean {
   return isOpen && (dirname(directory) === directory || isPassable(dirname(directory)))
 }
 
-interface Done {
-  readonly rows: number
-  readonly answer?: Answer
-}
-
 class Engine {
   readonly #connection: DuckDBConnection
   readonly #isForUser: boolean
@@ -128,7 +124,8 @@ class Engine {
 
   async #run(work: Work): Promise<Done> {
     if (work.kind === 'convert') return this.#change(parquetOfRows(work.rows, work.parquet))
-    if (work.kind === 'view') return this.#change(eventsView(work.files, work))
+    if (work.kind === 'view') return this.#change(eventsView(work.sources, work))
+    if (work.kind === 'compact') return { rows: 0, files: await makeHourFiles(this.#connection, work) }
     if (this.#isForUser) await assertSelect(this.#connection, work.sql)
     return work.kind === 'query'
       ? this.#query(work.sql, work.rowsMax)

@@ -5,7 +5,7 @@ import { KIB, MIB } from '../config/setting-types.ts'
 import { QueryFailed } from '../errors.ts'
 import { createDeferred, type Deferred } from '../process/deferred.ts'
 import {
-  type Answer,
+  type Done,
   ENGINE_COMMAND,
   type EngineAnswer,
   type EngineOptions,
@@ -28,11 +28,6 @@ export interface EngineSettings
   extends Pick<EngineOptions, 'directory' | 'spillBytesMax' | 'threads' | 'isForUser'> {
   /** Resident bytes past which the process is killed. */
   readonly residentBytesMax: number
-}
-
-export interface Done {
-  readonly rows: number
-  readonly answer?: Answer | undefined
 }
 
 /** DuckDB in a process of its own. It is killed if it takes too much memory, or does not stop when it is told to. */
@@ -121,7 +116,7 @@ export class Engine {
     const work = this.#work.get(message.id)
     this.#work.delete(message.id)
     if (this.#work.size === 0) this.#keepAlive()
-    if (message.kind === 'done') work?.resolve({ rows: message.rows, answer: message.answer })
+    if (message.kind === 'done') work?.resolve(message)
     else work?.reject(new QueryFailed(message.message))
   }
 

@@ -27,7 +27,6 @@ import {
 import { join } from 'node:path'
 import { DirectoryInUse } from '../errors.ts'
 import { type DirectoryLock, lockDirectory, requireLockablePath } from '../process/directory-lock.ts'
-import type { ArchivedBatch } from './archive-batches.ts'
 import { NOBODY } from './engine-messages.ts'
 
 const RUN_PREFIX = 'run-'
@@ -52,11 +51,25 @@ interface Entry extends EntryIndex {
   readonly usedAtMs: number
 }
 
-export interface CachePlan {
-  /** Parquet files of this run, of entries that hold wanted objects. */
-  readonly files: readonly string[]
+/** What an entry holds: an object, or a file of the table. */
+export interface Cacheable {
+  readonly key: string
+  /** Differs if the bytes do. */
+  readonly sha256: string
+}
+
+export interface CachedFile {
+  /** A Parquet file of this run. */
+  readonly path: string
+  /** Of the objects that it holds. */
+  readonly keys: readonly string[]
+}
+
+export interface CachePlan<T> {
+  /** Of entries that hold wanted objects. */
+  readonly files: readonly CachedFile[]
   /** Objects that no entry has. */
-  readonly missing: readonly ArchivedBatch[]
+  readonly missing: readonly T[]
 }
 
 export class QueryCache {
@@ -100,20 +113,29 @@ export class QueryCache {
    * Chooses the entries for these objects, and removes those that are of no use: an object of theirs is not in the
    * archive any more, has changed, or is in another entry too.
    *
-   * @param all batches of the archive
+   * @param all objects of the archive, as far as their rows count
+   * @param isAlone whether an object must not share its file with others
    */
-  async plan(wanted: readonly ArchivedBatch[], all: readonly ArchivedBatch[]): Promise<CachePlan> {
+  async plan<T extends Cacheable>(
+    wanted: readonly T[],
+    all: readonly Cacheable[],
+    isAlone: (key: string) => boolean,
+  ): Promise<CachePlan<T>> {
     const digests = new Map(all.map(({ key, sha256 }) => [key, sha256]))
     const wantedKeys = new Set(wanted.map(({ key }) => key))
     const covered = new Set<string>()
-    const files: string[] = []
+    const files: CachedFile[] = []
     const entries = await this.#entries()
     const isWanted = (entry: Entry): boolean => entry.objects.some(([key]) => wantedKeys.has(key))
-    const small = entries.filter(entry => entry.bytes <= SMALL_BYTES_MAX && isWanted(entry))
+    const small = entries.filter(
+      entry =>
+        entry.bytes <= SMALL_BYTES_MAX && isWanted(entry) && !entry.objects.some(([key]) => isAlone(key)),
+    )
     const isMerging = small.length > SMALL_ENTRIES_MAX
     for (const entry of entries.toSorted((a, b) => b.objects.length - a.objects.length)) {
       const isCurrent = entry.objects.every(
-        ([key, sha256]) => digests.get(key) === sha256 && !covered.has(key),
+        ([key, sha256]) =>
+          digests.get(key) === sha256 && !covered.has(key) && !(entry.objects.length > 1 && isAlone(key)),
       )
       const isSmall = isMerging && small.includes(entry)
       if (!isCurrent || isSmall) {
@@ -121,10 +143,11 @@ export class QueryCache {
         continue
       }
       if (!isWanted(entry)) continue
-      const file = await this.#use(entry.id)
-      if (file === undefined) continue
-      for (const [key] of entry.objects) covered.add(key)
-      files.push(file)
+      const path = await this.#use(entry.id)
+      if (path === undefined) continue
+      const keys = entry.objects.map(([key]) => key)
+      for (const key of keys) covered.add(key)
+      files.push({ path, keys })
     }
     return { files, missing: wanted.filter(({ key }) => !covered.has(key)) }
   }
@@ -135,10 +158,10 @@ export class QueryCache {
   }
 
   /** Makes an entry of a Parquet file of this run. @returns the path of the run's link to it */
-  async add(parquetPath: string, batches: readonly ArchivedBatch[]): Promise<string> {
+  async add(parquetPath: string, objects: readonly Cacheable[]): Promise<string> {
     const id = randomUUID()
     const bytes = await syncedLength(parquetPath)
-    const index: EntryIndex = { bytes, objects: batches.map(({ key, sha256 }) => [key, sha256]) }
+    const index: EntryIndex = { bytes, objects: objects.map(({ key, sha256 }) => [key, sha256]) }
     const indexPath = this.temporaryPath('json')
     await chmod(parquetPath, 0o444)
     await link(parquetPath, this.#parquet(id))

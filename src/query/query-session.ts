@@ -1,24 +1,28 @@
 /** Readies the view `events` of an archive, and runs queries on it. */
 
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { GIB, MIB } from '../config/setting-types.ts'
-import { QueryFailed } from '../errors.ts'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
+import { forEachAtOnce } from '../process/for-each-at-once.ts'
+import { fetchObject } from '../store/fetch-object.ts'
 import type { StoreReader } from '../store/store.ts'
-import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
-import { type Done, Engine } from './engine.ts'
-import type { OutputFormat, RowsFile } from './engine-messages.ts'
-import { EventRows } from './event-rows.ts'
+import type { TableFile } from '../table/table-entry.ts'
+import { partitionOf } from '../table/table-keys.ts'
+import type { ArchivedBatch, TimeRange } from './archive-batches.ts'
+import { Engine } from './engine.ts'
+import type { Done, OutputFormat, RowsFile, ViewSource } from './engine-messages.ts'
+import { type EventSources, eventSources } from './event-sources.ts'
 import { QueryCache } from './query-cache.ts'
 import { BatchReader } from './read-batch.ts'
+import { writeRows } from './write-rows.ts'
 
 /** Of one Parquet file: bytes before compression, and objects. */
 const GROUP_BYTES_MAX = 128 * MIB
 const GROUP_OBJECTS_MAX = 10_000
-const READS_AT_ONCE = 16
 /** Of the process that makes Parquet files: enough for the largest event, which may be in its row twice. */
 const CONVERTER_BYTES_MAX = 2 * GIB
 const CONVERTER_THREADS_MAX = 2
-const WRITE_BYTES = MIB
+const TABLE_READS_AT_ONCE = 8
 
 export interface QuerySettings {
   readonly prefix: string
@@ -32,12 +36,12 @@ export interface QuerySettings {
 
 /** What a session reads, before it does. */
 export interface QueryPlan {
-  /** Batches in the range, and their events. */
+  /** Objects and files of the table that are read, and their events. */
   readonly objects: number
   readonly events: number
-  /** Hours of the batches. */
+  /** Hours of these. */
   readonly partitions: number
-  /** Of the batches, not in the cache; and their bytes as stored. */
+  /** Of these, to be fetched; and their bytes as stored. */
   readonly fetchedObjects: number
   readonly fetchedBytes: number
 }
@@ -54,8 +58,11 @@ export class QuerySession {
   readonly #settings: QuerySettings
   readonly #cache: QueryCache
   readonly #range: TimeRange
-  readonly #files: string[]
+  /** Of the view. */
+  readonly #sources: ViewSource[]
+  readonly #events: EventSources
   readonly #missing: readonly ArchivedBatch[]
+  readonly #missingFiles: readonly TableFile[]
   #engine: Engine | undefined
   #isStopping = false
 
@@ -65,35 +72,49 @@ export class QuerySession {
     range: TimeRange,
     parts: {
       cache: QueryCache
-      files: readonly string[]
+      events: EventSources
+      sources: readonly ViewSource[]
       missing: readonly ArchivedBatch[]
-      plan: QueryPlan
+      missingFiles: readonly TableFile[]
     },
   ) {
     this.#store = store
     this.#settings = settings
     this.#range = range
     this.#cache = parts.cache
-    this.#files = [...parts.files]
+    this.#events = parts.events
+    this.#sources = [...parts.sources]
     this.#missing = parts.missing
-    this.plan = parts.plan
+    this.#missingFiles = parts.missingFiles
+    this.plan = planOf(store, parts.events, parts.missing, parts.missingFiles)
   }
 
   /**
-   * Reads the log, and finds what has to be fetched.
+   * Reads the logs of the table and of the archive, and finds what has to be fetched.
    *
-   * @throws QueryFailed, StoreUnavailable, LogRefused
+   * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
    */
   static async open(store: StoreReader, settings: QuerySettings, range: TimeRange): Promise<QuerySession> {
-    const all = await archivedBatches(store, settings.prefix)
-    const wanted = all.filter(batch => isInRange(batch, range))
+    const events = await eventSources(store, settings.prefix, range)
     const cache = await QueryCache.open(settings.cacheDirectory, settings.cacheBytesMax)
-    const { files, missing } = await cache.plan(wanted, all)
-    return new QuerySession(store, settings, range, { cache, files, missing, plan: planOf(wanted, missing) })
+    const tableFiles = new Map(events.files.map(file => [file.path, file]))
+    const isAlone = (key: string): boolean => tableFiles.has(key) || events.parts.has(key)
+    const wanted = [...events.batches, ...events.files.map(cacheable)]
+    const all = [...events.uncovered, ...events.allFiles.map(cacheable)]
+    const { files, missing } = await cache.plan(wanted, all, isAlone)
+    const isBatch = (each: (typeof wanted)[number]): each is ArchivedBatch => 'record' in each
+    return new QuerySession(store, settings, range, {
+      cache,
+      events,
+      sources: files.map(({ path, keys: [key = ''] }) => sourceOf(path, key, events, tableFiles)),
+      missing: missing.filter(isBatch),
+      missingFiles: missing.flatMap(({ key }) => tableFiles.get(key) ?? []),
+    })
   }
 
   /** Fetches what is missing, and makes the view. @throws QueryFailed, StoreUnavailable */
   async ready(): Promise<void> {
+    await this.#fetchFiles()
     if (this.#missing.length > 0) await this.#convertMissing()
     await this.#openEngine()
   }
@@ -138,7 +159,7 @@ export class QuerySession {
     const { since, until } = this.#range
     this.#refuseIfStopping()
     this.#engine = await this.#startEngine(true)
-    await this.#engine.run({ kind: 'view', files: this.#files, since, until })
+    await this.#engine.run({ kind: 'view', sources: this.#sources, since, until })
     this.#refuseIfStopping()
   }
 
@@ -164,7 +185,7 @@ export class QuerySession {
     this.#engine = engine
     try {
       let converting: Promise<void> = Promise.resolve()
-      for (const group of groupsOf(this.#missing)) {
+      for (const group of groupsOf(this.#missing, this.#events)) {
         const [rows] = await Promise.all([this.#writeRows(group), converting])
         converting = this.#convert(engine, group, rows)
         converting.catch(() => {})
@@ -184,79 +205,97 @@ export class QuerySession {
         `Of ${rows.count} events ${done.rows} were converted: this is a bug, please report it.`,
       )
     await rm(rows.path)
-    this.#files.push(await this.#cache.add(parquet, group))
+    const path = await this.#cache.add(parquet, group)
+    this.#sources.push({ path, kind: 'cached', only: this.#events.parts.get(group[0]?.key ?? '') })
   }
 
-  async #writeRows(group: readonly ArchivedBatch[]): Promise<RowsFile> {
-    const path = this.#cache.temporaryPath('rows')
-    const reader = new BatchReader(this.#store, this.#settings.prefix)
-    const rows = new EventRows()
-    const file = await open(path, 'w', 0o600)
-    let bytes = 0
-    try {
-      let writing: Promise<void> = Promise.resolve()
-      const write = (): Promise<void> => {
-        const taken = Buffer.from(rows.take())
-        bytes += taken.length
-        writing = writing.then(() => file.writeFile(taken))
-        return writing
-      }
-      const afterPiece = async (): Promise<void> => {
-        if (rows.bytes >= WRITE_BYTES) await write()
-      }
-      await this.#forEach(group, async batch => {
-        await reader.addTo(rows, batch, afterPiece)
+  #writeRows(batches: readonly ArchivedBatch[]): Promise<RowsFile> {
+    return writeRows(new BatchReader(this.#store, this.#settings.prefix), {
+      path: this.#cache.temporaryPath('rows'),
+      batches,
+      assertWanted: () => this.#refuseIfStopping(),
+      written: ({ events }) => {
         this.progress.objects++
-        this.progress.events += batch.events
-      })
-      await write()
-    } finally {
-      await file.close()
-    }
-    return { path, count: rows.count, bytes, longest: rows.longest }
+        this.progress.events += events
+      },
+    })
   }
 
-  /** Runs `each` for all of them, several at once. */
-  async #forEach(
-    batches: readonly ArchivedBatch[],
-    each: (batch: ArchivedBatch) => Promise<void>,
-  ): Promise<void> {
-    const left = batches.values()
-    let isFailed = false
-    const run = async (): Promise<void> => {
-      for (const batch of left) {
-        if (isFailed) return
-        this.#refuseIfStopping()
-        try {
-          await each(batch)
-        } catch (error) {
-          isFailed = true
-          throw error
-        }
-      }
+  async #fetchFiles(): Promise<void> {
+    await forEachAtOnce(this.#missingFiles, TABLE_READS_AT_ONCE, async file => {
+      this.#refuseIfStopping()
+      const path = this.#cache.temporaryPath('parquet')
+      const bytes = await this.#fetchFile(file, path)
+      if (bytes !== file.bytes)
+        throw new QueryFailed(
+          `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. Restore it from a backup.`,
+        )
+      // A link needs no copy in the cache.
+      if (this.#store.localPath(file.path) === undefined) await this.#cache.add(path, [cacheable(file)])
+      this.#sources.push({ path, kind: 'table' })
+      this.progress.objects++
+      this.progress.events += file.rows
+    })
+  }
+
+  /** A staged file may have been moved to its key since its entry was read. */
+  async #fetchFile(file: TableFile, path: string): Promise<number> {
+    try {
+      return await fetchObject(this.#store, file.path, path)
+    } catch (error) {
+      if (!(error instanceof ObjectNotFound)) throw error
+      if (file.isStaged === true) return await fetchObject(this.#store, file.key, path)
+      throw new QueryFailed(
+        `The file ${file.key} of the table is gone. If it was removed or replaced just now, ask again.`,
+      )
     }
-    const results = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, run))
-    for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 }
 
-function planOf(wanted: readonly ArchivedBatch[], missing: readonly ArchivedBatch[]): QueryPlan {
-  const sum = (of: (batch: ArchivedBatch) => number, batches: readonly ArchivedBatch[]) =>
-    batches.reduce((total, batch) => total + of(batch), 0)
+function sourceOf(
+  path: string,
+  key: string,
+  events: EventSources,
+  tableFiles: ReadonlyMap<string, TableFile>,
+): ViewSource {
+  return tableFiles.has(key) ? { path, kind: 'table' } : { path, kind: 'cached', only: events.parts.get(key) }
+}
+
+/** A file of the table in the cache. Its bytes never change below its path. */
+function cacheable({ path, bytes }: TableFile) {
+  return { key: path, sha256: `table:${bytes}` }
+}
+
+function planOf(
+  store: StoreReader,
+  { batches, files }: EventSources,
+  missing: readonly ArchivedBatch[],
+  missingFiles: readonly TableFile[],
+): QueryPlan {
+  const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0)
+  const partitions = new Set([
+    ...batches.map(({ key }) => /dt=[^/]*\/hour=[^/]*/.exec(key)?.[0]),
+    ...files.map(({ hour }) => partitionOf(hour)),
+  ])
+  const fetched = missingFiles.filter(({ path }) => store.localPath(path) === undefined)
   return {
-    objects: wanted.length,
-    events: sum(({ events }) => events, wanted),
-    partitions: new Set(wanted.map(({ key }) => key.slice(0, key.lastIndexOf('/')))).size,
-    fetchedObjects: missing.length,
-    fetchedBytes: sum(({ storedBytes }) => storedBytes, missing),
+    objects: batches.length + files.length,
+    events: sum(batches.map(({ events }) => events)) + sum(files.map(({ rows }) => rows)),
+    partitions: partitions.size,
+    fetchedObjects: missing.length + fetched.length,
+    fetchedBytes: sum(missing.map(({ storedBytes }) => storedBytes)) + sum(fetched.map(({ bytes }) => bytes)),
   }
 }
 
-/** Batches in the order of their events, in groups that make a file each. */
-function* groupsOf(batches: readonly ArchivedBatch[]): Generator<ArchivedBatch[]> {
+/** Batches in the order of their events, in groups that make a file each. One of which only some rows count is alone. */
+function* groupsOf(batches: readonly ArchivedBatch[], { parts }: EventSources): Generator<ArchivedBatch[]> {
   let group: ArchivedBatch[] = []
   let bytes = 0
   for (const batch of batches.toSorted((a, b) => a.firstReceivedAt - b.firstReceivedAt)) {
+    if (parts.has(batch.key)) {
+      yield [batch]
+      continue
+    }
     if (group.length > 0 && (bytes + batch.bytes > GROUP_BYTES_MAX || group.length === GROUP_OBJECTS_MAX)) {
       yield group
       group = []

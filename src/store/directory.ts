@@ -165,6 +165,10 @@ class DirectoryStore implements ObjectStore {
     }
   }
 
+  localPath(key: string): string {
+    return this.#pathOf(key)
+  }
+
   async close(): Promise<void> {}
 
   /** Removes temporary files that are older than a day. Younger ones may be in use by another process. */

@@ -181,6 +181,8 @@ export class S3Store implements ObjectStore {
     } while (token !== undefined)
   }
 
+  localPath(): undefined {}
+
   async close(): Promise<void> {
     this.#closed.abort()
     this.#client.destroy()

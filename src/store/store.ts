@@ -93,6 +93,8 @@ export interface ObjectStore {
    * @throws StoreUnavailable
    */
   list(prefix: string): AsyncIterable<string>
+  /** The path of the object's file, whether it exists or not; undefined if objects are not files of this machine. */
+  localPath(key: string): string | undefined
   close(): Promise<void>
 }
 
@@ -104,4 +106,4 @@ export interface StoreStats {
 }
 
 /** A store for reading only. It leaves no trace in the archive. */
-export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'read' | 'list' | 'close'>
+export type StoreReader = Pick<ObjectStore, 'description' | 'get' | 'read' | 'list' | 'localPath' | 'close'>

@@ -9,7 +9,7 @@ export interface TableState {
   readonly number: number
   /** By key. */
   readonly files: ReadonlyMap<string, TableFile>
-  /** By hour since 1970: the events of this hour in records up to this one are in the table. */
+  /** By hour since 1970: the events of this hour in records up to this one are in the table. Only above `coveredThrough`. */
   readonly compactedThrough: ReadonlyMap<number, number>
   /** All events in records up to this one are in the table, or expired. */
   readonly coveredThrough: number
@@ -40,6 +40,8 @@ export function applied(state: TableState, entries: readonly TableEntry[]): Tabl
     for (const key of entry.removed ?? []) files.delete(key)
     for (const { hour, through } of entry.compacted ?? []) compactedThrough.set(hour, through)
     coveredThrough = Math.max(coveredThrough, entry.coveredThrough ?? 0)
+    for (const [hour, through] of compactedThrough)
+      if (through <= coveredThrough) compactedThrough.delete(hour)
     columns = entry.columns ?? columns
   }
   return { log, number, files, compactedThrough, coveredThrough, columns }

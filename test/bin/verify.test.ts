@@ -506,6 +506,7 @@ t.test('a read that breaks off is repeated, and no event counts twice', async t 
     description: store.description,
     list: prefix => store.list(prefix),
     close: () => store.close(),
+    localPath: key => store.localPath(key),
     read: (key, range) => store.read(key, range),
     get: async key => (reads++ < 2 ? Readable.from(brokenOff(bytes, reads * 400_000)) : store.get(key)),
   }

@@ -1,0 +1,59 @@
+/** Where the events of an archive are read from: files of its table, and batches that the table does not have yet. */
+
+import type { StoreReader } from '../store/store.ts'
+import type { TableFile } from '../table/table-entry.ts'
+import { tableKeys } from '../table/table-keys.ts'
+import { TableLogReader } from '../table/table-log.ts'
+import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
+import { coverageOf, type RowsOfHours } from './coverage.ts'
+
+const HOUR_MS = 60 * 60 * 1000
+
+/** Each event is in one file, or in one batch. */
+export interface EventSources {
+  /** Batches in the range with events that the table does not have. */
+  readonly batches: readonly ArchivedBatch[]
+  /** By key: of these batches, those of which the table has a part, and what it does not have. */
+  readonly parts: ReadonlyMap<string, RowsOfHours>
+  /** Files of the table in the range. */
+  readonly files: readonly TableFile[]
+  /** All batches, and all files, whatever their time. */
+  readonly uncovered: readonly ArchivedBatch[]
+  readonly allFiles: readonly TableFile[]
+}
+
+/**
+ * Reads the table's log first: a batch that is added to the table meanwhile is then read from its object.
+ *
+ * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
+ */
+export async function eventSources(
+  store: StoreReader,
+  prefix: string,
+  range: TimeRange,
+): Promise<EventSources> {
+  const table = await new TableLogReader(store, tableKeys(prefix)).refresh()
+  const parts = new Map<string, RowsOfHours>()
+  const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
+  const { batches: uncovered } = await archivedBatches(store, prefix, first, batch => {
+    const coverage = coverageOf(table, batch, batch.record)
+    if (typeof coverage === 'object') parts.set(batch.key, coverage)
+    return coverage !== 'all'
+  })
+  const allFiles = [...table.files.values()]
+  return {
+    batches: uncovered.filter(batch => isInRange(batch, range)),
+    parts,
+    files: allFiles.filter(({ hour }) => isHourInRange(hour, range)),
+    uncovered,
+    allFiles,
+  }
+}
+
+/** Events without a time are in no range. */
+function isHourInRange(hour: number | null, { since, until }: TimeRange): boolean {
+  if (since === undefined && until === undefined) return true
+  if (hour === null) return false
+  const startMs = hour * HOUR_MS
+  return (since === undefined || startMs + HOUR_MS > since) && (until === undefined || startMs < until)
+}
