@@ -6,6 +6,7 @@ import { readConfig, settings } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
 import { addCheck } from './check.ts'
 import { watchOutput } from './closed-output.ts'
+import { addCompact } from './compact.ts'
 import { addDead } from './dead.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
@@ -46,6 +47,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addDead(program)
   addTail(program)
   addQuery(program)
+  addCompact(program)
   explainWrongUsage(program)
   return program
 }

@@ -23,6 +23,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
   table: ['process', 'config', 'store'],
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
+  compact: ['process', 'config', 'store', 'query', 'table'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -38,6 +39,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'live',
     'query',
     'table',
+    'compact',
   ],
 }
 

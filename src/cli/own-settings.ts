@@ -13,6 +13,15 @@ export const querySettings = named(
   'queryMemoryMax',
   'queryCacheBytesMax',
 )
+export const compactSettings = named(
+  'archiveUrl',
+  'dataDir',
+  's3ForcePathStyle',
+  's3IdleMsMax',
+  'queryCacheBytesMax',
+  'batchAgeMsMax',
+  'tableColumns',
+)
 /** The address at which a server of this machine listens. */
 export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 export const tokenSettings = named('uiToken')

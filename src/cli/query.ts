@@ -1,17 +1,18 @@
-import { hash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { copyFile, readFile, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import type { Config } from '../config/config.ts'
 import { GIB, MIB } from '../config/setting-types.ts'
-import { ConfigInvalid, LogDamaged, LogRefused, QueryFailed, StoreUnavailable } from '../errors.ts'
+import { ConfigInvalid, QueryFailed } from '../errors.ts'
 import type { OutputFormat } from '../query/engine-messages.ts'
 import { type QueryPlan, QuerySession } from '../query/query-session.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
+import { failureText } from './failure-text.ts'
+import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
 import { querySettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { runShell } from './query/shell.ts'
 import { textTable } from './query/text-table.ts'
@@ -22,7 +23,6 @@ const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as co
 const ROWS_SHOWN_MAX = 10_000
 /** Past this the user is told that a range would make it faster. */
 const FETCHED_BYTES_MAX = GIB
-const SPILL_BYTES_MIN = GIB
 
 export interface QueryFlags extends SettingFlags {
   readonly file?: string
@@ -64,7 +64,7 @@ export async function query(
       if (signalled.signal.aborted) process.stderr.write('frequency: interrupted.\n')
       return EXIT_CODES.interrupted
     }
-    process.stderr.write(`frequency: ${messageOf(error)}\n`)
+    process.stderr.write(`frequency: ${failureText(error)}\n`)
     return error instanceof QueryFailed || error instanceof ConfigInvalid
       ? EXIT_CODES.failed
       : EXIT_CODES.unreadable
@@ -140,17 +140,12 @@ async function withSession(
 function settingsOf(config: Config) {
   return {
     prefix: config.archive.prefix,
-    cacheDirectory: join(config.dataDir, 'query-cache', nameOf(config.archive)),
+    cacheDirectory: cacheDirectoryOf(config),
     cacheBytesMax: config.queryCacheBytesMax,
     residentBytesMax: config.queryMemoryMax,
-    spillBytesMax: Math.max(config.queryCacheBytesMax, SPILL_BYTES_MIN),
+    spillBytesMax: spillBytesMax(config),
     threads: availableParallelism(),
   }
-}
-
-/** The same for the same archive, and for no other one. */
-function nameOf(archive: Config['archive']): string {
-  return hash('sha256', JSON.stringify(archive)).slice(0, 8)
 }
 
 async function ready(session: QuerySession, { progress }: QueryFlags, isAll: boolean): Promise<void> {
@@ -215,13 +210,4 @@ async function put(path: string, output: string): Promise<void> {
     const { code = '' } = error as NodeJS.ErrnoException
     throw new QueryFailed(`--output: ${output} cannot be written (${code}).`)
   }
-}
-
-function messageOf(error: unknown): string {
-  const isKnown = [QueryFailed, ConfigInvalid, StoreUnavailable, LogRefused, LogDamaged].some(
-    kind => error instanceof kind,
-  )
-  const isOfTheSystem = error instanceof Error && 'syscall' in error
-  const { message, stack } = error as Error
-  return isKnown || isOfTheSystem ? message : String(stack)
 }

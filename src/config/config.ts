@@ -11,6 +11,7 @@ import { querySettings } from './query-settings.ts'
 import { requestSettings } from './request-settings.ts'
 import { parseSettingText, settingText, wantedText } from './setting-text.ts'
 import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setting-types.ts'
+import { tableSettings } from './table-settings.ts'
 
 /** AMQP 0-9-1 carries a prefetch in 16 bits (section 1.8.3.1, basic.qos). */
 const PREFETCH_MAX = 65_535
@@ -178,6 +179,7 @@ export const settingsSchema = Type.Object({
   }),
   ...requestSettings,
   ...querySettings,
+  ...tableSettings,
   ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',

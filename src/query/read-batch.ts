@@ -16,8 +16,12 @@ export class BatchReader {
   readonly #store: StoreReader
   readonly #reader: LogReader
 
-  constructor(store: StoreReader, prefix: string) {
+  readonly #isStoredOnly: boolean
+
+  /** @param options.isStoredOnly a batch whose object is not under its key is not read from elsewhere */
+  constructor(store: StoreReader, prefix: string, { isStoredOnly = false } = {}) {
     this.#store = store
+    this.#isStoredOnly = isStoredOnly
     this.#reader = new LogReader(store, logKeys(prefix))
   }
 
@@ -27,13 +31,14 @@ export class BatchReader {
    *
    * @param afterPiece called between pieces, of some 64 KiB each
    * @throws QueryFailed if the object is gone, changed or damaged
+   * @throws ObjectNotFound if it may be stored later, and the reader is for what is stored only
    * @throws StoreUnavailable
    */
   async addTo(rows: EventRows, batch: ArchivedBatch, afterPiece: () => Promise<void>): Promise<void> {
     try {
       await this.#addFrom(this.#store, rows, batch, afterPiece)
     } catch (error) {
-      if (!(error instanceof ObjectNotFound)) throw error
+      if (!(error instanceof ObjectNotFound) || (this.#isStoredOnly && !batch.isStored)) throw error
       const elsewhere = await this.#whereItIsMadeOf(batch)
       await this.#addFrom(elsewhere ?? this.#store, rows, batch, afterPiece).catch(again => {
         throw again instanceof ObjectNotFound ? unusable(batch.key, 'is gone') : again

@@ -1,0 +1,51 @@
+/** Makes an archive of events like those of clients, with its log, without a server. */
+import { randomBytes, randomUUID } from 'node:crypto'
+import { promisify } from 'node:util'
+import { gzip } from 'node:zlib'
+import { LogBuilder } from '../src/cli/log/build-log.ts'
+import { objectKey } from '../src/object/object-key.ts'
+import type { ObjectStore } from '../src/store/store.ts'
+
+const NAMES = ['page_viewed', 'signed_up', 'product_added', 'checkout_started', 'order_completed', 'searched']
+const PLANS = ['free', 'pro', 'team', 'enterprise']
+const OBJECTS_AT_ONCE = 4
+
+export interface MadeArchive {
+  readonly events: number
+  /** Of one object. */
+  readonly batchEvents: number
+  readonly hours: number
+  /** Different `user_id`s. */
+  readonly users: number
+  /** Milliseconds since 1970. */
+  readonly startMs: number
+}
+
+/** Fills an empty archive. Events are spread evenly over the hours. */
+export async function makeArchive(store: ObjectStore, prefix: string, made: MadeArchive): Promise<void> {
+  const { events, batchEvents, hours, users, startMs } = made
+  const spanMs = hours * 3_600_000
+  const pack = promisify(gzip)
+  const batches = Math.ceil(events / batchEvents)
+  let next = 0
+  const work = async (): Promise<void> => {
+    for (let batch = next++; batch < batches; batch = next++) {
+      const first = batch * batchEvents
+      let text = ''
+      for (let n = first; n < first + batchEvents; n++)
+        text += `${eventOf(n, startMs + Math.floor((n / events) * spanMs), users)}\n`
+      const at = new Date(startMs + Math.floor((first / events) * spanMs))
+      await store.create(objectKey(prefix, at, randomUUID(), '.ndjson.gz'), await pack(Buffer.from(text)))
+    }
+  }
+  await Promise.all(Array.from({ length: OBJECTS_AT_ONCE }, work))
+  await new LogBuilder(store, { prefix, listMax: 1 }).run()
+}
+
+/** About 250 bytes. */
+function eventOf(n: number, atMs: number, users: number): string {
+  const user = Math.floor(Math.random() ** 2 * users)
+  const at = new Date(atMs).toISOString()
+  const price = Math.floor(Math.random() * 10_000) / 100
+  return `{"event":"${NAMES[n % NAMES.length]}","user_id":"u${user}","properties":{"plan":"${PLANS[user % 4]}","price":${price},"path":"/p/${Math.floor(Math.random() * 5000)}","session":"${randomBytes(6).toString('hex')}"},"messageId":"${randomUUID()}","receivedAt":"${at}"}`
+}

@@ -1,0 +1,112 @@
+import { availableParallelism } from 'node:os'
+import { type CompactionReport, Compactor } from '../compact/compactor.ts'
+import { parseTableColumns } from '../compact/typed-columns.ts'
+import type { Config } from '../config/config.ts'
+import { MIB } from '../config/setting-types.ts'
+import { ConfigInvalid, QueryFailed } from '../errors.ts'
+import { QueryCache } from '../query/query-cache.ts'
+import { openStore } from '../store/open-store.ts'
+import type { ObjectStore } from '../store/store.ts'
+import { hourOf } from '../table/table-keys.ts'
+import { failureText } from './failure-text.ts'
+import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
+import { compactSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { grouped, many } from './verify/report.ts'
+
+/** All is done · something was not done · the archive could not be read or written · Ctrl-C. */
+const EXIT_CODES = { done: 0, failed: 1, unusable: 2, interrupted: 130 } as const
+/** An hour is over this long after its end and the longest age of a batch. What comes later goes into a further file. */
+const SETTLED_MS = 60_000
+const PROGRESS_MS = 200
+
+export interface CompactFlags extends SettingFlags {
+  readonly includeOpen?: boolean
+  readonly json?: boolean
+  readonly progress: boolean
+}
+
+/**
+ * Puts the events of hours that are over into the table.
+ *
+ * @returns the exit code
+ */
+export async function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<number> {
+  const stopping = new AbortController()
+  const onSignal = (): void => stopping.abort()
+  process.on('SIGINT', onSignal)
+  process.on('SIGTERM', onSignal)
+  try {
+    const config = readOwnConfig(compactSettings, flags, env)
+    const report = await withStore(config, store => run(store, config, flags, stopping.signal))
+    process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${inWords(report)}\n`)
+    return stopping.signal.aborted ? EXIT_CODES.interrupted : EXIT_CODES.done
+  } catch (error) {
+    if (stopping.signal.aborted) return EXIT_CODES.interrupted
+    process.stderr.write(`frequency: ${failureText(error)}\n`)
+    return error instanceof QueryFailed || error instanceof ConfigInvalid
+      ? EXIT_CODES.failed
+      : EXIT_CODES.unusable
+  } finally {
+    process.off('SIGINT', onSignal)
+    process.off('SIGTERM', onSignal)
+  }
+}
+
+async function withStore<T>(config: Config, work: (store: ObjectStore) => Promise<T>): Promise<T> {
+  const store = await openStore(config)
+  try {
+    return await work(store)
+  } finally {
+    await store.close()
+  }
+}
+
+async function run(
+  store: ObjectStore,
+  config: Config,
+  flags: CompactFlags,
+  stopping: AbortSignal,
+): Promise<CompactionReport> {
+  const columns = parseTableColumns(config.tableColumns)
+  const cache = await QueryCache.open(cacheDirectoryOf(config), config.queryCacheBytesMax)
+  const compactor = new Compactor({
+    store,
+    prefix: config.archive.prefix,
+    cache,
+    spillBytesMax: spillBytesMax(config),
+    threads: availableParallelism(),
+    columns,
+    stopping,
+    publish: async () => {},
+  })
+  const stopProgress = showProgress(compactor, flags.progress && process.stderr.isTTY)
+  try {
+    const lastHour = hourOf(Date.now() - config.batchAgeMsMax - SETTLED_MS)
+    return await compactor.run(hour => flags.includeOpen === true || hour < lastHour)
+  } finally {
+    stopProgress()
+    await cache.close()
+  }
+}
+
+function showProgress(compactor: Compactor, isShown: boolean): () => void {
+  if (!isShown) return () => {}
+  const timer = setInterval(() => {
+    const { files, events } = compactor.report
+    process.stderr.write(`\r\u001b[K${files} of ${compactor.planned} files  ${grouped(events)} events`)
+  }, PROGRESS_MS)
+  return () => {
+    clearInterval(timer)
+    process.stderr.write('\r\u001b[K')
+  }
+}
+
+function inWords({ files, events, bytes, storedBytes, skipped }: CompactionReport): string {
+  const left =
+    skipped === 0
+      ? ''
+      : ` ${many(skipped, 'file')} left for the next run: another process makes them, or their objects are not stored yet.`
+  if (files === 0) return `Nothing to add: the table has all hours that are over.${left}`
+  const sizes = `${grouped(Math.ceil(bytes / MIB))} MiB, of ${grouped(Math.ceil(storedBytes / MIB))} MiB of objects`
+  return `Added ${many(files, 'file')} with ${many(events, 'event')}: ${sizes}.${left}`
+}

@@ -1,0 +1,83 @@
+/** Plans which events go into which files of the table. Pure. */
+
+import { GIB, MIB } from '../config/setting-types.ts'
+import type { ArchivedBatch } from '../query/archive-batches.ts'
+import { missingHours } from '../query/coverage.ts'
+import type { TableState } from '../table/table-state.ts'
+
+/** Of the objects of one file, as stored. The file is smaller: it is sorted, and has zstd. */
+const STORED_BYTES_MAX = 512 * MIB
+/** Of their events. They are on local disk while the file is made. */
+const EVENT_BYTES_MAX = 4 * GIB
+
+/** One file of the table: the events of an hour in some batches. */
+export interface CompactionJob {
+  /** Hours since 1970. */
+  readonly hour: number
+  /** The events of the hour in records up to this one are in the table already. */
+  readonly after: number
+  /** The last record of the file. */
+  readonly through: number
+  /** The batches of these records that may have events of the hour. */
+  readonly batches: readonly ArchivedBatch[]
+}
+
+/**
+ * @param batches all that the table does not have whole, in the order of their records
+ * @param through the last record of the archive's log that was read
+ * @param isDue whether an hour goes into the table now
+ * @returns jobs in the order of their hours, and of their records within an hour
+ */
+export function compactionJobs(
+  table: TableState,
+  batches: readonly ArchivedBatch[],
+  through: number,
+  isDue: (hour: number) => boolean,
+): CompactionJob[] {
+  const byHour = new Map<number, ArchivedBatch[]>()
+  for (const batch of batches)
+    for (const hour of missingHours(table, batch, batch.record)) {
+      if (!isDue(hour)) continue
+      const ofHour = byHour.get(hour)
+      if (ofHour === undefined) byHour.set(hour, [batch])
+      else ofHour.push(batch)
+    }
+  const hours = [...byHour].toSorted(([a], [b]) => a - b)
+  return hours.flatMap(([hour, ofHour]) => jobsOfHour(hour, ofHour, compactedIn(table, hour), through))
+}
+
+/** The events of the hour in records up to this one are in the table. */
+export function compactedIn(table: TableState, hour: number): number {
+  return Math.max(table.coveredThrough, table.compactedThrough.get(hour) ?? 0)
+}
+
+/** A record is in one file: the log of the table names records. */
+function jobsOfHour(
+  hour: number,
+  batches: readonly ArchivedBatch[],
+  compacted: number,
+  through: number,
+): CompactionJob[] {
+  const jobs: CompactionJob[] = []
+  let after = compacted
+  let group: ArchivedBatch[] = []
+  let storedBytes = 0
+  let eventBytes = 0
+  for (const batch of batches) {
+    const last = group.at(-1)
+    const isFull =
+      storedBytes + batch.storedBytes > STORED_BYTES_MAX || eventBytes + batch.bytes > EVENT_BYTES_MAX
+    if (last !== undefined && last.record !== batch.record && isFull) {
+      jobs.push({ hour, after, through: last.record, batches: group })
+      after = last.record
+      group = []
+      storedBytes = 0
+      eventBytes = 0
+    }
+    group.push(batch)
+    storedBytes += batch.storedBytes
+    eventBytes += batch.bytes
+  }
+  jobs.push({ hour, after, through, batches: group })
+  return jobs
+}

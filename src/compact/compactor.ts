@@ -1,0 +1,294 @@
+/**
+ * Puts the events of hours that are over into the table, as Parquet.
+ *
+ *   plan ──► claim ──► rows ──► Parquet ──► stage ──► append an entry ──► move to its key ──► Iceberg
+ *
+ * State. The table's log says for each hour up to which record of the archive's log its events are in the table, and
+ * in which files. Both change with one entry. An entry is created by a process that has read all before it, so:
+ *
+ * - An event is in one file: an entry adds the events of an hour in records (after, through], and only if the table
+ *   still ends at `after`. Of two processes that made the same file one appends; the other removes what it staged.
+ * - The rows of a file follow from the archive's log alone. Only batches that are objects under their keys are taken:
+ *   such a batch never becomes void.
+ * - A glob over `data/` never has an event twice: a file comes there by a move, after its entry, and its staged bytes
+ *   are gone then. A move that is late finds nothing to move.
+ * - A crash before the entry leaves a staged object, which a later run removes. A crash after it leaves a staged
+ *   file of the table, which queries read and the next run moves.
+ */
+
+import { randomUUID } from 'node:crypto'
+import { createReadStream } from 'node:fs'
+import { rm, stat } from 'node:fs/promises'
+import { GIB, MIB } from '../config/setting-types.ts'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
+import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
+import { coverageOf, hoursOf } from '../query/coverage.ts'
+import { Engine } from '../query/engine.ts'
+import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
+import type { QueryCache } from '../query/query-cache.ts'
+import { BatchReader } from '../query/read-batch.ts'
+import { writeRows } from '../query/write-rows.ts'
+import type { ObjectStore } from '../store/store.ts'
+import type { TableColumn, TableFile } from '../table/table-entry.ts'
+import type { TableKeys } from '../table/table-keys.ts'
+import { tableKeys } from '../table/table-keys.ts'
+import { TableLog, TableLogReader } from '../table/table-log.ts'
+import type { TableState } from '../table/table-state.ts'
+import { type Claim, claim } from './claims.ts'
+import { type CompactionJob, compactedIn, compactionJobs } from './compaction-jobs.ts'
+import { placeStaged, removeAbandoned } from './staged-files.ts'
+import { newColumns, type WantedColumn } from './typed-columns.ts'
+
+/** Of the process that makes the files. With this one the command stays below 1 GiB. */
+const ENGINE_BYTES_MAX = 768 * MIB
+/** With a longer row DuckDB needs several times its length, and may take more. */
+const LONG_ROW_BYTES = 8 * MIB
+const LONG_ROW_ENGINE_BYTES_MAX = 2 * GIB
+
+export interface CompactorParts {
+  readonly store: ObjectStore
+  readonly prefix: string
+  /** Local files are made in the directory of its run. */
+  readonly cache: Pick<QueryCache, 'runDirectory' | 'temporaryPath'>
+  readonly spillBytesMax: number
+  readonly threads: number
+  readonly columns: readonly WantedColumn[]
+  /** When aborted, no further file is begun. */
+  readonly stopping: AbortSignal
+  /** Brings the metadata for other readers up to the table. */
+  readonly publish: (table: TableState) => Promise<void>
+}
+
+export interface CompactionReport {
+  /** Files that were added to the table, and their events and bytes. */
+  files: number
+  events: number
+  bytes: number
+  /** Of the objects that were read. */
+  storedBytes: number
+  /** Files that another process makes, or whose batches are not objects yet. */
+  skipped: number
+}
+
+interface Made {
+  readonly job: CompactionJob
+  readonly claimed: Claim
+  readonly sources: readonly RowsOfSpan[]
+}
+
+export class Compactor {
+  readonly report: CompactionReport = { files: 0, events: 0, bytes: 0, storedBytes: 0, skipped: 0 }
+  readonly #parts: CompactorParts
+  readonly #keys: TableKeys
+  #planned = 0
+  #engine: Engine | undefined
+  #engineBytesMax = 0
+
+  constructor(parts: CompactorParts) {
+    this.#parts = parts
+    this.#keys = tableKeys(parts.prefix)
+  }
+
+  /** Files that the run makes, once it is planned. */
+  get planned(): number {
+    return this.#planned
+  }
+
+  /**
+   * @param isDue whether an hour goes into the table now. @param hour hours since 1970
+   * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
+   */
+  async run(isDue: (hour: number) => boolean): Promise<CompactionReport> {
+    const { store, prefix, stopping } = this.#parts
+    const before = await new TableLogReader(store, this.#keys).refresh()
+    const first = before.coveredThrough === 0 ? 0 : before.coveredThrough + 1
+    const archived = await archivedBatches(
+      store,
+      prefix,
+      first,
+      batch => coverageOf(before, batch, batch.record) !== 'all',
+    )
+    if (archived.log === undefined) return this.report
+    const log = new TableLog(store, this.#keys, archived.log, stopping)
+    try {
+      const table = await this.#readied(log)
+      const jobs = compactionJobs(table, archived.batches, archived.through, isDue)
+      this.#planned = jobs.length
+      await this.#make(log, jobs)
+      await this.#finish(log, archived)
+    } finally {
+      await this.#engine?.close()
+    }
+    return this.report
+  }
+
+  /** Adds typed columns, and places what an earlier run has left. */
+  async #readied(log: TableLog): Promise<TableState> {
+    const { store, columns } = this.#parts
+    const table = await log.refresh()
+    await removeAbandoned(store, this.#keys, table)
+    await log.append(({ columns: existing }) => {
+      const added = newColumns(existing, columns)
+      return added.length === 0 ? undefined : { columns: [...existing, ...added] }
+    })
+    return log.refresh()
+  }
+
+  /** Writes the rows of the next file while the engine makes the one before. */
+  async #make(log: TableLog, jobs: readonly CompactionJob[]): Promise<void> {
+    let making: Promise<void> = Promise.resolve()
+    try {
+      for (const job of jobs) {
+        if (this.#parts.stopping.aborted) break
+        const made = await this.#rowsOf(job, making)
+        await making
+        if (made === undefined) this.report.skipped++
+        else making = this.#add(log, made)
+        making.catch(() => {})
+      }
+    } finally {
+      await making
+    }
+  }
+
+  /** @returns undefined if another process makes the file, or a batch is not an object yet */
+  async #rowsOf(job: CompactionJob, before: Promise<void>): Promise<Made | undefined> {
+    const claimed = await claim(this.#parts.store, this.#keys, job)
+    if (claimed === undefined) return undefined
+    try {
+      const [sources] = await Promise.all([this.#writeSources(job.batches), before])
+      return { job, claimed, sources }
+    } catch (error) {
+      await claimed.release()
+      if (error instanceof ObjectNotFound) return undefined
+      throw error
+    }
+  }
+
+  /** A file of rows for each span: the events of a batch that reaches into another hour are chosen by it. */
+  async #writeSources(batches: readonly ArchivedBatch[]): Promise<RowsOfSpan[]> {
+    const { store, prefix, cache, stopping } = this.#parts
+    const reader = new BatchReader(store, prefix, { isStoredOnly: true })
+    const sources: RowsOfSpan[] = []
+    for (const ofSpan of bySpan(batches)) {
+      const [firstHour, lastHour] = hoursOf(ofSpan[0] as ArchivedBatch)
+      const rows = await writeRows(reader, {
+        path: cache.temporaryPath('rows'),
+        batches: ofSpan,
+        assertWanted: () => {
+          if (stopping.aborted) throw new QueryFailed('The command was interrupted.')
+        },
+        written: ({ storedBytes }) => {
+          this.report.storedBytes += storedBytes
+        },
+      })
+      sources.push({ rows, firstHour, lastHour })
+    }
+    return sources
+  }
+
+  async #add(log: TableLog, { job, claimed, sources }: Made): Promise<void> {
+    const { cache } = this.#parts
+    const { columns } = await log.refresh()
+    try {
+      const engine = await this.#engineFor(sources)
+      const path = cache.temporaryPath('table')
+      const { files = [] } = await engine.run({ kind: 'compact', sources, hour: job.hour, columns, path })
+      const added = await Promise.all(files.map(file => this.#stage(file, columns)))
+      const isAppended = await this.#append(log, job, added)
+      if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
+      await Promise.all([...files, ...sources.map(({ rows }) => rows)].map(file => rm(file.path)))
+    } finally {
+      await claimed.release()
+    }
+  }
+
+  async #stage(made: MadeFile, columns: readonly TableColumn[]): Promise<TableFile> {
+    const { store } = this.#parts
+    const name = randomUUID()
+    const path = `${this.#keys.staged}${name}`
+    const { size: bytes } = await stat(made.path)
+    await store.put(path, createReadStream(made.path))
+    const { hour, rows, stats } = made
+    return {
+      key: this.#keys.dataFile(hour, name),
+      path,
+      isStaged: true,
+      bytes,
+      rows,
+      hour,
+      typedColumns: columns.length,
+      stats,
+    }
+  }
+
+  /** @returns false if another process has added these events */
+  async #append(log: TableLog, job: CompactionJob, added: readonly TableFile[]): Promise<boolean> {
+    const { hour, after, through } = job
+    const appended = await log.append(table =>
+      compactedIn(table, hour) === after ? { added: [...added], compacted: [{ hour, through }] } : undefined,
+    )
+    if (appended === undefined) return false
+    for (const { rows, bytes } of added) {
+      this.report.files++
+      this.report.events += rows
+      this.report.bytes += bytes
+    }
+    await placeStaged(this.#parts.store, appended)
+    return true
+  }
+
+  async #finish(log: TableLog, archived: ArchivedBatches): Promise<void> {
+    const { store, publish } = this.#parts
+    const placed = await placeStaged(store, await log.refresh())
+    await log.append(table => {
+      const stillStaged = placed.filter(key => table.files.get(key)?.isStaged === true)
+      const coveredThrough = coveredIn(table, archived)
+      const isNew = coveredThrough > table.coveredThrough
+      if (stillStaged.length === 0 && !isNew) return undefined
+      return {
+        ...(stillStaged.length > 0 && { placed: stillStaged }),
+        ...(isNew && { coveredThrough }),
+      }
+    })
+    await publish(await log.refresh())
+  }
+
+  /** The engine, with enough memory for these rows. */
+  async #engineFor(sources: readonly RowsOfSpan[]): Promise<Engine> {
+    const { cache, spillBytesMax, threads } = this.#parts
+    const longest = Math.max(...sources.map(({ rows }) => rows.longest))
+    const residentBytesMax = longest > LONG_ROW_BYTES ? LONG_ROW_ENGINE_BYTES_MAX : ENGINE_BYTES_MAX
+    if (this.#engine !== undefined && residentBytesMax <= this.#engineBytesMax) return this.#engine
+    await this.#engine?.close()
+    this.#engineBytesMax = residentBytesMax
+    const engine = await Engine.start({
+      directory: cache.runDirectory,
+      residentBytesMax,
+      spillBytesMax,
+      threads,
+      isForUser: false,
+    })
+    this.#parts.stopping.addEventListener('abort', () => engine.interrupt())
+    this.#engine = engine
+    return engine
+  }
+}
+
+/** Batches in groups that have the same first and last hour. */
+function bySpan(batches: readonly ArchivedBatch[]): ArchivedBatch[][] {
+  const groups = new Map<string, ArchivedBatch[]>()
+  for (const batch of batches) {
+    const span = hoursOf(batch).join()
+    const group = groups.get(span)
+    if (group === undefined) groups.set(span, [batch])
+    else group.push(batch)
+  }
+  return [...groups.values()]
+}
+
+/** The last record up to which the table has all events. */
+function coveredIn(table: TableState, { batches, through }: ArchivedBatches): number {
+  for (const batch of batches) if (coverageOf(table, batch, batch.record) !== 'all') return batch.record - 1
+  return through
+}
