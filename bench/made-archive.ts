@@ -1,13 +1,14 @@
 /** Makes an archive of events like those of clients, with its log, without a server. */
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
 import { gzip } from 'node:zlib'
 import { LogBuilder } from '../src/cli/log/build-log.ts'
 import { objectKey } from '../src/object/object-key.ts'
 import type { ObjectStore } from '../src/store/store.ts'
+import { createRandom, type Random } from '../test/helpers/helper.ts'
+import { sampleEvent } from './sample-events.ts'
 
-const NAMES = ['page_viewed', 'signed_up', 'product_added', 'checkout_started', 'order_completed', 'searched']
-const PLANS = ['free', 'pro', 'team', 'enterprise']
+const SEED = 7
 const OBJECTS_AT_ONCE = 4
 
 export interface MadeArchive {
@@ -26,6 +27,7 @@ export async function makeArchive(store: ObjectStore, prefix: string, made: Made
   const { events, batchEvents, hours, users, startMs } = made
   const spanMs = hours * 3_600_000
   const pack = promisify(gzip)
+  const random = createRandom(SEED)
   const batches = Math.ceil(events / batchEvents)
   let next = 0
   const work = async (): Promise<void> => {
@@ -33,7 +35,7 @@ export async function makeArchive(store: ObjectStore, prefix: string, made: Made
       const first = batch * batchEvents
       let text = ''
       for (let n = first; n < first + batchEvents; n++)
-        text += `${eventOf(n, startMs + Math.floor((n / events) * spanMs), users)}\n`
+        text += `${eventOf(random, startMs + Math.floor((n / events) * spanMs), users)}\n`
       const at = new Date(startMs + Math.floor((first / events) * spanMs))
       await store.create(objectKey(prefix, at, randomUUID(), '.ndjson.gz'), await pack(Buffer.from(text)))
     }
@@ -42,10 +44,10 @@ export async function makeArchive(store: ObjectStore, prefix: string, made: Made
   await new LogBuilder(store, { prefix, listMax: 1 }).run()
 }
 
-/** About 250 bytes. */
-function eventOf(n: number, atMs: number, users: number): string {
-  const user = Math.floor(Math.random() ** 2 * users)
-  const at = new Date(atMs).toISOString()
-  const price = Math.floor(Math.random() * 10_000) / 100
-  return `{"event":"${NAMES[n % NAMES.length]}","user_id":"u${user}","properties":{"plan":"${PLANS[user % 4]}","price":${price},"path":"/p/${Math.floor(Math.random() * 5000)}","session":"${randomBytes(6).toString('hex')}"},"messageId":"${randomUUID()}","receivedAt":"${at}"}`
+/** About 250 bytes. Some users have many more events than others. */
+function eventOf(random: Random, atMs: number, users: number): string {
+  const { userId: _, timestamp: __, ...event } = sampleEvent(random)
+  const user = Math.floor((random(1_000_000) / 1_000_000) ** 2 * users)
+  const receivedAt = new Date(atMs).toISOString()
+  return JSON.stringify({ ...event, user_id: `u_${user}`, messageId: randomUUID(), receivedAt })
 }

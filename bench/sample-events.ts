@@ -34,7 +34,8 @@ export function sampleCalls(count: number): string[] {
   })
 }
 
-function sampleEvent(random: Random) {
+/** One of these events, without an id. */
+export function sampleEvent(random: Random) {
   const page = random(PATHS.length)
   return {
     event: NAMES[random(NAMES.length)],

@@ -86,6 +86,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(queue, config)
   if (isArchiving && !isRemote) await app.register(store, config)
   if (isArchiving) await app.register(import('./archiver.ts'), config)
+  if (isArchiving) await app.register(import('./table.ts'), config)
   if (isIngesting) await app.register(body, config)
   if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)

@@ -21,9 +21,9 @@ export interface Claim {
 export async function claim(
   store: ObjectStore,
   keys: TableKeys,
-  { hour, after }: CompactionJob,
+  { hour, batches: [first] }: CompactionJob,
 ): Promise<Claim | undefined> {
-  const key = `${keys.claims}${hour}-${after}`
+  const key = `${keys.claims}${hour}-${first?.record}`
   const bytes = Buffer.from(randomUUID())
   if ((await store.create(key, bytes)).outcome === 'exists') {
     const { object, date } = await store.read(key)

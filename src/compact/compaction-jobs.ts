@@ -14,11 +14,9 @@ const EVENT_BYTES_MAX = 4 * GIB
 export interface CompactionJob {
   /** Hours since 1970. */
   readonly hour: number
-  /** The events of the hour in records up to this one are in the table already. */
-  readonly after: number
-  /** The last record of the file. */
+  /** Events of the hour in batches of records up to this one are in the file, or in the table already. */
   readonly through: number
-  /** The batches of these records that may have events of the hour. */
+  /** At least one, in the order of their records. */
   readonly batches: readonly ArchivedBatch[]
 }
 
@@ -43,23 +41,12 @@ export function compactionJobs(
       else ofHour.push(batch)
     }
   const hours = [...byHour].toSorted(([a], [b]) => a - b)
-  return hours.flatMap(([hour, ofHour]) => jobsOfHour(hour, ofHour, compactedIn(table, hour), through))
-}
-
-/** The events of the hour in records up to this one are in the table. */
-export function compactedIn(table: TableState, hour: number): number {
-  return Math.max(table.coveredThrough, table.compactedThrough.get(hour) ?? 0)
+  return hours.flatMap(([hour, ofHour]) => jobsOfHour(hour, ofHour, through))
 }
 
 /** A record is in one file: the log of the table names records. */
-function jobsOfHour(
-  hour: number,
-  batches: readonly ArchivedBatch[],
-  compacted: number,
-  through: number,
-): CompactionJob[] {
+function jobsOfHour(hour: number, batches: readonly ArchivedBatch[], through: number): CompactionJob[] {
   const jobs: CompactionJob[] = []
-  let after = compacted
   let group: ArchivedBatch[] = []
   let storedBytes = 0
   let eventBytes = 0
@@ -68,8 +55,7 @@ function jobsOfHour(
     const isFull =
       storedBytes + batch.storedBytes > STORED_BYTES_MAX || eventBytes + batch.bytes > EVENT_BYTES_MAX
     if (last !== undefined && last.record !== batch.record && isFull) {
-      jobs.push({ hour, after, through: last.record, batches: group })
-      after = last.record
+      jobs.push({ hour, through: last.record, batches: group })
       group = []
       storedBytes = 0
       eventBytes = 0
@@ -78,6 +64,6 @@ function jobsOfHour(
     storedBytes += batch.storedBytes
     eventBytes += batch.bytes
   }
-  jobs.push({ hour, after, through, batches: group })
+  jobs.push({ hour, through, batches: group })
   return jobs
 }

@@ -6,8 +6,9 @@
  * State. The table's log says for each hour up to which record of the archive's log its events are in the table, and
  * in which files. Both change with one entry. An entry is created by a process that has read all before it, so:
  *
- * - An event is in one file: an entry adds the events of an hour in records (after, through], and only if the table
- *   still ends at `after`. Of two processes that made the same file one appends; the other removes what it staged.
+ * - An event is in one file: an entry adds the events of an hour in records up to `through`, and only if the table
+ *   has the hour of none of these batches. Of two processes that made the same file one appends; the other removes
+ *   what it staged. The hour of all other batches up to `through` was in the table when the work was planned.
  * - The rows of a file follow from the archive's log alone. Only batches that are objects under their keys are taken:
  *   such a batch never becomes void.
  * - A glob over `data/` never has an event twice: a file comes there by a move, after its entry, and its staged bytes
@@ -33,9 +34,9 @@ import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import type { TableKeys } from '../table/table-keys.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
-import type { TableState } from '../table/table-state.ts'
+import { isCompacted, type TableState } from '../table/table-state.ts'
 import { type Claim, claim } from './claims.ts'
-import { type CompactionJob, compactedIn, compactionJobs } from './compaction-jobs.ts'
+import { type CompactionJob, compactionJobs } from './compaction-jobs.ts'
 import { placeStaged, removeAbandoned } from './staged-files.ts'
 import { newColumns, type WantedColumn } from './typed-columns.ts'
 
@@ -224,9 +225,10 @@ export class Compactor {
 
   /** @returns false if another process has added these events */
   async #append(log: TableLog, job: CompactionJob, added: readonly TableFile[]): Promise<boolean> {
-    const { hour, after, through } = job
+    const { hour, through } = job
+    const first = (job.batches[0] as ArchivedBatch).record
     const appended = await log.append(table =>
-      compactedIn(table, hour) === after ? { added: [...added], compacted: [{ hour, through }] } : undefined,
+      isCompacted(table, hour, first) ? undefined : { added: [...added], compacted: [{ hour, through }] },
     )
     if (appended === undefined) return false
     for (const { rows, bytes } of added) {

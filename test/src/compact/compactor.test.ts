@@ -1,0 +1,180 @@
+/** Compaction of an archive into its table: what is in which file, and crashes at each step. */
+import { randomUUID } from 'node:crypto'
+import t, { type Test } from 'tap'
+import type { ObjectStore } from '../../../src/store/store.ts'
+import { tableKeys } from '../../../src/table/table-keys.ts'
+import { TableLogReader } from '../../../src/table/table-log.ts'
+import {
+  build,
+  objectOf,
+  openArchive,
+  putObject,
+  storeWith,
+  type TestArchive,
+  verified,
+} from '../../helpers/archive-by-hand.ts'
+import { compacted, globbedRows, queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
+import { range } from '../../helpers/helper.ts'
+
+const HOUR_MS = 3_600_000
+const NOON_MS = Date.parse('2026-11-24T12:00:00.000Z')
+
+await useBuiltEngine(t)
+
+/** An event of an hour, in hours from noon. */
+function eventAt(hours: number, id: string, fields: Record<string, unknown> = {}): string {
+  const receivedAt = new Date(NOON_MS + hours * HOUR_MS).toISOString()
+  return JSON.stringify({ event: 'counted', messageId: id, ...fields, receivedAt })
+}
+
+async function archiveOf(t: Test, objects: readonly (readonly string[])[]): Promise<TestArchive> {
+  const archive = await openArchive(t, 'directory')
+  for (const [n, events] of objects.entries())
+    await putObject(archive, objectOf(events), '.ndjson.gz', new Date(NOON_MS + n).toISOString())
+  await build(archive, archive.store, { recordEventsMax: 1000, recordObjectsMax: 1 })
+  return archive
+}
+
+const pathOf = ({ settings }: TestArchive): string => settings.ARCHIVE_URL as string
+
+t.test('each event is in a file of its hour', async t => {
+  const archive = await archiveOf(t, [
+    [eventAt(0, 'a'), eventAt(0.5, 'b'), eventAt(0.1, 'c')],
+    [eventAt(0.9, 'd'), eventAt(1.1, 'e')],
+    [eventAt(1.5, 'f'), JSON.stringify({ messageId: 'g', receivedAt: 'late' }), eventAt(1.2, 'h')],
+    [eventAt(2, 'i', { event: 'b' }), eventAt(2.5, 'j', { event: 'a' }), eventAt(2.1, 'k', { event: 'b' })],
+  ])
+  const report = await compacted(t, archive, archive.store)
+  t.match(report, { files: 4, events: 11, skipped: 0 })
+  const rows = await globbedRows(pathOf(archive), 'message_id, hour')
+  t.strictSame(
+    rows.map(([id, hour]) => `${id} ${hour}`),
+    [...'abcd'].map(id => `${id} 12`).concat('e 13', 'f 13', 'g null', 'h 13', 'i 14', 'j 14', 'k 14'),
+  )
+  t.strictSame(await queriedIds(t, archive), [...'abcdefghijk'])
+  t.match(await compacted(t, archive, archive.store), { files: 0 }, 'and again there is nothing to add')
+  const findings = await verified(archive, archive.store)
+  t.match(findings, { events: 11, duplicates: { events: 0 } })
+})
+
+t.test('an hour that is not over stays in the objects, and late events become a further file', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a'), eventAt(1, 'b')], [eventAt(1.5, 'c')]])
+  const noon = NOON_MS / HOUR_MS
+  t.match(await compacted(t, archive, archive.store, { isDue: hour => hour <= noon }), {
+    files: 1,
+    events: 1,
+  })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a']])
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
+  t.match(await compacted(t, archive, archive.store), { files: 1, events: 2 })
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
+})
+
+t.test('typed columns hold members, and are added without a rewrite', async t => {
+  const archive = await archiveOf(t, [
+    [
+      eventAt(0, 'a', { properties: { plan: 'pro', price: 1.5 } }),
+      eventAt(0, 'b', { properties: { plan: 7 } }),
+    ],
+    [eventAt(1, 'c', { properties: { plan: 'free', price: 'much' }, loud: true })],
+  ])
+  const plan = { name: 'properties_plan', member: 'properties.plan', type: 'string' } as const
+  const price = { name: 'properties_price', member: 'properties.price', type: 'double' } as const
+  const loud = { name: 'loud', member: 'loud', type: 'boolean' } as const
+  const noon = NOON_MS / HOUR_MS
+  await compacted(t, archive, archive.store, { columns: [plan], isDue: hour => hour === noon })
+  await compacted(t, archive, archive.store, { columns: [plan, price, loud] })
+  t.strictSame(await globbedRows(pathOf(archive), 'message_id, properties_plan, properties_price, loud'), [
+    ['a', 'pro', null, null],
+    ['b', '7', null, null],
+    ['c', 'free', null, true],
+  ])
+  await t.rejects(
+    compacted(t, archive, archive.store, { columns: [{ ...plan, type: 'long' }] }),
+    /cannot change/,
+  )
+})
+
+t.test('after a crash at any step the table is right, and the next run completes it', async t => {
+  const objects = [[eventAt(0, 'a'), eventAt(0.9, 'b'), JSON.stringify({ messageId: 'c' })]]
+  const all = [...'abc']
+  let crashes = 0
+  for (const when of ['before', 'after'] as const) {
+    for (let at = 1, hasCrashed = true; hasCrashed; at++) {
+      const archive = await archiveOf(t, objects)
+      const crashing = crashingStore(archive.store, at, when)
+      hasCrashed = await compacted(t, archive, crashing).then(
+        () => false,
+        () => true,
+      )
+      const ids = (await globbedRows(pathOf(archive))).map(([id]) => String(id))
+      const isRight =
+        new Set(ids).size === ids.length &&
+        (await queriedIds(t, archive)).join() === all.join() &&
+        ids.every(id => all.includes(id))
+      await expireClaims(archive)
+      await compacted(t, archive, archive.store)
+      const after = (await globbedRows(pathOf(archive))).map(([id]) => String(id))
+      if (hasCrashed) crashes++
+      if (!isRight || after.join() !== all.join()) t.fail(`crash ${when} write ${at}: ${ids} then ${after}`)
+    }
+  }
+  t.ok(crashes > 14, `${crashes} crashes`)
+})
+
+t.test('several compactors at once add each event once', async t => {
+  const ids = range(60).map(() => randomUUID())
+  const archive = await archiveOf(
+    t,
+    range(12).map(n => ids.slice(5 * n, 5 * n + 5).map(id => eventAt(n / 3, id))),
+  )
+  const reports = await Promise.all(range(3).map(() => compacted(t, archive, archive.store)))
+  t.equal(
+    reports.reduce((sum, { events }) => sum + events, 0),
+    60,
+  )
+  t.strictSame(
+    (await globbedRows(pathOf(archive))).map(([id]) => id),
+    ids.toSorted(),
+  )
+  t.strictSame(await queriedIds(t, archive), ids.toSorted())
+})
+
+t.test('two that make the same file add it once, without claims', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a'), eventAt(0.5, 'b')]])
+  const { claims } = tableKeys(archive.prefix)
+  const unclaimed = storeWith(archive.store, {
+    create: async (key, body) =>
+      key.startsWith(claims) ? { outcome: 'created', date: undefined } : archive.store.create(key, body),
+  })
+  await Promise.all(range(3).map(() => compacted(t, archive, unclaimed)))
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b']])
+  const table = await new TableLogReader(archive.store, tableKeys(archive.prefix)).refresh()
+  t.equal(table.files.size, 1)
+})
+
+/** A store whose `at`th write fails, with or without effect, and all later ones. */
+function crashingStore(store: ObjectStore, at: number, when: 'before' | 'after'): ObjectStore {
+  let writes = 0
+  const crash = async <T>(write: () => Promise<T>): Promise<T> => {
+    writes++
+    if (writes > at || (writes === at && when === 'before')) throw new Error('crashed')
+    const result = await write()
+    if (writes >= at) throw new Error('crashed')
+    return result
+  }
+  return storeWith(store, {
+    create: (key, body) => crash(() => store.create(key, body)),
+    replace: (key, body) => crash(() => store.replace(key, body)),
+    put: (key, body) => crash(() => store.put(key, body)),
+    move: (from, to) => crash(() => store.move(from, to)),
+    remove: keys => crash(() => store.remove(keys)),
+  })
+}
+
+/** As if a minute had passed since a process ended. */
+async function expireClaims({ store, prefix }: TestArchive): Promise<void> {
+  const keys: string[] = []
+  for await (const key of store.list(tableKeys(prefix).claims)) keys.push(key)
+  await store.remove(keys)
+}
