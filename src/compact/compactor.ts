@@ -9,6 +9,8 @@
  * - An event is in one file: an entry adds the events of an hour in records up to `through`, and only if the table
  *   has the hour of none of these batches. Of two processes that made the same file one appends; the other removes
  *   what it staged. The hour of all other batches up to `through` was in the table when the work was planned.
+ * - An erased event does not come back: an erasure first changes the objects, then counts itself in the table's log,
+ *   and then looks for files. A file that was planned before it counted is not added.
  * - The rows of a file follow from the archive's log alone. Only batches that are objects under their keys are taken:
  *   such a batch never becomes void.
  * - A glob over `data/` never has an event twice: a file comes there by a move, after its entry, and its staged bytes
@@ -30,6 +32,7 @@ import type { QueryCache } from '../query/query-cache.ts'
 import { BatchReader } from '../query/read-batch.ts'
 import { writeRows } from '../query/write-rows.ts'
 import type { ObjectStore } from '../store/store.ts'
+import { placedIn, placeStaged, publishTable, removeAbandoned } from '../table/staged-files.ts'
 import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import type { TableKeys } from '../table/table-keys.ts'
 import { tableKeys } from '../table/table-keys.ts'
@@ -37,7 +40,6 @@ import { TableLog, TableLogReader } from '../table/table-log.ts'
 import { isCompacted, type TableState } from '../table/table-state.ts'
 import { type Claim, claim } from './claims.ts'
 import { type CompactionJob, compactionJobs } from './compaction-jobs.ts'
-import { placeStaged, removeAbandoned } from './staged-files.ts'
 import { newColumns, type WantedColumn } from './typed-columns.ts'
 
 /** Of the process that makes the files. With this one the command stays below 1 GiB. */
@@ -82,6 +84,8 @@ export class Compactor {
   readonly #parts: CompactorParts
   readonly #keys: TableKeys
   #planned = 0
+  /** When the work was planned. */
+  #erasures = 0
   #engine: Engine | undefined
   #engineBytesMax = 0
 
@@ -102,6 +106,7 @@ export class Compactor {
   async run(isDue: (hour: number) => boolean): Promise<CompactionReport> {
     const { store, prefix, stopping } = this.#parts
     const before = await new TableLogReader(store, this.#keys).refresh()
+    this.#erasures = before.erasures
     const first = before.coveredThrough === 0 ? 0 : before.coveredThrough + 1
     const archived = await archivedBatches(
       store,
@@ -228,7 +233,9 @@ export class Compactor {
     const { hour, through } = job
     const first = (job.batches[0] as ArchivedBatch).record
     const appended = await log.append(table =>
-      isCompacted(table, hour, first) ? undefined : { added: [...added], compacted: [{ hour, through }] },
+      isCompacted(table, hour, first) || table.erasures !== this.#erasures
+        ? undefined
+        : { added: [...added], compacted: [{ hour, through }] },
     )
     if (appended === undefined) return false
     for (const { rows, bytes } of added) {
@@ -242,18 +249,15 @@ export class Compactor {
 
   async #finish(log: TableLog, archived: ArchivedBatches): Promise<void> {
     const { store, publish } = this.#parts
-    const placed = await placeStaged(store, await log.refresh())
+    const files = await placeStaged(store, await log.refresh())
     await log.append(table => {
-      const stillStaged = placed.filter(key => table.files.get(key)?.isStaged === true)
+      const placed = placedIn(table, files)
       const coveredThrough = coveredIn(table, archived)
       const isNew = coveredThrough > table.coveredThrough
-      if (stillStaged.length === 0 && !isNew) return undefined
-      return {
-        ...(stillStaged.length > 0 && { placed: stillStaged }),
-        ...(isNew && { coveredThrough }),
-      }
+      if (placed.length === 0 && !isNew) return undefined
+      return { ...(placed.length > 0 && { placed }), ...(isNew && { coveredThrough }) }
     })
-    await publish(await log.refresh())
+    await publishTable(store, log, publish)
   }
 
   /** The engine, with enough memory for these rows. */

@@ -37,7 +37,7 @@ const WAITING_FRESH_MS = 10_000
 const ROUND_TRIP_WEIGHT = 0.2
 
 /** The part of a record that the caller of `append` gives. */
-export interface Draft {
+export interface Draft extends Pick<LogRecord, 'rewrites' | 'expiredBefore'> {
   readonly batches: readonly BatchDraft[]
   readonly voids: LogRecord['voids']
   readonly done: number

@@ -76,10 +76,15 @@ export function foldRecords(
   }
 }
 
-function foldedOf({ number, hash }: LogRecord, batches: readonly LogBatch[]): FoldedRecord {
+function foldedOf(
+  { number, hash, rewrites, expiredBefore }: LogRecord,
+  batches: readonly LogBatch[],
+): FoldedRecord {
   return {
     number,
     hash,
+    ...(rewrites !== undefined && { rewrites }),
+    ...(expiredBefore !== undefined && { expiredBefore }),
     batches: batches.map(({ key, sha256, storedBytes, events, bytes, firstReceivedAt, lastReceivedAt }) => ({
       key,
       sha256,

@@ -37,6 +37,8 @@ export interface FolderParts extends LogParts {
   readonly settlement: Pick<Settlement, 'settleThrough' | 'voids'>
   /** When aborted, reading records and deleting records ends. */
   readonly stopping: AbortSignal
+  /** Its dedupe window is not that of archivers, so it deletes no ids. @default false */
+  readonly keepsIds?: boolean
 }
 
 export class Folder {
@@ -100,7 +102,7 @@ export class Folder {
     if (watermark.number >= through) this.#unfoldedSince = undefined
     if (manifest === undefined) await store.remove([ids.key, objects.key])
     else log.info({ from, through: manifest.through, watermark: watermark.number }, 'The log is folded.')
-    await this.#deleteOldIds()
+    if (this.#parts.keepsIds !== true) await this.#deleteOldIds()
     return manifest
   }
 

@@ -15,6 +15,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { LogDamaged } from '../errors.ts'
 import { DIGEST_VERSION, ID_BYTES } from '../event/message-id.ts'
+import { CHANGES } from './later-changes.ts'
 
 const VERSION = 1
 const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`
@@ -62,6 +63,7 @@ const HEAD_SCHEMA = Type.Object({
   batches: Type.Array(BATCH_SCHEMA),
   /** Batches of earlier records that can never be settled. Their ids no longer count as archived. */
   voids: Type.Array(Type.Object({ number: count, batch: count })),
+  ...CHANGES,
   /** Of a repaired record: the hash of the record before the repair, by which its successor names it. */
   standsFor: Type.Optional(sha256),
 })

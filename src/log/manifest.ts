@@ -8,6 +8,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { LogRefused } from '../errors.ts'
+import type { Changes } from './later-changes.ts'
 import type { LogBatch } from './log-record.ts'
 
 const VERSION = 1
@@ -52,7 +53,7 @@ export type Manifest = Static<typeof MANIFEST_SCHEMA>
 export type Run = Static<typeof RUN>
 
 /** A line in the run of objects. */
-export interface FoldedRecord {
+export interface FoldedRecord extends Changes {
   readonly number: number
   readonly hash: string
   readonly batches: readonly FoldedBatch[]

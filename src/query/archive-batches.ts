@@ -1,6 +1,7 @@
 /** Finds the batches of an archive that a query reads, by the archive's log. */
 
 import { QueryFailed } from '../errors.ts'
+import { LaterChanges } from '../log/later-changes.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
 import { isInline, type LogBatch } from '../log/log-record.ts'
@@ -21,6 +22,8 @@ export interface ArchivedBatch extends FoldedBatch {
   readonly place: number
   readonly staged?: string | undefined
   readonly isInline: boolean
+  /** `staged` has new bytes, and the object may still have the old ones. */
+  readonly isRewritten?: boolean
   /** Its object was there before the record: no record makes it void. */
   readonly isStored: boolean
 }
@@ -34,7 +37,7 @@ export interface ArchivedBatches {
 }
 
 /**
- * The batches that the log names, oldest record first, without those that became void.
+ * The batches that the log names, oldest record first, without those that became void or have expired.
  *
  * @param isWanted called for each batch of a record; only what it wants is kept in memory
  * @param first the first record that counts
@@ -51,6 +54,7 @@ export async function archivedBatches(
   const reader = new LogReader(store, keys)
   const batches: ArchivedBatch[] = []
   const voids = new Set<string>()
+  const changes = new LaterChanges()
   let log: string | undefined
   let through = 0
   const add = (batch: ArchivedBatch): void => {
@@ -65,6 +69,7 @@ export async function archivedBatches(
       const { record } = step
       log ??= step.kind === 'record' ? step.record.log : undefined
       through = Math.max(through, record.number)
+      changes.add(record, record.number)
       for (const [place, batch] of record.batches.entries()) add(archivedBatch(batch, record.number, place))
       if (step.kind === 'record')
         for (const each of step.record.voids) voids.add(`${each.number}:${each.batch}`)
@@ -72,8 +77,14 @@ export async function archivedBatches(
   }
   if (log === undefined && (await hasObjects(store, prefix)))
     throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
-  const isVoid = ({ record, place, isStored }: ArchivedBatch) => !isStored && voids.has(`${record}:${place}`)
-  return { log, through, batches: voids.size === 0 ? batches : batches.filter(batch => !isVoid(batch)) }
+  const isLeft = ({ record, place, isStored, lastReceivedAt }: ArchivedBatch) =>
+    (isStored || !voids.has(`${record}:${place}`)) && !changes.isExpired(record, lastReceivedAt)
+  return { log, through, batches: batches.filter(isLeft).map(batch => rewritten(batch, changes)) }
+}
+
+function rewritten(batch: ArchivedBatch, changes: LaterChanges): ArchivedBatch {
+  const rewrite = changes.rewriteOf(batch.key)
+  return rewrite === undefined ? batch : { ...batch, ...rewrite, isRewritten: true }
 }
 
 function archivedBatch(batch: FoldedBatch | LogBatch, record: number, place: number): ArchivedBatch {

@@ -59,6 +59,27 @@ export interface CompactRequest {
   readonly path: string
 }
 
+/** Counts events in files of the table. */
+export interface FindRequest {
+  readonly kind: 'find'
+  readonly id: number
+  readonly files: readonly string[]
+  /** A Parquet file with `message_id` and `source`. */
+  readonly ids: string
+}
+
+/** Makes a file of a file of the table, without what some events say. */
+export interface EraseRequest {
+  readonly kind: 'erase'
+  readonly id: number
+  readonly file: string
+  /** A Parquet file with `message_id` and `source`. */
+  readonly ids: string
+  /** Typed columns of the file. */
+  readonly columns: readonly TableColumn[]
+  readonly parquet: string
+}
+
 /** A file of rows of batches that have the same first and last hour. */
 export interface RowsOfSpan {
   readonly rows: RowsFile
@@ -115,7 +136,14 @@ export interface InterruptRequest {
   readonly kind: 'interrupt'
 }
 
-export type Work = ConvertRequest | CompactRequest | ViewRequest | QueryRequest | WriteRequest
+export type Work =
+  | ConvertRequest
+  | CompactRequest
+  | FindRequest
+  | EraseRequest
+  | ViewRequest
+  | QueryRequest
+  | WriteRequest
 export type EngineRequest = OpenRequest | Work | InterruptRequest
 
 export interface Column {
@@ -137,8 +165,10 @@ export interface Answer {
 export interface Done {
   readonly rows: number
   readonly answer?: Answer | undefined
-  /** Of a `CompactRequest`. */
+  /** Of a `CompactRequest` and an `EraseRequest`. */
   readonly files?: readonly MadeFile[] | undefined
+  /** Of a `FindRequest`: files that have some of the events. */
+  readonly counts?: readonly (readonly [path: string, count: number])[] | undefined
 }
 
 export type EngineAnswer =

@@ -42,7 +42,11 @@ export async function makeHourFiles(
   return files
 }
 
-async function statsOf(connection: DuckDBConnection, parquet: string): Promise<Record<string, ColumnStats>> {
+/** What the footer of a file says of its columns. */
+export async function statsOf(
+  connection: DuckDBConnection,
+  parquet: string,
+): Promise<Record<string, ColumnStats>> {
   const reader = await connection.runAndReadAll(footerStats(parquet))
   const stats: Record<string, ColumnStats> = {}
   for (const [name, bytes, nulls, min, max] of reader.getRows()) {

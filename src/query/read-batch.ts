@@ -35,6 +35,11 @@ export class BatchReader {
    * @throws StoreUnavailable
    */
   async addTo(rows: EventRows, batch: ArchivedBatch, afterPiece: () => Promise<void>): Promise<void> {
+    const { staged } = batch
+    if (batch.isRewritten && staged !== undefined && (await this.#exists(staged))) {
+      await this.#addFrom({ get: () => this.#store.get(staged) }, rows, batch, afterPiece)
+      return
+    }
     try {
       await this.#addFrom(this.#store, rows, batch, afterPiece)
     } catch (error) {
@@ -78,10 +83,8 @@ export class BatchReader {
     staged,
     isInline,
   }: ArchivedBatch): Promise<Pick<StoreReader, 'get'> | undefined> {
-    if (staged !== undefined) {
-      const { object } = await this.#store.read(staged, { start: 0, length: 1 })
-      return object === undefined ? undefined : { get: () => this.#store.get(staged) }
-    }
+    if (staged !== undefined)
+      return (await this.#exists(staged)) ? { get: () => this.#store.get(staged) } : undefined
     const bytes = isInline ? await this.#reader.wholeRecord(record) : undefined
     if (bytes === undefined) return undefined
     const head = decodeHead(record, bytes)
@@ -89,6 +92,10 @@ export class BatchReader {
     if (batch === undefined) return undefined
     const body = inlineBody(head, batch, bytes)
     return { get: async () => Readable.from([body], { objectMode: false }) }
+  }
+
+  async #exists(key: string): Promise<boolean> {
+    return (await this.#store.read(key, { start: 0, length: 1 })).object !== undefined
   }
 }
 

@@ -33,6 +33,8 @@ const TABLE_FILE = Type.Object({
   path: text,
   /** `path` is a staged object: it is moved to `key`, which is then the file's path. */
   isStaged: Type.Optional(Type.Boolean()),
+  /** The same bytes, staged: they are moved to `key`, where the bytes of before an erasure are. */
+  copy: Type.Optional(text),
   bytes: count,
   rows: count,
   hour,
@@ -73,12 +75,14 @@ const ENTRY_SCHEMA = Type.Object({
   at: Type.Integer(),
   added: Type.Optional(Type.Array(TABLE_FILE)),
   compacted: Type.Optional(Type.Array(COMPACTED)),
-  /** Files with the same keys and other bytes. */
+  /** Files with the same keys and other bytes, by an erasure. */
   replaced: Type.Optional(Type.Array(TABLE_FILE)),
   /** Keys of files that are no longer in the table. */
   removed: Type.Optional(Type.Array(text)),
   /** Files that are at their key now, and were staged before. */
   placed: Type.Optional(Type.Array(text)),
+  /** How many erasures there were. A file that was made of objects before one must not be added any more. */
+  erasures: Type.Optional(count),
   /** All events in records up to this one are in the table, or expired. */
   coveredThrough: Type.Optional(count),
   /** All typed columns from here on, in the order of their field ids. */

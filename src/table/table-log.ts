@@ -169,6 +169,7 @@ function entryOf(state: TableState): Omit<TableEntry, 'version'> {
     added: [...state.files.values()],
     compacted: Array.from(state.compactedThrough, ([hour, through]) => ({ hour, through })),
     coveredThrough: state.coveredThrough,
+    erasures: state.erasures,
     columns: [...state.columns],
   }
 }

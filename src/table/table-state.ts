@@ -13,6 +13,8 @@ export interface TableState {
   readonly compactedThrough: ReadonlyMap<number, number>
   /** All events in records up to this one are in the table, or expired. */
   readonly coveredThrough: number
+  /** How many erasures there were. */
+  readonly erasures: number
   /** Typed columns. They are only ever added to. */
   readonly columns: readonly TableColumn[]
 }
@@ -23,6 +25,7 @@ export const EMPTY_TABLE: TableState = {
   files: new Map(),
   compactedThrough: new Map(),
   coveredThrough: 0,
+  erasures: 0,
   columns: [],
 }
 
@@ -30,7 +33,7 @@ export const EMPTY_TABLE: TableState = {
 export function applied(state: TableState, entries: readonly TableEntry[]): TableState {
   const files = new Map(state.files)
   const compactedThrough = new Map(state.compactedThrough)
-  let { log, number, coveredThrough, columns } = state
+  let { log, number, coveredThrough, erasures, columns } = state
   for (const entry of entries) {
     log = entry.log
     number = entry.number
@@ -39,19 +42,24 @@ export function applied(state: TableState, entries: readonly TableEntry[]): Tabl
     for (const key of entry.placed ?? []) place(files, key)
     for (const key of entry.removed ?? []) files.delete(key)
     for (const { hour, through } of entry.compacted ?? []) compactedThrough.set(hour, through)
+    erasures = entry.erasures ?? erasures
     coveredThrough = Math.max(coveredThrough, entry.coveredThrough ?? 0)
     for (const [hour, through] of compactedThrough)
       if (through <= coveredThrough) compactedThrough.delete(hour)
     columns = entry.columns ?? columns
   }
-  return { log, number, files, compactedThrough, coveredThrough, columns }
+  return { log, number, files, compactedThrough, coveredThrough, erasures, columns }
 }
 
 function place(files: Map<string, TableFile>, key: string): void {
   const file = files.get(key)
-  if (file?.isStaged !== true) return
-  const { isStaged: _, ...rest } = file
-  files.set(key, { ...rest, path: key })
+  if (file?.isStaged === true) {
+    const { isStaged: _, ...rest } = file
+    files.set(key, { ...rest, path: key })
+  } else if (file?.copy !== undefined) {
+    const { copy: _, ...rest } = file
+    files.set(key, rest)
+  }
 }
 
 /** Whether the events of this hour in a record are in the table. Events up to `coveredThrough` are, whatever their hour. */

@@ -8,6 +8,7 @@
 import { hash } from 'node:crypto'
 import { LogRefused } from '../../errors.ts'
 import type { ObjectDigest } from '../../log/describe-object.ts'
+import { LaterChanges } from '../../log/later-changes.ts'
 import { logKeys } from '../../log/log-keys.ts'
 import { LogReader } from '../../log/log-reader.ts'
 import { inlineBody, isInline, type LogRecord } from '../../log/log-record.ts'
@@ -21,11 +22,13 @@ import { TextList } from './text-list.ts'
 /** A batch that is not settled after this time was left by its archiver. Another archiver settles it, or voids it. */
 const SETTLED_MS_MAX = 5 * 60_000
 
+/** Allows for clocks of the store that differ. */
+const CLOCKS_MS = 60_000
 const LOOKS_AT_ONCE = 16
 /** Stands for the place in its record of a batch that cannot be void: it is folded, or was named by a repair. */
 const NEVER_VOID = -1
 
-/** `present`: the object has appeared since the listing, or the batch is void. */
+/** `present`: the object has appeared since the listing, or the batch is void or has expired. */
 type Kind = 'present' | 'unsettled' | 'missing'
 
 export interface NamedObject {
@@ -76,6 +79,9 @@ interface NamedBatch {
   readonly isInline?: boolean
   /** When the record was stored, in milliseconds since 1970. */
   readonly storedAt?: number
+  readonly lastReceivedAt: number
+  readonly sha256: string
+  readonly storedBytes: number
 }
 
 export interface LogCheckOptions {
@@ -94,6 +100,10 @@ export class LogCheck {
   readonly #named: TextList
   /** Places of objects without events. A void batch has such an object at its key (settlement.ts). */
   readonly #empty = new Places()
+  readonly #changes = new LaterChanges()
+  /** Keys of objects that were rewritten since the objects began to be read. */
+  readonly #beingRewritten = new Set<string>()
+  readonly #startedAt = Date.now() - CLOCKS_MS
   /** Void batches, as `number:batch`. */
   readonly #voids = new Set<string>()
   readonly #damaged: string[] = []
@@ -139,7 +149,7 @@ export class LogCheck {
       if (!(error instanceof LogRefused)) throw error
       return this.#findings(keys, { refused: error.message })
     }
-    return this.#findings(keys, this.#match.match())
+    return this.#findings(keys, this.#matchNamed())
   }
 
   /** Whether record 0 or manifest 1 exists. Other records alone are left by a build that runs, or was broken off. */
@@ -167,26 +177,48 @@ export class LogCheck {
     if (this.#damaged.length < this.#options.listMax) this.#damaged.push(message)
   }
 
-  #takeFolded({ number, batches }: FoldedRecord): void {
+  #takeFolded(record: FoldedRecord): void {
+    const { number, batches } = record
     this.#position = number
-    for (const each of batches) this.#addNamed(each, { number, batch: NEVER_VOID, key: each.key })
+    this.#changes.add(record, number)
+    for (const each of batches) this.#addNamed(each, { number, batch: NEVER_VOID })
   }
 
   #takeRecord(record: LogRecord, storedAt: number): void {
     const { number, log, batches, voids } = record
     this.#id ??= log
     this.#position = number
+    this.#changes.add(record, number)
+    if (storedAt > this.#startedAt) for (const { key } of record.rewrites ?? []) this.#beingRewritten.add(key)
     for (const each of voids) this.#voids.add(`${each.number}:${each.batch}`)
     for (const [n, each] of batches.entries()) {
-      const { key, staged } = each
+      const { staged } = each
       const batch = each.isStored === true ? NEVER_VOID : n
-      this.#addNamed(each, { number, batch, key, staged, isInline: isInline(each), storedAt })
+      this.#addNamed(each, { number, batch, staged, isInline: isInline(each), storedAt })
     }
   }
 
-  #addNamed(batch: FoldedBatch, named: NamedBatch): void {
-    if (!this.#options.isInRange(batch.key)) return
-    this.#match.addNamed(this.#named.add(JSON.stringify(named)), batch.key, batch)
+  #addNamed(
+    { key, sha256, storedBytes, lastReceivedAt }: FoldedBatch,
+    named: Omit<NamedBatch, 'key' | 'sha256' | 'storedBytes' | 'lastReceivedAt'>,
+  ): void {
+    if (!this.#options.isInRange(key)) return
+    const batch: NamedBatch = { ...named, key, sha256, storedBytes, lastReceivedAt }
+    this.#named.add(JSON.stringify(batch))
+  }
+
+  /** An object that was rewritten has the bytes of its last rewrite, and while that runs the bytes of before, too. */
+  #matchNamed(): KeyMatches {
+    let place = 0
+    for (const text of this.#named) {
+      const named = JSON.parse(text) as NamedBatch
+      const rewrite = this.#changes.rewriteOf(named.key)
+      this.#match.addNamed(place, named.key, rewrite ?? named)
+      if (rewrite !== undefined && this.#beingRewritten.has(named.key))
+        this.#match.addNamedContent(place, named.key, named)
+      place++
+    }
+    return this.#match.match()
   }
 
   async #findings(keys: TextList, matches: KeyMatches | { readonly refused: string }): Promise<LogFindings> {
@@ -264,7 +296,8 @@ export class LogCheck {
   }
 
   async #kindOf(named: NamedBatch): Promise<Kind> {
-    const { number, batch, key } = named
+    const { number, batch, key, lastReceivedAt } = named
+    if (this.#changes.isExpired(number, lastReceivedAt)) return 'present'
     if (this.#voids.has(`${number}:${batch}`) || (await this.#exists(key))) return 'present'
     if (await this.#hasBytes(named)) return 'unsettled'
     // The batch may have been settled between the two look-ups.

@@ -6,8 +6,8 @@
  * The identity of each event (a digest of its source and messageId: message-id.ts) is noted as an id record, with the
  * number of its object. Memory is bounded at about 350 MB, whatever the size of the archive: the keys that are listed
  * ahead, the lines that are being read, the blocks of id records, the sets of one share's ids, and the listed findings.
- * The rest is in a temporary file: 22 bytes for each event; the key and 44 bytes for each object, and once more for
- * each object that the log names. A file of ids needs more (asked-ids.ts).
+ * The rest is in a temporary file: 22 bytes for each event; the key and 44 bytes for each object, and the key and some
+ * 250 bytes for each object that the log names. A file of ids needs more (asked-ids.ts).
  */
 
 import { Readable } from 'node:stream'
