@@ -8,6 +8,7 @@ import { addCheck } from './check.ts'
 import { watchOutput } from './closed-output.ts'
 import { addCompact } from './compact.ts'
 import { addDead } from './dead.ts'
+import { addErase } from './erase.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
@@ -48,6 +49,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addTail(program)
   addQuery(program)
   addCompact(program)
+  addErase(program)
   explainWrongUsage(program)
   return program
 }

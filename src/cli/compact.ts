@@ -3,18 +3,16 @@ import { type CompactionReport, Compactor } from '../compact/compactor.ts'
 import { parseTableColumns } from '../compact/typed-columns.ts'
 import type { Config } from '../config/config.ts'
 import { MIB } from '../config/setting-types.ts'
-import { ConfigInvalid, QueryFailed } from '../errors.ts'
 import { QueryCache } from '../query/query-cache.ts'
 import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { hourOf } from '../table/table-keys.ts'
-import { failureText } from './failure-text.ts'
+import { EXIT_CODES, interruptible } from './interruptible.ts'
 import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
 import { compactSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { publisherOf } from './publish.ts'
 import { grouped, many } from './verify/report.ts'
 
-/** All is done · something was not done · the archive could not be read or written · Ctrl-C. */
-const EXIT_CODES = { done: 0, failed: 1, unusable: 2, interrupted: 130 } as const
 /** An hour is over this long after its end and the longest age of a batch. What comes later goes into a further file. */
 const SETTLED_MS = 60_000
 const PROGRESS_MS = 200
@@ -30,26 +28,13 @@ export interface CompactFlags extends SettingFlags {
  *
  * @returns the exit code
  */
-export async function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<number> {
-  const stopping = new AbortController()
-  const onSignal = (): void => stopping.abort()
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
-  try {
+export function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<number> {
+  return interruptible(async stopping => {
     const config = readOwnConfig(compactSettings, flags, env)
-    const report = await withStore(config, store => run(store, config, flags, stopping.signal))
+    const report = await withStore(config, store => run(store, config, flags, stopping))
     process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${inWords(report)}\n`)
-    return stopping.signal.aborted ? EXIT_CODES.interrupted : EXIT_CODES.done
-  } catch (error) {
-    if (stopping.signal.aborted) return EXIT_CODES.interrupted
-    process.stderr.write(`frequency: ${failureText(error)}\n`)
-    return error instanceof QueryFailed || error instanceof ConfigInvalid
-      ? EXIT_CODES.failed
-      : EXIT_CODES.unusable
-  } finally {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
+    return EXIT_CODES.done
+  })
 }
 
 async function withStore<T>(config: Config, work: (store: ObjectStore) => Promise<T>): Promise<T> {
@@ -77,7 +62,7 @@ async function run(
     threads: availableParallelism(),
     columns,
     stopping,
-    publish: async () => {},
+    publish: publisherOf(store, config),
   })
   const stopProgress = showProgress(compactor, flags.progress && process.stderr.isTTY)
   try {

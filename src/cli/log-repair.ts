@@ -1,6 +1,5 @@
-import { createInterface } from 'node:readline/promises'
 import type { Config } from '../config/config.ts'
-import { ConfigInvalid } from '../errors.ts'
+import { isAgreed } from './agreement.ts'
 import { LogRepair, type RepairPlan } from './log/repair-log.ts'
 import { EXIT_CODES, type LogFlags, type Outcome, openExisting } from './log.ts'
 import { describeProblems, listed, many } from './verify/report.ts'
@@ -27,18 +26,6 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
     } finally {
       await store.close()
     }
-  }
-}
-
-/** Asks the user. @throws ConfigInvalid if there is no terminal to ask */
-async function isAgreed(isJson: boolean): Promise<boolean> {
-  if (isJson || !process.stdin.isTTY || !process.stdout.isTTY)
-    throw new ConfigInvalid('Nothing was changed. Add --yes to do it without asking.')
-  const terminal = createInterface({ input: process.stdin, output: process.stdout })
-  try {
-    return /^y(?:es)?$/i.test((await terminal.question('Do it? [y/N] ')).trim())
-  } finally {
-    terminal.close()
   }
 }
 

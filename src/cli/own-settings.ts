@@ -13,6 +13,7 @@ export const querySettings = named(
   'queryMemoryMax',
   'queryCacheBytesMax',
 )
+export const eraseSettings = querySettings
 export const compactSettings = named(
   'archiveUrl',
   'dataDir',

@@ -41,6 +41,8 @@ export class LogMaintainer {
   readonly #commitLog: CommitLog
   readonly #settlement: Settlement
   readonly #folder: Folder
+  /** Keys of objects. */
+  readonly #rewrittenByOthers = new Set<string>()
 
   private constructor(parts: MaintainerParts, index: IdIndex) {
     this.#parts = parts
@@ -90,7 +92,7 @@ export class LogMaintainer {
   }
 
   /**
-   * Folds all records that the log has now.
+   * Folds all records that the log has now. What the log says of objects is to be read after it.
    *
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
@@ -103,18 +105,29 @@ export class LogMaintainer {
       await this.#folder.fold()
       await this.#watermark.refresh()
     }
+    this.#rewrittenByOthers.clear()
   }
 
-  /** Appends a record without batches. @throws StoreUnavailable, LogDamaged, LogRefused */
-  async append({ rewrites, expiredBefore }: Changes): Promise<void> {
-    await this.#commitLog.append(async () => ({
-      batches: [],
-      voids: [],
-      done: this.#settlement.ownDone,
-      waiting: false,
-      ...(rewrites !== undefined && { rewrites: [...rewrites] }),
-      ...(expiredBefore !== undefined && { expiredBefore }),
-    }))
+  /**
+   * Appends a record without batches.
+   *
+   * @returns false if another process has rewritten one of the objects since `fold`: nothing is appended
+   * @throws StoreUnavailable, LogDamaged, LogRefused
+   */
+  async append({ rewrites, expiredBefore }: Changes): Promise<boolean> {
+    const appended = await this.#commitLog.append(async () =>
+      rewrites?.some(({ key }) => this.#rewrittenByOthers.has(key))
+        ? undefined
+        : {
+            batches: [],
+            voids: [],
+            done: this.#settlement.ownDone,
+            waiting: false,
+            ...(rewrites !== undefined && { rewrites: [...rewrites] }),
+            ...(expiredBefore !== undefined && { expiredBefore }),
+          },
+    )
+    return appended !== undefined
   }
 
   /**
@@ -153,9 +166,14 @@ export class LogMaintainer {
     )
   }
 
+  #applied(record: LogRecord, isOwn: boolean): void {
+    this.#settlement.applied(record)
+    if (!isOwn) for (const { key } of record.rewrites ?? []) this.#rewrittenByOthers.add(key)
+  }
+
   #listener(): LogListener {
     return {
-      applied: (record: LogRecord) => this.#settlement.applied(record),
+      applied: (record, isOwn) => this.#applied(record, isOwn),
       resumed: record => this.#settlement.applied(record),
       resumedVoids: voids => this.#settlement.appliedVoids(voids),
       unsettled: () => this.#settlement.unsettledNumbers,

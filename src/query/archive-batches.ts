@@ -34,6 +34,8 @@ export interface ArchivedBatches {
   /** The last record of the log that was read. */
   readonly through: number
   readonly batches: readonly ArchivedBatch[]
+  /** What the records say of objects of earlier ones. It is in `batches` already. */
+  readonly changes: LaterChanges
 }
 
 /**
@@ -79,7 +81,7 @@ export async function archivedBatches(
     throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
   const isLeft = ({ record, place, isStored, lastReceivedAt }: ArchivedBatch) =>
     (isStored || !voids.has(`${record}:${place}`)) && !changes.isExpired(record, lastReceivedAt)
-  return { log, through, batches: batches.filter(isLeft).map(batch => rewritten(batch, changes)) }
+  return { log, through, changes, batches: batches.filter(isLeft).map(batch => rewritten(batch, changes)) }
 }
 
 function rewritten(batch: ArchivedBatch, changes: LaterChanges): ArchivedBatch {

@@ -2,7 +2,6 @@
 
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { EVENT_COLUMNS, tableColumns } from '../table/table-columns.ts'
-import type { TableColumn } from '../table/table-entry.ts'
 import type { EraseRequest, FindRequest, MadeFile } from './engine-messages.ts'
 import { statsOf } from './hour-files.ts'
 import { identifier, ORDER, quoted } from './table-sql.ts'
@@ -56,15 +55,15 @@ function erased(name: string): string {
   return `case when is_erased then ${left} else ${column} end as ${column}`
 }
 
-/** The typed columns of a file that has the first `count` of the table's. */
-export function typedColumnsOf(columns: readonly TableColumn[], count: number): readonly TableColumn[] {
-  return columns.slice(0, count)
-}
-
 /** SQL for the events that a condition chooses, on the view `events`: what their ids are made of, and their time. */
 export function matchesSql(where: string): string {
   const names = EVENT_COLUMNS.map(([name]) => name)
+  const others = names.filter(name => !KEPT.has(name) && name !== 'extra' && name !== 'raw')
+  const isErased = [
+    `cast(extra as varchar) = ${quoted(ERASED_EXTRA)}`,
+    ...others.map(name => `${name} is null`),
+  ]
   return `select message_id, source, epoch_ms(received_at) as received_ms, raw from (
     select ${names.join(', ')}, (\n${where}\n) as is_match from events
-  ) where is_match and message_id is not null and coalesce(cast(extra as varchar), '') <> ${quoted(ERASED_EXTRA)}`
+  ) where is_match and message_id is not null and not coalesce(${isErased.join(' and ')}, false)`
 }

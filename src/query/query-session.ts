@@ -132,6 +132,11 @@ export class QuerySession {
     return path
   }
 
+  /** Files of this session, which end with it. */
+  get files(): Pick<QueryCache, 'runDirectory' | 'temporaryPath'> {
+    return this.#cache
+  }
+
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */
   stop(): void {
     this.#isStopping = true

@@ -21,6 +21,7 @@ import { type LineProblem, ObjectCheck } from '../../object/object-check.ts'
 import { dayPrefixes, isObjectKey } from '../../object/object-key.ts'
 import { isDamage, readPieces } from '../../object/object-reader.ts'
 import type { StoreReader } from '../../store/store.ts'
+import { tableKeys } from '../../table/table-keys.ts'
 import { AskedIds } from './asked-ids.ts'
 import { type Duplicate, describeDuplicates, IdComparison } from './id-comparison.ts'
 import { LogCheck, type LogFindings } from './log-check.ts'
@@ -198,11 +199,12 @@ export class Verifier {
 
   async *#list(): AsyncIterable<ListedObject> {
     const { own } = logKeys(this.#options.prefix)
+    const { table } = tableKeys(this.#options.prefix)
     for (const prefix of this.#prefixes()) {
       for await (const key of this.#store.list(prefix)) {
         if (!this.#isInRange(key)) continue
         if (!isObjectKey(key)) {
-          if (!key.startsWith(own)) this.#otherObjects++
+          if (!key.startsWith(own) && !key.startsWith(table)) this.#otherObjects++
           continue
         }
         assertDecompressible(key)
