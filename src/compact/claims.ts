@@ -9,8 +9,8 @@ import type { TableKeys } from '../table/table-keys.ts'
 import type { CompactionJob } from './compaction-jobs.ts'
 
 /** A claim that was not renewed for this time, by the store's clock, is void. */
-const CLAIM_MS = 60_000
-const RENEWAL_MS = 20_000
+const CLAIM_MS = 15_000
+const RENEWAL_MS = 4_000
 
 export interface Claim {
   /** To be called once. */

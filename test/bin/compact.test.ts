@@ -1,0 +1,123 @@
+/** Runs `frequency compact` of the built program: beside a server, killed again and again, on a directory and on S3. */
+import { randomInt } from 'node:crypto'
+import t, { type Test } from 'tap'
+import {
+  build,
+  objectOf,
+  openArchive,
+  putObject,
+  STORE_KINDS,
+  type TestArchive,
+} from '../helpers/archive-by-hand.ts'
+import { globbedRows } from '../helpers/compact-helper.ts'
+import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
+import { until } from '../services/wait.ts'
+import { archivedObjects } from './archived.ts'
+import { Posts } from './posts.ts'
+import { buildProgram, type Run, runProgram, startProgram } from './program.ts'
+
+const HOUR_MS = 3_600_000
+const NOON_MS = Date.parse('2026-11-24T12:00:00.000Z')
+const WAIT_MS_MAX = 60_000
+const KILLS = 8
+
+const path = await buildProgram(t)
+
+function run(t: Test, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Run> {
+  return runProgram(t, path, args, { ...process.env, ...env })
+}
+
+async function count(t: Test, env: NodeJS.ProcessEnv, where = 'true'): Promise<number> {
+  const sql = `select count(*)::int as n, count(distinct message_id)::int as ids from events where ${where}`
+  const { code, stdout, stderr } = await run(t, ['query', sql, '--format=json'], env)
+  t.match({ code, stderr }, { code: 0, stderr: '' })
+  const [row] = JSON.parse(stdout) as { n: number; ids: number }[]
+  t.equal(row?.n, row?.ids)
+  return row?.n ?? Number.NaN
+}
+
+/** An archive of three hours with four events each. */
+async function archiveOf(t: Test, kind: 'directory' | 's3'): Promise<TestArchive> {
+  const archive = await openArchive(t, kind)
+  for (const hour of range(3)) {
+    const events = range(4).map(n =>
+      JSON.stringify({
+        event: n % 2 === 0 ? 'even' : 'odd',
+        messageId: `m-${hour}-${n}`,
+        properties: { n },
+        receivedAt: new Date(NOON_MS + hour * HOUR_MS + n * 60_000).toISOString(),
+      }),
+    )
+    const at = new Date(NOON_MS + hour * HOUR_MS).toISOString()
+    await putObject(archive, objectOf(events), '.ndjson.gz', at)
+  }
+  await build(archive, archive.store)
+  return archive
+}
+
+for (const kind of STORE_KINDS) {
+  t.test(`hours that are over go into the table, and queries read them from there, on ${kind}`, async t => {
+    const archive = await archiveOf(t, kind)
+    const env = { ...archive.settings, DATA_DIR: temporaryDirectory(t) }
+    t.equal(await count(t, env), 12)
+    t.match(await run(t, ['compact'], env), { code: 0, stdout: /Added 3 files with 12 events/ })
+    t.equal(await count(t, env), 12)
+    t.equal(await count(t, env, "event = 'odd' and (properties->>'n') = '3'"), 3)
+    t.match(await run(t, ['compact', '--json'], env), { code: 0, stdout: /"files":0/ })
+    t.match(await run(t, ['verify'], env), { code: 0, stdout: /^(?![\s\S]*Other objects)[\s\S]*CLEAN/ })
+  })
+}
+
+t.test('a server with TABLE=on does it by itself', async t => {
+  const archive = await archiveOf(t, 'directory')
+  const settings = { ...archive.settings, DATA_DIR: temporaryDirectory(t), TABLE: 'on', PORT: '0' }
+  const server = startProgram(t, path, { cwd: temporaryDirectory(t), env: settings })
+  await server.listening()
+  const isThere = async () => (await globbedRows(archive.settings.ARCHIVE_URL as string)).length === 12
+  await until('the table has all events', WAIT_MS_MAX, isThere)
+  t.match(await server.stop(), { code: 0 })
+})
+
+t.test('a wrong TABLE_COLUMNS stops the start, and says what is right', async t => {
+  const env = { DATA_DIR: temporaryDirectory(t), PORT: '0' }
+  t.match(await run(t, ['serve', '--table-columns=properties.plan:money'], env), {
+    code: 1,
+    stdout: /TABLE_COLUMNS must be like properties.plan:string/,
+  })
+})
+
+t.test('compactors that are killed beside a server lose no event, and double none', async t => {
+  const directory = temporaryDirectory(t)
+  const archive = { ARCHIVE_URL: temporaryDirectory(t) }
+  const server = startProgram(t, path, {
+    cwd: directory,
+    env: { ...archive, PORT: '0', DATA_DIR: directory, BATCH_EVENTS_MAX: '50', BATCH_AGE_MS_MAX: '200' },
+  })
+  const posts = new Posts(t, await server.listening())
+  posts.start(4)
+  const env = { ...archive, DATA_DIR: temporaryDirectory(t) }
+  for (const _ of range(KILLS)) {
+    const compactor = startProgram(t, path, {
+      cwd: directory,
+      args: ['compact', '--include-open', '--no-progress'],
+      env: { ...process.env, ...env },
+    })
+    await new Promise(resolve => setTimeout(resolve, randomInt(100, 900)))
+    await compactor.kill('SIGKILL').ended
+    const ids = (await globbedRows(archive.ARCHIVE_URL)).map(([id]) => id)
+    t.equal(new Set(ids).size, ids.length, 'a glob has no event twice')
+  }
+  await server.stop()
+  await posts.stopped()
+  const objects = await archivedObjects(configOf(archive))
+  const archived = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).messageId)).toSorted()
+  t.equal(await count(t, env), archived.length)
+  await until('the claims of what was killed are void', 2 * WAIT_MS_MAX, async () => {
+    const { code, stdout } = await run(t, ['compact', '--include-open', '--json'], env)
+    return code === 0 && JSON.parse(stdout).skipped === 0
+  })
+  const ids = (await globbedRows(archive.ARCHIVE_URL)).map(([id]) => id)
+  t.strictSame(ids.toSorted(), archived)
+  t.equal(await count(t, env), archived.length)
+  t.match(await run(t, ['verify'], env), { code: 0 })
+})
