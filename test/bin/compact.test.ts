@@ -1,8 +1,11 @@
 /** Runs `frequency compact` of the built program: beside a server, killed again and again, on a directory and on S3. */
 import { randomInt } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { tableKeys } from '../../src/table/table-keys.ts'
 import {
   build,
+  bytesOf,
+  damage,
   objectOf,
   openArchive,
   putObject,
@@ -64,7 +67,10 @@ for (const kind of STORE_KINDS) {
     t.equal(await count(t, env), 12)
     t.equal(await count(t, env, "event = 'odd' and (properties->>'n') = '3'"), 3)
     t.match(await run(t, ['compact', '--json'], env), { code: 0, stdout: /"files":0/ })
-    t.match(await run(t, ['verify'], env), { code: 0, stdout: /^(?![\s\S]*Other objects)[\s\S]*CLEAN/ })
+    t.match(await run(t, ['verify'], env), {
+      code: 0,
+      stdout: /^(?![\s\S]*Other objects)[\s\S]*Files of the table +3[\s\S]*CLEAN/,
+    })
   })
 }
 
@@ -120,4 +126,25 @@ t.test('compactors that are killed beside a server lose no event, and double non
   t.strictSame(ids.toSorted(), archived)
   t.equal(await count(t, env), archived.length)
   t.match(await run(t, ['verify'], env), { code: 0 })
+})
+
+t.test('verify tells of files that are gone, cut short, or unknown', async t => {
+  const archive = await archiveOf(t, 'directory')
+  const env = { ...archive.settings, DATA_DIR: temporaryDirectory(t) }
+  await run(t, ['compact'], env)
+  const files: string[] = []
+  for await (const key of archive.store.list(tableKeys(archive.prefix).data)) files.push(key)
+  const [gone = '', cut = '', copied = ''] = files
+  const bytes = await bytesOf(archive.store, copied)
+  await archive.store.remove([gone])
+  await damage(archive.store, cut, whole => whole.subarray(0, -1))
+  await archive.store.replace(copied.replace('.parquet', '-2.parquet'), bytes)
+  const { code, stdout } = await run(t, ['verify', '--json'], env)
+  t.equal(code, 1)
+  t.match(JSON.parse(stdout).table, {
+    files: 3,
+    missing: { files: 2, list: [gone, cut].toSorted() },
+    unknown: { files: 1, list: [copied.replace('.parquet', '-2.parquet')] },
+  })
+  t.match(await run(t, ['query', 'select 1'], env), { code: 1, stderr: /of the table is gone/ })
 })

@@ -1,5 +1,6 @@
 import type { Duplicate } from './id-comparison.ts'
 import type { LogFindings, NamedObject } from './log-check.ts'
+import type { TableFindings } from './table-check.ts'
 import type { ObjectProblems, VerifyFindings } from './verifier.ts'
 
 /** The report of `frequency verify`, as `--json` prints it. */
@@ -18,14 +19,20 @@ export interface VerifyReport extends VerifyFindings {
 }
 
 export function resultOf(findings: VerifyFindings): VerifyReport['result'] {
-  const { unfetched, duplicates, unreadable, missing, log } = findings
+  const { unfetched, duplicates, unreadable, missing, log, table: files } = findings
   if (unfetched.objects > 0) return 'incomplete'
   const problems = duplicates.events + unreadable.objects + (missing?.ids ?? 0)
-  return problems > 0 || (log !== null && isWrong(log)) ? 'findings' : 'clean'
+  return problems > 0 || (log !== null && isWrong(log)) || (files !== null && isWrongTable(files))
+    ? 'findings'
+    : 'clean'
 }
 
 function isWrong({ missing, changed, unknown, damaged, refused }: LogFindings): boolean {
   return refused !== undefined || missing.objects + changed.objects + unknown.objects + damaged.records > 0
+}
+
+function isWrongTable({ missing, unknown, refused }: TableFindings): boolean {
+  return refused !== undefined || missing.files + unknown.files > 0
 }
 
 /** The report as text, for a person. */
@@ -38,6 +45,7 @@ export function inWords(report: VerifyReport): string {
     listed('Not fetched', report.unfetched.objects, report.unfetched.list.map(describeProblems)),
     listed('Missing', report.missing?.ids ?? 0, report.missing?.list.map(id => [id]) ?? []),
     ...logBlocks(report.log),
+    ...tableBlocks(report.table),
     [verdictOf(report)],
   ]
   return `${blocks
@@ -60,7 +68,7 @@ function rowsOf(report: VerifyReport): Row[] {
     rows.push(['Objects not fetched', unfetched.objects, 'the store did not give them'])
   if (missing !== undefined)
     rows.push(['Missing ids', missing.ids, `of ${grouped(missing.asked)} that must be there`])
-  rows.push(...logRows(report.log))
+  rows.push(...logRows(report.log), ...tableRows(report.table))
   if (report.otherObjects > 0)
     rows.push(['Other objects', report.otherObjects, 'not written by frequency, not read'])
   return rows
@@ -115,6 +123,34 @@ function logBlocks(log: LogFindings | null): string[][] {
       'Damaged records',
       damaged.records,
       damaged.list.map(message => [message]),
+    ),
+  ]
+}
+
+function tableRows(files: TableFindings | null): Row[] {
+  if (files === null) return []
+  const { missing, unknown } = files
+  const rows: Row[] = [['Files of the table', files.files, many(files.events, 'event')]]
+  if (missing.files > 0) rows.push(['Missing files', missing.files, 'gone, or of another length'])
+  if (unknown.files > 0)
+    rows.push(['Unknown files', unknown.files, 'a glob counts them, and the table does not'])
+  return rows
+}
+
+function tableBlocks(files: TableFindings | null): string[][] {
+  if (files === null) return []
+  const { missing, unknown, refused } = files
+  return [
+    refused === undefined ? [] : [`The table could not be compared with its log: ${refused}`],
+    listed(
+      'Missing files',
+      missing.files,
+      missing.list.map(key => [key]),
+    ),
+    listed(
+      'Unknown files',
+      unknown.files,
+      unknown.list.map(key => [key]),
     ),
   ]
 }

@@ -27,6 +27,7 @@ import { type Duplicate, describeDuplicates, IdComparison } from './id-compariso
 import { LogCheck, type LogFindings } from './log-check.ts'
 import { ScratchFile } from './scratch-file.ts'
 import { byKey, Smallest } from './smallest.ts'
+import { checkTable, type TableFindings } from './table-check.ts'
 import { TextList } from './text-list.ts'
 
 const READERS = 8
@@ -90,6 +91,8 @@ export interface VerifyFindings {
   readonly unfetched: { readonly objects: number; readonly list: readonly ObjectProblems[] }
   /** How the log and the objects differ; null if the archive has no log. */
   readonly log: LogFindings | null
+  /** How the table's log and its files differ; null if the archive has no table. */
+  readonly table: TableFindings | null
   /** Ids of `idsFile` that no archived event has. */
   readonly missing?: { readonly asked: number; readonly ids: number; readonly list: readonly string[] }
 }
@@ -287,6 +290,8 @@ export class Verifier {
     this.progress.phase = 'log'
     const log = await this.#logCheck.run(this.#keys)
     if (log === null || log.refused !== undefined) this.#countEmptyAsUnreadable()
+    const { prefix, listMax } = this.#options
+    const table = await checkTable(this.#store, prefix, listMax)
     const compared = await this.#compare(asked)
     return {
       objects: this.progress.objects,
@@ -305,6 +310,7 @@ export class Verifier {
       },
       unfetched: { objects: this.#unfetchedObjects, list: this.#unfetched.items },
       log,
+      table,
       ...(asked !== undefined && {
         missing: {
           asked: compared.askedIds,
