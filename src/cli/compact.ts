@@ -15,6 +15,8 @@ import { grouped, many } from './verify/report.ts'
 
 /** An hour is over this long after its end and the longest age of a batch. What comes later goes into a further file. */
 const SETTLED_MS = 60_000
+/** A time further ahead is wrong. Its hour does not wait until it is over. */
+const HOURS_AHEAD_MAX = 24
 const PROGRESS_MS = 200
 
 export interface CompactFlags extends SettingFlags {
@@ -33,7 +35,7 @@ export function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<nu
     const config = readOwnConfig(compactSettings, flags, env)
     const report = await withStore(config, store => run(store, config, flags, stopping))
     process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${inWords(report)}\n`)
-    return EXIT_CODES.done
+    return report.failed === 0 ? EXIT_CODES.done : EXIT_CODES.failed
   })
 }
 
@@ -66,8 +68,9 @@ async function run(
   })
   const stopProgress = showProgress(compactor, flags.progress && process.stderr.isTTY)
   try {
-    const lastHour = hourOf(Date.now() - config.batchAgeMsMax - SETTLED_MS)
-    return await compactor.run(hour => flags.includeOpen === true || hour < lastHour)
+    const openHour = hourOf(Date.now() - config.batchAgeMsMax - SETTLED_MS)
+    const isDue = (hour: number): boolean => hour < openHour || hour > openHour + HOURS_AHEAD_MAX
+    return await compactor.run(hour => flags.includeOpen === true || isDue(hour))
   } finally {
     stopProgress()
     await cache.close()
@@ -86,12 +89,14 @@ function showProgress(compactor: Compactor, isShown: boolean): () => void {
   }
 }
 
-function inWords({ files, events, bytes, storedBytes, skipped }: CompactionReport): string {
+function inWords({ files, events, bytes, storedBytes, skipped, failed, reason }: CompactionReport): string {
   const left =
     skipped === 0
       ? ''
       : ` ${many(skipped, 'file')} left for the next run: another process makes them, or their objects are not stored yet.`
+  const wrong = failed === 0 ? '' : `\n${many(failed, 'file')} could not be made: ${reason}`
+  if (files === 0 && failed > 0) return `Nothing was added.${left}${wrong}`
   if (files === 0) return `Nothing to add: the table has all hours that are over.${left}`
   const sizes = `${grouped(Math.ceil(bytes / MIB))} MiB, of ${grouped(Math.ceil(storedBytes / MIB))} MiB of objects`
-  return `Added ${many(files, 'file')} with ${many(events, 'event')}: ${sizes}.${left}`
+  return `Added ${many(files, 'file')} with ${many(events, 'event')}: ${sizes}.${left}${wrong}`
 }

@@ -71,6 +71,10 @@ export interface CompactionReport {
   storedBytes: number
   /** Files that another process makes, or whose batches are not objects yet. */
   skipped: number
+  /** Files that cannot be made, because an object is damaged or gone. */
+  failed: number
+  /** Why the first of them cannot be made. */
+  reason?: string
 }
 
 interface Made {
@@ -80,7 +84,7 @@ interface Made {
 }
 
 export class Compactor {
-  readonly report: CompactionReport = { files: 0, events: 0, bytes: 0, storedBytes: 0, skipped: 0 }
+  readonly report: CompactionReport = { files: 0, events: 0, bytes: 0, storedBytes: 0, skipped: 0, failed: 0 }
   readonly #parts: CompactorParts
   readonly #keys: TableKeys
   #planned = 0
@@ -148,8 +152,7 @@ export class Compactor {
         if (this.#parts.stopping.aborted) break
         const made = await this.#rowsOf(job, making)
         await making
-        if (made === undefined) this.report.skipped++
-        else making = this.#add(log, made)
+        if (made !== undefined) making = this.#add(log, made)
         making.catch(() => {})
       }
     } finally {
@@ -157,17 +160,25 @@ export class Compactor {
     }
   }
 
-  /** @returns undefined if another process makes the file, or a batch is not an object yet */
+  /** @returns undefined if another process makes the file, or an object is not there yet, gone or damaged */
   async #rowsOf(job: CompactionJob, before: Promise<void>): Promise<Made | undefined> {
     const claimed = await claim(this.#parts.store, this.#keys, job)
-    if (claimed === undefined) return undefined
+    if (claimed === undefined) {
+      this.report.skipped++
+      return undefined
+    }
     try {
       const [sources] = await Promise.all([this.#writeSources(job.batches), before])
       return { job, claimed, sources }
     } catch (error) {
       await claimed.release()
-      if (error instanceof ObjectNotFound) return undefined
-      throw error
+      await before
+      if (error instanceof ObjectNotFound) this.report.skipped++
+      else if (error instanceof QueryFailed && !this.#parts.stopping.aborted) {
+        this.report.failed++
+        this.report.reason ??= error.message
+      } else throw error
+      return undefined
     }
   }
 

@@ -12,6 +12,7 @@ import { DirectoryInUse } from '../errors.ts'
 import { lockDirectory } from '../process/directory-lock.ts'
 import type { Logger } from '../process/logger.ts'
 import { sleep } from '../process/sleep.ts'
+import type { CompactionReport } from './compactor.ts'
 
 /** Between two runs. */
 const INTERVAL_MS = 10 * 60 * 1000
@@ -76,13 +77,11 @@ export class TableKeeper {
     if (this.#stopping.signal.aborted) return
     const { code, stdout, stderr } = await this.#spawned(environmentOf(config))
     if (this.#stopping.signal.aborted) return
-    if (code !== 0) {
-      this.#failed(stderr.trim())
-      return
-    }
-    this.#lastFailure = undefined
-    const report = JSON.parse(stdout) as { readonly files: number }
-    if (report.files > 0) log.info(report, 'Hours that are over were added to the table.')
+    const report = stdout === '' ? undefined : (JSON.parse(stdout) as CompactionReport)
+    if (report !== undefined && report.files > 0)
+      log.info(report, 'Hours that are over were added to the table.')
+    if (code === 0) this.#lastFailure = undefined
+    else this.#failed(report?.reason ?? stderr.trim())
   }
 
   #spawned(

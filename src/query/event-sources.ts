@@ -3,7 +3,7 @@
 import type { StoreReader } from '../store/store.ts'
 import type { TableFile } from '../table/table-entry.ts'
 import { tableKeys } from '../table/table-keys.ts'
-import { TableLogReader } from '../table/table-log.ts'
+import { assertOfLog, TableLogReader } from '../table/table-log.ts'
 import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
 import { coverageOf, type RowsOfHours } from './coverage.ts'
 
@@ -35,11 +35,12 @@ export async function eventSources(
   const table = await new TableLogReader(store, tableKeys(prefix)).refresh()
   const parts = new Map<string, RowsOfHours>()
   const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
-  const { batches: uncovered } = await archivedBatches(store, prefix, first, batch => {
+  const { log, batches: uncovered } = await archivedBatches(store, prefix, first, batch => {
     const coverage = coverageOf(table, batch, batch.record)
     if (typeof coverage === 'object') parts.set(batch.key, coverage)
     return coverage !== 'all'
   })
+  assertOfLog(table, log)
   const allFiles = [...table.files.values()]
   return {
     batches: uncovered.filter(batch => isInRange(batch, range)),

@@ -97,10 +97,7 @@ export class TableLog {
   /** @throws StoreUnavailable; TableDamaged, also if the table is of another log */
   async refresh(): Promise<TableState> {
     const state = await this.#reader.refresh()
-    if (state.log !== undefined && state.log !== this.#log)
-      throw new TableDamaged(
-        'The table belongs to another log of this archive. Remove table/ and _frequency/table/ below its prefix, and compact again.',
-      )
+    assertOfLog(state, this.#log)
     return state
   }
 
@@ -157,6 +154,14 @@ export class TableLog {
     const old = (await checkpointKeys(this.#store, this.keys)).slice(CHECKPOINTS_KEPT)
     await this.#store.remove(old.map(({ key }) => key))
   }
+}
+
+/** @param log the id of the archive's log @throws TableDamaged if the table is of another one */
+export function assertOfLog(table: TableState, log: string | undefined): void {
+  if (table.log === undefined || table.log === log) return
+  throw new TableDamaged(
+    'The table belongs to another log of this archive. Remove table/ and _frequency/table/ below its prefix, and compact again.',
+  )
 }
 
 /** One entry that stands for all entries up to this state. */

@@ -1,11 +1,14 @@
 /** Compaction of an archive into its table: what is in which file, and crashes at each step. */
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
+import { type ArchivedBatch, archivedBatches } from '../../../src/query/archive-batches.ts'
 import type { ObjectStore } from '../../../src/store/store.ts'
 import { tableKeys } from '../../../src/table/table-keys.ts'
 import { TableLogReader } from '../../../src/table/table-log.ts'
 import {
   build,
+  bytesOf,
+  damage,
   objectOf,
   openArchive,
   putObject,
@@ -110,7 +113,8 @@ t.test('after a crash at any step the table is right, and the next run completes
       const ids = (await globbedRows(pathOf(archive))).map(([id]) => String(id))
       const isRight =
         new Set(ids).size === ids.length &&
-        (await queriedIds(t, archive)).join() === all.join() &&
+        // Each query starts two processes.
+        (at % 3 !== 0 || (await queriedIds(t, archive)).join() === all.join()) &&
         ids.every(id => all.includes(id))
       await expireClaims(archive)
       await compacted(t, archive, archive.store)
@@ -151,6 +155,31 @@ t.test('two that make the same file add it once, without claims', async t => {
   t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b']])
   const table = await new TableLogReader(archive.store, tableKeys(archive.prefix)).refresh()
   t.equal(table.files.size, 1)
+})
+
+t.test('an object that is damaged keeps its hour out of the table, and no other one', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(1, 'b')], [eventAt(2, 'c')]])
+  const { batches } = await archivedBatches(archive.store, archive.prefix)
+  const { key } = batches[1] as ArchivedBatch
+  const whole = await bytesOf(archive.store, key)
+  await damage(archive.store, key, bytes => bytes.subarray(0, -4))
+  t.match(await compacted(t, archive, archive.store), { files: 2, failed: 1, reason: /is damaged/ })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['c']])
+  await archive.store.replace(key, whole)
+  t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('a table of another log is not read', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')]])
+  await compacted(t, archive, archive.store)
+  const { own } = archive.keys
+  const old: string[] = []
+  for await (const key of archive.store.list(own)) if (!key.startsWith(`${own}table/`)) old.push(key)
+  await archive.store.remove(old)
+  await build(archive, archive.store)
+  await t.rejects(queriedIds(t, archive), /belongs to another log/)
+  await t.rejects(compacted(t, archive, archive.store), /belongs to another log/)
 })
 
 /** A store whose `at`th write fails, with or without effect, and all later ones. */
