@@ -82,10 +82,16 @@ export class QuerySession {
   /**
    * Reads the log, and finds what has to be fetched.
    *
+   * @param batches all of the archive's, if the log was read before
    * @throws QueryFailed, StoreUnavailable, LogRefused
    */
-  static async open(store: StoreReader, settings: QuerySettings, range: TimeRange): Promise<QuerySession> {
-    const all = await archivedBatches(store, settings.prefix)
+  static async open(
+    store: StoreReader,
+    settings: QuerySettings,
+    range: TimeRange,
+    batches?: readonly ArchivedBatch[],
+  ): Promise<QuerySession> {
+    const all = batches ?? (await archivedBatches(store, settings.prefix))
     const wanted = all.filter(batch => isInRange(batch, range))
     const cache = await QueryCache.open(settings.cacheDirectory, settings.cacheBytesMax)
     const { files, missing } = await cache.plan(wanted, all)
@@ -109,6 +115,14 @@ export class QuerySession {
     const engine = await this.#running()
     await engine.run({ kind: 'write', sql, format, path })
     return path
+  }
+
+  /** Writes the texts of a query's only column into a file of this session, one a line. @returns path and lines */
+  async writeLines(sql: string): Promise<{ readonly path: string; readonly lines: number }> {
+    const path = this.#cache.temporaryPath('lines')
+    const engine = await this.#running()
+    const { rows } = await engine.run({ kind: 'write', sql, format: 'lines', path })
+    return { path, lines: rows }
   }
 
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */
