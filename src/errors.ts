@@ -133,6 +133,9 @@ export const LogRefused = createError('FRQ_LOG_REFUSED', '%s', 503)
 /** A query has no answer, or none that is complete. The message says why. */
 export const QueryFailed = createError('FRQ_QUERY_FAILED', '%s')
 
+/** A replay cannot go on. What was sent is in its checkpoint. */
+export const ReplayStopped = createError('FRQ_REPLAY_STOPPED', '%s')
+
 /** The store has no object with this key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
 

@@ -22,6 +22,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment'],
+  replay: ['process', 'event', 'config', 'store', 'queue', 'query'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -36,6 +37,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'observability',
     'live',
     'query',
+    'replay',
   ],
 }
 
