@@ -9,6 +9,7 @@ import { watchOutput } from './closed-output.ts'
 import { addDead } from './dead.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
+import { addReplay } from './replay.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
@@ -46,6 +47,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addDead(program)
   addTail(program)
   addQuery(program)
+  addReplay(program)
   explainWrongUsage(program)
   return program
 }
