@@ -11,6 +11,7 @@ import { addDead } from './dead.ts'
 import { addErase } from './erase.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
+import { addReplay } from './replay.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
@@ -50,6 +51,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addQuery(program)
   addCompact(program)
   addErase(program)
+  addReplay(program)
   explainWrongUsage(program)
   return program
 }

@@ -136,6 +136,9 @@ export const QueryFailed = createError('FRQ_QUERY_FAILED', '%s')
 /** The log or a file of the archive's table cannot be used. The message says what to do. */
 export const TableDamaged = createError('FRQ_TABLE_DAMAGED', '%s')
 
+/** A replay cannot go on. What was sent is in its checkpoint. */
+export const ReplayStopped = createError('FRQ_REPLAY_STOPPED', '%s')
+
 /** The store has no object with this key. */
 export const ObjectNotFound = createError('FRQ_OBJECT_NOT_FOUND', 'The archive has no object %s.', 404)
 

@@ -25,6 +25,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
   compact: ['process', 'config', 'store', 'query', 'table'],
   erase: ['process', 'event', 'store', 'object', 'dedupe', 'log', 'query', 'table'],
+  replay: ['process', 'event', 'config', 'store', 'log', 'queue', 'query', 'table'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -42,6 +43,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'table',
     'compact',
     'erase',
+    'replay',
   ],
 }
 

@@ -1,5 +1,4 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { Eraser, type ErasurePlan } from '../erase/eraser.ts'
@@ -10,9 +9,9 @@ import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
-import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
 import { eraseSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
+import { sessionSettings } from './query.ts'
 import { grouped, many } from './verify/report.ts'
 
 const LISTED_MAX = 20
@@ -67,7 +66,7 @@ async function eraseIn(
   const startedAt = new Date().toISOString()
   const eraser = await Eraser.open({
     store,
-    settings: settingsOf(config),
+    settings: sessionSettings(config),
     log: createLogger('silent', false),
     stopping,
     publish: publisherOf(store, config),
@@ -89,17 +88,6 @@ async function eraseIn(
   } finally {
     stopProgress()
     await eraser.close()
-  }
-}
-
-function settingsOf(config: Config) {
-  return {
-    prefix: config.archive.prefix,
-    cacheDirectory: cacheDirectoryOf(config),
-    cacheBytesMax: config.queryCacheBytesMax,
-    residentBytesMax: config.queryMemoryMax,
-    spillBytesMax: spillBytesMax(config),
-    threads: availableParallelism(),
   }
 }
 

@@ -23,6 +23,8 @@ export const compactSettings = named(
   'batchAgeMsMax',
   'tableColumns',
 )
+/** Settings of `replay`. Those of the queue are read only if it is the target. */
+export const replaySettings = [...querySettings, ...named('amqpUrl', 'amqpQueue', 'publishMsMax')]
 /** The address at which a server of this machine listens. */
 export const statusSettings = named('host', 'port', 'adminHost', 'adminPort')
 export const tokenSettings = named('uiToken')

@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts'
 import { GIB, MIB } from '../config/setting-types.ts'
 import { ConfigInvalid, QueryFailed } from '../errors.ts'
 import type { OutputFormat } from '../query/engine-messages.ts'
-import { type QueryPlan, QuerySession } from '../query/query-session.ts'
+import { type QueryPlan, QuerySession, type QuerySettings } from '../query/query-session.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
 import { failureText } from './failure-text.ts'
@@ -121,7 +121,7 @@ async function withSession(
   const config = readOwnConfig(querySettings, flags, env)
   const store = await openStoreReader(config)
   try {
-    const session = await QuerySession.open(store, settingsOf(config), range)
+    const session = await QuerySession.open(store, sessionSettings(config), range)
     const stop = (): void => session.stop()
     interrupted.addEventListener('abort', stop)
     try {
@@ -137,7 +137,8 @@ async function withSession(
   }
 }
 
-function settingsOf(config: Config) {
+/** How a session reads the archive of these settings. Runs of all commands share its cache. */
+export function sessionSettings(config: Config): QuerySettings {
   return {
     prefix: config.archive.prefix,
     cacheDirectory: cacheDirectoryOf(config),

@@ -98,7 +98,10 @@ function archivedBatch(batch: FoldedBatch | LogBatch, record: number, place: num
 }
 
 /** Whether some of its events may be in the range. */
-export function isInRange(batch: FoldedBatch, { since, until }: TimeRange): boolean {
+export function isInRange(
+  batch: Pick<FoldedBatch, 'firstReceivedAt' | 'lastReceivedAt'>,
+  { since, until }: TimeRange,
+): boolean {
   return (
     (since === undefined || batch.lastReceivedAt >= since) &&
     (until === undefined || batch.firstReceivedAt < until)

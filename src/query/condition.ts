@@ -6,7 +6,7 @@
  */
 
 import { QueryFailed } from '../errors.ts'
-import { quoted } from './table-sql.ts'
+import { quoted } from '../query/table-sql.ts'
 
 interface Parsed {
   readonly error: boolean

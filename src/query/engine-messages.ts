@@ -11,6 +11,9 @@ export const NOBODY = 65_534
 
 export type OutputFormat = 'csv' | 'json' | 'ndjson' | 'parquet'
 
+/** The texts of the only column, one a line. A text has no line feed, and no NULL. */
+export type LinesFormat = 'lines'
+
 export interface OpenRequest {
   readonly kind: 'open'
   readonly options: EngineOptions
@@ -128,7 +131,7 @@ export interface WriteRequest {
   readonly kind: 'write'
   readonly id: number
   readonly sql: string
-  readonly format: OutputFormat
+  readonly format: OutputFormat | LinesFormat
   readonly path: string
 }
 

@@ -11,8 +11,8 @@ import {
   type EngineOptions,
   type EngineRequest,
   NOBODY,
-  type OutputFormat,
   type Work,
+  type WriteRequest,
 } from './engine-messages.ts'
 import { eraseInFile, findInFiles } from './erase-sql.ts'
 import { makeHourFiles } from './hour-files.ts'
@@ -20,6 +20,12 @@ import { jsonOf } from './result-json.ts'
 import { assertSelect } from './select-only.ts'
 import { eventsView, parquetOfRows, quoted } from './table-sql.ts'
 
+/** Formats that DuckDB writes itself. Without a quote, CSV is its texts: the delimiter is not in JSON. */
+const COPY_OPTIONS = {
+  csv: 'format csv, header true',
+  parquet: 'format parquet, compression zstd',
+  lines: "format csv, header false, delimiter '\x1f', quote '', escape ''",
+} as const
 const OUT_BYTES = 256 * 1024
 const NUMBERS = /^(?:U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL)/
 
@@ -162,11 +168,11 @@ class Engine {
     return { rows: rows.length, answer: { columns, rows, hasMore } }
   }
 
-  async #write(sql: string, format: OutputFormat, path: string): Promise<Done> {
-    if (format === 'csv' || format === 'parquet') {
-      const options = format === 'csv' ? 'format csv, header true' : 'format parquet, compression zstd'
-      return this.#change(`copy (${await this.#normalized(sql)}\n) to ${quoted(path)} (${options})`)
-    }
+  async #write(sql: string, format: WriteRequest['format'], path: string): Promise<Done> {
+    if (format === 'csv' || format === 'parquet' || format === 'lines')
+      return this.#change(
+        `copy (${await this.#normalized(sql)}\n) to ${quoted(path)} (${COPY_OPTIONS[format]})`,
+      )
     const out = createWriteStream(path)
     const result = await this.#connection.stream(sql)
     const types = result.columnNames().map((_, index) => result.columnLogicalType(index))

@@ -55,15 +55,18 @@ function erased(name: string): string {
   return `case when is_erased then ${left} else ${column} end as ${column}`
 }
 
+/** A condition on `events`: only what is left of an erased event. */
+export const IS_ERASED = `coalesce(${[
+  `cast(extra as varchar) = ${quoted(ERASED_EXTRA)}`,
+  ...EVENT_COLUMNS.map(([name]) => name)
+    .filter(name => !KEPT.has(name) && name !== 'extra' && name !== 'raw')
+    .map(name => `${name} is null`),
+].join(' and ')}, false)`
+
 /** SQL for the events that a condition chooses, on the view `events`: what their ids are made of, and their time. */
 export function matchesSql(where: string): string {
   const names = EVENT_COLUMNS.map(([name]) => name)
-  const others = names.filter(name => !KEPT.has(name) && name !== 'extra' && name !== 'raw')
-  const isErased = [
-    `cast(extra as varchar) = ${quoted(ERASED_EXTRA)}`,
-    ...others.map(name => `${name} is null`),
-  ]
   return `select message_id, source, epoch_ms(received_at) as received_ms, raw from (
     select ${names.join(', ')}, (\n${where}\n) as is_match from events
-  ) where is_match and message_id is not null and not coalesce(${isErased.join(' and ')}, false)`
+  ) where is_match and message_id is not null and not ${IS_ERASED}`
 }

@@ -6,6 +6,9 @@ import { exactJson, wellFormedJson } from './exact-json.ts'
 
 const TIME_LENGTH = 24
 
+/** Changes when equal events become other rows than before: rows that were kept until then are of no use. */
+export const ROWS_VERSION = 2
+
 /** The columns of an event, in their order. */
 export const COLUMNS = EVENT_COLUMNS.map(([name]) => name)
 
@@ -13,6 +16,16 @@ type Column = (typeof EVENT_COLUMNS)[number][0]
 
 /** What each column holds. */
 export const TYPES = EVENT_COLUMNS.map(([, kind]) => kind)
+
+/** Where names of members that share a column differ: `userId` and `user_id` at their fifth byte. */
+const UNDERSCORE = 0x5f
+const IDENTITIES: readonly { readonly column: number; readonly differsAt: number }[] = [
+  { column: COLUMNS.indexOf('user_id'), differsAt: 'user'.length },
+  { column: COLUMNS.indexOf('anonymous_id'), differsAt: 'anonymous'.length },
+]
+export const IDENTITY_COLUMNS: readonly number[] = IDENTITIES.map(({ column }) => column)
+const FIRST_IDENTITY = IDENTITY_COLUMNS[0] as number
+export const TYPE_COLUMN = COLUMNS.indexOf('type')
 
 /** Kinds of columns, by how a member becomes one. */
 export const TEXT = 0
@@ -68,6 +81,27 @@ export function fieldOf(kind: Target['kind'], json: string): string {
   return text === '' ? '\\' : wellFormedJson(text).slice(1, -1)
 }
 
+/**
+ * Whether an event spells a member of `IDENTITY_COLUMNS` otherwise than events do: `userId` beside a `type`, as Segment
+ * does, and `user_id` without.
+ *
+ * @param nameStart where the member's name begins
+ */
+export function isSpelledOtherwise(
+  bytes: Buffer,
+  nameStart: number,
+  column: number,
+  hasType: boolean,
+): boolean {
+  const { differsAt } = IDENTITIES[column - FIRST_IDENTITY] as (typeof IDENTITIES)[number]
+  return (bytes[nameStart + differsAt] === UNDERSCORE) === hasType
+}
+
+/** The same for a name that is not in the event's bytes. */
+export function isNameOtherwise(name: string, column: number, hasType: boolean): boolean {
+  return IDENTITY_COLUMNS.includes(column) && isSpelledOtherwise(Buffer.from(name), 0, column, hasType)
+}
+
 /** The column of the member whose name is written from `start` to `end`. */
 export function targetOf(bytes: Buffer, start: number, end: number): Target | undefined {
   const candidates = NAMES[end - start]
@@ -80,17 +114,18 @@ export function targetOf(bytes: Buffer, start: number, end: number): Target | un
   return undefined
 }
 
-/** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, and one that exists. */
+/** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, one that exists, from the year 1000 on. */
 export function isPlainTime(bytes: Buffer, start: number, end: number): boolean {
   if (end - start !== TIME_LENGTH) return false
   const text = bytes.toString('latin1', start, end)
   return (
-    /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/.test(text) ||
-    isExactTime(text)
+    /^[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/.test(
+      text,
+    ) || isExactTime(text)
   )
 }
 
 function isExactTime(text: string): boolean {
   const ms = Date.parse(text)
-  return !Number.isNaN(ms) && new Date(ms).toISOString() === text
+  return !text.startsWith('0') && !Number.isNaN(ms) && new Date(ms).toISOString() === text
 }

@@ -21,7 +21,19 @@ import {
   QUOTE,
   SPACE,
 } from '../event/json-bytes.ts'
-import { COLUMNS, fieldOf, isPlainTime, JSON_VALUE, TARGETS, TIME, targetOf } from './event-columns.ts'
+import {
+  COLUMNS,
+  fieldOf,
+  IDENTITY_COLUMNS,
+  isNameOtherwise,
+  isPlainTime,
+  isSpelledOtherwise,
+  JSON_VALUE,
+  TARGETS,
+  TIME,
+  TYPE_COLUMN,
+  targetOf,
+} from './event-columns.ts'
 import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
 
 /** Stands between the fields of a row. */
@@ -53,7 +65,9 @@ export class EventRows {
   /** Where the value of each column begins and ends; NOWHERE for one that is missing. */
   readonly #from = new Int32Array(COLUMNS.length)
   readonly #to = new Int32Array(COLUMNS.length)
-  /** Members without a column: where they begin and end, two numbers each. */
+  /** Where the name of its member begins. */
+  readonly #names = new Int32Array(COLUMNS.length)
+  /** Members without a column, and those that are spelled otherwise: where they begin and end, two numbers each. */
   readonly #extra: number[] = []
   /** Hashes of the names of all objects that are open, the innermost last. */
   readonly #hashes = new Int32Array(4096)
@@ -125,6 +139,7 @@ export class EventRows {
       this.#isOdd = true
       return
     }
+    this.#names[column] = nameStart
     const first = bytes[valueStart]
     if (kind === JSON_VALUE) {
       this.#from[column] = valueStart
@@ -142,11 +157,12 @@ export class EventRows {
   }
 
   #write(bytes: Buffer, start: number, end: number): void {
-    this.#reserve(2 * (end - start) + 4 * COLUMNS.length + 2)
+    this.#reserve(3 * (end - start) + 4 * COLUMNS.length + 2)
     const from = this.#from
     const to = this.#to
     const out = this.#out
     let length = this.#length
+    this.#keepSpelling(bytes)
     out[length++] = ROW_START
     out[length++] = SEPARATOR_BYTE
     for (let column = 0; column < EXTRA; column++) {
@@ -172,19 +188,33 @@ export class EventRows {
     this.#length = length
   }
 
+  /** Adds the members that are spelled otherwise to `extra`, so that the row tells how they are spelled. */
+  #keepSpelling(bytes: Buffer): void {
+    const hasType = this.#from[TYPE_COLUMN] !== NOWHERE
+    for (const column of IDENTITY_COLUMNS) {
+      if (this.#from[column] === NOWHERE) continue
+      const nameStart = this.#names[column] as number
+      if (isSpelledOtherwise(bytes, nameStart, column, hasType))
+        this.#extra.push(nameStart - 1, (this.#to[column] as number) + 1)
+    }
+  }
+
   /** Adds an event that cannot be copied column by column. All of its members are looked at one by one. */
   #addOdd(line: string): void {
     const fields: string[] = COLUMNS.map(() => '')
     const taken = new Set<number>()
     const extra: string[] = []
-    for (const [name, json] of membersByName(line)) {
+    const members = membersByName(line)
+    const hasType = (members.get('type') ?? 'null') !== 'null'
+    for (const [name, json] of members) {
       const target = TARGETS.get(name)
-      if (target === undefined || taken.has(target.column))
-        extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
-      else {
+      const isFirst = target !== undefined && !taken.has(target.column)
+      if (isFirst) {
         if (target.kind === JSON_VALUE || json !== 'null') taken.add(target.column)
         fields[target.column] = fieldOf(target.kind, json)
       }
+      if (!isFirst || (fields[target.column] !== '' && isNameOtherwise(name, target.column, hasType)))
+        extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
     }
     if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
     fields[RAW] = line

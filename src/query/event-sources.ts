@@ -10,16 +10,18 @@ import { coverageOf, type RowsOfHours } from './coverage.ts'
 const HOUR_MS = 60 * 60 * 1000
 
 /** Each event is in one file, or in one batch. */
-export interface EventSources {
-  /** Batches in the range with events that the table does not have. */
+export interface ArchiveSources {
+  /** Batches with events that the table does not have. */
   readonly batches: readonly ArchivedBatch[]
   /** By key: of these batches, those of which the table has a part, and what it does not have. */
   readonly parts: ReadonlyMap<string, RowsOfHours>
-  /** Files of the table in the range. */
+  /** Files of the table. */
   readonly files: readonly TableFile[]
-  /** All batches, and all files, whatever their time. */
-  readonly uncovered: readonly ArchivedBatch[]
-  readonly allFiles: readonly TableFile[]
+}
+
+/** Of an archive, what is in a range. */
+export interface EventSources extends ArchiveSources {
+  readonly all: ArchiveSources
 }
 
 /**
@@ -27,27 +29,25 @@ export interface EventSources {
  *
  * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
  */
-export async function eventSources(
-  store: StoreReader,
-  prefix: string,
-  range: TimeRange,
-): Promise<EventSources> {
+export async function archiveSources(store: StoreReader, prefix: string): Promise<ArchiveSources> {
   const table = await new TableLogReader(store, tableKeys(prefix)).refresh()
   const parts = new Map<string, RowsOfHours>()
   const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
-  const { log, batches: uncovered } = await archivedBatches(store, prefix, first, batch => {
+  const { log, batches } = await archivedBatches(store, prefix, first, batch => {
     const coverage = coverageOf(table, batch, batch.record)
     if (typeof coverage === 'object') parts.set(batch.key, coverage)
     return coverage !== 'all'
   })
   assertOfLog(table, log)
-  const allFiles = [...table.files.values()]
+  return { batches, parts, files: [...table.files.values()] }
+}
+
+export function inRange(all: ArchiveSources, range: TimeRange): EventSources {
   return {
-    batches: uncovered.filter(batch => isInRange(batch, range)),
-    parts,
-    files: allFiles.filter(({ hour }) => isHourInRange(hour, range)),
-    uncovered,
-    allFiles,
+    batches: all.batches.filter(batch => isInRange(batch, range)),
+    parts: all.parts,
+    files: all.files.filter(({ hour }) => isHourInRange(hour, range)),
+    all,
   }
 }
 

@@ -28,6 +28,7 @@ import { join } from 'node:path'
 import { DirectoryInUse } from '../errors.ts'
 import { type DirectoryLock, lockDirectory, requireLockablePath } from '../process/directory-lock.ts'
 import { NOBODY } from './engine-messages.ts'
+import { ROWS_VERSION } from './event-columns.ts'
 
 const RUN_PREFIX = 'run-'
 /** Another run may put a lock into a directory that is being removed. */
@@ -40,6 +41,7 @@ const SMALL_ENTRIES_MAX = 64
 const SMALL_BYTES_MAX = 4 * 1024 * 1024
 
 interface EntryIndex {
+  readonly rowsVersion: number
   /** Length of the Parquet file. */
   readonly bytes: number
   /** Key and SHA-256 of each object. */
@@ -161,7 +163,11 @@ export class QueryCache {
   async add(parquetPath: string, objects: readonly Cacheable[]): Promise<string> {
     const id = randomUUID()
     const bytes = await syncedLength(parquetPath)
-    const index: EntryIndex = { bytes, objects: objects.map(({ key, sha256 }) => [key, sha256]) }
+    const index: EntryIndex = {
+      rowsVersion: ROWS_VERSION,
+      bytes,
+      objects: objects.map(({ key, sha256 }) => [key, sha256]),
+    }
     const indexPath = this.temporaryPath('json')
     await chmod(parquetPath, 0o444)
     await link(parquetPath, this.#parquet(id))
@@ -208,7 +214,7 @@ export class QueryCache {
     return entries.filter(entry => entry !== undefined)
   }
 
-  /** Undefined if it was removed meanwhile, or cannot be read. */
+  /** Undefined if it was removed meanwhile, cannot be read, or has rows of another version. */
   async #entry(id: string): Promise<Entry | undefined> {
     try {
       const [text, index, parquet] = await Promise.all([
@@ -216,8 +222,9 @@ export class QueryCache {
         stat(this.#index(id)),
         stat(this.#parquet(id)),
       ])
-      const { objects, bytes } = JSON.parse(text) as EntryIndex
-      if (bytes === parquet.size) return { id, objects, bytes, usedAtMs: index.mtimeMs }
+      const { rowsVersion, objects, bytes } = JSON.parse(text) as EntryIndex
+      if (rowsVersion === ROWS_VERSION && bytes === parquet.size)
+        return { rowsVersion, id, objects, bytes, usedAtMs: index.mtimeMs }
     } catch (error) {
       if (!(error instanceof SyntaxError)) ignoreMissing(error)
     }

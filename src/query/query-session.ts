@@ -11,7 +11,7 @@ import { partitionOf } from '../table/table-keys.ts'
 import type { ArchivedBatch, TimeRange } from './archive-batches.ts'
 import { Engine } from './engine.ts'
 import type { Done, OutputFormat, RowsFile, ViewSource } from './engine-messages.ts'
-import { type EventSources, eventSources } from './event-sources.ts'
+import { type ArchiveSources, archiveSources, type EventSources, inRange } from './event-sources.ts'
 import { QueryCache } from './query-cache.ts'
 import { BatchReader } from './read-batch.ts'
 import { writeRows } from './write-rows.ts'
@@ -92,15 +92,21 @@ export class QuerySession {
   /**
    * Reads the logs of the table and of the archive, and finds what has to be fetched.
    *
+   * @param known all that the archive has, if its logs were read before
    * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
    */
-  static async open(store: StoreReader, settings: QuerySettings, range: TimeRange): Promise<QuerySession> {
-    const events = await eventSources(store, settings.prefix, range)
+  static async open(
+    store: StoreReader,
+    settings: QuerySettings,
+    range: TimeRange,
+    known?: ArchiveSources,
+  ): Promise<QuerySession> {
+    const events = inRange(known ?? (await archiveSources(store, settings.prefix)), range)
     const cache = await QueryCache.open(settings.cacheDirectory, settings.cacheBytesMax)
     const tableFiles = new Map(events.files.map(file => [file.path, file]))
     const isAlone = (key: string): boolean => tableFiles.has(key) || events.parts.has(key)
     const wanted = [...events.batches, ...events.files.map(cacheable)]
-    const all = [...events.uncovered, ...events.allFiles.map(cacheable)]
+    const all = [...events.all.batches, ...events.all.files.map(cacheable)]
     const { files, missing } = await cache.plan(wanted, all, isAlone)
     const isBatch = (each: (typeof wanted)[number]): each is ArchivedBatch => 'record' in each
     return new QuerySession(store, settings, range, {
@@ -135,6 +141,14 @@ export class QuerySession {
   /** Files of this session, which end with it. */
   get files(): Pick<QueryCache, 'runDirectory' | 'temporaryPath'> {
     return this.#cache
+  }
+
+  /** Writes the texts of a query's only column into a file of this session, one a line. @returns path and lines */
+  async writeLines(sql: string): Promise<{ readonly path: string; readonly lines: number }> {
+    const path = this.#cache.temporaryPath('lines')
+    const engine = await this.#running()
+    const { rows } = await engine.run({ kind: 'write', sql, format: 'lines', path })
+    return { path, lines: rows }
   }
 
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { configOf, temporaryDirectory } from '../helpers/helper.ts'
+import { archivedEvent, build, objectOf, openArchive, putObject } from '../helpers/archive-by-hand.ts'
+import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { brokerUrl, openNetwork, uniqueQueueName } from '../helpers/queue-helper.ts'
 import type { Program } from '../services/program.ts'
 import { rabbitmqctl } from '../services/rabbitmq.ts'
@@ -8,7 +9,7 @@ import { startTcpProxy } from '../services/tcp-proxy.ts'
 import { until } from '../services/wait.ts'
 import { archivedObjects, numbersIn } from './archived.ts'
 import { Posts } from './posts.ts'
-import { buildProgram, startProgram } from './program.ts'
+import { buildProgram, runProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const READY_MS_MAX = 60_000
@@ -70,6 +71,30 @@ t.test(
     t.notMatch(firstArchive, /curl/)
   },
 )
+
+t.test('events of an archive reach the archive of another queue, with their own times', async t => {
+  const from = await openArchive(t, 'directory')
+  const events = range(20).map(n => archivedEvent({ n }))
+  await putObject(from, objectOf(events))
+  await build(from, from.store)
+  const queue = { AMQP_URL: brokerUrl(), AMQP_QUEUE: uniqueQueueName(t) }
+  const to = { ...queue, ARCHIVE_URL: temporaryDirectory(t), DATA_DIR: temporaryDirectory(t) }
+  const archiver = run(t, ['--role=archive'], { ...to, BATCH_EVENTS_MAX: '20' })
+  await isWell(await archiver.listening())
+  const env = { ...queue, ...from.settings, DATA_DIR: temporaryDirectory(t) }
+  const replayed = await runProgram(t, path, ['replay', '--to=queue'], env)
+  t.match(replayed, { code: 0, stderr: /to the queue\.[\s\S]*Done: 20 events/ })
+  t.notMatch(replayed.stderr, /amqp:/)
+  const { ARCHIVE_URL } = to
+  await until('they are archived', READY_MS_MAX, async () => {
+    const [object] = await archivedObjects(configOf({ ARCHIVE_URL }))
+    return object?.lines.length === 20
+  })
+  const lines = (await archivedObjects(configOf({ ARCHIVE_URL }))).flatMap(object => object.lines)
+  const parsed = (texts: readonly string[]) => texts.map(each => JSON.parse(each)).sort((a, b) => a.n - b.n)
+  t.strictSame(parsed(lines), parsed(events))
+  await archiver.stop()
+})
 
 t.test('waits for a broker and an S3 server that are not up yet', async t => {
   const AMQP_QUEUE = uniqueQueueName(t)

@@ -6,6 +6,7 @@ import { DuckDBInstance } from '@duckdb/node-api'
 import { type Test, test } from 'tap'
 import { memberValue } from '../../../src/event/json-members.ts'
 import { COLUMNS } from '../../../src/query/event-columns.ts'
+import { EVENT_JSON } from '../../../src/query/event-json.ts'
 import { EventRows, withoutCarriageReturns } from '../../../src/query/event-rows.ts'
 import { parquetOfRows } from '../../../src/query/table-sql.ts'
 import { createRandom, range, temporaryDirectory } from '../../helpers/helper.ts'
@@ -23,6 +24,8 @@ const TEXTS: Readonly<Record<string, string>> = {
 }
 const OBJECTS = ['properties', 'context', 'traits']
 const TIMES: Readonly<Record<string, string>> = { timestamp: 'timestamp', receivedAt: 'received_at' }
+const CAMEL = ['userId', 'anonymousId']
+const SNAKE = ['user_id', 'anonymous_id']
 const NAMES = [...Object.keys(TEXTS), ...OBJECTS, ...Object.keys(TIMES)]
 const SOME_TIMES = [
   '"2026-11-24T13:05:07.123Z"',
@@ -36,7 +39,11 @@ const SOME_TIMES = [
   'null',
 ]
 
-type Row = Readonly<Record<(typeof COLUMNS)[number], string | null>> & { readonly id_length: number | null }
+type Row = Readonly<Record<(typeof COLUMNS)[number], string | null>> & {
+  readonly id_length: number | null
+  /** The event, rebuilt from the columns. */
+  readonly line: string
+}
 
 /** The rows of a file that DuckDB made of these events. Times are as JSON writes them. */
 async function rowsOf(t: Test, lines: readonly string[]): Promise<Row[]> {
@@ -68,7 +75,7 @@ async function rowsOf(t: Test, lines: readonly string[]): Promise<Row[]> {
   )
   const reader = await connection.runAndReadAll(
     `select ${columns.join(', ')}, ${readable.join(' and ')} as is_readable,
-      length(message_id)::int as id_length from '${parquet}'`,
+      length(message_id)::int as id_length, ${EVENT_JSON} as line from '${parquet}'`,
   )
   const found = reader.getRowObjectsJson() as unknown as (Row & { is_readable: boolean })[]
   t.ok(found.every(row => row.is_readable))
@@ -84,6 +91,18 @@ function wellFormed(value: unknown): unknown {
   return Object.fromEntries(
     Object.entries(value).map(([name, each]) => [String(wellFormed(name)), wellFormed(each)]),
   )
+}
+
+/** Whether the member is spelled otherwise than the column's members are, so that `extra` has it too. */
+function isOtherwise(event: Record<string, unknown>, name: string, value: unknown): boolean {
+  const hasType = event.type !== undefined && event.type !== null
+  return value !== null && (hasType ? SNAKE : CAMEL).includes(name)
+}
+
+/** The numbers of JSON as they are written, sorted. */
+function numbersOf(json: string): string[] {
+  const tokens = json.match(/"(?:[^"\\]|\\.)*"|-?\d[-+.\dEe]*/g) ?? []
+  return tokens.filter(token => !token.startsWith('"')).sort()
 }
 
 /** What a row does not say of its event as it should. */
@@ -114,7 +133,12 @@ function problemsOf(row: Row, line: string): string[] {
   }
   for (const [name, column] of Object.entries(TIMES))
     expect(row.raw !== null || !(name in event) || row[column as keyof Row] === event[name], column)
-  const others = Object.fromEntries(Object.entries(event).filter(([name]) => !NAMES.includes(name)))
+  expect(row.raw === null || row.line === row.raw, 'line of raw')
+  expect(isDeepStrictEqual(JSON.parse(row.line), event), 'values of line')
+  expect(isDeepStrictEqual(numbersOf(row.line), numbersOf(line)), 'digits of line')
+  const others = Object.fromEntries(
+    Object.entries(event).filter(([name, value]) => !NAMES.includes(name) || isOtherwise(event, name, value)),
+  )
   if (Object.keys(others).length === 0) expect(row.extra === null, 'extra')
   else expect(isDeepStrictEqual(JSON.parse(String(row.extra)), wellFormed(others)), 'extra')
   return problems
@@ -178,12 +202,38 @@ test('both names of one column, empty texts, and numbers as ids', async t => {
       raw !== null,
     ]),
     [
-      ['a', null, null, '{"user_id":"b"}', true],
+      ['a', null, null, '{"userId":"a","user_id":"b"}', true],
       ['42', null, null, null, true],
       ['1.50', null, null, null, true],
-      ['', null, '\\', null, false],
+      ['', null, '\\', '{"userId":""}', false],
       [null, 'x', null, null, true],
     ],
+  )
+})
+
+test('each spelling of the ids is kept, and needs no raw', async t => {
+  const ids = [
+    '"userId":"u"',
+    '"user_id":"u"',
+    '"anonymousId":"a"',
+    '"anonymous_id":"a"',
+    '"userId":"u","anonymous_id":"a"',
+    '"user_id":"u","anonymousId":"a"',
+    '"user_id":"\\"\\n","properties":{"userId":1},"nested":{"userId":2}',
+  ]
+  const lines = ids.flatMap(each => [
+    `{${each}}`,
+    `{${each},"type":"track"}`,
+    `{"type":"track",${each},"n":1.50}`,
+  ])
+  const rows = await rowsOf(t, lines)
+  for (const [index, line] of lines.entries()) {
+    t.equal(rows[index]?.raw, null, line)
+    t.strictSame(JSON.parse(String(rows[index]?.line)), JSON.parse(line), line)
+  }
+  t.strictSame(
+    rows.slice(0, 6).map(({ extra }) => extra),
+    ['{"userId":"u"}', null, '{"n":1.50}', null, '{"user_id":"u"}', '{"n":1.50,"user_id":"u"}'],
   )
 })
 
