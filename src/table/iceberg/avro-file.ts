@@ -31,17 +31,24 @@ export async function encodeAvro(
   return done
 }
 
-/** @throws Error if the bytes are no Avro file */
+/** @throws Error if the bytes are no whole Avro file */
 export async function decodeAvro<Row>(bytes: Buffer): Promise<Row[]> {
   const { streams } = await avro()
   const decoder = new streams.BlockDecoder()
   const rows: Row[] = []
+  let sync: Buffer | undefined
   const done = new Promise<void>((resolve, reject) => {
     decoder.on('end', resolve)
     decoder.on('error', reject)
   })
+  decoder.on('metadata', (_type: unknown, _codec: unknown, header: { sync: Buffer }) => {
+    sync = header.sync
+  })
   decoder.on('data', (row: Row) => rows.push(row))
   decoder.end(bytes)
   await done
+  // The decoder takes a file that was cut off for one that ends there. Each block ends with this marker.
+  if (sync === undefined || !bytes.subarray(-sync.length).equals(sync))
+    throw new Error('the file was cut off')
   return rows
 }
