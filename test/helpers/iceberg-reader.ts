@@ -48,17 +48,24 @@ export interface IcebergTable {
   readonly manifests: Awaited<ReturnType<typeof icebergManifests>>
   /** Paths of the files, in order. */
   readonly files: readonly string[]
-  readonly rows: readonly Record<string, unknown>[]
 }
 
-/** Reads the newest version, by its hint, all of its manifests and all of its files. */
-export async function readIceberg(location: string): Promise<IcebergTable> {
+/** Reads the newest version, by its hint, and all of its manifests. */
+export async function readMetadata(location: string): Promise<IcebergTable> {
   const metadata = await icebergMetadata({ tableUrl: location })
   const manifests = await icebergManifests(metadata)
   const live = manifests.flatMap(({ entries }) => entries.filter(({ status }) => status !== 2))
-  const files = live.map(({ data_file }) => data_file.file_path).sort()
+  return { metadata, manifests, files: live.map(({ data_file }) => data_file.file_path).sort() }
+}
+
+/** Reads the files too. */
+export async function readIceberg(
+  location: string,
+): Promise<IcebergTable & { readonly rows: readonly Record<string, unknown>[] }> {
+  const table = await readMetadata(location)
+  const { files, metadata } = table
   const rows = files.length === 0 ? [] : await icebergRead({ tableUrl: location, metadata })
-  return { metadata, manifests, files, rows }
+  return { ...table, rows }
 }
 
 /** The number that the hint names; undefined if there is no hint. */

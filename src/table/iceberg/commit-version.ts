@@ -1,6 +1,6 @@
 /** Commits a version of the metadata, among other writers that do the same. */
 
-import { StoreUnavailable } from '../../errors.ts'
+import { StoreUnavailable, TableDamaged } from '../../errors.ts'
 import type { ObjectStore } from '../../store/store.ts'
 import type { TableKeys } from '../table-keys.ts'
 import { metadataKey } from './manifest.ts'
@@ -56,16 +56,21 @@ export async function commitVersions(
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     parts.stopping?.throwIfAborted()
     const base = await newestOf(parts, versions)
-    const next = await change(base)
-    if (next === undefined) {
-      await versions.publishHint()
-      if (isCleaning(base, hasCommitted)) await clean(parts, versions, base)
-      return
+    try {
+      const next = await change(base)
+      if (next === undefined) {
+        await versions.publishHint()
+        if (isCleaning(base, hasCommitted)) await clean(parts, versions, base)
+        return
+      }
+      const log = metadataLog(parts, versions, base, oldVersionsKeptMs)
+      const bytes = encodeMetadata({ ...next, 'metadata-log': log })
+      await versions.create({ version: base.version + 1, bytes })
+      hasCommitted = true
+    } catch (error) {
+      // What this version names may have been removed since, if it is not the newest one any more.
+      if (!(error instanceof TableDamaged) || (await versions.isNewest(base.version))) throw error
     }
-    const log = metadataLog(parts, versions, base, oldVersionsKeptMs)
-    const bytes = encodeMetadata({ ...next, 'metadata-log': log })
-    await versions.create({ version: base.version + 1, bytes })
-    hasCommitted = true
   }
   throw new StoreUnavailable(`Other writers below ${parts.keys.metadata} were faster ${TRIES_MAX} times.`)
 }

@@ -62,6 +62,10 @@ export class MetadataVersions {
     )
   }
 
+  async isNewest(version: number): Promise<boolean> {
+    return (await this.#list()).versions.at(-1) === version
+  }
+
   /**
    * Creates a version unless there is one with this number. The caller then asks for the newest version, which says
    * whether this one counts.

@@ -1,0 +1,214 @@
+/** Several writers of one Iceberg table: races, writers that are killed at any request, and writers that were paused. */
+import { type Test, test } from 'tap'
+import type { ObjectStore } from '../../../src/store/store.ts'
+import { commitIceberg } from '../../../src/table/iceberg/commit-iceberg.ts'
+import type { IcebergParts } from '../../../src/table/iceberg/commit-version.ts'
+import { dropHistory, expireSnapshots } from '../../../src/table/iceberg/expire-snapshots.ts'
+import type { TableState } from '../../../src/table/table-state.ts'
+import { createGate, type Gate } from '../../helpers/gate.ts'
+import { range } from '../../helpers/helper.ts'
+import { hintOf, readMetadata, ServedStore } from '../../helpers/iceberg-reader.ts'
+import { MemoryStore } from '../../helpers/memory-store.ts'
+import { keysOf } from '../../helpers/store-helper.ts'
+import { KINDS } from '../../helpers/store-kinds.ts'
+import { FIRST_HOUR, TestTable } from '../../helpers/table-helper.ts'
+
+const CRASH = new Error('killed')
+const METHODS = ['create', 'replace', 'read', 'move', 'remove'] as const
+const LIMITS = { entriesMax: 6, smallMax: 3 }
+
+type Before = (call: number) => Promise<void>
+
+/** The store with `before` called ahead of each request, and `after` behind it, both with the number of the request. */
+function watched(store: ObjectStore, before: Before, after: Before = async () => {}): ObjectStore {
+  let calls = 0
+  return new Proxy(store, {
+    get: (target, name: keyof ObjectStore) => {
+      const value = target[name]
+      if (typeof value !== 'function') return value
+      if (name === 'list')
+        return async function* (prefix: string) {
+          const call = ++calls
+          await before(call)
+          yield* target.list(prefix)
+          await after(call)
+        }
+      if (!METHODS.some(method => method === name)) return value.bind(target)
+      return async (...args: never[]) => {
+        const call = ++calls
+        await before(call)
+        const result = await (value as (...args: never[]) => Promise<unknown>).apply(target, args)
+        await after(call)
+        return result
+      }
+    },
+  })
+}
+
+/** The files of a state, as a reader finds them. */
+function filesOf(table: TestTable, state: TableState): string[] {
+  return Array.from(state.files.values(), ({ path }) => table.toUri(path)).sort()
+}
+
+async function entryRead({ location }: TestTable): Promise<{ entry: number; files: readonly string[] }> {
+  const { metadata, files } = await readMetadata(location)
+  return { entry: Number(metadata.properties?.['frequency.entry']), files }
+}
+
+for (const { name, open } of KINDS) {
+  test(`committers race, and a reader is beside, on ${name}`, async t => {
+    const { store } = await open(t)
+    const { url } = await ServedStore.start(t, store)
+    const table = new TestTable(store, 'p', url)
+    const states: TableState[] = []
+    for (const hour of range(6))
+      states.push(table.append({ added: [await table.file({ hour: FIRST_HOUR + hour, rows: 3 })] }))
+    await commitIceberg(table.parts, states[0] as TableState)
+    let isDone = false
+    const reader = async () => {
+      for (let last = 0; !isDone; ) {
+        const { entry, files } = await entryRead(table)
+        if (entry < last) throw new Error(`${entry} was read after ${last}`)
+        t.same(files, filesOf(table, states[entry - 1] as TableState))
+        last = entry
+      }
+    }
+    const reading = reader()
+    const writers = states.flatMap(state => [state, state]).map(state => commitIceberg(table.parts, state))
+    await Promise.all(writers).finally(() => {
+      isDone = true
+    })
+    await reading
+    t.equal((await entryRead(table)).entry, 6)
+    const versions = (await keysOf(store, `${table.keys.metadata}v`)).filter(key => key.endsWith('.json'))
+    t.equal(await hintOf(store, table.keys), versions.length)
+    await dropHistory(table.parts)
+    t.same((await entryRead(table)).files, filesOf(table, table.state))
+    const left = (await keysOf(store, table.keys.metadata)).length
+    t.ok(left <= 3 + 6, `${left} objects: version, hint, list and manifests`)
+  })
+}
+
+interface Prepared {
+  readonly table: TestTable
+  readonly before: TableState
+  /** Opens a copy of the table as it was before. */
+  copy(): ObjectStore
+}
+
+/** A table in memory with some versions, and a last entry that is not in Iceberg yet: it adds, replaces and removes files. */
+async function prepare(t: Test): Promise<Prepared> {
+  const store = new MemoryStore()
+  const served = await ServedStore.start(t, store)
+  const table = new TestTable(store, 'p', served.url)
+  const files = await Promise.all(
+    range(5).map(n => table.file({ name: `f${n}`, hour: FIRST_HOUR + n, rows: 2 })),
+  )
+  for (const file of files) {
+    table.append({ added: [file] })
+    await commitIceberg({ ...table.parts, manifestLimits: LIMITS }, table.state)
+  }
+  const before = table.state
+  const rewritten = { name: 'f1', hour: FIRST_HOUR + 1, rows: 1, path: `${table.keys.rewritten}f1-1.parquet` }
+  table.append({
+    added: [await table.file({ hour: FIRST_HOUR, rows: 2 })],
+    replaced: [await table.file(rewritten)],
+    removed: [files[0]?.key as string],
+  })
+  const copy = () => {
+    const copied = store.copy()
+    served.store = copied
+    return copied
+  }
+  return { table, before, copy }
+}
+
+type Work = (parts: IcebergParts, state: TableState) => Promise<void>
+
+const WORKS: Readonly<Record<string, Work>> = {
+  commit: (parts, state) => commitIceberg({ ...parts, manifestLimits: LIMITS }, state),
+  expire: async (parts, state) => {
+    await commitIceberg(parts, state)
+    await expireSnapshots(parts, { keptMs: 0, keptMax: 1 })
+  },
+  drop: async (parts, state) => {
+    await commitIceberg(parts, state)
+    await dropHistory(parts)
+  },
+}
+
+for (const [name, work] of Object.entries(WORKS)) {
+  for (const moment of ['before', 'after'] as const) {
+    test(`${name}: a writer is killed ${moment} any request, and the next goes on`, async t => {
+      const { table, before, copy } = await prepare(t)
+      const sets = [filesOf(table, before), filesOf(table, table.state)]
+      for (let call = 1, isKilled = true; isKilled; call++) {
+        const store = copy()
+        const kill: Before = async each => {
+          if (each >= call) throw CRASH
+        }
+        const none: Before = async () => {}
+        const dying = watched(store, ...((moment === 'before' ? [kill] : [none, kill]) as [Before, Before?]))
+        isKilled = await work({ ...table.parts, store: dying }, table.state).then(
+          () => false,
+          error => {
+            if (error !== CRASH) throw error
+            return true
+          },
+        )
+        const { files } = await entryRead(table)
+        const isKnown = sets.some(set => JSON.stringify(set) === JSON.stringify(files))
+        if (!isKnown) t.fail(`torn after request ${call}`)
+        await work({ ...table.parts, store }, table.state)
+        const after = await entryRead(table)
+        if (after.entry !== 6 || JSON.stringify(after.files) !== JSON.stringify(sets[1]))
+          t.fail(`not whole after request ${call}`)
+        await dropHistory({ ...table.parts, store })
+        const left = await keysOf(store, table.keys.metadata)
+        const names = left.map(key => key.slice(table.keys.metadata.length).replace(/[\d-].*(?=\.)/, ''))
+        if (left.length > 8) t.fail(`after request ${call} there are ${names.join(' ')}`)
+        if (!isKilled) t.ok(call > 8, `${call} requests`)
+      }
+    })
+  }
+}
+
+const OTHERS: Readonly<Record<string, Work>> = {
+  'others commit and drop all history': async (parts, state) => {
+    await commitIceberg(parts, state)
+    await commitIceberg(parts, { ...state, number: state.number + 1 })
+    await commitIceberg(parts, { ...state, number: state.number + 2 })
+    await dropHistory(parts)
+  },
+  'others only clean': parts => dropHistory(parts),
+}
+
+for (const [name, others] of Object.entries(OTHERS)) {
+  for (const [what, work] of Object.entries(WORKS)) {
+    test(`${what}: while a writer is paused at any request, ${name}`, async t => {
+      const { table, copy } = await prepare(t)
+      for (let call = 1, isPaused = true; isPaused; call++) {
+        const store = copy()
+        const gate: Gate = createGate()
+        isPaused = false
+        const paused = watched(store, async each => {
+          if (each !== call) return
+          isPaused = true
+          await gate.reach()
+        })
+        const working = work({ ...table.parts, store: paused }, table.state)
+        await Promise.race([gate.reached, working.catch(() => {})])
+        await others({ ...table.parts, store }, table.state)
+        const hintBefore = (await hintOf(store, table.keys)) ?? 0
+        gate.open()
+        await working
+        const { files } = await entryRead(table)
+        const hint = (await hintOf(store, table.keys)) ?? 0
+        if (hint < hintBefore) t.fail(`the hint fell from ${hintBefore} to ${hint} (request ${call})`)
+        if (JSON.stringify(files) !== JSON.stringify(filesOf(table, table.state)))
+          t.fail(`wrong files (request ${call})`)
+        if (!isPaused) t.ok(call > 8, `${call} requests`)
+      }
+    })
+  }
+}
