@@ -1,40 +1,66 @@
 /** Writes and reads Avro container files: the manifests and manifest lists of Iceberg. */
 
-import { buffer } from 'node:stream/consumers'
+import { randomBytes } from 'node:crypto'
+import { promisify } from 'node:util'
+import { deflateRaw } from 'node:zlib'
 
 /** A schema as Avro writes it in JSON, with the ids of Iceberg. */
 export type AvroSchema = string | readonly AvroSchema[] | { readonly [name: string]: unknown }
+
+type Avro = Awaited<ReturnType<typeof avro>>
+type AvroType = ReturnType<Avro['Type']['forSchema']>
+
+const MAGIC = Buffer.from('Obj\x01', 'latin1')
+const SYNC_BYTES = 16
+
+const deflate = promisify(deflateRaw)
+/** By their JSON. A type is compiled, which takes milliseconds. */
+const types = new Map<string, AvroType>()
 
 /** Only what writes or reads Iceberg metadata loads it. */
 async function avro() {
   return (await import('avsc')).default
 }
 
-/** @param metadata of the file's header */
+function typeOf({ Type }: Avro, schema: AvroSchema): AvroType {
+  const text = JSON.stringify(schema)
+  const known = types.get(text)
+  if (known !== undefined) return known
+  const type = Type.forSchema(schema as never)
+  types.set(text, type)
+  return type
+}
+
+/**
+ * The library's own encoder is a stream that compiles the type each time.
+ *
+ * @param metadata of the file's header
+ */
 export async function encodeAvro(
   schema: AvroSchema,
   rows: readonly object[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<Buffer> {
-  const { streams } = await avro()
-  const options = {
-    codec: 'deflate',
-    // A file without a row has a header too.
-    writeHeader: 'always' as const,
-    metadata: Object.fromEntries(Object.entries(metadata).map(([name, text]) => [name, Buffer.from(text)])),
+  const library = await avro()
+  const type = typeOf(library, schema)
+  const header = { ...metadata, 'avro.schema': JSON.stringify(schema), 'avro.codec': 'deflate' }
+  const bytesOf = Object.fromEntries(Object.entries(header).map(([name, text]) => [name, Buffer.from(text)]))
+  const sync = randomBytes(SYNC_BYTES)
+  const parts = [MAGIC, typeOf(library, { type: 'map', values: 'bytes' }).toBuffer(bytesOf), sync]
+  if (rows.length > 0) {
+    const block = await deflate(Buffer.concat(rows.map(row => type.toBuffer(row))))
+    const long = typeOf(library, 'long')
+    parts.push(long.toBuffer(rows.length), long.toBuffer(block.length), block, sync)
   }
-  const encoder = new streams.BlockEncoder(schema as never, options)
-  const done = buffer(encoder)
-  encoder.on('typeError', (error: Error) => encoder.destroy(error))
-  for (const row of rows) encoder.write(row)
-  encoder.end()
-  return done
+  return Buffer.concat(parts)
 }
 
 /** @throws Error if the bytes are no whole Avro file */
 export async function decodeAvro<Row>(bytes: Buffer): Promise<Row[]> {
-  const { streams } = await avro()
-  const decoder = new streams.BlockDecoder()
+  const library = await avro()
+  const decoder = new library.streams.BlockDecoder({
+    parseHook: schema => typeOf(library, schema as AvroSchema),
+  })
   const rows: Row[] = []
   let sync: Buffer | undefined
   const done = new Promise<void>((resolve, reject) => {

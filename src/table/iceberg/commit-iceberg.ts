@@ -2,7 +2,6 @@
 
 import type { TableState } from '../table-state.ts'
 import { type Base, commitVersions, type IcebergParts } from './commit-version.ts'
-import { dataFileOf } from './data-file.ts'
 import {
   entryOf,
   reflected,
@@ -11,7 +10,7 @@ import {
   withoutOldSnapshots,
   withSnapshot,
 } from './table-metadata.ts'
-import { MANIFEST_LIMITS, writeSnapshot } from './write-snapshot.ts'
+import { writeSnapshot } from './write-snapshot.ts'
 
 const HOUR_MS = 60 * 60 * 1000
 /** Snapshots expire, and leftovers are removed, at each of these versions: the work is a listing of all metadata. */
@@ -52,16 +51,9 @@ async function nextMetadata(
     location: parts.location,
     columns,
   })
-  const dataFiles = Array.from(files.values())
-    .filter(({ isStaged }) => isStaged !== true)
-    .map(file => dataFileOf(file, parts.toUri(file.path), columns))
-  const snapshot = await writeSnapshot(
-    parts,
-    metadata,
-    version,
-    dataFiles,
-    parts.manifestLimits ?? MANIFEST_LIMITS,
-  )
+  const present = Array.from(files.values()).filter(({ isStaged }) => isStaged !== true)
+  const byUri = new Map(present.map(file => [parts.toUri(file.path), file]))
+  const snapshot = await writeSnapshot(parts, metadata, version, { files: byUri, columns })
   const next = snapshot === undefined ? metadata : withSnapshot(metadata, snapshot)
   return version % EXPIRY_VERSIONS === 0 ? withoutOldSnapshots(next, SNAPSHOTS_KEPT) : next
 }

@@ -1,29 +1,21 @@
 /** Commits a version of the metadata, among other writers that do the same. */
 
 import { StoreUnavailable, TableDamaged } from '../../errors.ts'
-import type { ObjectStore } from '../../store/store.ts'
-import type { TableKeys } from '../table-keys.ts'
 import { metadataKey } from './manifest.ts'
 import { MetadataVersions } from './metadata-versions.ts'
 import { removeUnreferenced } from './remove-unreferenced.ts'
 import { decodeMetadata, encodeMetadata, type TableMetadata } from './table-metadata.ts'
-import type { ManifestLimits } from './write-snapshot.ts'
+import type { SnapshotParts } from './write-snapshot.ts'
 
 /** Each try that fails is one in which another writer was faster. */
 const TRIES_MAX = 50
 /** Of the versions that are kept. Their age is limited too. */
 const OLD_VERSIONS_MAX = 200
 
-export interface IcebergParts {
-  readonly store: ObjectStore
-  readonly keys: TableKeys
+export interface IcebergParts extends SnapshotParts {
   /** URI of the table, without a slash at its end. */
   readonly location: string
-  /** The URI of an object. */
-  toUri(key: string): string
   readonly stopping?: AbortSignal | undefined
-  /** @default MANIFEST_LIMITS */
-  readonly manifestLimits?: ManifestLimits
 }
 
 export interface Base {

@@ -88,11 +88,11 @@ export class MetadataVersions {
     throw new StoreUnavailable(`${this.#hintKey} was not brought up to the newest version of the table.`)
   }
 
-  /** Removes the versions below this one that are not to be kept, and their hints. */
+  /** Removes the versions below this one that are not to be kept. The hint names this one, so others are not needed. */
   async removeBelow(version: number, isKept: (key: string) => boolean): Promise<void> {
     const { versions, hints } = await this.#list()
     const old = versions.filter(each => each < version).map(each => this.key(each))
-    const oldHints = hints.filter(hint => hint.version < version).map(({ key }) => key)
+    const oldHints = hints.filter(hint => hint.version <= version).map(({ key }) => key)
     const removed = [...old.filter(key => !isKept(key)), ...oldHints]
     if (removed.length > 0) await this.#store.remove(removed)
   }

@@ -2,8 +2,9 @@
 
 import { createHash, randomUUID } from 'node:crypto'
 import type { ObjectStore } from '../../store/store.ts'
+import type { TableColumn, TableFile } from '../table-entry.ts'
 import type { TableKeys } from '../table-keys.ts'
-import type { DataFile } from './data-file.ts'
+import { type DataFile, dataFileOf } from './data-file.ts'
 import {
   type ManifestEntry,
   type ManifestFile,
@@ -29,7 +30,7 @@ export interface ManifestLimits {
   readonly smallMax: number
 }
 
-export const MANIFEST_LIMITS: ManifestLimits = { entriesMax: 10_000, smallMax: 16 }
+const MANIFEST_LIMITS: ManifestLimits = { entriesMax: 10_000, smallMax: 16 }
 
 const VERSION_DIGITS = 10
 const READS_AT_ONCE = 8
@@ -37,17 +38,26 @@ const READS_AT_ONCE = 8
 export interface SnapshotParts {
   readonly store: ObjectStore
   readonly keys: TableKeys
+  /** The URI of an object. */
   toUri(key: string): string
+  /** @default MANIFEST_LIMITS */
+  readonly manifestLimits?: ManifestLimits
 }
 
-interface Live {
+/** The files of the table, by their URI. */
+export type FilesByUri = ReadonlyMap<string, TableFile>
+
+interface Checked {
   readonly manifest: ManifestFile
-  readonly entries: readonly ManifestEntry[]
+  /** Of files that are in the table. Empty unless the manifest is written again. */
+  readonly existing: readonly ManifestEntry[]
+  readonly deleted: readonly ManifestEntry[]
+  readonly isSmall: boolean
 }
 
 interface Difference {
   readonly kept: readonly ManifestFile[]
-  readonly added: readonly DataFile[]
+  readonly added: readonly (readonly [uri: string, file: TableFile])[]
   readonly existing: readonly ManifestEntry[]
   readonly deleted: readonly ManifestEntry[]
 }
@@ -74,18 +84,24 @@ export async function writeSnapshot(
   parts: SnapshotParts,
   metadata: TableMetadata,
   version: number,
-  files: readonly DataFile[],
-  limits: ManifestLimits,
+  { files, columns }: { readonly files: FilesByUri; readonly columns: readonly TableColumn[] },
 ): Promise<SnapshotMetadata | undefined> {
-  const live = await liveManifests(parts, currentSnapshot(metadata))
-  const difference = differenceOf(live, files, limits)
+  const difference = await differenceOf(parts, currentSnapshot(metadata), files)
   if (difference.added.length === 0 && difference.deleted.length === 0) return undefined
   const snapshot = nextSnapshot(metadata)
-  const own = await writeManifests(parts, metadata, version, snapshot, difference, limits)
-  const manifests = [...own, ...difference.kept]
-  const operation = operationOf(difference)
-  const summary = { operation, ...changes(difference), ...totals(files) }
-  return writeList(parts, metadata, version, snapshot, manifests, summary)
+  const own = await writeManifests(
+    parts,
+    metadata,
+    version,
+    snapshot,
+    entriesOf(difference, snapshot, columns),
+  )
+  const summary = {
+    operation: operationOf(difference),
+    ...changes(difference),
+    ...totals([...files.values()]),
+  }
+  return writeList(parts, metadata, version, snapshot, [...own, ...difference.kept], summary)
 }
 
 /**
@@ -109,81 +125,71 @@ export async function writeSnapshotWithoutDeleted(
   return writeList(parts, metadata, version, nextSnapshot(metadata), live, summary)
 }
 
-async function liveManifests(
-  { store, keys }: SnapshotParts,
-  current: SnapshotMetadata | undefined,
-): Promise<Live[]> {
-  if (current === undefined) return []
-  const manifests = (await readManifestList(store, keys, current['manifest-list'])).filter(hasFiles)
-  const live: Live[] = []
-  for (let at = 0; at < manifests.length; at += READS_AT_ONCE) {
-    const some = manifests.slice(at, at + READS_AT_ONCE)
-    const read = some.map(async manifest => ({
-      manifest,
-      entries: await readManifest(store, keys, manifest),
-    }))
-    live.push(...(await Promise.all(read)))
-  }
-  return live
-}
-
 /** Deleted files are in manifests of their own. */
 function hasFiles({ added_files_count, existing_files_count }: ManifestFile): boolean {
   return added_files_count + existing_files_count > 0
 }
 
-function differenceOf(
-  live: readonly Live[],
-  files: readonly DataFile[],
-  { entriesMax, smallMax }: ManifestLimits,
-): Difference {
-  const added = new Map(files.map(file => [file.file_path, file]))
-  const deleted: ManifestEntry[] = []
-  const checked = live.map(({ manifest, entries }) => {
-    const existing = entries.filter(({ data_file }) => {
-      const file = added.get(data_file.file_path)
-      return file !== undefined && isSameFile(file, data_file)
-    })
-    const present = new Set(existing)
-    deleted.push(...entries.filter(entry => !present.has(entry)))
-    return { manifest, existing, isChanged: existing.length < entries.length }
-  })
-  for (const { existing } of checked) for (const { data_file } of existing) added.delete(data_file.file_path)
-  const small = checked.filter(({ existing }) => existing.length < entriesMax / 2)
-  const isMerged = small.length >= smallMax
-  const rewritten = checked.filter(each => each.isChanged || (isMerged && small.includes(each)))
+async function differenceOf(
+  { store, keys, manifestLimits: { entriesMax, smallMax } = MANIFEST_LIMITS }: SnapshotParts,
+  current: SnapshotMetadata | undefined,
+  files: FilesByUri,
+): Promise<Difference> {
+  const missing = new Map(files)
+  const check = async (manifest: ManifestFile): Promise<Checked> => {
+    const entries = await readManifest(store, keys, manifest)
+    const [existing, deleted]: [ManifestEntry[], ManifestEntry[]] = [[], []]
+    for (const entry of entries) {
+      const { file_path } = entry.data_file
+      const isPresent = isSameFile(missing.get(file_path), entry.data_file)
+      if (isPresent) missing.delete(file_path)
+      ;(isPresent ? existing : deleted).push(entry)
+    }
+    const isSmall = existing.length < entriesMax / 2
+    const isKept = deleted.length === 0 && !isSmall
+    return { manifest, existing: isKept ? [] : existing, deleted, isSmall }
+  }
+  const all = current === undefined ? [] : await readManifestList(store, keys, current['manifest-list'])
+  const live = all.filter(hasFiles)
+  const checked: Checked[] = []
+  for (let at = 0; at < live.length; at += READS_AT_ONCE)
+    checked.push(...(await Promise.all(live.slice(at, at + READS_AT_ONCE).map(check))))
+  const isMerged = checked.filter(({ isSmall }) => isSmall).length >= smallMax
+  const isRewritten = ({ deleted, isSmall }: Checked) => deleted.length > 0 || (isMerged && isSmall)
   return {
-    kept: checked.filter(each => !rewritten.includes(each)).map(({ manifest }) => manifest),
-    added: [...added.values()],
-    existing: rewritten.flatMap(each => each.existing),
-    deleted,
+    kept: checked.filter(each => !isRewritten(each)).map(({ manifest }) => manifest),
+    added: [...missing],
+    existing: checked.filter(isRewritten).flatMap(({ existing }) => existing),
+    deleted: checked.flatMap(({ deleted }) => deleted),
   }
 }
 
 /** A file that was written again has another size or other rows, unless it has a path of its own. */
-function isSameFile(a: DataFile, b: DataFile): boolean {
-  return a.file_size_in_bytes === b.file_size_in_bytes && a.record_count === b.record_count
+function isSameFile(file: TableFile | undefined, { file_size_in_bytes, record_count }: DataFile): boolean {
+  return file?.bytes === file_size_in_bytes && file.rows === record_count
+}
+
+/** The entries of new manifests: of added, existing and deleted files. */
+function entriesOf(
+  { added, existing, deleted }: Difference,
+  { id }: Snapshot,
+  columns: readonly TableColumn[],
+): ManifestEntry[][] {
+  const isNew = { status: STATUS.added, snapshot_id: id, sequence_number: null, file_sequence_number: null }
+  return [
+    added.map(([uri, file]) => ({ ...isNew, data_file: dataFileOf(file, uri, columns) })),
+    existing.map(entry => ({ ...entry, status: STATUS.existing })),
+    deleted.map(entry => ({ ...entry, status: STATUS.deleted, snapshot_id: id })),
+  ]
 }
 
 async function writeManifests(
-  { store, keys, toUri }: SnapshotParts,
+  { store, keys, toUri, manifestLimits: { entriesMax } = MANIFEST_LIMITS }: SnapshotParts,
   metadata: TableMetadata,
   version: number,
   snapshot: Snapshot,
-  { added, existing, deleted }: Difference,
-  { entriesMax }: ManifestLimits,
+  entries: readonly ManifestEntry[][],
 ): Promise<ManifestFile[]> {
-  const entries: ManifestEntry[][] = [
-    added.map(data_file => ({
-      status: STATUS.added,
-      snapshot_id: snapshot.id,
-      sequence_number: null,
-      file_sequence_number: null,
-      data_file,
-    })),
-    existing.map(entry => ({ ...entry, status: STATUS.existing })),
-    deleted.map(entry => ({ ...entry, status: STATUS.deleted, snapshot_id: snapshot.id })),
-  ]
   const header = {
     schema: currentSchema(metadata),
     schemaId: metadata['current-schema-id'],
@@ -235,38 +241,34 @@ function operationOf({ added, deleted }: Difference): string {
 }
 
 function changes({ added, deleted }: Difference): Record<string, string> {
-  const [addedSum, deletedSum] = [sumOf(added), sumOf(deleted.map(({ data_file }) => data_file))]
+  const removed = deleted.map(({ data_file }) => data_file)
   return {
     ...(added.length > 0 && {
       'added-data-files': String(added.length),
-      'added-records': String(addedSum.rows),
-      'added-files-size': String(addedSum.bytes),
+      'added-records': sum(added, ([, file]) => file.rows),
+      'added-files-size': sum(added, ([, file]) => file.bytes),
     }),
     ...(deleted.length > 0 && {
       'deleted-data-files': String(deleted.length),
-      'deleted-records': String(deletedSum.rows),
-      'removed-files-size': String(deletedSum.bytes),
+      'deleted-records': sum(removed, file => file.record_count),
+      'removed-files-size': sum(removed, file => file.file_size_in_bytes),
     }),
   }
 }
 
-function totals(files: readonly DataFile[]): Record<string, string> {
-  const { rows, bytes } = sumOf(files)
+function totals(files: readonly TableFile[]): Record<string, string> {
   return {
     'total-data-files': String(files.length),
-    'total-records': String(rows),
-    'total-files-size': String(bytes),
+    'total-records': sum(files, ({ rows }) => rows),
+    'total-files-size': sum(files, ({ bytes }) => bytes),
     'total-delete-files': '0',
     'total-position-deletes': '0',
     'total-equality-deletes': '0',
   }
 }
 
-function sumOf(files: readonly DataFile[]): { rows: number; bytes: number } {
-  return files.reduce(
-    (sum, file) => ({ rows: sum.rows + file.record_count, bytes: sum.bytes + file.file_size_in_bytes }),
-    { rows: 0, bytes: 0 },
-  )
+function sum<Item>(items: readonly Item[], value: (item: Item) => number): string {
+  return String(items.reduce((total, item) => total + value(item), 0))
 }
 
 /** Files of neighbouring hours are in one manifest, so that a reader of some hours reads few manifests. */
