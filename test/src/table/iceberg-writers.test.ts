@@ -177,8 +177,14 @@ for (const [name, others] of Object.entries(OTHERS)) {
       for (let call = 1, isPaused = true; isPaused; call++) {
         const store = copy()
         const gate: Gate = createGate()
+        let hint = 0
+        const checkHint = async () => {
+          const now = (await hintOf(store, table.keys)) ?? 0
+          if (now < hint) t.fail(`the hint fell from ${hint} to ${now} (request ${call})`)
+        }
         isPaused = false
         const paused = watched(store, async each => {
+          if (each > call) await checkHint()
           if (each !== call) return
           isPaused = true
           await gate.reach()
@@ -186,12 +192,11 @@ for (const [name, others] of Object.entries(OTHERS)) {
         const working = work({ ...table.parts, store: paused }, table.state)
         await Promise.race([gate.reached, working.catch(() => {})])
         await others({ ...table.parts, store }, table.state)
-        const hintBefore = (await hintOf(store, table.keys)) ?? 0
+        hint = (await hintOf(store, table.keys)) ?? 0
         gate.open()
         await working
+        await checkHint()
         const { files } = await entryRead(table)
-        const hint = (await hintOf(store, table.keys)) ?? 0
-        if (hint < hintBefore) t.fail(`the hint fell from ${hintBefore} to ${hint} (request ${call})`)
         if (JSON.stringify(files) !== JSON.stringify(filesOf(table, table.state)))
           t.fail(`wrong files (request ${call})`)
         if (!isPaused) t.ok(call > 8, `${call} requests`)
