@@ -167,6 +167,7 @@ const OTHERS: Readonly<Record<string, Work>> = {
     await commitIceberg(parts, { ...state, number: state.number + 2 })
     await dropHistory(parts)
   },
+  'another commits': (parts, state) => commitIceberg(parts, { ...state, number: state.number + 1 }),
   'others only clean': parts => dropHistory(parts),
 }
 
