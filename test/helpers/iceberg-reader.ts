@@ -3,7 +3,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { icebergManifests, icebergMetadata, icebergRead } from 'icebird'
 import type { Test } from 'tap'
-import type { StoreReader } from '../../src/store/store.ts'
+import type { ObjectStore, StoreReader } from '../../src/store/store.ts'
+import { commitIceberg } from '../../src/table/iceberg/commit-iceberg.ts'
+import type { TableState } from '../../src/table/table-state.ts'
+import { TestTable } from './table-helper.ts'
 
 export type ReadableStore = Pick<StoreReader, 'read'>
 
@@ -75,4 +78,36 @@ export async function hintOf(
 ): Promise<number | undefined> {
   const { object } = await store.read(`${metadata}version-hint.text`)
   return object === undefined ? undefined : Number(object.body)
+}
+
+/** Makes a table whose URIs a reader finds over HTTP. */
+export async function tableOf(t: Test, store: ObjectStore): Promise<TestTable> {
+  const { url } = await ServedStore.start(t, store)
+  return new TestTable(store, 'p', url)
+}
+
+/** Commits the table's state, and checks that a reader finds the files of the table's state, except staged ones, and their rows. */
+export async function isRead(t: Test, table: TestTable): Promise<void> {
+  await commitIceberg(table.parts, table.state)
+  const { files, rows } = await readIceberg(table.location)
+  const expected = [...table.state.files.values()].filter(({ isStaged }) => isStaged !== true)
+  t.same(files, filesOf(table, table.state))
+  t.equal(
+    rows.length,
+    expected.reduce((sum, file) => sum + file.rows, 0),
+  )
+  t.equal(new Set(rows.map(row => row.message_id)).size, rows.length)
+}
+
+/** The files of a state, as a reader finds them. */
+export function filesOf(table: TestTable, state: TableState): string[] {
+  const files = Array.from(state.files.values()).filter(({ isStaged }) => isStaged !== true)
+  return files.map(({ path }) => table.toUri(path)).sort()
+}
+
+export async function entryRead({
+  location,
+}: TestTable): Promise<{ entry: number; files: readonly string[] }> {
+  const { metadata, files } = await readMetadata(location)
+  return { entry: Number(metadata.properties?.['frequency.entry']), files }
 }

@@ -4,16 +4,15 @@ import { type Test, test } from 'tap'
 import { commitIceberg } from '../../../src/table/iceberg/commit-iceberg.ts'
 import { dropHistory, expireSnapshots } from '../../../src/table/iceberg/expire-snapshots.ts'
 import { range } from '../../helpers/helper.ts'
-import { hintOf, readIceberg, readMetadata, ServedStore } from '../../helpers/iceberg-reader.ts'
+import { hintOf, readIceberg, readMetadata, tableOf } from '../../helpers/iceberg-reader.ts'
 import { MemoryStore } from '../../helpers/memory-store.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
-import { FIRST_HOUR, HOUR_MS, TestTable } from '../../helpers/table-helper.ts'
+import { FIRST_HOUR, HOUR_MS, type TestTable } from '../../helpers/table-helper.ts'
 
 const DAY_MS = 24 * HOUR_MS
 
-async function openTable(t: Test): Promise<TestTable> {
-  const store = new MemoryStore()
-  return new TestTable(store, 'p', (await ServedStore.start(t, store)).url)
+function openTable(t: Test): Promise<TestTable> {
+  return tableOf(t, new MemoryStore())
 }
 
 function setClock(t: Test): void {

@@ -7,10 +7,9 @@ import { dropHistory, expireSnapshots } from '../../../src/table/iceberg/expire-
 import type { TableState } from '../../../src/table/table-state.ts'
 import { createGate, type Gate } from '../../helpers/gate.ts'
 import { range } from '../../helpers/helper.ts'
-import { hintOf, readMetadata, ServedStore } from '../../helpers/iceberg-reader.ts'
+import { entryRead, filesOf, hintOf, readMetadata, ServedStore } from '../../helpers/iceberg-reader.ts'
 import { MemoryStore } from '../../helpers/memory-store.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
-import { KINDS } from '../../helpers/store-kinds.ts'
 import { FIRST_HOUR, TestTable } from '../../helpers/table-helper.ts'
 
 const CRASH = new Error('killed')
@@ -34,50 +33,6 @@ function watched(store: ObjectStore, before: (call: number) => Promise<void>): O
         return (value as (...args: never[]) => Promise<unknown>).apply(target, args)
       }
     },
-  })
-}
-
-/** The files of a state, as a reader finds them. */
-function filesOf(table: TestTable, state: TableState): string[] {
-  return Array.from(state.files.values(), ({ path }) => table.toUri(path)).sort()
-}
-
-async function entryRead({ location }: TestTable): Promise<{ entry: number; files: readonly string[] }> {
-  const { metadata, files } = await readMetadata(location)
-  return { entry: Number(metadata.properties?.['frequency.entry']), files }
-}
-
-for (const { name, open } of KINDS.filter(({ isHere }) => isHere !== true)) {
-  test(`committers race, and a reader is beside, on ${name}`, async t => {
-    const { store } = await open(t)
-    const { url } = await ServedStore.start(t, store)
-    const table = new TestTable(store, 'p', url)
-    const states: TableState[] = []
-    for (const hour of range(6))
-      states.push(table.append({ added: [await table.file({ hour: FIRST_HOUR + hour, rows: 3 })] }))
-    await commitIceberg(table.parts, states[0] as TableState)
-    let isDone = false
-    const reader = async () => {
-      for (let last = 0; !isDone; ) {
-        const { entry, files } = await entryRead(table)
-        if (entry < last) throw new Error(`${entry} was read after ${last}`)
-        t.same(files, filesOf(table, states[entry - 1] as TableState))
-        last = entry
-      }
-    }
-    const reading = reader()
-    const writers = states.flatMap(state => [state, state]).map(state => commitIceberg(table.parts, state))
-    await Promise.all(writers).finally(() => {
-      isDone = true
-    })
-    await reading
-    t.equal((await entryRead(table)).entry, 6)
-    const versions = (await keysOf(store, `${table.keys.metadata}v`)).filter(key => key.endsWith('.json'))
-    t.equal(await hintOf(store, table.keys), versions.length)
-    await dropHistory(table.parts)
-    t.same((await entryRead(table)).files, filesOf(table, table.state))
-    const left = (await keysOf(store, table.keys.metadata)).length
-    t.ok(left <= 3 + 6, `${left} objects: version, hint, list and manifests`)
   })
 }
 

@@ -1,78 +1,18 @@
-/** The Iceberg table, written to a directory and to S3, and read by a program that is not ours. */
-import { type Test, test } from 'tap'
-import type { ObjectStore } from '../../../src/store/store.ts'
+/** What the Iceberg metadata of the table has. */
+import { test } from 'tap'
 import { commitIceberg } from '../../../src/table/iceberg/commit-iceberg.ts'
 import { EMPTY_TABLE } from '../../../src/table/table-state.ts'
 import { range } from '../../helpers/helper.ts'
-import { hintOf, readIceberg, readMetadata, ServedStore } from '../../helpers/iceberg-reader.ts'
+import { hintOf, isRead, readIceberg, readMetadata, tableOf } from '../../helpers/iceberg-reader.ts'
 import { MemoryStore } from '../../helpers/memory-store.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
-import { KINDS } from '../../helpers/store-kinds.ts'
-import { AMOUNT, FIRST_HOUR, HOUR_MS, PLAN, TestTable } from '../../helpers/table-helper.ts'
+import { FIRST_HOUR, HOUR_MS, PLAN } from '../../helpers/table-helper.ts'
 
 const TABLE_DAMAGED = { code: 'FRQ_TABLE_DAMAGED' }
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/
 
-async function tableOf(t: Test, store: ObjectStore): Promise<TestTable> {
-  const { url } = await ServedStore.start(t, store)
-  return new TestTable(store, 'p', url)
-}
-
-/** Checks that a reader finds the files of the table's state, except staged ones, and their rows. */
-async function isRead(t: Test, table: TestTable): Promise<void> {
-  await commitIceberg(table.parts, table.state)
-  const { files, rows } = await readIceberg(table.location)
-  const expected = [...table.state.files.values()].filter(({ isStaged }) => isStaged !== true)
-  t.same(files, expected.map(({ path }) => table.toUri(path)).sort())
-  t.equal(
-    rows.length,
-    expected.reduce((sum, file) => sum + file.rows, 0),
-  )
-  t.equal(new Set(rows.map(row => row.message_id)).size, rows.length)
-}
-
-for (const { name, open } of KINDS.filter(({ isHere }) => isHere !== true)) {
-  test(`on ${name}`, async t => {
-    const { store } = await open(t)
-    const table = await tableOf(t, store)
-    const first = await table.file({ rows: 30 })
-    const second = await table.file({ hour: FIRST_HOUR + 1, name: 'second' })
-    table.append({ added: [first, second] })
-    await isRead(t, table)
-
-    const staged = await table.file({ hour: FIRST_HOUR + 1 })
-    const stagedPath = `${table.keys.staged}s`
-    await store.move(staged.key, stagedPath)
-    table.append({
-      added: [{ ...staged, path: stagedPath, isStaged: true }, await table.file({ hour: null })],
-    })
-    await isRead(t, table)
-    await store.move(stagedPath, staged.key)
-    table.append({ placed: [staged.key] })
-    await isRead(t, table)
-
-    table.append({ columns: [PLAN, AMOUNT], added: [await table.file({ typed: [PLAN, AMOUNT], rows: 4 })] })
-    await isRead(t, table)
-    const { rows } = await readIceberg(table.location)
-    t.equal(rows.filter(({ plan }) => plan === 'pro').length, 2)
-    t.equal(rows.filter(({ amount }) => amount === 3.5).length, 1)
-    t.equal(rows.filter(({ event }) => event === 'event 1').length, 10 + 3 * 3 + 1)
-
-    const path = `${table.keys.rewritten}second.parquet`
-    table.append({ replaced: [await table.file({ hour: FIRST_HOUR + 1, name: 'second', rows: 6, path })] })
-    await isRead(t, table)
-    table.append({ removed: [first.key] })
-    await isRead(t, table)
-    t.equal(await hintOf(store, table.keys), 6)
-    const hints = (await keysOf(store, table.keys.metadata)).filter(key => key.includes('version-hint'))
-    t.equal(hints.length, 1, 'no hint is left over')
-  })
-}
-
-const open = KINDS[0]?.open as (typeof KINDS)[number]['open']
-
 test('the metadata is as the specification has it', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   const file = await table.file({ rows: 5 })
   table.append({ added: [file] })
@@ -137,7 +77,7 @@ test('the metadata is as the specification has it', async t => {
 })
 
 test('an entry has the bounds of few columns, and the counts of all', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   table.append({ added: [await table.file({ rows: 5, name: 'x' })] })
   await commitIceberg(table.parts, table.state)
@@ -169,8 +109,23 @@ test('an entry has the bounds of few columns, and the counts of all', async t =>
   t.equal(counts.find(({ key }) => key === 4)?.value, 2n)
 })
 
+test('a staged file is not in Iceberg, until it is placed', async t => {
+  const store = new MemoryStore()
+  const table = await tableOf(t, store)
+  const file = await table.file()
+  const path = `${table.keys.staged}s`
+  await store.move(file.key, path)
+  table.append({ added: [{ ...file, path, isStaged: true }, await table.file({ hour: FIRST_HOUR + 1 })] })
+  await isRead(t, table)
+  t.equal((await readMetadata(table.location)).files.length, 1)
+  await store.move(path, file.key)
+  table.append({ placed: [file.key] })
+  await isRead(t, table)
+  t.equal((await readMetadata(table.location)).files.length, 2)
+})
+
 test('an older state, and one that is there, change nothing', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   await commitIceberg(table.parts, EMPTY_TABLE)
   t.same(await keysOf(store), [])
@@ -183,7 +138,7 @@ test('an older state, and one that is there, change nothing', async t => {
 })
 
 test('whoever finds nothing to do mends the hint', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   const hint = `${table.keys.metadata}version-hint.text`
   for (const _ of range(3)) {
@@ -201,7 +156,7 @@ test('whoever finds nothing to do mends the hint', async t => {
 })
 
 test('an entry without a change of files makes a version, and no snapshot', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   table.append({ coveredThrough: 1 })
   await commitIceberg(table.parts, table.state)
@@ -242,7 +197,7 @@ test('manifests are merged, and none grows past its limit', async t => {
 })
 
 test('a table that was moved names its new place', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   table.append({ added: [await table.file()] })
   await commitIceberg(table.parts, table.state)
@@ -253,7 +208,7 @@ test('a table that was moved names its new place', async t => {
 })
 
 test('damaged metadata is refused, and written again once it is removed', async t => {
-  const { store } = await open(t)
+  const store = new MemoryStore()
   const table = await tableOf(t, store)
   table.append({ added: [await table.file()] })
   await commitIceberg(table.parts, table.state)
