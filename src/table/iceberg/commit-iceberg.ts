@@ -16,7 +16,8 @@ const HOUR_MS = 60 * 60 * 1000
 /** Snapshots expire, and leftovers are removed, at each of these versions: the work is a listing of all metadata. */
 const EXPIRY_VERSIONS = 16
 
-export const OLD_VERSIONS_KEPT_MS = HOUR_MS
+/** Long enough for a catalog that names a version, and is told of the newest one once an hour. */
+export const OLD_VERSIONS_KEPT_MS = 24 * HOUR_MS
 /** For readers that began with an older snapshot, or that ask for one. */
 export const SNAPSHOTS_KEPT: SnapshotLimits = { keptMs: 5 * 24 * HOUR_MS, keptMax: 500 }
 

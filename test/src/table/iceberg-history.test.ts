@@ -59,7 +59,7 @@ test('snapshots are kept for a time and up to a number, and the current one alwa
   t.equal(metadata['snapshot-log']?.length, 1)
 })
 
-test('versions are kept for an hour, and snapshots for five days, by commits alone', async t => {
+test('versions are kept for a day, and snapshots for five days, by commits alone', async t => {
   setClock(t)
   const table = await openTable(t)
   for (const n of range(64)) {
@@ -73,7 +73,7 @@ test('versions are kept for an hour, and snapshots for five days, by commits alo
   t.equal(metadata.snapshots?.length, 32 + 28)
   t.equal((await metadataOf(table, LISTS)).length, 32 + 28)
   const versions = await metadataOf(table, VERSIONS)
-  t.same(new Set(versions), new Set(range(6).map(n => `v${59 + n}.metadata.json`)))
+  t.same(new Set(versions), new Set(range(36).map(n => `v${29 + n}.metadata.json`)))
   t.equal(await hintOf(table.store, table.keys), 64)
 })
 
