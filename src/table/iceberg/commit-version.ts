@@ -12,9 +12,10 @@ const TRIES_MAX = 50
 /** Of the versions that are kept. Their age is limited too. */
 const OLD_VERSIONS_MAX = 200
 
+/** `location` and `toUri` are those of `icebergLocation`. */
 export interface IcebergParts extends SnapshotParts {
-  /** URI of the table, without a slash at its end. */
   readonly location: string
+  /** When aborted, no further version is begun, and the call rejects with the reason. */
   readonly stopping?: AbortSignal | undefined
 }
 

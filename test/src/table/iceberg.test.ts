@@ -1,6 +1,9 @@
 /** What the Iceberg metadata of the table has. */
 import { test } from 'tap'
+import { archiveLocation } from '../../../src/config/archive-location.ts'
 import { commitIceberg } from '../../../src/table/iceberg/commit-iceberg.ts'
+import { icebergLocation } from '../../../src/table/iceberg/iceberg-location.ts'
+import { tableKeys } from '../../../src/table/table-keys.ts'
 import { EMPTY_TABLE } from '../../../src/table/table-state.ts'
 import { range } from '../../helpers/helper.ts'
 import { hintOf, isRead, readIceberg, readMetadata, tableOf } from '../../helpers/iceberg-reader.ts'
@@ -234,4 +237,15 @@ test('damaged metadata is refused, and written again once it is removed', async 
   await t.rejects(commitIceberg(table.parts, table.state), { ...TABLE_DAMAGED, message: /version 1/ })
   await store.remove(metadata)
   await isRead(t, table)
+})
+
+test('files are named by the URL of S3, or by their absolute path', async t => {
+  const keys = tableKeys('p/q')
+  const named = (url: string) => {
+    const { location, toUri } = icebergLocation(archiveLocation(url, '/data'), keys)
+    return [location, toUri(keys.dataFile(FIRST_HOUR, 'x'))]
+  }
+  const file = 'p/q/table/data/dt=2026-11-24/hour=13/x.parquet'
+  t.same(named('s3://bucket/p/q'), ['s3://bucket/p/q/table', `s3://bucket/${file}`])
+  t.same(named('/archive of events'), ['/archive of events/p/q/table', `/archive of events/${file}`])
 })
