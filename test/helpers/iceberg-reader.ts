@@ -22,7 +22,8 @@ export class ServedStore {
   }
 
   static async start(t: Test, store: ReadableStore): Promise<ServedStore> {
-    const server = createServer((request, response) => {
+    // Without a limit for idle connections: a client may take one just when it is closed.
+    const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
       served.#answer(request, response).catch(error => response.destroy(error))
     })
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
