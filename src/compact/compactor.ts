@@ -32,7 +32,13 @@ import type { QueryCache } from '../query/query-cache.ts'
 import { BatchReader } from '../query/read-batch.ts'
 import { writeRows } from '../query/write-rows.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { placedIn, placeStaged, publishTable, removeAbandoned } from '../table/staged-files.ts'
+import {
+  placedIn,
+  placeStaged,
+  publishTable,
+  removeAbandoned,
+  type TablePublisher,
+} from '../table/staged-files.ts'
 import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import type { TableKeys } from '../table/table-keys.ts'
 import { tableKeys } from '../table/table-keys.ts'
@@ -58,8 +64,7 @@ export interface CompactorParts {
   readonly columns: readonly WantedColumn[]
   /** When aborted, no further file is begun. */
   readonly stopping: AbortSignal
-  /** Brings the metadata for other readers up to the table. */
-  readonly publish: (table: TableState) => Promise<void>
+  readonly publish: TablePublisher
 }
 
 export interface CompactionReport {

@@ -15,10 +15,9 @@ import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../qu
 import { Engine } from '../query/engine.ts'
 import { QuerySession, type QuerySettings } from '../query/query-session.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { placedIn, placeStaged, publishTable } from '../table/staged-files.ts'
+import { placedIn, placeStaged, publishTable, type TablePublisher } from '../table/staged-files.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
-import type { TableState } from '../table/table-state.ts'
 import { findMatches, type Matches } from './find-matches.ts'
 import { type AffectedFile, type FileParts, findFiles, stageFile } from './rewrite-files.ts'
 import { type AffectedObject, completeRewrites, findObjects, rewriteObjects } from './rewrite-objects.ts'
@@ -28,8 +27,7 @@ export interface EraserParts {
   readonly settings: QuerySettings
   readonly log: Logger
   readonly stopping: AbortSignal
-  /** Brings the metadata for other readers up to the table. If files have copies, no older snapshot stays. */
-  readonly publish: (table: TableState) => Promise<void>
+  readonly publish: TablePublisher
 }
 
 /** What an erasure will do. */

@@ -24,19 +24,26 @@ export function placeStaged(store: ObjectStore, table: TableState): Promise<Tabl
 }
 
 /**
- * Shows the table to other readers, then replaces files by the staged copies of what an erasure made of them. A snapshot
- * of Iceberg that still named the key would have wrong sizes: `publish` must leave none.
+ * Brings the metadata for other readers up to the table.
  *
- * @param publish brings the metadata for other readers up to the table
+ * @param options.dropsHistory no older version or snapshot may stay: they name files whose bytes change, or go
+ */
+export type TablePublisher = (table: TableState, options: { readonly dropsHistory: boolean }) => Promise<void>
+
+/**
+ * Shows the table to other readers, then replaces files by the staged copies of what an erasure made of them. A snapshot
+ * of Iceberg that still named the key would have wrong sizes.
+ *
  * @throws StoreUnavailable; TableDamaged if a file is gone
  */
 export async function publishTable(
   store: ObjectStore,
   log: TableLog,
-  publish: (table: TableState) => Promise<void>,
+  publish: TablePublisher,
 ): Promise<void> {
   const table = await log.refresh()
-  await publish(table)
+  const dropsHistory = [...table.files.values()].some(({ copy }) => copy !== undefined)
+  await publish(table, { dropsHistory })
   const replaced = await placeAll(store, table, ({ copy }) => copy)
   await log.append(now => {
     const placed = placedIn(now, replaced)

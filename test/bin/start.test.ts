@@ -6,7 +6,7 @@ import type { Program } from '../services/program.ts'
 import { buildProgram, startProgram } from './program.ts'
 
 /** Packages that a start must not load. */
-const ON_DEMAND = ['@opentelemetry/api', 'ajv', 'fast-json-stringify-compiler', 'prom-client', 'qs']
+const ON_DEMAND = ['@opentelemetry/api', 'ajv', 'avsc', 'fast-json-stringify-compiler', 'prom-client', 'qs']
 
 const path = await buildProgram(t)
 
