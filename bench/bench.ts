@@ -15,6 +15,7 @@ import { embedded } from './rows/embedded.ts'
 import { far } from './rows/far.ts'
 import { flat } from './rows/flat.ts'
 import { ids } from './rows/ids.ts'
+import { lake } from './rows/lake.ts'
 import { latency } from './rows/latency.ts'
 import { rest } from './rows/rest.ts'
 import { spread } from './rows/spread.ts'
@@ -52,6 +53,7 @@ const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'arch
   spread,
   far,
   rest,
+  lake,
   flat,
 }
 
