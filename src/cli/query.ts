@@ -8,7 +8,8 @@ import type { Config } from '../config/config.ts'
 import { GIB, MIB } from '../config/setting-types.ts'
 import { ConfigInvalid, QueryFailed } from '../errors.ts'
 import type { OutputFormat } from '../query/engine-messages.ts'
-import { type QueryPlan, QuerySession, type QuerySettings } from '../query/query-session.ts'
+import { type QueryPlan, QuerySession } from '../query/query-session.ts'
+import type { QuerySettings } from '../query/session-settings.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
 import { failureText } from './failure-text.ts'
@@ -57,7 +58,7 @@ export async function query(
     refuseFlags(flags)
     if (flags.shell) return await shell(flags, env, interrupted)
     const statement = await statementOf(sql, flags)
-    await withSession(flags, env, interrupted, session => show(session, statement, flags))
+    await withSession(flags, env, interrupted, statement, session => show(session, statement, flags))
     return EXIT_CODES.done
   } catch (error) {
     if (interrupted.aborted) {
@@ -96,7 +97,7 @@ async function statementOf(sql: string | undefined, { file }: QueryFlags): Promi
 
 async function shell(flags: QueryFlags, env: NodeJS.ProcessEnv, interrupted: AbortSignal): Promise<number> {
   let allAnswered = true
-  await withSession(flags, env, interrupted, async session => {
+  await withSession(flags, env, interrupted, undefined, async session => {
     allAnswered = await runShell({
       input: process.stdin,
       output: process.stdout,
@@ -111,6 +112,7 @@ async function withSession(
   flags: QueryFlags,
   env: NodeJS.ProcessEnv,
   interrupted: AbortSignal,
+  statement: string | undefined,
   work: (session: QuerySession) => Promise<void>,
 ): Promise<void> {
   const now = Date.now()
@@ -126,6 +128,7 @@ async function withSession(
     interrupted.addEventListener('abort', stop)
     try {
       if (interrupted.aborted) session.stop()
+      if (statement !== undefined && session.plan.fetchedObjects > 0) await session.check(statement)
       await ready(session, flags, range.since === undefined && range.until === undefined)
       await work(session)
     } finally {

@@ -126,6 +126,13 @@ export interface QueryRequest {
   readonly rowsMax: number
 }
 
+/** Parses and binds a query, and does not run it. */
+export interface CheckRequest {
+  readonly kind: 'check'
+  readonly id: number
+  readonly sql: string
+}
+
 /** Writes the answer into a file. */
 export interface WriteRequest {
   readonly kind: 'write'
@@ -145,6 +152,7 @@ export type Work =
   | FindRequest
   | EraseRequest
   | ViewRequest
+  | CheckRequest
   | QueryRequest
   | WriteRequest
 export type EngineRequest = OpenRequest | Work | InterruptRequest

@@ -136,6 +136,10 @@ class Engine {
     if (work.kind === 'find') return { rows: 0, counts: await findInFiles(this.#connection, work) }
     if (work.kind === 'erase') return { rows: 0, files: [await eraseInFile(this.#connection, work)] }
     if (this.#isForUser) await assertSelect(this.#connection, work.sql)
+    if (work.kind === 'check') {
+      await this.#connection.prepare(work.sql)
+      return { rows: 0 }
+    }
     return work.kind === 'query'
       ? this.#query(work.sql, work.rowsMax)
       : this.#write(work.sql, work.format, work.path)

@@ -1,4 +1,5 @@
 /** Runs `frequency query` of the built program, on a directory and on an S3 server, beside a server that archives. */
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
@@ -480,4 +481,34 @@ t.test('wrong flags are refused in one line', async t => {
     t.match(stderr, says)
     t.match(stderr, /^frequency: [^\n]+\n$/)
   }
+})
+
+t.test('a mistake in the SQL is told before anything is fetched', async t => {
+  const archive = await archiveOf(t, 's3', [[archivedEvent()]])
+  let reads = 0
+  archive.server?.fault(({ operation, key }) => {
+    if (operation === 'GetObject' && key.startsWith('p/dt=')) reads++
+    return undefined
+  })
+  t.match(await query(t, ['select nothing from events'], envOf(t, archive)), {
+    code: 1,
+    stderr: /Binder Error:.*"nothing"/,
+  })
+  t.equal(reads, 0)
+  t.match(await query(t, ['select event from events'], envOf(t, archive)), { code: 0 })
+  t.equal(reads, 1)
+})
+
+t.test('an object whose transfer breaks off is read again, and counts once', async t => {
+  const big = range(200).map(n => archivedEvent({ n, padding: randomBytes(2_000).toString('hex') }))
+  const archive = await archiveOf(t, 's3', [big, [archivedEvent()]])
+  const broken: string[] = []
+  archive.server?.fault(({ operation, key }) => {
+    if (operation !== 'GetObject' || !key.startsWith('p/dt=') || broken.length === 3) return undefined
+    broken.push(key)
+    return { reset: true, bodyBytes: 100_000 }
+  })
+  const sql = "select count(*)::int as c, count(distinct extra->>'n')::int as n from events"
+  t.strictSame(await answerOf(t, sql, envOf(t, archive)), [{ c: 201, n: 200 }])
+  t.equal(broken.length, 3)
 })

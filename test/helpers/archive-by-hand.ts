@@ -16,6 +16,7 @@ import { openQueue } from '../../src/queue/open-queue.ts'
 import type { Queue } from '../../src/queue/queue.ts'
 import { openStore } from '../../src/store/open-store.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
+import type { S3Server } from '../services/s3-server.ts'
 import { until } from '../services/wait.ts'
 import { openArchiver } from './archiver-helper.ts'
 import { configOf, silent, temporaryDirectory } from './helper.ts'
@@ -36,10 +37,12 @@ export interface TestArchive {
   readonly reader: LogReader
   /** Settings with which the program uses this archive. */
   readonly settings: Record<string, string>
+  /** Undefined for a directory, and for a server that is not in this process. */
+  readonly server?: S3Server | undefined
 }
 
 export async function openArchive(t: Test, kind: StoreKind): Promise<TestArchive> {
-  if (kind === 's3') await startServer(t)
+  const server = kind === 's3' ? await startServer(t) : undefined
   const settings: Record<string, string> =
     kind === 's3'
       ? { ARCHIVE_URL: 's3://bucket/p', S3_FORCE_PATH_STYLE: 'true' }
@@ -49,7 +52,7 @@ export async function openArchive(t: Test, kind: StoreKind): Promise<TestArchive
   t.teardown(() => store.close())
   const { prefix } = config.archive
   const keys = logKeys(prefix)
-  return { store, prefix, keys, reader: new LogReader(store, keys), settings }
+  return { store, prefix, keys, reader: new LogReader(store, keys), settings, server }
 }
 
 /** Returns one archived event as JSON. */
