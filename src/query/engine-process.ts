@@ -179,13 +179,13 @@ class Engine {
       )
     const out = createWriteStream(path)
     const result = await this.#connection.stream(sql)
-    const types = result.columnNames().map((_, index) => result.columnLogicalType(index))
+    const types = result.columnNames().map((_, index) => result.columnType(index))
     const names = result.deduplicatedColumnNames().map(name => JSON.stringify(name))
     let rows = 0
     let text = format === 'json' ? '[' : ''
     for await (const chunk of result.yieldRows()) {
       for (const row of chunk) {
-        const members = row.map((value, index) => `${names[index]}:${jsonOf(value, types[index]?.alias)}`)
+        const members = row.map((value, index) => `${names[index]}:${jsonOf(value, types[index])}`)
         if (format === 'json') text += rows === 0 ? '\n' : ',\n'
         text += `{${members.join(',')}}`
         if (format === 'ndjson') text += '\n'

@@ -483,6 +483,17 @@ t.test('wrong flags are refused in one line', async t => {
   }
 })
 
+t.test('JSON in lists, structs and maps stays JSON', async t => {
+  const env = envOf(
+    t,
+    await archiveOf(t, 'directory', [[archivedEvent({ properties: { price: 'P' } }).replace('"P"', '1.50')]]),
+  )
+  const sql = `select [properties] as l, {p: properties, t: 'x'} as s, map {'k': properties} as m from events`
+  const { stdout } = await query(t, [sql, '--format=ndjson'], env)
+  const p = '{"price":1.50}'
+  t.equal(stdout, `{"l":[${p}],"s":{"p":${p},"t":"x"},"m":{"k":${p}}}\n`)
+})
+
 t.test('a mistake in the SQL is told before anything is fetched', async t => {
   const archive = await archiveOf(t, 's3', [[archivedEvent()]])
   let reads = 0
