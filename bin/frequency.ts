@@ -9,6 +9,7 @@ import { watchOutput } from './closed-output.ts'
 import { addCompact } from './compact.ts'
 import { addDead } from './dead.ts'
 import { addErase } from './erase.ts'
+import { addExpire } from './expire.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
@@ -50,6 +51,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addQuery(program)
   addCompact(program)
   addErase(program)
+  addExpire(program)
   explainWrongUsage(program)
   return program
 }

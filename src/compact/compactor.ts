@@ -132,7 +132,7 @@ export class Compactor {
   async #readied(log: TableLog): Promise<TableState> {
     const { store, columns } = this.#parts
     const table = await log.refresh()
-    await removeAbandoned(store, this.#keys, table)
+    await removeAbandoned(store, this.#keys.staged, table)
     await log.append(({ columns: existing }) => {
       const added = newColumns(existing, columns)
       return added.length === 0 ? undefined : { columns: [...existing, ...added] }
@@ -200,7 +200,7 @@ export class Compactor {
       const engine = await this.#engineFor(sources)
       const path = cache.temporaryPath('table')
       const { files = [] } = await engine.run({ kind: 'compact', sources, hour: job.hour, columns, path })
-      const added = await Promise.all(files.map(file => this.#stage(file, columns)))
+      const added = await Promise.all(files.map(file => this.#stage(file, job.hour, columns)))
       const isAppended = await this.#append(log, job, added)
       if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
       await Promise.all([...files, ...sources.map(({ rows }) => rows)].map(file => rm(file.path)))
@@ -209,7 +209,7 @@ export class Compactor {
     }
   }
 
-  async #stage(made: MadeFile, columns: readonly TableColumn[]): Promise<TableFile> {
+  async #stage(made: MadeFile, batchHour: number, columns: readonly TableColumn[]): Promise<TableFile> {
     const { store } = this.#parts
     const name = randomUUID()
     const path = `${this.#keys.staged}${name}`
@@ -223,6 +223,7 @@ export class Compactor {
       bytes,
       rows,
       hour,
+      ...(hour !== batchHour && { batchHour }),
       typedColumns: columns.length,
       stats,
     }
@@ -243,13 +244,13 @@ export class Compactor {
       this.report.events += rows
       this.report.bytes += bytes
     }
-    await placeStaged(this.#parts.store, appended)
+    await placeStaged(this.#parts.store, log)
     return true
   }
 
   async #finish(log: TableLog, archived: ArchivedBatches): Promise<void> {
     const { store, publish } = this.#parts
-    const files = await placeStaged(store, await log.refresh())
+    const files = await placeStaged(store, log)
     await log.append(table => {
       const placed = placedIn(table, files)
       const coveredThrough = coveredIn(table, archived)
