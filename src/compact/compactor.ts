@@ -69,7 +69,7 @@ export interface CompactionReport {
   bytes: number
   /** Of the objects that were read. */
   storedBytes: number
-  /** Files that another process makes, or whose batches are not objects yet. */
+  /** Files that another process makes, or whose batches are not objects yet, or have expired. */
   skipped: number
 }
 
@@ -157,7 +157,7 @@ export class Compactor {
     }
   }
 
-  /** @returns undefined if another process makes the file, or a batch is not an object yet */
+  /** @returns undefined if another process makes the file, or a batch is not an object yet, or has expired */
   async #rowsOf(job: CompactionJob, before: Promise<void>): Promise<Made | undefined> {
     const claimed = await claim(this.#parts.store, this.#keys, job)
     if (claimed === undefined) return undefined
@@ -166,9 +166,18 @@ export class Compactor {
       return { job, claimed, sources }
     } catch (error) {
       await claimed.release()
-      if (error instanceof ObjectNotFound) return undefined
+      if (error instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) return undefined
       throw error
     }
+  }
+
+  /** Whether one of the batches has expired since the work was planned: its object may be gone. */
+  async #haveExpired(batches: readonly ArchivedBatch[]): Promise<boolean> {
+    const { store, prefix } = this.#parts
+    const keys = new Set(batches.map(({ key }) => key))
+    const first = (batches[0] as ArchivedBatch).record
+    const { expired } = await archivedBatches(store, prefix, first, ({ key }) => keys.has(key))
+    return expired.length > 0
   }
 
   /** A file of rows for each span: the events of a batch that reaches into another hour are chosen by it. */

@@ -1,14 +1,27 @@
 import type { ObjectStore } from '../../src/store/store.ts'
 import { storeWith } from './archive-by-hand.ts'
 
-/** A store whose `at`th write fails, with or without effect, and all later ones. */
-export function crashingStore(store: ObjectStore, at: number, when: 'before' | 'after'): ObjectStore {
+/**
+ * A store whose `at`th write fails, with or without effect, and all later ones.
+ *
+ * @param crashed called at each failure
+ */
+export function crashingStore(
+  store: ObjectStore,
+  at: number,
+  when: 'before' | 'after',
+  crashed: () => void = () => {},
+): ObjectStore {
   let writes = 0
+  const fail = (): never => {
+    crashed()
+    throw new Error('crashed')
+  }
   const crash = async <T>(write: () => Promise<T>): Promise<T> => {
     writes++
-    if (writes > at || (writes === at && when === 'before')) throw new Error('crashed')
+    if (writes > at || (writes === at && when === 'before')) fail()
     const result = await write()
-    if (writes >= at) throw new Error('crashed')
+    if (writes >= at) fail()
     return result
   }
   return storeWith(store, {

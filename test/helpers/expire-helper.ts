@@ -3,6 +3,7 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Expirer, type ExpirerParts, type ExpiryReport } from '../../src/expire/expirer.ts'
+import { readEvents } from '../../src/object/object-reader.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
 import { objectOf, openArchive, putObject, type TestArchive } from './archive-by-hand.ts'
 import { silent, temporaryDirectory } from './helper.ts'
@@ -61,7 +62,6 @@ export async function copied(t: Test, { settings }: TestArchive): Promise<TestAr
 
 /** The ids in the objects, sorted. */
 export async function rawIds({ prefix }: TestArchive, store: ObjectStore): Promise<string[]> {
-  const { readEvents } = await import('../../src/object/object-reader.ts')
   const ids: string[] = []
   for await (const key of store.list(`${prefix}/dt=`))
     for await (const line of readEvents(store, key)) ids.push(JSON.parse(line).messageId)
