@@ -105,7 +105,7 @@ export class Expirer {
   /** What expires. Changes nothing. @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged */
   async plan(): Promise<ExpiryReport> {
     const cuts = await this.#cuts()
-    const { table, expiry } = await this.#found(cuts, false)
+    const { table, expiry } = await this.#found(cuts)
     const days = new Map<string, ExpiredDay>()
     for (const [day, objects] of expiry.days) Object.assign(dayOf(days, day), objects)
     for (const file of expiredFiles(table, cuts.all)) addFile(days, file)
@@ -116,7 +116,7 @@ export class Expirer {
   async run(): Promise<ExpiryReport> {
     const { store, prefix, stopping, publish, isRecordOnly } = this.#parts
     const cuts = await this.#cuts()
-    const first = await this.#found(cuts, false)
+    const first = await this.#found(cuts)
     const { expiry, table } = first.expiry.before === undefined ? first : await this.#recorded(cuts)
     const days = new Map<string, ExpiredDay>()
     if (expiry.log === undefined) return reportOf(expiry, undefined, table, days)
@@ -146,10 +146,10 @@ export class Expirer {
     return cutsOf(Math.min(now(), date ?? Number.POSITIVE_INFINITY), retention)
   }
 
-  async #found(cuts: Cuts, isForRecord: boolean): Promise<{ table: TableState; expiry: Expiry }> {
+  async #found(cuts: Cuts): Promise<{ table: TableState; expiry: Expiry }> {
     const { store, prefix } = this.#parts
     const table = await new TableLogReader(store, tableKeys(prefix)).refresh()
-    return { table, expiry: await findExpiry(store, prefix, table, cuts, isForRecord) }
+    return { table, expiry: await findExpiry(store, prefix, table, cuts) }
   }
 
   /** Appends a record that says what has expired. */
@@ -160,7 +160,7 @@ export class Expirer {
       for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
         stopping.throwIfAborted()
         await maintainer.fold()
-        const found = await this.#found(cuts, true)
+        const found = await this.#found(cuts)
         const { before, lastDays } = found.expiry
         if (before === undefined) return found
         const start = cuts.all ?? Number.NEGATIVE_INFINITY

@@ -58,8 +58,6 @@ interface LastDay {
   readonly byKey: Map<string, ExpiredObjects>
   /** Whether the table has all of their events. */
   isCovered: boolean
-  /** Whether all of their records are folded. */
-  isFolded: boolean
 }
 
 export function cutsOf(now: number, { retentionMs, rawRetentionMs, dedupeWindowMs }: Retention): Cuts {
@@ -75,9 +73,8 @@ export function startOfDay(ms: number): number {
 
 /**
  * The record that expires objects goes by time alone. So it names the latest day before which nothing is left that
- * must stay: with RAW_RETENTION events that the table does not have, and always batches that are not folded.
+ * must stay: with RAW_RETENTION, events that the table does not have.
  *
- * @param isForRecord false: batches that are not folded yet count as if they were, for a plan
  * @throws QueryFailed if there is no log, or it is damaged; StoreUnavailable, LogRefused
  */
 export async function findExpiry(
@@ -85,7 +82,6 @@ export async function findExpiry(
   prefix: string,
   table: TableState,
   cuts: Cuts,
-  isForRecord: boolean,
 ): Promise<Expiry> {
   const keys = logKeys(prefix)
   const end = Math.max(cuts.all ?? Number.NEGATIVE_INFINITY, cuts.raw ?? Number.NEGATIVE_INFINITY)
@@ -107,11 +103,10 @@ export async function findExpiry(
     for (const batch of record.batches) {
       const day = startOfDay(batch.lastReceivedAt)
       if (day >= end) continue
-      const lastDay = lastDays.get(day) ?? { byKey: new Map(), isCovered: true, isFolded: true }
+      const lastDay = lastDays.get(day) ?? { byKey: new Map(), isCovered: true }
       lastDays.set(day, lastDay)
       count(lastDay, batch)
       if (coverageOf(table, batch, record.number) !== 'all') lastDay.isCovered = false
-      if (isForRecord && step.kind === 'record') lastDay.isFolded = false
     }
   }
   if (log === undefined && (await hasObjects(store, prefix)))
@@ -124,11 +119,9 @@ function decided(
   { all, raw }: Cuts,
 ): Pick<Expiry, 'before' | 'days' | 'heldFrom' | 'lastDays'> {
   const start = all ?? Number.NEGATIVE_INFINITY
-  const heldFrom = earliest(lastDays, (day, { isCovered }) => !isCovered && day >= start)
+  const heldFrom = firstUncovered(lastDays, start)
   const isHeld = raw !== undefined && heldFrom !== undefined && heldFrom < raw
-  const wanted = Math.max(start, raw === undefined ? start : isHeld ? heldFrom : raw)
-  const unfolded = earliest(lastDays, (_, { isFolded }) => !isFolded)
-  const before = Math.min(wanted, unfolded ?? Number.POSITIVE_INFINITY)
+  const before = Math.max(start, raw === undefined ? start : isHeld ? heldFrom : raw)
   const expired = [...lastDays].filter(([day]) => day < before)
   const days = new Map<string, ExpiredObjects>()
   for (const [, { byKey }] of expired)
@@ -141,14 +134,11 @@ function decided(
   }
 }
 
-function earliest(
-  lastDays: ReadonlyMap<number, LastDay>,
-  isWanted: (day: number, lastDay: LastDay) => boolean,
-): number | undefined {
-  let found: number | undefined
-  for (const [day, lastDay] of lastDays)
-    if (isWanted(day, lastDay) && (found === undefined || day < found)) found = day
-  return found
+function firstUncovered(lastDays: ReadonlyMap<number, LastDay>, start: number): number | undefined {
+  let first: number | undefined
+  for (const [day, { isCovered }] of lastDays)
+    if (!isCovered && day >= start && (first === undefined || day < first)) first = day
+  return first
 }
 
 /** What a record has expired already. A record names the start of a day. */

@@ -387,3 +387,18 @@ test('variables of the AWS SDK are checked if the archive is a bucket', async t 
   }
   t.equal(configOf({ ARCHIVE_URL, ...right, AWS_PROFILE: 'p', AWS_ACCESS_KEY_ID: 'me' }).archive.kind, 's3')
 })
+
+test('retention is in days, and never within the window of known ids', async t => {
+  const day = 24 * 60 * 60 * 1000
+  t.match(configOf({ RETENTION: '2y', RAW_RETENTION: '400d' }), {
+    retention: 730 * day,
+    rawRetention: 400 * day,
+  })
+  t.match(configOf({ RETENTION: '52w' }), { retention: 364 * day, rawRetention: undefined })
+  refuses(t, { RETENTION: '90' }, 'RETENTION', /at least 2 days, as 90d/)
+  refuses(t, { RETENTION: '3m' }, 'RETENTION', /at least 2 days/)
+  refuses(t, { RETENTION: '101y' }, 'RETENTION')
+  refuses(t, { RETENTION: '7d', DEDUPE_WINDOW_MS: '7d' }, 'RETENTION', /and a day \(8d\)/)
+  refuses(t, { RAW_RETENTION: '7d', DEDUPE_WINDOW_MS: '7d' }, 'RAW_RETENTION', /and a day \(8d\)/)
+  refuses(t, { RETENTION: '30d', RAW_RETENTION: '31d' }, 'RAW_RETENTION', /at most RETENTION/)
+})

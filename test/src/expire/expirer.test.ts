@@ -12,6 +12,7 @@ import {
   build,
   bytesOf,
   openArchive,
+  startArchiver,
   storeWith,
   type TestArchive,
   verified,
@@ -28,7 +29,7 @@ import {
   putEvents,
   rawIds,
 } from '../../helpers/expire-helper.ts'
-import { silent, temporaryDirectory } from '../../helpers/helper.ts'
+import { numberedEvents, silent, temporaryDirectory } from '../../helpers/helper.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
 
 const HOUR_MS = 3_600_000
@@ -366,4 +367,23 @@ t.test('--record-only leaves the objects, and says that they have expired', asyn
   t.ok(await isClean(archive), 'what a lifecycle rule removes is not missing')
   const table = await new TableLogReader(archive.store, tableKeys(archive.prefix)).refresh()
   t.equal(table.erasures, 1)
+})
+
+t.test('bytes of objects in records of the log are removed', async t => {
+  const archive = await openArchive(t, 's3')
+  const archiver = await startArchiver(t, archive)
+  await archiver.publish(numberedEvents(10))
+  await archiver.holds(1)
+  const { record } = await archive.reader.record(1)
+  t.ok((await archive.reader.wholeRecord(1))?.length !== record?.headBytes, 'the object is inline')
+  // As if it were later, in a store without a clock.
+  const store = storeWith(archive.store, {
+    read: async (key, range) => ({ ...(await archive.store.read(key, range)), date: undefined }),
+  })
+  await expired(t, archive, { store, days: DAYS, now: () => Date.now() + 40 * DAY_MS })
+  t.strictSame(await rawIds(archive, archive.store), [])
+  t.equal((await archive.reader.wholeRecord(1))?.length, record?.headBytes)
+  await archiver.publish(numberedEvents(10, 10))
+  await archiver.holds(1)
+  t.ok(await isClean(archive), 'and archiving goes on')
 })
