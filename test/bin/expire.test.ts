@@ -1,11 +1,14 @@
 /** Runs `frequency expire` of the built program, on a directory and on an S3 server. */
+import { join } from 'node:path'
 import t from 'tap'
 import { build, objectOf, openArchive, putObject, STORE_KINDS, verified } from '../helpers/archive-by-hand.ts'
 import { rawIds } from '../helpers/expire-helper.ts'
 import { temporaryDirectory } from '../helpers/helper.ts'
-import { buildProgram, type Run, runProgram } from './program.ts'
+import { until } from '../services/wait.ts'
+import { buildProgram, type Run, runProgram, startProgram } from './program.ts'
 
 const DAY_MS = 24 * 60 * 60 * 1000
+const WAIT_MS_MAX = 60_000
 
 const path = await buildProgram(t)
 
@@ -50,3 +53,22 @@ for (const kind of STORE_KINDS) {
     t.match(log, { missing: { objects: 0 }, unknown: { objects: 0 }, changed: { objects: 0 } })
   })
 }
+
+t.test('a server that archives does it by itself', async t => {
+  const archive = await openArchive(t, 'directory')
+  for (const days of [40, 3]) {
+    const receivedAt = new Date(Date.now() - days * DAY_MS).toISOString()
+    const event = JSON.stringify({ event: 'counted', messageId: `${days}`, receivedAt })
+    await putObject(archive, objectOf([event]), '.ndjson.gz', receivedAt)
+  }
+  await build(archive, archive.store)
+  const cwd = temporaryDirectory(t)
+  const program = startProgram(t, path, {
+    cwd,
+    env: { ...archive.settings, DATA_DIR: join(cwd, 'data'), PORT: '0', RETENTION: '30d' },
+  })
+  await program.listening()
+  await until('it is logged', WAIT_MS_MAX, () => /Days that have expired were removed/.test(program.stdout))
+  t.strictSame(await rawIds(archive, archive.store), ['3'])
+  t.equal((await program.stop()).code, 0)
+})

@@ -118,7 +118,7 @@ test('a time may have a unit', async t => {
 
 test('a setting takes units exactly if its name has one', async t => {
   for (const { variable, schema } of settings.filter(({ schema }) => schema.type === 'integer')) {
-    const unit = /_MS(_|$)/.test(variable)
+    const unit = /_MS(_|$)|RETENTION$/.test(variable)
       ? 'ms'
       : /_(BYTES|MEMORY)(_|$)/.test(variable)
         ? 'bytes'
@@ -143,7 +143,12 @@ test('every number refuses a text that is not a whole number, and a number out o
     const outside = [schema.minimum - 1, schema.maximum === undefined ? 10 ** 15 : schema.maximum + 1]
     const nonsense = ['x', '1.5', '-1', '+5', '1e3', '0x10', ' ', 'NaN', 'Infinity', '٣', '5\n5']
     for (const text of [...outside.map(String), ...nonsense]) {
-      refuses(t, { [variable]: text }, variable, /must be a whole number (from \d+ to \d+|of at least \d+)/)
+      refuses(
+        t,
+        { [variable]: text },
+        variable,
+        /must be a (whole number (from \d+ to \d+|of at least \d+)|time of at least)/,
+      )
     }
   }
 })
