@@ -9,6 +9,7 @@ import { watchOutput } from './closed-output.ts'
 import { addCompact } from './compact.ts'
 import { addDead } from './dead.ts'
 import { addErase } from './erase.ts'
+import { addExpire } from './expire.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
 import { addReplay } from './replay.ts'
@@ -52,6 +53,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addCompact(program)
   addErase(program)
   addReplay(program)
+  addExpire(program)
   explainWrongUsage(program)
   return program
 }

@@ -87,6 +87,7 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isArchiving && !isRemote) await app.register(store, config)
   if (isArchiving) await app.register(import('./archiver.ts'), config)
   if (isArchiving) await app.register(import('./table.ts'), config)
+  if (isArchiving) await app.register(import('./expire.ts'), config)
   if (isIngesting) await app.register(body, config)
   if (isIngesting) await app.register(track, config)
   if (isIngesting) await app.register(trackBatch, config)

@@ -23,9 +23,11 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
   table: ['process', 'config', 'store'],
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
+  background: ['process', 'config'],
   compact: ['process', 'config', 'store', 'query', 'table'],
   erase: ['process', 'event', 'store', 'object', 'dedupe', 'log', 'query', 'table'],
   replay: ['process', 'event', 'config', 'store', 'log', 'queue', 'query', 'table'],
+  expire: ['process', 'event', 'store', 'object', 'dedupe', 'log', 'query', 'table', 'erase'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',
@@ -44,6 +46,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'compact',
     'erase',
     'replay',
+    'expire',
   ],
 }
 

@@ -70,13 +70,16 @@ function rowOf(record: ViewedRecord): string[] {
   ]
 }
 
-function remarkOf({ number, damaged, isFolded, isRepaired, voids }: ViewedRecord): string {
+function remarkOf(record: ViewedRecord): string {
+  const { number, damaged, isFolded, isRepaired, voids, rewrites, expiredBefore } = record
   if (damaged !== undefined) return `DAMAGED: ${damaged}`
   const remarks: string[] = []
   if (number === 0) remarks.push('begins the log')
   if (isFolded) remarks.push('folded')
   if (isRepaired) remarks.push('repaired')
   if (voids !== undefined) remarks.push(`voids batches of earlier records: ${grouped(voids)}`)
+  if (rewrites !== undefined) remarks.push(`rewrites objects of earlier records: ${grouped(rewrites)}`)
+  if (expiredBefore !== undefined) remarks.push(`expires days before ${expiredBefore.slice(0, 10)}`)
   return remarks.join(', ')
 }
 

@@ -14,6 +14,16 @@ export const querySettings = named(
   'queryCacheBytesMax',
 )
 export const eraseSettings = querySettings
+export const expireSettings = named(
+  'archiveUrl',
+  'dataDir',
+  's3ForcePathStyle',
+  's3IdleMsMax',
+  'queryCacheBytesMax',
+  'dedupeWindowMs',
+  'retention',
+  'rawRetention',
+)
 export const compactSettings = named(
   'archiveUrl',
   'dataDir',

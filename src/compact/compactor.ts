@@ -74,7 +74,7 @@ export interface CompactionReport {
   bytes: number
   /** Of the objects that were read. */
   storedBytes: number
-  /** Files that another process makes, or whose batches are not objects yet. */
+  /** Files that another process makes, or whose batches are not objects yet, or have expired. */
   skipped: number
   /** Files that cannot be made, because an object is damaged or gone. */
   failed: number
@@ -141,7 +141,7 @@ export class Compactor {
   async #readied(log: TableLog): Promise<TableState> {
     const { store, columns } = this.#parts
     const table = await log.refresh()
-    await removeAbandoned(store, this.#keys, table)
+    await removeAbandoned(store, this.#keys.staged, table)
     await log.append(({ columns: existing }) => {
       const added = newColumns(existing, columns)
       return added.length === 0 ? undefined : { columns: [...existing, ...added] }
@@ -165,7 +165,7 @@ export class Compactor {
     }
   }
 
-  /** @returns undefined if another process makes the file, or an object is not there yet, gone or damaged */
+  /** @returns undefined if another process makes the file, or an object is not there yet, gone, damaged or has expired */
   async #rowsOf(job: CompactionJob, before: Promise<void>): Promise<Made | undefined> {
     const claimed = await claim(this.#parts.store, this.#keys, job)
     if (claimed === undefined) {
@@ -178,13 +178,22 @@ export class Compactor {
     } catch (error) {
       await claimed.release()
       await before
-      if (error instanceof ObjectNotFound) this.report.skipped++
+      if (error instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) this.report.skipped++
       else if (error instanceof QueryFailed && !this.#parts.stopping.aborted) {
         this.report.failed++
         this.report.reason ??= error.message
       } else throw error
       return undefined
     }
+  }
+
+  /** Whether one of the batches has expired since the work was planned: its object may be gone. */
+  async #haveExpired(batches: readonly ArchivedBatch[]): Promise<boolean> {
+    const { store, prefix } = this.#parts
+    const keys = new Set(batches.map(({ key }) => key))
+    const first = (batches[0] as ArchivedBatch).record
+    const { expired } = await archivedBatches(store, prefix, first, ({ key }) => keys.has(key))
+    return expired.length > 0
   }
 
   /** A file of rows for each span: the events of a batch that reaches into another hour are chosen by it. */
@@ -216,7 +225,7 @@ export class Compactor {
       const engine = await this.#engineFor(sources)
       const path = cache.temporaryPath('table')
       const { files = [] } = await engine.run({ kind: 'compact', sources, hour: job.hour, columns, path })
-      const added = await Promise.all(files.map(file => this.#stage(file, columns)))
+      const added = await Promise.all(files.map(file => this.#stage(file, job.hour, columns)))
       const isAppended = await this.#append(log, job, added)
       if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
       await Promise.all([...files, ...sources.map(({ rows }) => rows)].map(file => rm(file.path)))
@@ -225,7 +234,7 @@ export class Compactor {
     }
   }
 
-  async #stage(made: MadeFile, columns: readonly TableColumn[]): Promise<TableFile> {
+  async #stage(made: MadeFile, batchHour: number, columns: readonly TableColumn[]): Promise<TableFile> {
     const { store } = this.#parts
     const name = randomUUID()
     const path = `${this.#keys.staged}${name}`
@@ -239,6 +248,7 @@ export class Compactor {
       bytes,
       rows,
       hour,
+      ...(hour !== batchHour && { batchHour }),
       typedColumns: columns.length,
       stats,
     }
@@ -259,13 +269,13 @@ export class Compactor {
       this.report.events += rows
       this.report.bytes += bytes
     }
-    await placeStaged(this.#parts.store, appended)
+    await placeStaged(this.#parts.store, log)
     return true
   }
 
   async #finish(log: TableLog, archived: ArchivedBatches): Promise<void> {
     const { store, publish } = this.#parts
-    const files = await placeStaged(store, await log.refresh())
+    const files = await placeStaged(store, log)
     await log.append(table => {
       const placed = placedIn(table, files)
       const coveredThrough = coveredIn(table, archived)

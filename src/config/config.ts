@@ -9,6 +9,7 @@ import { checkAwsSettings } from './aws-settings.ts'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
 import { querySettings } from './query-settings.ts'
 import { requestSettings } from './request-settings.ts'
+import { checkRetention, retentionSettings } from './retention-settings.ts'
 import { parseSettingText, settingText, wantedText } from './setting-text.ts'
 import { bytes, GIB, KIB, MIB, milliseconds, oneOf, optionalText } from './setting-types.ts'
 import { tableSettings } from './table-settings.ts'
@@ -180,6 +181,7 @@ export const settingsSchema = Type.Object({
   ...requestSettings,
   ...querySettings,
   ...tableSettings,
+  ...retentionSettings,
   ...clientSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',
@@ -279,6 +281,7 @@ function checked(given: Settings): Config {
   checkBodies(config)
   checkPorts(config)
   checkClientSettings(config)
+  checkRetention(config)
   if (config.archiveCompression === 'zstd' && !('createZstdCompress' in zlib)) {
     throw new ConfigInvalid(
       `ARCHIVE_COMPRESSION: zstd needs Node 22.15 or later. This is ${process.version}.`,

@@ -5,11 +5,14 @@ import { GIB, KIB, MIB } from './setting-types.ts'
 const SECOND_MS = 1000
 const MINUTE_MS = 60 * SECOND_MS
 const HOUR_MS = 60 * MINUTE_MS
+const DAY_MS = 24 * HOUR_MS
 
 type Units = readonly (readonly [name: string, size: number])[]
 
 const DURATION_UNITS: Units = [
-  ['d', 24 * HOUR_MS],
+  ['y', 365 * DAY_MS],
+  ['w', 7 * DAY_MS],
+  ['d', DAY_MS],
   ['h', HOUR_MS],
   ['m', MINUTE_MS],
   ['s', SECOND_MS],
@@ -26,7 +29,7 @@ const SIZE_UNITS: Units = [
 ]
 /** The units in which defaults are shown. */
 const SHOWN_UNITS: Record<string, Units> = {
-  ms: DURATION_UNITS.filter(([name]) => name !== 'd'),
+  ms: DURATION_UNITS.filter(([, size]) => size < DAY_MS),
   bytes: SIZE_UNITS.slice(0, 3),
 }
 const BOOLEAN_TEXTS: Record<string, boolean> = {

@@ -121,7 +121,7 @@ export class Eraser {
     const log = this.#tableLog(id)
     if ((await log.refresh()).number === 0) return []
     await log.append(({ erasures }) => ({ erasures: erasures + 1 }))
-    const staged = await placeStaged(store, await log.refresh())
+    const staged = await placeStaged(store, log)
     await log.append(table => {
       const placed = placedIn(table, staged)
       return placed.length === 0 ? undefined : { placed }

@@ -14,6 +14,7 @@ import { QueryFailed } from '../errors.ts'
 import type { Rewrite } from '../log/later-changes.ts'
 import { logKeys } from '../log/log-keys.ts'
 import type { LogMaintainer } from '../log/log-maintainer.ts'
+import { removeBodies } from '../log/record-bodies.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ArchivedBatch } from '../query/archive-batches.ts'
 import type { ObjectStore, StoreReader } from '../store/store.ts'
@@ -86,7 +87,7 @@ export async function rewriteObjects(
 ): Promise<void> {
   const { store, prefix, maintainer, stopping } = parts
   const keys = new Set(objects.map(({ batch }) => batch.key))
-  await maintainer.removeBodies(key => keys.has(key))
+  await removeBodies(store, prefix, ({ key }) => keys.has(key))
   for (let at = 0; at < objects.length; at += RECORD_OBJECTS_MAX) {
     const some = objects.slice(at, at + RECORD_OBJECTS_MAX)
     const rewrites: Rewrite[] = []

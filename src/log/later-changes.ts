@@ -31,12 +31,21 @@ export interface Changes {
 /** Collects the changes of all records that are read. */
 export class LaterChanges {
   readonly #rewrites = new Map<string, Rewrite>()
-  /** By record, ascending. */
+  /** By record, ascending, and by time, descending. One that a later one includes is left out. */
   readonly #expirations: { readonly record: number; readonly before: number }[] = []
 
+  /** To be called in the order of the records. */
   add({ rewrites, expiredBefore }: Changes, record: number): void {
     for (const rewrite of rewrites ?? []) this.#rewrites.set(rewrite.key, rewrite)
-    if (expiredBefore !== undefined) this.#expirations.push({ record, before: expiredBefore })
+    if (expiredBefore === undefined) return
+    while ((this.#expirations.at(-1)?.before ?? Number.POSITIVE_INFINITY) <= expiredBefore)
+      this.#expirations.pop()
+    this.#expirations.push({ record, before: expiredBefore })
+  }
+
+  /** No object whose last event was received at this time or later is removed. Undefined: no object is removed at all. */
+  get expiredBefore(): number | undefined {
+    return this.#expirations[0]?.before
   }
 
   /** The last rewrite of an object. */

@@ -16,7 +16,7 @@ import { Folder } from './folder.ts'
 import type { Changes } from './later-changes.ts'
 import { logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
-import { isInline, type LogRecord } from './log-record.ts'
+import type { LogRecord } from './log-record.ts'
 import type { LogParts } from './log-sync.ts'
 import { Settlement } from './settlement.ts'
 import { Watermark } from './watermark.ts'
@@ -43,6 +43,10 @@ export class LogMaintainer {
   readonly #folder: Folder
   /** Keys of objects. */
   readonly #rewrittenByOthers = new Set<string>()
+  /** By number of a record that may not be folded: the earliest `lastReceivedAt` of its batches. */
+  readonly #lastTimes = new Map<number, number>()
+  /** Since `fold` others have folded records that this process has not seen one by one. */
+  #hasSkipped = false
 
   private constructor(parts: MaintainerParts, index: IdIndex) {
     this.#parts = parts
@@ -98,6 +102,7 @@ export class LogMaintainer {
    */
   async fold(): Promise<void> {
     await this.#commitLog.follow()
+    this.#hasSkipped = false
     const through = this.#commitLog.position?.number ?? 0
     while (this.#watermark.number < through) {
       this.#parts.stopping.throwIfAborted()
@@ -106,17 +111,20 @@ export class LogMaintainer {
       await this.#watermark.refresh()
     }
     this.#rewrittenByOthers.clear()
+    for (const number of this.#lastTimes.keys())
+      if (number <= this.#watermark.number) this.#lastTimes.delete(number)
   }
 
   /**
    * Appends a record without batches.
    *
-   * @returns false if another process has rewritten one of the objects since `fold`: nothing is appended
+   * @returns false if nothing was appended: since `fold` another process has rewritten one of the objects, or may have
+   * archived events that would expire
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
   async append({ rewrites, expiredBefore }: Changes): Promise<boolean> {
     const appended = await this.#commitLog.append(async () =>
-      rewrites?.some(({ key }) => this.#rewrittenByOthers.has(key))
+      this.#isOutdated({ rewrites, expiredBefore })
         ? undefined
         : {
             batches: [],
@@ -128,30 +136,6 @@ export class LogMaintainer {
           },
     )
     return appended !== undefined
-  }
-
-  /**
-   * Removes the bytes of inline objects from folded records, which stay for an hour.
-   *
-   * @param isAffected whether the object of this key is to be changed
-   * @throws StoreUnavailable, LogDamaged
-   */
-  async removeBodies(isAffected: (key: string) => boolean): Promise<number> {
-    const { store, prefix } = this.#parts
-    const keys = logKeys(prefix)
-    let removed = 0
-    for await (const key of store.list(keys.records)) {
-      const number = Number(key.slice(keys.records.length))
-      if (!(number <= this.#watermark.number)) continue
-      const { record } = await this.#reader.record(number)
-      if (record === undefined || !record.batches.some(batch => isInline(batch) && isAffected(batch.key)))
-        continue
-      const bytes = await this.#reader.wholeRecord(number)
-      if (bytes === undefined || bytes.length === record.headBytes) continue
-      await store.replace(key, Buffer.from(bytes.subarray(0, record.headBytes)))
-      removed++
-    }
-    return removed
   }
 
   async close(): Promise<void> {
@@ -166,8 +150,17 @@ export class LogMaintainer {
     )
   }
 
+  #isOutdated({ rewrites, expiredBefore }: Changes): boolean {
+    if (rewrites?.some(({ key }) => this.#rewrittenByOthers.has(key))) return true
+    if (expiredBefore === undefined) return false
+    return this.#hasSkipped || [...this.#lastTimes.values()].some(last => last < expiredBefore)
+  }
+
   #applied(record: LogRecord, isOwn: boolean): void {
     this.#settlement.applied(record)
+    const { number, batches } = record
+    if (batches.length > 0)
+      this.#lastTimes.set(number, Math.min(...batches.map(({ lastReceivedAt }) => lastReceivedAt)))
     if (!isOwn) for (const { key } of record.rewrites ?? []) this.#rewrittenByOthers.add(key)
   }
 
@@ -180,7 +173,9 @@ export class LogMaintainer {
       conflicted: () => {},
       otherWaits: () => {},
       retrying: () => {},
-      synchronised: () => {},
+      synchronised: () => {
+        this.#hasSkipped = true
+      },
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import { LogDamaged, LogRefused } from '../errors.ts'
 import type { StoreReader } from '../store/store.ts'
+import type { Changes } from './later-changes.ts'
 import { logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
 import { Watermark } from './watermark.ts'
@@ -17,6 +18,10 @@ export interface ViewedRecord {
   readonly writer?: string
   /** How many batches of earlier records it makes void. */
   readonly voids?: number
+  /** How many objects of earlier records it replaces: events in them were erased. */
+  readonly rewrites?: number
+  /** Objects of earlier records whose last event was received before this have expired. ISO 8601. */
+  readonly expiredBefore?: string
   readonly isFolded?: true
   readonly isRepaired?: true
   /** Why the record cannot be used. */
@@ -111,9 +116,15 @@ export class LogViewer {
         continue
       }
       const manifest = await this.#watermark.manifestWith(number)
-      for (const { number: each, batches } of await this.#reader.objects(manifest)) {
+      for (const { number: each, batches, ...changes } of await this.#reader.objects(manifest)) {
         if (each < number || each > through) continue
-        yield { number: each, batches: batches.length, ...sumsOf(batches), isFolded: true }
+        yield {
+          number: each,
+          batches: batches.length,
+          ...sumsOf(batches),
+          ...changesOf(changes),
+          isFolded: true,
+        }
       }
       number = manifest.through + 1
     }
@@ -123,7 +134,7 @@ export class LogViewer {
     try {
       const { record, storedAt } = await this.#reader.record(number)
       if (record === undefined) throw new LogDamaged(number, 'it is gone')
-      const { writer, batches, voids, standsFor } = record
+      const { writer, batches, voids, standsFor, ...changes } = record
       return {
         number,
         batches: batches.length,
@@ -131,6 +142,7 @@ export class LogViewer {
         storedAt: new Date(storedAt).toISOString(),
         writer,
         ...(voids.length > 0 && { voids: voids.length }),
+        ...changesOf(changes),
         ...(standsFor !== undefined && { isRepaired: true as const }),
       }
     } catch (error) {
@@ -144,6 +156,13 @@ function sumsOf(batches: readonly { readonly events: number; readonly bytes: num
   return {
     events: batches.reduce((sum, { events }) => sum + events, 0),
     bytes: batches.reduce((sum, { bytes }) => sum + bytes, 0),
+  }
+}
+
+function changesOf({ rewrites, expiredBefore }: Changes): Pick<ViewedRecord, 'rewrites' | 'expiredBefore'> {
+  return {
+    ...(rewrites !== undefined && { rewrites: rewrites.length }),
+    ...(expiredBefore !== undefined && { expiredBefore: new Date(expiredBefore).toISOString() }),
   }
 }
 

@@ -34,6 +34,8 @@ export interface ArchivedBatches {
   /** The last record of the log that was read. */
   readonly through: number
   readonly batches: readonly ArchivedBatch[]
+  /** Batches that were wanted, but have expired. */
+  readonly expired: readonly ArchivedBatch[]
   /** What the records say of objects of earlier ones. It is in `batches` already. */
   readonly changes: LaterChanges
 }
@@ -79,9 +81,12 @@ export async function archivedBatches(
   }
   if (log === undefined && (await hasObjects(store, prefix)))
     throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
-  const isLeft = ({ record, place, isStored, lastReceivedAt }: ArchivedBatch) =>
-    (isStored || !voids.has(`${record}:${place}`)) && !changes.isExpired(record, lastReceivedAt)
-  return { log, through, changes, batches: batches.filter(isLeft).map(batch => rewritten(batch, changes)) }
+  const archived = batches.filter(
+    ({ record, place, isStored }) => isStored || !voids.has(`${record}:${place}`),
+  )
+  const isExpired = ({ record, lastReceivedAt }: ArchivedBatch) => changes.isExpired(record, lastReceivedAt)
+  const left = archived.filter(batch => !isExpired(batch)).map(batch => rewritten(batch, changes))
+  return { log, through, changes, batches: left, expired: archived.filter(isExpired) }
 }
 
 function rewritten(batch: ArchivedBatch, changes: LaterChanges): ArchivedBatch {
@@ -108,7 +113,8 @@ export function isInRange(
   )
 }
 
-async function hasObjects(store: StoreReader, prefix: string): Promise<boolean> {
+/** Whether there is an object, of this archive or of a log that was lost. */
+export async function hasObjects(store: StoreReader, prefix: string): Promise<boolean> {
   for await (const _ of store.list(`${prefix}/dt=`)) return true
   return false
 }

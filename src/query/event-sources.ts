@@ -4,8 +4,9 @@ import type { StoreReader } from '../store/store.ts'
 import type { TableFile } from '../table/table-entry.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { assertOfLog, TableLogReader } from '../table/table-log.ts'
+import type { TableState } from '../table/table-state.ts'
 import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
-import { coverageOf, type RowsOfHours } from './coverage.ts'
+import { coverageOf, missingHours, type RowsOfHours } from './coverage.ts'
 
 const HOUR_MS = 60 * 60 * 1000
 
@@ -25,21 +26,38 @@ export interface EventSources extends ArchiveSources {
 }
 
 /**
- * Reads the table's log first: a batch that is added to the table meanwhile is then read from its object.
+ * Reads the table's log first: a batch that is added to the table meanwhile is then read from its object. If it has
+ * expired meanwhile, too, both logs are read again: RAW_RETENTION lets objects go whose events are in the table.
  *
  * @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged
  */
 export async function archiveSources(store: StoreReader, prefix: string): Promise<ArchiveSources> {
-  const table = await new TableLogReader(store, tableKeys(prefix)).refresh()
+  const log = new TableLogReader(store, tableKeys(prefix))
+  for (let table = await log.refresh(); ; ) {
+    const { expired, sources } = await sourcesBeside(table, store, prefix)
+    if (expired.length === 0) return sources
+    const now = await log.refresh()
+    const missingIn = (state: TableState, batch: ArchivedBatch): number =>
+      missingHours(state, batch, batch.record).length
+    if (!expired.some(batch => missingIn(now, batch) < missingIn(table, batch))) return sources
+    table = now
+  }
+}
+
+async function sourcesBeside(
+  table: TableState,
+  store: StoreReader,
+  prefix: string,
+): Promise<{ readonly sources: ArchiveSources; readonly expired: readonly ArchivedBatch[] }> {
   const parts = new Map<string, RowsOfHours>()
   const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
-  const { log, batches } = await archivedBatches(store, prefix, first, batch => {
+  const { log, batches, expired } = await archivedBatches(store, prefix, first, batch => {
     const coverage = coverageOf(table, batch, batch.record)
     if (typeof coverage === 'object') parts.set(batch.key, coverage)
     return coverage !== 'all'
   })
   assertOfLog(table, log)
-  return { batches, parts, files: [...table.files.values()] }
+  return { sources: { batches, parts, files: [...table.files.values()] }, expired }
 }
 
 export function inRange(all: ArchiveSources, range: TimeRange): EventSources {

@@ -46,7 +46,7 @@ export class BatchReader {
       if (!(error instanceof ObjectNotFound) || (this.#isStoredOnly && !batch.isStored)) throw error
       const elsewhere = await this.#whereItIsMadeOf(batch)
       await this.#addFrom(elsewhere ?? this.#store, rows, batch, afterPiece).catch(again => {
-        throw again instanceof ObjectNotFound ? unusable(batch.key, 'is gone') : again
+        throw again instanceof ObjectNotFound ? goneOrExpired(batch.key) : again
       })
     }
   }
@@ -97,6 +97,12 @@ export class BatchReader {
   async #exists(key: string): Promise<boolean> {
     return (await this.#store.read(key, { start: 0, length: 1 })).object !== undefined
   }
+}
+
+function goneOrExpired(key: string): Error {
+  return new QueryFailed(
+    `The object ${key} is gone. If it has expired just now, ask again. Else "frequency verify" tells what else is wrong with the archive.`,
+  )
 }
 
 function unusable(key: string, problem: string): Error {

@@ -4,7 +4,6 @@ import { TableDamaged } from '../errors.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { TableFile } from './table-entry.ts'
-import type { TableKeys } from './table-keys.ts'
 import type { TableLog } from './table-log.ts'
 import type { TableState } from './table-state.ts'
 
@@ -19,8 +18,8 @@ const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
  * @returns these files
  * @throws StoreUnavailable; TableDamaged if a file is gone
  */
-export function placeStaged(store: ObjectStore, table: TableState): Promise<TableFile[]> {
-  return placeAll(store, table, ({ isStaged, path }) => (isStaged === true ? path : undefined))
+export function placeStaged(store: ObjectStore, log: TableLog): Promise<TableFile[]> {
+  return placeAll(store, log, ({ isStaged, path }) => (isStaged === true ? path : undefined))
 }
 
 /**
@@ -34,17 +33,19 @@ export type TablePublisher = (table: TableState, options: { readonly dropsHistor
  * Shows the table to other readers, then replaces files by the staged copies of what an erasure made of them. A snapshot
  * of Iceberg that still named the key would have wrong sizes.
  *
+ * @param areFilesRemoved files that are not in the table any more will be removed
  * @throws StoreUnavailable; TableDamaged if a file is gone
  */
 export async function publishTable(
   store: ObjectStore,
   log: TableLog,
   publish: TablePublisher,
+  areFilesRemoved = false,
 ): Promise<void> {
   const table = await log.refresh()
-  const dropsHistory = [...table.files.values()].some(({ copy }) => copy !== undefined)
-  await publish(table, { dropsHistory })
-  const replaced = await placeAll(store, table, ({ copy }) => copy)
+  const areFilesReplaced = [...table.files.values()].some(({ copy }) => copy !== undefined)
+  await publish(table, { dropsHistory: areFilesReplaced || areFilesRemoved })
+  const replaced = await placeAll(store, log, ({ copy }) => copy, table)
   await log.append(now => {
     const placed = placedIn(now, replaced)
     return placed.length === 0 ? undefined : { placed }
@@ -62,32 +63,50 @@ export function placedIn(table: TableState, files: readonly TableFile[]): string
 
 async function placeAll(
   store: ObjectStore,
-  table: TableState,
+  log: TableLog,
   stagedOf: (file: TableFile) => string | undefined,
+  table?: TableState,
 ): Promise<TableFile[]> {
-  const files = [...table.files.values()].filter(file => stagedOf(file) !== undefined)
-  await forEachAtOnce(files, MOVES_AT_ONCE, file => place(store, file, stagedOf(file) as string))
-  return files
+  const { files } = table ?? (await log.refresh())
+  const staged = [...files.values()].filter(file => stagedOf(file) !== undefined)
+  const placed: TableFile[] = []
+  const lost: TableFile[] = []
+  await forEachAtOnce(staged, MOVES_AT_ONCE, async file => {
+    const isThere = await isPlaced(store, file, stagedOf(file) as string)
+    if (isThere) placed.push(file)
+    else lost.push(file)
+  })
+  if (lost.length > 0) assertRemoved(await log.refresh(), lost)
+  return placed
 }
 
-async function place(store: ObjectStore, { key, bytes }: TableFile, staged: string): Promise<void> {
-  if ((await store.move(staged, key)) === 'moved') return
+/** @returns false if neither the key nor `staged` has its bytes */
+async function isPlaced(store: ObjectStore, { key, bytes }: TableFile, staged: string): Promise<boolean> {
+  if ((await store.move(staged, key)) === 'moved') return true
   const { object } = await store.read(key, { start: 0, length: 1 })
-  if (object?.size === bytes) return
-  throw new TableDamaged(
-    `The file ${key} of the table is gone, and so is ${staged}, which it was made of. Restore one of them from a backup.`,
-  )
+  return object?.size === bytes
 }
 
-/** Removes what was staged by processes that ended before they named it. */
-export async function removeAbandoned(
-  store: ObjectStore,
-  { staged }: TableKeys,
-  table: TableState,
-): Promise<void> {
-  const named = new Set(Array.from(table.files.values(), ({ path, copy }) => copy ?? path))
+/** @throws TableDamaged if the table still has one of the files: it was not removed or replaced meanwhile */
+function assertRemoved(table: TableState, lost: readonly TableFile[]): void {
+  for (const { key, path, copy } of lost) {
+    const now = table.files.get(key)
+    if (now?.path !== path || now.copy !== copy) continue
+    throw new TableDamaged(
+      `The file ${key} of the table is gone, and so is ${copy ?? path}, which it was made of. Restore one of them from a backup.`,
+    )
+  }
+}
+
+/**
+ * Removes files that were stored by processes that ended before they named them, or that are not named any more.
+ *
+ * @param prefix of the files
+ */
+export async function removeAbandoned(store: ObjectStore, prefix: string, table: TableState): Promise<void> {
+  const named = new Set(Array.from(table.files.values(), ({ path, copy }) => [path, copy]).flat())
   const abandoned: string[] = []
-  for await (const key of store.list(staged)) {
+  for await (const key of store.list(prefix)) {
     if (named.has(key)) continue
     const { object, date } = await store.read(key, { start: 0, length: 1 })
     if (object !== undefined && (date ?? Date.now()) - object.modifiedAt > ABANDONED_MS_MIN)

@@ -38,6 +38,8 @@ const TABLE_FILE = Type.Object({
   bytes: count,
   rows: count,
   hour,
+  /** Of the batches whose events it has: their first hour, if that is not `hour`. With it the file expires. */
+  batchHour: Type.Optional(Type.Integer()),
   /** How many of the table's typed columns it has: the first ones. */
   typedColumns: count,
   stats: Type.Record(Type.String(), COLUMN_STATS),

@@ -94,6 +94,11 @@ export class TableLog {
     return this.#reader.keys
   }
 
+  /** As it was read last. */
+  get state(): TableState {
+    return this.#reader.state
+  }
+
   /** @throws StoreUnavailable; TableDamaged, also if the table is of another log */
   async refresh(): Promise<TableState> {
     const state = await this.#reader.refresh()

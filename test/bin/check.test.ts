@@ -20,6 +20,7 @@ import { buildProgram, startProgram } from './program.ts'
 import { testBucket } from './s3-bucket.ts'
 
 const END_MS_MAX = 120_000
+const RETENTION_DAYS = 30
 const HOUR_MS = 3_600_000
 /** As without AMQP_URL; with it nothing is assumed. */
 const LOCAL_ARCHIVE = { ARCHIVE_URL: './data/archive' }
@@ -275,7 +276,22 @@ t.test('lifecycle rules that expire the log, and harmless ones', async t => {
       /exclude this prefix/,
     ],
     [
-      { Filter: { Prefix: 'events/dt=' }, Expiration: { Days: 30 } },
+      { Filter: { Prefix: 'events/table/data/' }, Expiration: { Days: 30 } },
+      'warning',
+      /below events\/table\/, where the table is/,
+    ],
+    [
+      { Filter: { Prefix: 'events/dt=' }, Expiration: { Days: RETENTION_DAYS + 1 } },
+      'warning',
+      /that the log still names.* wait for 32 days/,
+    ],
+    [
+      { Filter: { Prefix: 'events/dt=' }, Transitions: [{ Days: 9, StorageClass: 'GLACIER' }] },
+      'warning',
+      /that the log still names/,
+    ],
+    [
+      { Filter: { Prefix: 'events/dt=' }, Expiration: { Days: RETENTION_DAYS + 2 } },
       'ok',
       /no rule .*Advice: add a rule .* after two days$/,
     ],
@@ -298,6 +314,7 @@ t.test('lifecycle rules that expire the log, and harmless ones', async t => {
     const { code, results, details } = await check(t, {
       ...bucket.env,
       ARCHIVE_URL: `s3://${bucket.name}/events`,
+      RETENTION: `${RETENTION_DAYS}d`,
     })
     t.equal(code, 0)
     t.equal(results.lifecycle, result, JSON.stringify(rule))

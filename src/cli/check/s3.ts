@@ -39,7 +39,7 @@ const SKEW_MS_NOTED = 10_000
 /** Tests the operations that an archiver uses on the bucket. Deletes what it has written. */
 export async function* checkS3(
   { bucket, prefix }: { bucket: string; prefix: string },
-  config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax'>,
+  config: Pick<Config, 's3ForcePathStyle' | 's3IdleMsMax' | 'retention'>,
 ): Findings {
   let client: S3Client
   try {
@@ -60,7 +60,7 @@ export async function* checkS3(
       yield await trial.find('multipart', () => trial.upload())
       yield await trial.find('moving', () => trial.move())
       yield* trial.cleanUp()
-      yield await checkLifecycle(client, bucket, prefix)
+      yield await checkLifecycle(client, bucket, prefix, config.retention)
     } else {
       yield { name: 'writing', result: 'skipped', detail: 'the bucket was not reached' }
     }

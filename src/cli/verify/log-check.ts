@@ -152,6 +152,17 @@ export class LogCheck {
     return this.#findings(keys, this.#matchNamed())
   }
 
+  /** Those of some keys that are of objects that have expired. To be called after `run`. */
+  expiredOf(keys: Pick<ReadonlyMap<string, unknown>, 'has' | 'size'>): string[] {
+    const expired: string[] = []
+    if (keys.size === 0 || this.#changes.expiredBefore === undefined) return expired
+    for (const text of this.#named) {
+      const { key, number, lastReceivedAt } = JSON.parse(text) as NamedBatch
+      if (keys.has(key) && this.#changes.isExpired(number, lastReceivedAt)) expired.push(key)
+    }
+    return expired
+  }
+
   /** Whether record 0 or manifest 1 exists. Other records alone are left by a build that runs, or was broken off. */
   async #hasLog(): Promise<boolean> {
     const { object } = await this.#store.read(logKeys(this.#options.prefix).record(0))

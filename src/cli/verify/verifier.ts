@@ -126,6 +126,8 @@ export class Verifier {
   readonly #unreadable: FoundObjects
   /** Whole objects without events. Whether they are right depends on the log: a void batch has such an object. */
   readonly #empty: FoundObjects
+  /** Objects that were listed and then gone, by key. Whether they are missing depends on the log: they may have expired. */
+  readonly #gone = new Map<string, ObjectProblems>()
   readonly #unfetched: Smallest<ObjectProblems>
   readonly #lineProblems: Record<LineProblem, number> = {
     notJson: 0,
@@ -241,8 +243,10 @@ export class Verifier {
       asked?.add(event)
     })
     try {
-      check.end(await this.#readThrough({ key, place }, check))
+      const problem = await this.#readThrough({ key, place }, check)
+      check.end(problem)
       this.#failuresInARow = 0
+      if (problem === IS_GONE) this.#gone.set(key, { key, problems: check.problems })
       if (check.isEmpty) {
         this.#logCheck.addEmpty(place)
         this.#note(this.#empty, { key, problems: ['is empty'] })
@@ -255,7 +259,8 @@ export class Verifier {
     }
     for (const problem of Object.keys(check.counts) as LineProblem[])
       this.#lineProblems[problem] += check.counts[problem]
-    if (check.problems.length > 0) this.#note(this.#unreadable, { key, problems: check.problems })
+    if (check.problems.length > 0 && !this.#gone.has(key))
+      this.#note(this.#unreadable, { key, problems: check.problems })
     this.progress.objects++
   }
 
@@ -289,6 +294,8 @@ export class Verifier {
   async #findings(asked: AskedIds | undefined): Promise<VerifyFindings> {
     this.progress.phase = 'log'
     const log = await this.#logCheck.run(this.#keys)
+    for (const key of this.#logCheck.expiredOf(this.#gone)) this.#gone.delete(key)
+    for (const object of this.#gone.values()) this.#note(this.#unreadable, object)
     if (log === null || log.refused !== undefined) this.#countEmptyAsUnreadable()
     const { prefix, listMax } = this.#options
     const table = await checkTable(this.#store, prefix, listMax)

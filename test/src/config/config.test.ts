@@ -118,7 +118,7 @@ test('a time may have a unit', async t => {
 
 test('a setting takes units exactly if its name has one', async t => {
   for (const { variable, schema } of settings.filter(({ schema }) => schema.type === 'integer')) {
-    const unit = /_MS(_|$)/.test(variable)
+    const unit = /_MS(_|$)|RETENTION$/.test(variable)
       ? 'ms'
       : /_(BYTES|MEMORY)(_|$)/.test(variable)
         ? 'bytes'
@@ -143,7 +143,12 @@ test('every number refuses a text that is not a whole number, and a number out o
     const outside = [schema.minimum - 1, schema.maximum === undefined ? 10 ** 15 : schema.maximum + 1]
     const nonsense = ['x', '1.5', '-1', '+5', '1e3', '0x10', ' ', 'NaN', 'Infinity', '٣', '5\n5']
     for (const text of [...outside.map(String), ...nonsense]) {
-      refuses(t, { [variable]: text }, variable, /must be a whole number (from \d+ to \d+|of at least \d+)/)
+      refuses(
+        t,
+        { [variable]: text },
+        variable,
+        /must be a (whole number (from \d+ to \d+|of at least \d+)|time of at least)/,
+      )
     }
   }
 })
@@ -386,4 +391,19 @@ test('variables of the AWS SDK are checked if the archive is a bucket', async t 
     AWS_ENDPOINT_URL: '',
   }
   t.equal(configOf({ ARCHIVE_URL, ...right, AWS_PROFILE: 'p', AWS_ACCESS_KEY_ID: 'me' }).archive.kind, 's3')
+})
+
+test('retention is in days, and never within the window of known ids', async t => {
+  const day = 24 * 60 * 60 * 1000
+  t.match(configOf({ RETENTION: '2y', RAW_RETENTION: '400d' }), {
+    retention: 730 * day,
+    rawRetention: 400 * day,
+  })
+  t.match(configOf({ RETENTION: '52w' }), { retention: 364 * day, rawRetention: undefined })
+  refuses(t, { RETENTION: '90' }, 'RETENTION', /at least 2 days, as 90d/)
+  refuses(t, { RETENTION: '3m' }, 'RETENTION', /at least 2 days/)
+  refuses(t, { RETENTION: '101y' }, 'RETENTION')
+  refuses(t, { RETENTION: '7d', DEDUPE_WINDOW_MS: '7d' }, 'RETENTION', /and a day \(8d\)/)
+  refuses(t, { RAW_RETENTION: '7d', DEDUPE_WINDOW_MS: '7d' }, 'RAW_RETENTION', /and a day \(8d\)/)
+  refuses(t, { RETENTION: '30d', RAW_RETENTION: '31d' }, 'RAW_RETENTION', /at most RETENTION/)
 })

@@ -1,6 +1,6 @@
 /**
- * Keeps the table of an archive up to date beside an archiver: runs `frequency compact` when an hour is over, and now
- * and then for events that came late. In a process of its own with a lower priority, so that archiving is not slower.
+ * Runs a command of this program again and again beside an archiver. In a process of its own with a lower priority, so
+ * that archiving is not slower.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -12,29 +12,40 @@ import { DirectoryInUse } from '../errors.ts'
 import { lockDirectory } from '../process/directory-lock.ts'
 import type { Logger } from '../process/logger.ts'
 import { sleep } from '../process/sleep.ts'
-import type { CompactionReport } from './compactor.ts'
 
-/** Between two runs. */
-const INTERVAL_MS = 10 * 60 * 1000
 /** Of the first run after a start, at random: not all archivers begin at once. */
 const FIRST_MS_MAX = 5_000
 const PRIORITY = 10
 const STOP_MS_MAX = 5_000
-const OUTPUT_CHARS_MAX = 10_000
+const OUTPUT_CHARS_MAX = 1_000_000
+/** After a run that failed. */
+const RETRY_MS = 10 * 60 * 1000
 
-export interface TableKeeperParts {
+export interface BackgroundCommandParts {
   readonly config: Config
   readonly log: Logger
+  /** Its report is one JSON value on standard output. */
+  readonly args: readonly string[]
+  /** Settings that only this command has. A flag of the server is not in its environment. */
+  readonly env: NodeJS.ProcessEnv
+  /** Below DATA_DIR. Of the processes that share it, one runs the command. */
+  readonly lockName: string
+  /** Between two runs. */
+  readonly intervalMs: number
+  /** Called with the report of a run that succeeded. */
+  readonly done: (report: unknown) => void
+  /** What is logged if a run fails. */
+  readonly failure: string
 }
 
-export class TableKeeper {
-  readonly #parts: TableKeeperParts
+export class BackgroundCommand {
+  readonly #parts: BackgroundCommandParts
   readonly #stopping = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #child: ChildProcess | undefined
   #lastFailure: string | undefined
 
-  constructor(parts: TableKeeperParts) {
+  constructor(parts: BackgroundCommandParts) {
     this.#parts = parts
   }
 
@@ -55,42 +66,41 @@ export class TableKeeper {
     const { signal } = this.#stopping
     await sleep(Math.random() * FIRST_MS_MAX, signal)
     while (!signal.aborted) {
-      await this.#compactAlone().catch(error => this.#failed(String(error)))
-      await sleep(INTERVAL_MS * (0.75 + Math.random() / 2), signal)
+      await this.#runAlone().catch(error => this.#failed(String(error)))
+      const { intervalMs } = this.#parts
+      const pauseMs = this.#lastFailure === undefined ? intervalMs : Math.min(intervalMs, RETRY_MS)
+      await sleep(pauseMs * (0.75 + Math.random() / 2), signal)
     }
   }
 
   /** Only one process of those that share DATA_DIR. */
-  async #compactAlone(): Promise<void> {
-    const directory = join(this.#parts.config.dataDir, 'table-keeper')
+  async #runAlone(): Promise<void> {
+    const directory = join(this.#parts.config.dataDir, this.#parts.lockName)
     await mkdir(directory, { recursive: true })
     try {
       const lock = await lockDirectory(directory)
-      await this.#compact().finally(() => lock.release())
+      await this.#runOnce().finally(() => lock.release())
     } catch (error) {
       if (!(error instanceof DirectoryInUse)) throw error
     }
   }
 
-  async #compact(): Promise<void> {
-    const { config, log } = this.#parts
+  async #runOnce(): Promise<void> {
     if (this.#stopping.signal.aborted) return
-    const { code, stdout, stderr } = await this.#spawned(environmentOf(config))
+    const { code, stdout, stderr } = await this.#spawned()
     if (this.#stopping.signal.aborted) return
-    const report = stdout === '' ? undefined : (JSON.parse(stdout) as CompactionReport)
-    if (report !== undefined && report.files > 0)
-      log.info(report, 'Hours that are over were added to the table.')
+    const report = stdout === '' ? undefined : (JSON.parse(stdout) as { readonly reason?: string })
+    if (report !== undefined) this.#parts.done(report)
     if (code === 0) this.#lastFailure = undefined
     else this.#failed(report?.reason ?? stderr.trim())
   }
 
-  #spawned(
-    env: NodeJS.ProcessEnv,
-  ): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  #spawned(): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
     return new Promise((resolve, reject) => {
-      const program = [...process.execArgv, process.argv[1] as string, 'compact', '--json', '--no-progress']
+      const { config, args, env } = this.#parts
+      const program = [...process.execArgv, process.argv[1] as string, ...args]
       const child = spawn(process.execPath, program, {
-        env: { ...process.env, ...env },
+        env: { ...process.env, ...archiveEnvironment(config), ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       })
       this.#child = child
@@ -109,13 +119,13 @@ export class TableKeeper {
   #failed(reason: string): void {
     const level = reason === this.#lastFailure ? 'debug' : 'error'
     this.#lastFailure = reason
-    this.#parts.log[level]({ reason }, 'The table was not brought up to date. The archive is not affected.')
+    this.#parts.log[level]({ reason }, this.#parts.failure)
   }
 }
 
-/** The settings of `frequency compact`. A flag of the server is not in its environment. */
-function environmentOf(config: Config): NodeJS.ProcessEnv {
-  const { archive, dataDir, s3ForcePathStyle, s3IdleMsMax, queryCacheBytesMax, batchAgeMsMax } = config
+/** Where the archive is. */
+function archiveEnvironment(config: Config): NodeJS.ProcessEnv {
+  const { archive, dataDir, s3ForcePathStyle, s3IdleMsMax, queryCacheBytesMax } = config
   return {
     ARCHIVE_URL:
       archive.kind === 's3'
@@ -125,8 +135,6 @@ function environmentOf(config: Config): NodeJS.ProcessEnv {
     S3_FORCE_PATH_STYLE: String(s3ForcePathStyle),
     S3_IDLE_MS_MAX: String(s3IdleMsMax),
     QUERY_CACHE_BYTES_MAX: String(queryCacheBytesMax),
-    BATCH_AGE_MS_MAX: String(batchAgeMsMax),
-    TABLE_COLUMNS: config.tableColumns ?? '',
   }
 }
 
