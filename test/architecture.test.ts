@@ -24,7 +24,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   table: ['process', 'config', 'store'],
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
   compact: ['process', 'config', 'store', 'query', 'table'],
-  erase: ['process', 'event', 'store', 'object', 'dedupe', 'log', 'query', 'table'],
+  erase: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'query', 'table'],
   live: ['process', 'event', 'config', 'queue', 'archive', 'observability'],
   cli: [
     'process',

@@ -10,7 +10,7 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import { QueryFailed } from '../errors.ts'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import type { Engine } from '../query/engine.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import { fetchObject } from '../store/fetch-object.ts'
@@ -44,7 +44,8 @@ export async function findFiles(
   { ids, times, untimed, parquet }: Matches,
 ): Promise<AffectedFile[]> {
   if (ids.size === 0) return []
-  const hours = new Set<number | null>(times.map(hourOf))
+  const hours = new Set<number | null>()
+  for (const at of times) hours.add(hourOf(at))
   if (untimed > 0) hours.add(null)
   const files = [...table.files.values()].filter(({ hour }) => hours.has(hour))
   const affected: AffectedFile[] = []
@@ -91,13 +92,12 @@ export async function stageFile(
   })
   if (made?.rows !== file.rows)
     throw new QueryFailed(
-      `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. Nothing was changed.`,
+      `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. The file was not changed.`,
     )
   const { counts = [] } = await running.run({ kind: 'find', files: [parquet], ids })
-  const stillThere = counts[0]?.[1] ?? 0
-  if (stillThere !== events)
+  if (counts.length > 0)
     throw new QueryFailed(
-      `Of ${events} events in ${file.key} ${stillThere} kept their id: this is a bug, please report it. Nothing was changed.`,
+      `Of ${events} events of ${file.key} ${counts[0]?.[1]} would not be erased: this is a bug, please report it. The file was not changed.`,
     )
   const path = `${log.keys.rewritten}${randomUUID()}.parquet`
   const copy = `${log.keys.staged}${randomUUID()}`
@@ -110,9 +110,26 @@ export async function stageFile(
 
 async function fetched({ store, cache }: FileParts, file: TableFile): Promise<string> {
   const path = cache.temporaryPath('parquet')
-  const bytes = await fetchObject(store, file.path, path)
+  const bytes = await fetchFile(store, file, path)
   if (bytes === file.bytes) return path
   throw new QueryFailed(
-    `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. Restore it from a backup.`,
+    `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. If another erasure or a compaction runs, run this again when that has ended. If not, restore the file from a backup.`,
   )
+}
+
+/** A staged file may have been moved to its key since its entry was read. */
+async function fetchFile(
+  store: ObjectStore,
+  { key, path, isStaged }: TableFile,
+  to: string,
+): Promise<number> {
+  try {
+    return await fetchObject(store, path, to)
+  } catch (error) {
+    if (!(error instanceof ObjectNotFound)) throw error
+    if (isStaged === true) return await fetchObject(store, key, to)
+    throw new QueryFailed(
+      `The file ${key} of the table is gone. If another command has changed it just now, run this again.`,
+    )
+  }
 }

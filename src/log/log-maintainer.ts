@@ -16,7 +16,7 @@ import { Folder } from './folder.ts'
 import type { Changes } from './later-changes.ts'
 import { logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
-import { isInline, type LogRecord } from './log-record.ts'
+import { isInline, type LogBatch, type LogRecord } from './log-record.ts'
 import type { LogParts } from './log-sync.ts'
 import { Settlement } from './settlement.ts'
 import { Watermark } from './watermark.ts'
@@ -41,8 +41,8 @@ export class LogMaintainer {
   readonly #commitLog: CommitLog
   readonly #settlement: Settlement
   readonly #folder: Folder
-  /** Keys of objects. */
-  readonly #rewrittenByOthers = new Set<string>()
+  /** Since `fold`. */
+  #hasOtherRewrites = false
 
   private constructor(parts: MaintainerParts, index: IdIndex) {
     this.#parts = parts
@@ -98,6 +98,7 @@ export class LogMaintainer {
    */
   async fold(): Promise<void> {
     await this.#commitLog.follow()
+    this.#hasOtherRewrites = false
     const through = this.#commitLog.position?.number ?? 0
     while (this.#watermark.number < through) {
       this.#parts.stopping.throwIfAborted()
@@ -105,18 +106,18 @@ export class LogMaintainer {
       await this.#folder.fold()
       await this.#watermark.refresh()
     }
-    this.#rewrittenByOthers.clear()
   }
 
   /**
    * Appends a record without batches.
    *
-   * @returns false if another process has rewritten one of the objects since `fold`: nothing is appended
+   * @returns false if `rewrites` is given, and another process has appended some since `fold`: nothing is appended. So
+   * what another process had staged before a record with `rewrites`, and not named, is never named
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
   async append({ rewrites, expiredBefore }: Changes): Promise<boolean> {
     const appended = await this.#commitLog.append(async () =>
-      rewrites?.some(({ key }) => this.#rewrittenByOthers.has(key))
+      rewrites !== undefined && this.#hasOtherRewrites
         ? undefined
         : {
             batches: [],
@@ -133,10 +134,10 @@ export class LogMaintainer {
   /**
    * Removes the bytes of inline objects from folded records, which stay for an hour.
    *
-   * @param isAffected whether the object of this key is to be changed
+   * @param isAffected whether the object of a batch is to be changed
    * @throws StoreUnavailable, LogDamaged
    */
-  async removeBodies(isAffected: (key: string) => boolean): Promise<number> {
+  async removeBodies(isAffected: (batch: LogBatch) => boolean): Promise<number> {
     const { store, prefix } = this.#parts
     const keys = logKeys(prefix)
     let removed = 0
@@ -144,7 +145,7 @@ export class LogMaintainer {
       const number = Number(key.slice(keys.records.length))
       if (!(number <= this.#watermark.number)) continue
       const { record } = await this.#reader.record(number)
-      if (record === undefined || !record.batches.some(batch => isInline(batch) && isAffected(batch.key)))
+      if (record === undefined || !record.batches.some(batch => isInline(batch) && isAffected(batch)))
         continue
       const bytes = await this.#reader.wholeRecord(number)
       if (bytes === undefined || bytes.length === record.headBytes) continue
@@ -168,7 +169,7 @@ export class LogMaintainer {
 
   #applied(record: LogRecord, isOwn: boolean): void {
     this.#settlement.applied(record)
-    if (!isOwn) for (const { key } of record.rewrites ?? []) this.#rewrittenByOthers.add(key)
+    if (!isOwn && record.rewrites !== undefined) this.#hasOtherRewrites = true
   }
 
   #listener(): LogListener {
@@ -180,7 +181,10 @@ export class LogMaintainer {
       conflicted: () => {},
       otherWaits: () => {},
       retrying: () => {},
-      synchronised: () => {},
+      // Records that were folded meanwhile are not applied one by one.
+      synchronised: () => {
+        this.#hasOtherRewrites = true
+      },
     }
   }
 }

@@ -137,6 +137,18 @@ export class QuerySession {
     return this.#cache
   }
 
+  /** Ends the engine, and frees its memory. The next query starts it again. */
+  async rest(): Promise<void> {
+    await this.#engine?.close()
+    this.#engine = undefined
+  }
+
+  /** Removes what the cache has of objects and files that the archive does not have any more. */
+  async forget(): Promise<void> {
+    const { uncovered, allFiles } = await eventSources(this.#store, this.#settings.prefix, {})
+    await this.#cache.plan([], [...uncovered, ...allFiles.map(cacheable)], () => false)
+  }
+
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */
   stop(): void {
     this.#isStopping = true

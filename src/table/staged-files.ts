@@ -36,8 +36,8 @@ export async function publishTable(
   publish: (table: TableState) => Promise<void>,
 ): Promise<void> {
   const table = await log.refresh()
-  await publish(table)
-  const replaced = await placeAll(store, table, ({ copy }) => copy)
+  if (table.files.size > 0) await publish(table)
+  const replaced = await placeAll(store, table, ({ copy }) => copy, log)
   await log.append(now => {
     const placed = placedIn(now, replaced)
     return placed.length === 0 ? undefined : { placed }
@@ -57,16 +57,25 @@ async function placeAll(
   store: ObjectStore,
   table: TableState,
   stagedOf: (file: TableFile) => string | undefined,
+  log?: Pick<TableLog, 'refresh'>,
 ): Promise<TableFile[]> {
   const files = [...table.files.values()].filter(file => stagedOf(file) !== undefined)
-  await forEachAtOnce(files, MOVES_AT_ONCE, file => place(store, file, stagedOf(file) as string))
+  await forEachAtOnce(files, MOVES_AT_ONCE, file => place(store, file, stagedOf(file) as string, log))
   return files
 }
 
-async function place(store: ObjectStore, { key, bytes }: TableFile, staged: string): Promise<void> {
+async function place(
+  store: ObjectStore,
+  { key, bytes }: TableFile,
+  staged: string,
+  log: Pick<TableLog, 'refresh'> | undefined,
+): Promise<void> {
   if ((await store.move(staged, key)) === 'moved') return
   const { object } = await store.read(key, { start: 0, length: 1 })
   if (object?.size === bytes) return
+  // Another process has placed it, and the next one too.
+  const now = (await log?.refresh())?.files.get(key)
+  if (log !== undefined && now?.copy !== staged) return
   throw new TableDamaged(
     `The file ${key} of the table is gone, and so is ${staged}, which it was made of. Restore one of them from a backup.`,
   )

@@ -1,7 +1,6 @@
 /** Compaction of an archive into its table: what is in which file, and crashes at each step. */
 import { randomUUID } from 'node:crypto'
 import t, { type Test } from 'tap'
-import type { ObjectStore } from '../../../src/store/store.ts'
 import { tableKeys } from '../../../src/table/table-keys.ts'
 import { TableLogReader } from '../../../src/table/table-log.ts'
 import {
@@ -14,6 +13,7 @@ import {
   verified,
 } from '../../helpers/archive-by-hand.ts'
 import { compacted, globbedRows, queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
+import { crashingStore } from '../../helpers/crashing-store.ts'
 import { range } from '../../helpers/helper.ts'
 
 const HOUR_MS = 3_600_000
@@ -152,25 +152,6 @@ t.test('two that make the same file add it once, without claims', async t => {
   const table = await new TableLogReader(archive.store, tableKeys(archive.prefix)).refresh()
   t.equal(table.files.size, 1)
 })
-
-/** A store whose `at`th write fails, with or without effect, and all later ones. */
-function crashingStore(store: ObjectStore, at: number, when: 'before' | 'after'): ObjectStore {
-  let writes = 0
-  const crash = async <T>(write: () => Promise<T>): Promise<T> => {
-    writes++
-    if (writes > at || (writes === at && when === 'before')) throw new Error('crashed')
-    const result = await write()
-    if (writes >= at) throw new Error('crashed')
-    return result
-  }
-  return storeWith(store, {
-    create: (key, body) => crash(() => store.create(key, body)),
-    replace: (key, body) => crash(() => store.replace(key, body)),
-    put: (key, body) => crash(() => store.put(key, body)),
-    move: (from, to) => crash(() => store.move(from, to)),
-    remove: keys => crash(() => store.remove(keys)),
-  })
-}
 
 /** As if a minute had passed since a process ended. */
 async function expireClaims({ store, prefix }: TestArchive): Promise<void> {
