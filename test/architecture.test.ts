@@ -19,7 +19,8 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
   dedupe: ['process', 'event'],
   log: ['process', 'event', 'store', 'object', 'dedupe'],
   queue: ['process', 'event', 'config'],
-  archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue'],
+  suppression: ['process', 'event', 'store'],
+  archive: ['process', 'event', 'config', 'store', 'object', 'dedupe', 'log', 'queue', 'suppression'],
   observability: ['process', 'config', 'store', 'log', 'queue', 'archive'],
   table: ['process', 'config', 'store'],
   query: ['process', 'event', 'config', 'store', 'object', 'log', 'segment', 'table'],
@@ -42,6 +43,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, readonly string[]>> = {
     'table',
     'compact',
     'erase',
+    'suppression',
   ],
 }
 

@@ -7,17 +7,19 @@ import { ConfigInvalid } from '../errors.ts'
 import { createLogger } from '../process/logger.ts'
 import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
+import type { SuppressedId } from '../suppression/suppression-list.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
 import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
 import { eraseSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
+import { idsToSuppress, namedIds, type SuppressFlags, suppress, USERS_MAX, unsuppress } from './suppress.ts'
 import { grouped, many } from './verify/report.ts'
 
 const LISTED_MAX = 20
 const PROGRESS_MS = 200
 
-export interface EraseFlags extends SettingFlags {
+export interface EraseFlags extends SettingFlags, SuppressFlags {
   readonly where?: string
   readonly dryRun?: boolean
   readonly yes?: boolean
@@ -49,22 +51,32 @@ interface ErasureReport {
 export function erase(flags: EraseFlags, env: NodeJS.ProcessEnv): Promise<number> {
   return interruptible(async stopping => {
     const { where } = flags
-    if (where === undefined || where.trim() === '')
+    const ids = namedIds(flags)
+    const hasWhere = where !== undefined && where.trim() !== ''
+    if (!hasWhere && ids.length === 0)
       throw new ConfigInvalid(`--where is missing: frequency erase --where "user_id = '42'"`)
     const config = readOwnConfig(eraseSettings, flags, env)
     const store = await openStore(config)
     try {
-      return await eraseIn(store, config, { ...flags, where }, stopping)
+      if (flags.unsuppress === true) return await say(unsuppress(store, config.archive.prefix, ids))
+      if (!hasWhere) return await say(suppress(store, config.archive.prefix, ids))
+      return await eraseIn(store, config, { ...flags, where }, ids, stopping)
     } finally {
       await store.close()
     }
   })
 }
 
+async function say(done: Promise<string>): Promise<number> {
+  process.stdout.write(await done)
+  return EXIT_CODES.done
+}
+
 async function eraseIn(
   store: ObjectStore,
   config: Config,
   flags: EraseFlags & { readonly where: string },
+  named: readonly SuppressedId[],
   stopping: AbortSignal,
 ): Promise<number> {
   const startedAt = new Date().toISOString()
@@ -77,18 +89,22 @@ async function eraseIn(
   })
   const stopProgress = showProgress(eraser, flags.progress && process.stderr.isTTY)
   try {
-    const plan = await eraser.plan(flags.where)
+    const plan = await eraser.plan(flags.where, flags.suppress === true ? USERS_MAX + 1 : 0)
     stopProgress()
-    if (flags.json !== true) process.stdout.write(planInWords(plan))
-    if (flags.dryRun === true || (plan.events === 0 && !plan.hasEarlier)) {
+    const ids = flags.suppress === true ? idsToSuppress(named, plan.matches.users) : []
+    if (flags.json !== true) process.stdout.write(planInWords(plan) + suppressionInWords(ids))
+    if (flags.dryRun === true || (plan.events === 0 && !plan.hasEarlier && ids.length === 0)) {
       await write(flags, config, reportOf(store, startedAt, plan))
       return plan.matches.withoutId > 0 ? EXIT_CODES.failed : EXIT_CODES.done
     }
-    const isWanted = plan.events === 0 || flags.yes === true || (await isAgreed(flags.json, stopping))
+    const isWanted =
+      (plan.events === 0 && ids.length === 0) || flags.yes === true || (await isAgreed(flags.json, stopping))
     if (!isWanted) {
       await write(flags, config, reportOf(store, startedAt, plan))
       return EXIT_CODES.failed
     }
+    // First: of what comes while objects are rewritten, less is left for the next erasure.
+    if (ids.length > 0) await suppress(store, config.archive.prefix, ids)
     const showing = showProgress(eraser, flags.progress && process.stderr.isTTY)
     const done = await eraser.erase(plan).finally(showing)
     await write(flags, config, reportOf(store, startedAt, plan, done))
@@ -161,6 +177,10 @@ function planInWords({ events, objects, files, matches, hasEarlier }: ErasurePla
   const more = lines.length > LISTED_MAX ? [`  … and ${grouped(lines.length - LISTED_MAX)} more`] : []
   const head = `${many(events, 'event')} will be erased, in ${many(objects.length, 'object')} and ${many(files.length, 'file')} of the table:`
   return `${[head, ...lines.slice(0, LISTED_MAX), ...more].join('\n')}\n${unable}`
+}
+
+function suppressionInWords(ids: readonly SuppressedId[]): string {
+  return ids.length === 0 ? '' : `Events of ${many(ids.length, 'id')} will be dropped from now on.\n`
 }
 
 function doneInWords({ events, objects, files, staged = 0 }: ErasureReport): string {

@@ -95,11 +95,15 @@ export class Eraser {
     return new Eraser(parts, await QuerySession.open(parts.store, parts.settings, {}))
   }
 
-  /** Finds the events that match, and what has them. Changes nothing. */
-  async plan(where: string): Promise<ErasurePlan> {
+  /**
+   * Finds the events that match, and what has them. Changes nothing.
+   *
+   * @param usersMax how many different users of them are looked up
+   */
+  async plan(where: string, usersMax = 0): Promise<ErasurePlan> {
     const { store, settings } = this.#parts
     await this.#session.ready()
-    const matches = await findMatches(this.#session, where, () => this.#running())
+    const matches = await findMatches(this.#session, where, () => this.#running(), usersMax)
     const { batches, changes } = await this.#archived()
     const looked = (): void => {
       this.progress.looked++

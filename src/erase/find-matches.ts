@@ -30,6 +30,8 @@ export interface Matches {
   readonly untimed: number
   /** Events without an id that is a text. They cannot be erased: the log does not know them. */
   readonly withoutId: number
+  /** Some of their different values of `user_id`. */
+  readonly users: readonly string[]
   /** A Parquet file with their `message_id` and `source`. */
   readonly parquet: string
 }
@@ -42,14 +44,26 @@ interface Row {
   readonly raw: string | null
 }
 
-/** @throws QueryFailed in DuckDB's words, or if there are too many */
+/** At most `max` different values of `user_id` of the events that a condition chooses. */
+async function usersIn(session: QuerySession, where: string, max: number): Promise<string[]> {
+  const sql = `select distinct user_id from events where (\n${where}\n) and user_id is not null order by 1`
+  const { answer } = await session.query(sql, max)
+  return answer?.rows.map(([user]) => String(user)) ?? []
+}
+
+/**
+ * @param usersMax how many different users are looked up
+ * @throws QueryFailed in DuckDB's words, or if there are too many
+ */
 export async function findMatches(
   session: QuerySession,
   where: string,
   engine: () => Promise<Engine>,
+  usersMax: number,
 ): Promise<Matches> {
   await assertCondition(where, async sql => (await session.query(sql, 1)).answer?.rows[0]?.[0])
   const answer = await session.write(matchesSql(where), 'ndjson')
+  const users = usersMax === 0 ? [] : await usersIn(session, where, usersMax)
   await session.rest()
   const collected = new Collected()
   const ids = session.files.temporaryPath('ids')
@@ -57,7 +71,7 @@ export async function findMatches(
   const parquet = session.files.temporaryPath('parquet')
   await (await engine()).run({ kind: 'ids', rows: ids, parquet })
   await Promise.all([rm(answer), rm(ids)])
-  return { ...collected.end(), parquet }
+  return { ...collected.end(), users, parquet }
 }
 
 class Collected {
@@ -91,7 +105,7 @@ class Collected {
     yield text
   }
 
-  end(): Omit<Matches, 'parquet'> {
+  end(): Omit<Matches, 'parquet' | 'users'> {
     const times = this.#times.slice(0, this.#timed).sort()
     const untimed = this.#rows - this.#timed
     return { ids: this.#ids, rows: this.#rows, times, untimed, withoutId: this.#withoutId }
