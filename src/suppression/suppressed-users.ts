@@ -1,6 +1,7 @@
 /** Tells an archiver which events are of suppressed users. Follows the list in the archive. */
 
-import { memberValues } from '../event/json-members.ts'
+import { someMember } from '../event/json-members.ts'
+import { NameSet } from '../event/name-set.ts'
 import type { Logger } from '../process/logger.ts'
 import { sleep } from '../process/sleep.ts'
 import type { StoreReader } from '../store/store.ts'
@@ -12,8 +13,8 @@ const REFRESH_MS = 25_000
 const REMEMBERED_MAX = 10_000
 const QUOTE = 0x22
 
-const MEMBERS = ['userId', 'user_id', 'anonymousId', 'anonymous_id']
-const KINDS: readonly IdKind[] = ['user', 'user', 'anonymous', 'anonymous']
+const KINDS: readonly IdKind[] = ['user', 'anonymous']
+const MEMBERS = [new NameSet(['userId', 'user_id']), new NameSet(['anonymousId', 'anonymous_id'])]
 
 export class SuppressedUsers {
   readonly #list: SuppressionList
@@ -57,9 +58,7 @@ export class SuppressedUsers {
   /** Whether an event is of a suppressed user. @param json a JSON object */
   has(json: Buffer): boolean {
     if (this.#digests.size === 0) return false
-    for (const [index, value] of memberValues(json, MEMBERS).entries())
-      if (value !== undefined && this.#isSuppressed(KINDS[index] as IdKind, value)) return true
-    return false
+    return someMember(json, MEMBERS, (set, value) => this.#isSuppressed(KINDS[set] as IdKind, value))
   }
 
   #isSuppressed(kind: IdKind, value: Buffer): boolean {

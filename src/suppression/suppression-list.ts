@@ -2,12 +2,12 @@
  * The users whose events are not archived any more: a list in the archive, which names nobody.
  *
  *     _frequency/suppressed/salt        32 random bytes, made with the first entry
- *     _frequency/suppressed/ids/<hex>   an entry: HMAC-SHA256 of the salt over the kind of id and the id
+ *     _frequency/suppressed/ids/<hex>   an entry: SHA-256 of the salt, the kind of id and the id
  *
  * Whoever can read the archive and knows an id can tell whether it is in the list.
  */
 
-import { createHmac, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { StoreUnavailable } from '../errors.ts'
 import type { ObjectStore, StoreReader } from '../store/store.ts'
 
@@ -25,7 +25,7 @@ export interface SuppressedId {
 }
 
 export function digestOf(salt: Buffer, { kind, id }: SuppressedId): string {
-  return createHmac('sha256', salt).update(`${kind}\0${id}`).digest('hex')
+  return hash('sha256', `${salt.toString('hex')}\0${kind}\0${id}`)
 }
 
 export class SuppressionList {
