@@ -12,7 +12,14 @@ import { placedIn, placeStaged, publishTable } from '../table/staged-files.ts'
 import type { TableLog } from '../table/table-log.ts'
 import type { TableState } from '../table/table-state.ts'
 import type { Matches } from './find-matches.ts'
-import { type AffectedFile, type FileParts, findFiles, stageFile } from './rewrite-files.ts'
+import {
+  type AffectedFile,
+  type ErasedFile,
+  type FileParts,
+  findFiles,
+  makeFile,
+  stageFile,
+} from './rewrite-files.ts'
 import { changedMeanwhile } from './rewrite-objects.ts'
 
 export interface TableErasureParts extends FileParts {
@@ -35,32 +42,51 @@ export async function eraseInTable(
   await removeUnnamed(store, staged, await log.refresh())
   await placeAllStaged(store, log)
   await publishTable(store, log, publish)
-  const affected = await findFiles(parts, await log.refresh(), matches)
-  for (const each of affected) {
-    parts.stopping.throwIfAborted()
-    await replaceFile(parts, log, each, matches, erasures)
-    parts.rewritten()
-  }
+  const table = await log.refresh()
+  const affected = await findFiles(parts, table, matches)
+  await replaceAll(parts, log, affected, file => makeFile(parts, table.columns, file, matches), erasures)
   await publishTable(store, log, publish)
   await removeOldPaths(store, log)
   return affected
 }
 
-async function replaceFile(
+/** Stages a file while the engine makes the next one. */
+async function replaceAll(
   parts: TableErasureParts,
   log: TableLog,
-  affected: AffectedFile,
-  matches: Matches,
+  affected: readonly AffectedFile[],
+  make: (file: AffectedFile) => Promise<ErasedFile>,
   erasures: number,
 ): Promise<void> {
-  const { key, path } = affected.file
-  const replaced = await stageFile(parts, log, affected, matches)
+  let replacing: Promise<void> = Promise.resolve()
+  try {
+    for (const each of affected) {
+      parts.stopping.throwIfAborted()
+      const [made] = await Promise.all([make(each), replacing])
+      replacing = replaceFile(parts, log, made, erasures)
+      replacing.catch(() => {})
+    }
+  } finally {
+    await replacing
+  }
+}
+
+async function replaceFile(
+  { store, rewritten }: TableErasureParts,
+  log: TableLog,
+  file: ErasedFile,
+  erasures: number,
+): Promise<void> {
+  const { key, path } = file.file
+  const replaced = await stageFile(store, log.keys, file)
   const appended = await log.append(table =>
     table.erasures === erasures && table.files.get(key)?.path === path ? { replaced: [replaced] } : undefined,
   )
-  if (appended !== undefined) return
-  await parts.store.remove([replaced.path, replaced.copy as string])
-  throw changedMeanwhile('the table')
+  if (appended === undefined) {
+    await store.remove([replaced.path, replaced.copy as string])
+    throw changedMeanwhile('the table')
+  }
+  rewritten()
 }
 
 async function placeAllStaged(store: ObjectStore, log: TableLog): Promise<void> {

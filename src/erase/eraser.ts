@@ -76,8 +76,10 @@ export class Eraser {
   readonly #parts: EraserParts
   readonly #session: QuerySession
   readonly #bytes: BytesOf
-  #engine: Engine | undefined
+  #engine: Promise<Engine> | undefined
   #runs = 0
+  /** Wanted events of files of the table that were looked through, by path. */
+  readonly #looked = new Map<string, number>()
 
   private constructor(parts: EraserParts, session: QuerySession) {
     this.#parts = parts
@@ -86,7 +88,7 @@ export class Eraser {
     this.#bytes = batch => new BatchBytes(parts.store, reader, batch)
     parts.stopping.addEventListener('abort', () => {
       session.stop()
-      this.#engine?.interrupt()
+      this.#engine?.then(engine => engine.interrupt()).catch(() => {})
     })
   }
 
@@ -102,6 +104,8 @@ export class Eraser {
    */
   async plan(where: string, usersMax = 0): Promise<ErasurePlan> {
     const { store, settings } = this.#parts
+    // It starts while the session is readied.
+    this.#running().catch(() => {})
     await this.#session.ready()
     const matches = await findMatches(this.#session, where, () => this.#running(), usersMax)
     const { batches, changes } = await this.#archived()
@@ -129,7 +133,7 @@ export class Eraser {
   }
 
   async close(): Promise<void> {
-    await this.#engine?.close()
+    await this.#engine?.then(engine => engine.close()).catch(() => {})
     await this.#session.close()
   }
 
@@ -163,21 +167,23 @@ export class Eraser {
 
   get #files(): FileParts {
     const { store, stopping } = this.#parts
-    return { store, cache: this.#session.files, stopping, engine: () => this.#running() }
+    const looked = this.#looked
+    return { store, cache: this.#session.files, stopping, looked, engine: () => this.#running() }
   }
 
   /** For SQL of ours, on files of this run. */
   async #running(): Promise<Engine> {
     const { residentBytesMax, spillBytesMax, threads } = this.#parts.settings
-    this.#engine ??= await Engine.start({
+    this.#engine ??= Engine.start({
       directory: this.#session.files.runDirectory,
       residentBytesMax: Math.min(residentBytesMax, ENGINE_BYTES_MAX),
       spillBytesMax,
       threads,
       isForUser: false,
     })
+    const engine = await this.#engine
     this.#parts.stopping.throwIfAborted()
-    return this.#engine
+    return engine
   }
 }
 
