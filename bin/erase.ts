@@ -14,6 +14,13 @@ export function addErase(program: Command): void {
       '--where <condition>',
       `Which events: a condition in SQL on the columns of events: "user_id = '42'".`,
     )
+    .option(
+      '--suppress',
+      'Drop events of these users from now on: of --user-id, else of the events that match.',
+    )
+    .option('--user-id <id...>', 'With --suppress or --unsuppress: user ids.')
+    .option('--anonymous-id <id...>', 'With --suppress or --unsuppress: anonymous ids.')
+    .option('--unsuppress', 'Archive events of --user-id or --anonymous-id again.')
     .option('--dry-run', 'Say what would be erased, and change nothing.')
     .option('--yes', 'Do it without asking.')
     .option('--report <path>', 'A file for the report. Default: one in DATA_DIR/erasures.')

@@ -24,6 +24,7 @@ import type { ObjectParts } from '../object/object-writer.ts'
 import { aborted, createDeferred } from '../process/deferred.ts'
 import type { Logger } from '../process/logger.ts'
 import type { Consumer, Delivery, Queue } from '../queue/queue.ts'
+import type { SuppressedUsers } from '../suppression/suppressed-users.ts'
 import type { Amount, ArchiveStats } from './archive-stats.ts'
 import { Batch } from './batch.ts'
 import { type CloseReason, canOpenBatch, fullBy, isTooFarApart, overflows } from './batch-limits.ts'
@@ -49,6 +50,7 @@ export interface SessionParts {
   readonly live: LiveIds<Batch>
   readonly index: Pick<IdIndex, 'has' | 'remembersFrom'>
   readonly beyondWindowLookup: BeyondWindowLookup
+  readonly suppressed: Pick<SuppressedUsers, 'has' | 'size'>
   readonly config: SessionConfig
   readonly lengths: RecentLengths
   readonly stats: ArchiveStats
@@ -198,7 +200,8 @@ export class ArchiveSession {
     const { pending } = delivered
     const { remembersFrom } = this.#parts.index
     while (delivered.left > 0 && this.#canTake())
-      if (!this.#skipDuplicate(delivered, pending)) this.#takeRun(delivered, pending)
+      if (!this.#skipSuppressed(delivered, pending) && !this.#skipDuplicate(delivered, pending))
+        this.#takeRun(delivered, pending)
     if (this.#parts.index.remembersFrom !== remembersFrom) this.fail(new IndexShrunk())
     if (delivered.left > 0) return false
     pending.oneDone()
@@ -227,6 +230,14 @@ export class ArchiveSession {
 
   #pendingOf({ delivery, events }: DeliveredEvents): PendingDelivery {
     return new PendingDelivery(delivery, events, this.#epoch, pending => this.#acknowledgeLater(pending))
+  }
+
+  /** Skips the next event if it is of a suppressed user: its delivery does not wait for it. */
+  #skipSuppressed(delivered: DeliveredEvents, pending: PendingDelivery): boolean {
+    if (!delivered.isOf(this.#parts.suppressed, 0)) return false
+    pending.suppressed++
+    delivered.skip(1)
+    return true
   }
 
   /** Skips the next event if it is a duplicate. Its delivery then waits for the batch or record that has the event. */
@@ -277,7 +288,7 @@ export class ArchiveSession {
 
   /** Notes the ids of the next events that go into the batch. @returns how many, at least 1 */
   #noteRun(batch: Batch, delivered: DeliveredEvents): number {
-    const { live, lengths } = this.#parts
+    const { live, lengths, suppressed } = this.#parts
     const { ids } = delivered
     const { batchEventsMax, batchBytesMax } = this.#config
     const { between, after } = framingOf(this.#config.archiveFormat)
@@ -291,6 +302,7 @@ export class ArchiveSession {
       if (n > 0) {
         const isFull = bytes + after.length > batchBytesMax
         if (isFull || isTooFarApart(batch, receivedAt) || this.#isDuplicate(delivered, at)) return n
+        if (delivered.isOf(suppressed, n)) return n
       }
       live.add(ids, at, batch, batch.note(ids, at, receivedAt))
       lengths.note(ids, at, length)
@@ -353,7 +365,8 @@ export class ArchiveSession {
     const ready = this.#ready
     this.#ready = []
     this.#consumer?.ack(ready.map(({ delivery }) => delivery))
-    for (const { delivery, events } of ready) {
+    for (const { delivery, events, suppressed } of ready) {
+      stats.suppressed += suppressed
       const one = { deliveries: 1, events }
       if (delivery.group === undefined) stats.settle(NOTHING, one)
       else stats.settle(one, NOTHING)

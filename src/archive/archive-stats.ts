@@ -48,6 +48,8 @@ export class ArchiveStats {
   dead = 0
   /** Events that were skipped, because their id is archived or in a batch. */
   duplicates = 0
+  /** Acknowledged events that were dropped, because their user is suppressed. */
+  suppressed = 0
   /** Duplicates whose length differs from that of the first event with their id, if that length is still known. */
   differingDuplicates = 0
   /** What this process has archived; bytes before compression. */

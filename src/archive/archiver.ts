@@ -32,6 +32,7 @@ import { BackOff, sleep } from '../process/sleep.ts'
 import { withTimeLimit } from '../process/time-limit.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { ObjectStore } from '../store/store.ts'
+import { SuppressedUsers } from '../suppression/suppressed-users.ts'
 import { ArchiveSession, type SessionConfig, type SessionParts } from './archive-session.ts'
 import { ArchiveStats } from './archive-stats.ts'
 import type { Batch } from './batch.ts'
@@ -77,6 +78,7 @@ export class Archiver {
   readonly #folder: Folder
   readonly #totals: LogTotals
   readonly #watermark: Watermark
+  readonly #suppressed: SuppressedUsers
   readonly #sessionParts: SessionParts
   #session: ArchiveSession | undefined
   #running: Promise<unknown> = Promise.resolve()
@@ -90,6 +92,7 @@ export class Archiver {
     this.#parts = parts
     this.#trouble = `${parts.store.description} has not answered yet`
     const { store, index, config, log } = parts
+    this.#suppressed = new SuppressedUsers(store, config.archive.prefix, log)
     const writer = randomUUID()
     const stopping = this.#stopping.signal
     // Each unsettled record adds a listener: no warning for more than ten.
@@ -151,7 +154,7 @@ export class Archiver {
 
   /** Resolves when it archives, when its first attempt has failed, or after two seconds. */
   async start(): Promise<void> {
-    this.#running = Promise.all([this.#run(), this.#follow()])
+    this.#running = Promise.all([this.#run(), this.#follow(), this.#suppressed.follow(this.#stopping.signal)])
     await withTimeLimit(this.#begun.promise, FIRST_ANSWER_MS_MAX, () => {})
   }
 
@@ -172,6 +175,7 @@ export class Archiver {
       try {
         await store.check()
         await this.#commitLog.follow()
+        await this.#suppressed.refresh()
         hasAnswered = true
         await this.#archive()
       } catch (error) {
@@ -296,6 +300,7 @@ export class Archiver {
         log,
         roomFreed: () => this.#session?.roomFreed(),
       }),
+      suppressed: this.#suppressed,
       config,
       lengths: new RecentLengths(),
       stats: this.stats,

@@ -5,6 +5,7 @@ import { type EventTrace, tracesOf } from '../event/event-trace.ts'
 import { ID_BYTES } from '../event/message-id.ts'
 import { receivedAtOf } from '../event/received-at.ts'
 import type { Delivery } from '../queue/queue.ts'
+import type { SuppressedUsers } from '../suppression/suppressed-users.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 
 const NO_EVENTS: EventGroup = {
@@ -77,6 +78,11 @@ export class DeliveredEvents {
   receivedAt(ahead: number): number {
     const ms = receivedAtOf(this.#group.lines, this.#startOf(this.#next + ahead + 1) - 1)
     return Number.isNaN(ms) ? this.#arrivedAt : ms
+  }
+
+  /** Whether an event is of a suppressed user. @param ahead as for `idAt` */
+  isOf(suppressed: Pick<SuppressedUsers, 'has' | 'size'>, ahead: number): boolean {
+    return suppressed.size > 0 && suppressed.has(this.lines(1, ahead))
   }
 
   get isTraced(): boolean {

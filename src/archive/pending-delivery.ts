@@ -6,6 +6,8 @@ export class PendingDelivery {
   readonly events: number
   /** The number of the connection that it came on. When that connection is lost, the queue redelivers. */
   readonly epoch: number
+  /** Of its events, those that were dropped because their user is suppressed. */
+  suppressed = 0
   readonly #ready: (pending: PendingDelivery) => void
   /** Starts at 1, for the events that are not taken yet. */
   #waitsFor = 1

@@ -1,23 +1,24 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
-import { Eraser, type ErasurePlan } from '../erase/eraser.ts'
-import type { AffectedFile } from '../erase/rewrite-files.ts'
+import { Eraser, type ErasureDone, type ErasurePlan } from '../erase/eraser.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { createLogger } from '../process/logger.ts'
 import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
+import type { SuppressedId } from '../suppression/suppression-list.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
 import { eraseSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
 import { sessionSettings } from './query.ts'
+import { idsToSuppress, namedIds, type SuppressFlags, suppress, USERS_MAX, unsuppress } from './suppress.ts'
 import { grouped, many } from './verify/report.ts'
 
 const LISTED_MAX = 20
 const PROGRESS_MS = 200
 
-export interface EraseFlags extends SettingFlags {
+export interface EraseFlags extends SettingFlags, SuppressFlags {
   readonly where?: string
   readonly dryRun?: boolean
   readonly yes?: boolean
@@ -35,32 +36,46 @@ interface ErasureReport {
   readonly events: number
   readonly objects: readonly { readonly key: string; readonly events: number }[]
   readonly files: readonly { readonly key: string; readonly events: number }[]
+  /** Events that match and have no id. They were not erased. */
+  readonly eventsWithoutId: number
+  /** What archivers have staged in the last hour, and not archived. It was not looked through. */
+  readonly staged?: number
 }
 
 /**
  * Erases the events that a condition chooses.
  *
- * @returns the exit code: 0 if all is done, or with `--dry-run`; 1 if the user does not agree
+ * @returns the exit code: 0 if all is done, or with `--dry-run`; 1 if the user does not agree, or events have no id
  */
 export function erase(flags: EraseFlags, env: NodeJS.ProcessEnv): Promise<number> {
   return interruptible(async stopping => {
     const { where } = flags
-    if (where === undefined || where.trim() === '')
+    const ids = namedIds(flags)
+    const hasWhere = where !== undefined && where.trim() !== ''
+    if (!hasWhere && ids.length === 0)
       throw new ConfigInvalid(`--where is missing: frequency erase --where "user_id = '42'"`)
     const config = readOwnConfig(eraseSettings, flags, env)
     const store = await openStore(config)
     try {
-      return await eraseIn(store, config, { ...flags, where }, stopping)
+      if (flags.unsuppress === true) return await say(unsuppress(store, config.archive.prefix, ids))
+      if (!hasWhere) return await say(suppress(store, config.archive.prefix, ids))
+      return await eraseIn(store, config, { ...flags, where }, ids, stopping)
     } finally {
       await store.close()
     }
   })
 }
 
+async function say(done: Promise<string>): Promise<number> {
+  process.stdout.write(await done)
+  return EXIT_CODES.done
+}
+
 async function eraseIn(
   store: ObjectStore,
   config: Config,
   flags: EraseFlags & { readonly where: string },
+  named: readonly SuppressedId[],
   stopping: AbortSignal,
 ): Promise<number> {
   const startedAt = new Date().toISOString()
@@ -73,18 +88,26 @@ async function eraseIn(
   })
   const stopProgress = showProgress(eraser, flags.progress && process.stderr.isTTY)
   try {
-    const plan = await eraser.plan(flags.where)
+    const plan = await eraser.plan(flags.where, flags.suppress === true ? USERS_MAX + 1 : 0)
     stopProgress()
-    if (flags.json !== true) process.stdout.write(planInWords(plan))
-    const isWanted = flags.dryRun !== true && (flags.yes === true || (await isAgreed(flags.json)))
-    if (!isWanted) {
-      await write(flags, config, reportOf(store, startedAt, plan, plan.files, false))
-      return flags.dryRun === true ? EXIT_CODES.done : EXIT_CODES.failed
+    const ids = flags.suppress === true ? idsToSuppress(named, plan.matches.users) : []
+    if (flags.json !== true) process.stdout.write(planInWords(plan) + suppressionInWords(ids))
+    if (flags.dryRun === true || (plan.events === 0 && !plan.hasEarlier && ids.length === 0)) {
+      await write(flags, config, reportOf(store, startedAt, plan))
+      return plan.matches.withoutId > 0 ? EXIT_CODES.failed : EXIT_CODES.done
     }
+    const isWanted =
+      (plan.events === 0 && ids.length === 0) || flags.yes === true || (await isAgreed(flags.json, stopping))
+    if (!isWanted) {
+      await write(flags, config, reportOf(store, startedAt, plan))
+      return EXIT_CODES.failed
+    }
+    // First: of what comes while objects are rewritten, less is left for the next erasure.
+    if (ids.length > 0) await suppress(store, config.archive.prefix, ids)
     const showing = showProgress(eraser, flags.progress && process.stderr.isTTY)
-    const files = await eraser.erase(plan).finally(showing)
-    await write(flags, config, reportOf(store, startedAt, plan, files, true))
-    return EXIT_CODES.done
+    const done = await eraser.erase(plan).finally(showing)
+    await write(flags, config, reportOf(store, startedAt, plan, done))
+    return plan.matches.withoutId > 0 ? EXIT_CODES.failed : EXIT_CODES.done
   } finally {
     stopProgress()
     await eraser.close()
@@ -94,18 +117,19 @@ async function eraseIn(
 function reportOf(
   { description }: ObjectStore,
   startedAt: string,
-  { events, objects }: ErasurePlan,
-  files: readonly AffectedFile[],
-  isDone: boolean,
+  { events, objects, files, matches }: ErasurePlan,
+  done?: ErasureDone,
 ): ErasureReport {
   return {
     archive: description,
     startedAt,
     endedAt: new Date().toISOString(),
-    isDone,
+    isDone: done !== undefined,
     events,
+    eventsWithoutId: matches.withoutId,
     objects: objects.map(({ batch, events: count }) => ({ key: batch.key, events: count })),
-    files: files.map(({ file, events: count }) => ({ key: file.key, events: count })),
+    files: (done?.files ?? files).map(({ file, events: count }) => ({ key: file.key, events: count })),
+    ...(done !== undefined && { staged: done.staged }),
   }
 }
 
@@ -124,19 +148,35 @@ async function write(flags: EraseFlags, config: Config, report: ErasureReport): 
   if (flags.json !== true) process.stdout.write(`${doneInWords(report)}\nReport: ${path}\n\n${UNREACHED}`)
 }
 
-function planInWords({ events, objects, files }: ErasurePlan): string {
-  if (events === 0) return 'No event matches, or all that match are erased.\n'
+function planInWords({ events, objects, files, matches, hasEarlier }: ErasurePlan): string {
+  const { withoutId } = matches
+  const unable =
+    withoutId === 0
+      ? ''
+      : `${many(withoutId, 'event')} that match have no messageId. They cannot be erased: the log does not know them.\n`
+  if (events === 0) {
+    const earlier = hasEarlier ? 'What an earlier erasure may have left is completed.\n' : ''
+    return `No event matches, or all that match are erased.\n${earlier}${unable}`
+  }
   const lines = [
     ...objects.map(({ batch, events: count }) => `  ${batch.key}  (${many(count, 'event')})`),
     ...files.map(({ file, events: count }) => `  ${file.key}  (${many(count, 'event')})`),
   ]
   const more = lines.length > LISTED_MAX ? [`  … and ${grouped(lines.length - LISTED_MAX)} more`] : []
   const head = `${many(events, 'event')} will be erased, in ${many(objects.length, 'object')} and ${many(files.length, 'file')} of the table:`
-  return `${[head, ...lines.slice(0, LISTED_MAX), ...more].join('\n')}\n`
+  return `${[head, ...lines.slice(0, LISTED_MAX), ...more].join('\n')}\n${unable}`
 }
 
-function doneInWords({ events, objects, files }: ErasureReport): string {
-  return `Erased ${many(events, 'event')}: ${many(objects.length, 'object')} and ${many(files.length, 'file')} of the table were rewritten.`
+function suppressionInWords(ids: readonly SuppressedId[]): string {
+  return ids.length === 0 ? '' : `Events of ${many(ids.length, 'id')} will be dropped from now on.\n`
+}
+
+function doneInWords({ events, objects, files, staged = 0 }: ErasureReport): string {
+  const left =
+    staged === 0
+      ? ''
+      : `\nArchivers have staged ${many(staged, 'object')} in the last hour that they have not archived. If one was killed, run this again in an hour.`
+  return `Erased ${many(events, 'event')}: ${many(objects.length, 'object')} and ${many(files.length, 'file')} of the table were rewritten.${left}`
 }
 
 const UNREACHED = `Not reached: events that wait in the queue or in a spool, and dead letters ("frequency dead list" shows them); old

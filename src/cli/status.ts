@@ -104,15 +104,27 @@ function logWords({ position, watermark, total, unsettled }: NonNullable<Process
 }
 
 function ledgerLines(ledger: Ledger): string[] {
-  const { accepted, found, fromOthers, archived, copies, disk, unacknowledged, queue, dead, deadNow } = ledger
+  const {
+    accepted,
+    found,
+    fromOthers,
+    archived,
+    copies,
+    suppressed,
+    disk,
+    unacknowledged,
+    queue,
+    dead,
+    deadNow,
+  } = ledger
   const rows: [string, number | undefined, string?][] = [['accepted', accepted]]
   if (found > 0) rows.push(['+ found on disk', found, 'from before the count began'])
   if (fromOthers > 0) rows.push(['+ from other programs', fromOthers, 'archived or dead'])
-  rows.push([
-    '= archived',
-    archived,
+  const notes = [
     copies > 0 ? `${format(copies)} of these were in the archive already, and were not written again` : '',
-  ])
+    suppressed > 0 ? `${format(suppressed)} of these were dropped, because their user is suppressed` : '',
+  ]
+  rows.push(['= archived', archived, notes.filter(note => note !== '').join('; ')])
   rows.push(['+ on disk', disk, 'in the spool, or the embedded queue'])
   rows.push([
     '+ on the queue',

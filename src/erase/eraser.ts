@@ -8,20 +8,35 @@
  */
 
 import { join } from 'node:path'
-import { QueryFailed } from '../errors.ts'
+import { MIB } from '../config/setting-types.ts'
+import { logKeys } from '../log/log-keys.ts'
 import { LogMaintainer } from '../log/log-maintainer.ts'
+import { LogReader } from '../log/log-reader.ts'
 import type { Logger } from '../process/logger.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { Engine } from '../query/engine.ts'
 import { QuerySession } from '../query/query-session.ts'
+import { BatchBytes } from '../query/read-batch.ts'
 import type { QuerySettings } from '../query/session-settings.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { placedIn, placeStaged, publishTable, type TablePublisher } from '../table/staged-files.ts'
+import type { TablePublisher } from '../table/staged-files.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
+import { eraseInTable } from './erase-in-table.ts'
 import { findMatches, type Matches } from './find-matches.ts'
-import { type AffectedFile, type FileParts, findFiles, stageFile } from './rewrite-files.ts'
-import { type AffectedObject, completeRewrites, findObjects, rewriteObjects } from './rewrite-objects.ts'
+import { type AffectedFile, type FileParts, findFiles } from './rewrite-files.ts'
+import type { BytesOf } from './rewrite-object.ts'
+import {
+  type AffectedObject,
+  changedMeanwhile,
+  completeRewrites,
+  findObjects,
+  removeLeftByArchivers,
+  rewriteObjects,
+} from './rewrite-objects.ts'
+
+/** Of the process that rewrites files of the table. With this one the command stays below 1 GiB. */
+const ENGINE_BYTES_MAX = 768 * MIB
 
 export interface EraserParts {
   readonly store: ObjectStore
@@ -38,6 +53,14 @@ export interface ErasurePlan {
   readonly objects: readonly AffectedObject[]
   readonly files: readonly AffectedFile[]
   readonly matches: Matches
+  /** An erasure was begun before. It is completed, whether it was interrupted or not. */
+  readonly hasEarlier: boolean
+}
+
+export interface ErasureDone {
+  readonly files: readonly AffectedFile[]
+  /** What archivers have staged in the last hour, and not archived yet. */
+  readonly staged: number
 }
 
 export interface ErasureProgress {
@@ -52,125 +75,121 @@ export class Eraser {
   readonly progress: ErasureProgress = { phase: 'finding', looked: 0, rewritten: 0 }
   readonly #parts: EraserParts
   readonly #session: QuerySession
-  #engine: Engine | undefined
+  readonly #bytes: BytesOf
+  #engine: Promise<Engine> | undefined
+  #runs = 0
+  /** Wanted events of files of the table that were looked through, by path. */
+  readonly #looked = new Map<string, number>()
 
   private constructor(parts: EraserParts, session: QuerySession) {
     this.#parts = parts
     this.#session = session
+    const reader = new LogReader(parts.store, logKeys(parts.settings.prefix))
+    this.#bytes = batch => new BatchBytes(parts.store, reader, batch)
+    parts.stopping.addEventListener('abort', () => {
+      session.stop()
+      this.#engine?.then(engine => engine.interrupt()).catch(() => {})
+    })
   }
 
   /** @throws QueryFailed, StoreUnavailable, LogRefused, TableDamaged */
   static async open(parts: EraserParts): Promise<Eraser> {
-    const session = await QuerySession.open(parts.store, parts.settings, {})
-    parts.stopping.addEventListener('abort', () => session.stop())
-    return new Eraser(parts, session)
+    return new Eraser(parts, await QuerySession.open(parts.store, parts.settings, {}))
   }
 
-  /** Finds the events that match, and what has them. Changes nothing. */
-  async plan(where: string): Promise<ErasurePlan> {
+  /**
+   * Finds the events that match, and what has them. Changes nothing.
+   *
+   * @param usersMax how many different users of them are looked up
+   */
+  async plan(where: string, usersMax = 0): Promise<ErasurePlan> {
+    const { store, settings } = this.#parts
+    // It starts while the session is readied.
+    this.#running().catch(() => {})
     await this.#session.ready()
-    const matches = await findMatches(this.#session, where)
-    const { batches } = await this.#archived()
-    const objects =
-      matches.ids.size === 0
-        ? []
-        : await findObjects(this.#parts.store, batches, matches, () => this.progress.looked++)
-    const table = await new TableLogReader(
-      this.#parts.store,
-      tableKeys(this.#parts.settings.prefix),
-    ).refresh()
+    const matches = await findMatches(this.#session, where, () => this.#running(), usersMax)
+    const { batches, changes } = await this.#archived()
+    const looked = (): void => {
+      this.progress.looked++
+    }
+    const objects = matches.ids.size === 0 ? [] : await findObjects(this.#bytes, batches, matches, looked)
+    const table = await new TableLogReader(store, tableKeys(settings.prefix)).refresh()
     const files = await findFiles(this.#files, table, matches)
-    return { events: matches.ids.size, objects, files, matches }
+    const hasEarlier = table.erasures > 0 || hasSome(changes.rewrites)
+    return { events: matches.ids.size, objects, files, matches, hasEarlier }
   }
 
   /** @throws QueryFailed, StoreUnavailable, LogDamaged, LogRefused, TableDamaged; the reason of `stopping` */
-  async erase({ objects, matches }: ErasurePlan): Promise<readonly AffectedFile[]> {
-    const { store, settings, log, stopping } = this.#parts
-    const { prefix } = settings
+  async erase({ objects, matches }: Pick<ErasurePlan, 'objects' | 'matches'>): Promise<ErasureDone> {
     this.progress.phase = 'objects'
-    const directory = join(this.#session.files.runDirectory, 'ids')
-    const maintainer = await LogMaintainer.open({ store, prefix, directory, log, stopping })
-    try {
-      await maintainer.fold()
-      const { changes, batches } = await this.#archived()
-      assertUnchanged(objects, batches)
-      await completeRewrites(store, prefix, changes.rewrites)
-      const rewritten = (): void => {
-        this.progress.rewritten++
-      }
-      await rewriteObjects({ store, prefix, maintainer, stopping, rewritten }, objects, matches.ids)
-    } finally {
-      await maintainer.close()
-    }
+    const { staged, log: id } = await this.#eraseInObjects(objects, matches)
     this.progress.phase = 'table'
-    const files = await this.#eraseInTable(matches)
+    const { store, settings, stopping, publish } = this.#parts
+    const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
+    const files = await eraseInTable({ ...this.#files, publish, rewritten: this.#rewritten }, log, matches)
+    await this.#session.forget()
     this.progress.phase = 'done'
-    return files
+    return { files, staged }
   }
 
   async close(): Promise<void> {
-    await this.#engine?.close()
+    await this.#engine?.then(engine => engine.close()).catch(() => {})
     await this.#session.close()
   }
 
-  /** Also completes what an earlier erasure has left. */
-  async #eraseInTable(matches: Matches): Promise<readonly AffectedFile[]> {
-    const { store, publish } = this.#parts
-    const { log: id } = await this.#archived()
-    if (id === undefined) return []
-    const log = this.#tableLog(id)
-    if ((await log.refresh()).number === 0) return []
-    await log.append(({ erasures }) => ({ erasures: erasures + 1 }))
-    const staged = await placeStaged(store, log)
-    await log.append(table => {
-      const placed = placedIn(table, staged)
-      return placed.length === 0 ? undefined : { placed }
-    })
-    await publishTable(store, log, publish)
-    const affected = await findFiles(this.#files, await log.refresh(), matches)
-    const old: string[] = []
-    for (const each of affected) {
-      this.#parts.stopping.throwIfAborted()
-      const replaced = await stageFile(this.#files, log, each, matches)
-      const { key, path } = each.file
-      const appended = await log.append(table =>
-        table.files.get(key)?.path === path ? { replaced: [replaced] } : undefined,
-      )
-      if (appended === undefined) throw changedMeanwhile(key)
-      if (each.file.path !== each.file.key) old.push(each.file.path)
-      this.progress.rewritten++
+  async #eraseInObjects(objects: readonly AffectedObject[], { ids }: Matches) {
+    const { store, settings, log, stopping } = this.#parts
+    const { prefix } = settings
+    // A short name: the path of the lock in it has a limit.
+    const directory = join(this.#session.files.runDirectory, `i${this.#runs++}`)
+    const maintainer = await LogMaintainer.open({ store, prefix, directory, log, stopping })
+    try {
+      await maintainer.fold()
+      const wanted = new Set(objects.map(({ batch }) => batch.key))
+      const { changes, batches, log: id } = await this.#archived(({ key }) => wanted.has(key))
+      await completeRewrites(store, prefix, maintainer, changes.rewrites)
+      assertUnchanged(objects, batches)
+      const parts = { store, prefix, bytes: this.#bytes, maintainer, stopping, rewritten: this.#rewritten }
+      await rewriteObjects(parts, objects, ids)
+      return { staged: await removeLeftByArchivers(store, prefix), log: id as string }
+    } finally {
+      await maintainer.close()
     }
-    await publishTable(store, log, publish)
-    await store.remove(old)
-    return affected
   }
 
-  #archived(): Promise<ArchivedBatches> {
-    return archivedBatches(this.#parts.store, this.#parts.settings.prefix)
+  readonly #rewritten = (): void => {
+    this.progress.rewritten++
   }
 
-  #tableLog(id: string): TableLog {
-    const { store, settings, stopping } = this.#parts
-    return new TableLog(store, tableKeys(settings.prefix), id, stopping)
+  #archived(isWanted?: (batch: ArchivedBatch) => boolean): Promise<ArchivedBatches> {
+    return archivedBatches(this.#parts.store, this.#parts.settings.prefix, 0, isWanted)
   }
 
   get #files(): FileParts {
     const { store, stopping } = this.#parts
-    return { store, cache: this.#session.files, stopping, engine: () => this.#running() }
+    const looked = this.#looked
+    return { store, cache: this.#session.files, stopping, looked, engine: () => this.#running() }
   }
 
   /** For SQL of ours, on files of this run. */
   async #running(): Promise<Engine> {
     const { residentBytesMax, spillBytesMax, threads } = this.#parts.settings
-    this.#engine ??= await Engine.start({
+    this.#engine ??= Engine.start({
       directory: this.#session.files.runDirectory,
-      residentBytesMax,
+      residentBytesMax: Math.min(residentBytesMax, ENGINE_BYTES_MAX),
       spillBytesMax,
       threads,
       isForUser: false,
     })
-    return this.#engine
+    const engine = await this.#engine
+    this.#parts.stopping.throwIfAborted()
+    return engine
   }
+}
+
+function hasSome(items: Iterable<unknown>): boolean {
+  for (const _ of items) return true
+  return false
 }
 
 /** @throws QueryFailed if another erasure has rewritten one of the objects since they were looked through */
@@ -178,10 +197,4 @@ function assertUnchanged(objects: readonly AffectedObject[], batches: readonly A
   const digests = new Map(batches.map(({ key, sha256 }) => [key, sha256]))
   for (const { batch } of objects)
     if (digests.get(batch.key) !== batch.sha256) throw changedMeanwhile(batch.key)
-}
-
-function changedMeanwhile(key: string): Error {
-  return new QueryFailed(
-    `Another command has changed ${key} meanwhile. Run this one again: it goes on with what is left.`,
-  )
 }

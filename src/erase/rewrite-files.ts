@@ -10,14 +10,13 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import { QueryFailed } from '../errors.ts'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import type { Engine } from '../query/engine.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import { fetchObject } from '../store/fetch-object.ts'
 import type { ObjectStore } from '../store/store.ts'
-import type { TableFile } from '../table/table-entry.ts'
-import { hourOf } from '../table/table-keys.ts'
-import type { TableLog } from '../table/table-log.ts'
+import type { TableColumn, TableFile } from '../table/table-entry.ts'
+import { hourOf, type TableKeys } from '../table/table-keys.ts'
 import type { TableState } from '../table/table-state.ts'
 import type { Matches } from './find-matches.ts'
 
@@ -34,6 +33,8 @@ export interface FileParts {
   readonly store: ObjectStore
   readonly cache: Pick<QueryCache, 'temporaryPath'>
   readonly engine: () => Promise<Engine>
+  /** Wanted events of files that were looked through, by path: the bytes below a path stay the same. */
+  readonly looked: Map<string, number>
   readonly stopping: AbortSignal
 }
 
@@ -44,10 +45,11 @@ export async function findFiles(
   { ids, times, untimed, parquet }: Matches,
 ): Promise<AffectedFile[]> {
   if (ids.size === 0) return []
-  const hours = new Set<number | null>(times.map(hourOf))
+  const hours = new Set<number | null>()
+  for (const at of times) hours.add(hourOf(at))
   if (untimed > 0) hours.add(null)
-  const files = [...table.files.values()].filter(({ hour }) => hours.has(hour))
-  const affected: AffectedFile[] = []
+  const all = [...table.files.values()].filter(({ hour }) => hours.has(hour))
+  const files = all.filter(({ path }) => !parts.looked.has(path))
   for (let at = 0; at < files.length; at += FILES_AT_ONCE) {
     parts.stopping.throwIfAborted()
     const some = await Promise.all(
@@ -61,23 +63,30 @@ export async function findFiles(
     })
     const byPath = new Map(counts)
     for (const { file, path } of some) {
-      const events = byPath.get(path) ?? 0
-      if (events > 0) affected.push({ file, events })
+      parts.looked.set(file.path, byPath.get(path) ?? 0)
       await rm(path)
     }
   }
-  return affected
+  return all.flatMap(file => {
+    const events = parts.looked.get(file.path) ?? 0
+    return events > 0 ? { file, events } : []
+  })
 }
 
-/** @returns the new file, which no entry names yet @throws QueryFailed, StoreUnavailable */
-export async function stageFile(
+/** A new file, on local disk. */
+export interface ErasedFile extends AffectedFile {
+  readonly made: string
+  readonly stats: TableFile['stats']
+}
+
+/** @param columns the typed columns of the table @throws QueryFailed, StoreUnavailable */
+export async function makeFile(
   parts: FileParts,
-  log: TableLog,
+  columns: readonly TableColumn[],
   { file, events }: AffectedFile,
   { parquet: ids }: Matches,
-): Promise<TableFile> {
-  const { store, cache, engine } = parts
-  const { columns } = await log.refresh()
+): Promise<ErasedFile> {
+  const { cache, engine } = parts
   const source = await fetched(parts, file)
   const parquet = cache.temporaryPath('parquet')
   const typed = columns.slice(0, file.typedColumns)
@@ -91,28 +100,53 @@ export async function stageFile(
   })
   if (made?.rows !== file.rows)
     throw new QueryFailed(
-      `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. Nothing was changed.`,
+      `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. The file was not changed.`,
     )
   const { counts = [] } = await running.run({ kind: 'find', files: [parquet], ids })
-  const stillThere = counts[0]?.[1] ?? 0
-  if (stillThere !== events)
+  if (counts.length > 0)
     throw new QueryFailed(
-      `Of ${events} events in ${file.key} ${stillThere} kept their id: this is a bug, please report it. Nothing was changed.`,
+      `Of ${events} events of ${file.key} ${counts[0]?.[1]} would not be erased: this is a bug, please report it. The file was not changed.`,
     )
-  const path = `${log.keys.rewritten}${randomUUID()}.parquet`
-  const copy = `${log.keys.staged}${randomUUID()}`
-  const { size: bytes } = await stat(parquet)
-  await store.put(path, createReadStream(parquet))
-  await store.put(copy, createReadStream(parquet))
-  await Promise.all([rm(source), rm(parquet)])
-  return { ...file, path, copy, bytes, stats: made.stats }
+  await rm(source)
+  return { file, events, made: parquet, stats: made.stats }
+}
+
+/** @returns the new file, which no entry names yet @throws StoreUnavailable */
+export async function stageFile(
+  store: ObjectStore,
+  keys: TableKeys,
+  { file, made, stats }: ErasedFile,
+): Promise<TableFile> {
+  const path = `${keys.rewritten}${randomUUID()}.parquet`
+  const copy = `${keys.staged}${randomUUID()}`
+  const { size: bytes } = await stat(made)
+  await Promise.all([store.put(path, createReadStream(made)), store.put(copy, createReadStream(made))])
+  await rm(made)
+  return { ...file, path, copy, bytes, stats }
 }
 
 async function fetched({ store, cache }: FileParts, file: TableFile): Promise<string> {
   const path = cache.temporaryPath('parquet')
-  const bytes = await fetchObject(store, file.path, path)
+  const bytes = await fetchFile(store, file, path)
   if (bytes === file.bytes) return path
   throw new QueryFailed(
-    `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. Restore it from a backup.`,
+    `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. If another erasure or a compaction runs, run this again when that has ended. If not, restore the file from a backup.`,
   )
+}
+
+/** A staged file may have been moved to its key since its entry was read. */
+async function fetchFile(
+  store: ObjectStore,
+  { key, path, isStaged }: TableFile,
+  to: string,
+): Promise<number> {
+  try {
+    return await fetchObject(store, path, to)
+  } catch (error) {
+    if (!(error instanceof ObjectNotFound)) throw error
+    if (isStaged === true) return await fetchObject(store, key, to)
+    throw new QueryFailed(
+      `The file ${key} of the table is gone. If another command has changed it just now, run this again.`,
+    )
+  }
 }

@@ -15,15 +15,15 @@ import type { ObjectStore, StoreReader } from '../store/store.ts'
 
 const CHUNK_CHARS = 64 * 1024
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
-/** The members of an event that is erased. */
-const LEFT: ReadonlySet<string> = new Set(['messageId', 'source', 'erased', 'receivedAt'])
+
+/** Where the bytes of a batch are read from. */
+export type BytesOf = (batch: ArchivedBatch) => Pick<StoreReader, 'get'>
 
 /** What is known of an event that an object has. */
 interface ArchivedEvent {
   readonly messageId?: unknown
   readonly source?: unknown
   readonly receivedAt?: unknown
-  readonly erased?: unknown
 }
 
 /**
@@ -34,14 +34,14 @@ interface ArchivedEvent {
  * @throws QueryFailed if the object is not what the log says; StoreUnavailable
  */
 export async function countIn(
-  store: Pick<StoreReader, 'get'>,
+  bytes: BytesOf,
   batch: ArchivedBatch,
   wanted: IdSet,
   found: IdSet,
 ): Promise<number> {
   let count = 0
   try {
-    for await (const { id } of wantedLines(store, batch, wanted)) {
+    for await (const { id } of wantedLines(bytes, batch, wanted)) {
       if (id === undefined) continue
       found.add(id)
       count++
@@ -60,7 +60,8 @@ export async function countIn(
  * @throws QueryFailed if the object is not what the log says; ObjectNotFound, StoreUnavailable
  */
 export async function stageErased(
-  store: ObjectStore,
+  store: Pick<ObjectStore, 'put'>,
+  bytes: BytesOf,
   batch: ArchivedBatch,
   wanted: IdSet,
   staged: string,
@@ -75,7 +76,7 @@ export async function stageErased(
       done(null, chunk)
     },
   })
-  const source = Readable.from(erasedText(store, batch, wanted, counted))
+  const source = Readable.from(erasedText(bytes, batch, wanted, counted))
   const written = pipeline(source, createCompressor(compressionOf(batch.key)), digesting)
   const [put, piped] = await Promise.allSettled([store.put(staged, digesting), written])
   // The cause: `put` fails with it too.
@@ -85,7 +86,7 @@ export async function stageErased(
 }
 
 async function* erasedText(
-  store: Pick<StoreReader, 'get'>,
+  bytes: BytesOf,
   batch: ArchivedBatch,
   wanted: IdSet,
   counted: { bytes: number },
@@ -99,8 +100,8 @@ async function* erasedText(
     text = ''
     return bytes
   }
-  for await (const { line, id } of wantedLines(store, batch, wanted)) {
-    text += (isFirst ? '' : between.toString()) + (id === undefined ? line : erasedLine(line))
+  for await (const { line, id } of wantedLines(bytes, batch, wanted)) {
+    text += (isFirst ? '' : between.toString()) + (id === undefined ? line : erasedLine(JSON.parse(line)))
     isFirst = false
     if (text.length >= CHUNK_CHARS) yield taken()
   }
@@ -109,8 +110,7 @@ async function* erasedText(
 }
 
 /** An event that has the same identity, and the same time. */
-function erasedLine(line: string): string {
-  const { messageId, source, receivedAt } = JSON.parse(line) as ArchivedEvent
+function erasedLine({ messageId, source, receivedAt }: ArchivedEvent): string {
   return JSON.stringify({
     messageId,
     ...(typeof source === 'string' && { source }),
@@ -121,31 +121,34 @@ function erasedLine(line: string): string {
 
 /** The lines of an object, with the id of those that are wanted. It ends only if the object is what the log says. */
 async function* wantedLines(
-  store: Pick<StoreReader, 'get'>,
-  { key, sha256, staged, isRewritten }: ArchivedBatch,
+  bytes: BytesOf,
+  batch: ArchivedBatch,
   wanted: IdSet,
 ): AsyncIterable<{ readonly line: string; readonly id: Buffer | undefined }> {
-  const digesting = new DigestingStore(store)
+  const { key, sha256 } = batch
+  const digesting = new DigestingStore(bytes(batch))
   try {
     for await (const line of readEvents(digesting, key)) {
       const event = JSON.parse(line) as ArchivedEvent
-      const id = isErased(event) ? undefined : identityOf(event)
-      yield { line, id: id !== undefined && wanted.has(id) ? id : undefined }
+      const id = identityOf(event)
+      const isWanted = id !== undefined && wanted.has(id) && line !== erasedLine(event)
+      yield { line, id: isWanted ? id : undefined }
     }
   } catch (error) {
     if (!isDamage(error)) throw error
-    throw new QueryFailed(`The object ${key} is damaged: ${(error as Error).message}`)
+    throw new QueryFailed(
+      `The object ${key} is damaged: ${(error as Error).message}. Restore it from a backup, or see "frequency verify".`,
+    )
   }
   if (digesting.end().sha256 === sha256) return
   throw new QueryFailed(
-    isRewritten === true && staged !== undefined
-      ? `The object ${key} is being rewritten by another erasure. Run this one again when that has ended.`
-      : `The object ${key} is not what the log says. "frequency verify" tells what else is wrong with the archive.`,
+    `The object ${key} is not what the log says. If another erasure runs, run this one again when that has ended. If not, "frequency verify" tells what else is wrong with the archive.`,
   )
 }
 
-function isErased(event: ArchivedEvent): boolean {
-  return event.erased === true && Object.keys(event).every(name => LEFT.has(name))
+/** Whether a line is what is left of an erased event. */
+export function isErasedLine(line: string): boolean {
+  return line === erasedLine(JSON.parse(line) as ArchivedEvent)
 }
 
 function compressionOf(key: string): 'gzip' | 'zstd' | 'none' {

@@ -6,26 +6,35 @@
  * All records that name the objects are folded first: no archiver stores these objects again. The record says what the
  * objects are from then on, and where the new bytes are staged until they are moved. A staged object is moved once: a
  * move that is late finds nothing. Whoever reads an object meanwhile takes the staged bytes.
+ *
+ * Of two erasures at once the first to append a record goes on, and the other is refused. So what was staged before a
+ * record and is not named by then is never named, and can be removed.
  */
 
 import { randomUUID } from 'node:crypto'
 import { IdSet } from '../dedupe/id-set.ts'
 import { QueryFailed } from '../errors.ts'
+import { ID_BYTES } from '../event/message-id.ts'
 import type { Rewrite } from '../log/later-changes.ts'
 import { logKeys } from '../log/log-keys.ts'
 import type { LogMaintainer } from '../log/log-maintainer.ts'
+import type { LogBatch } from '../log/log-record.ts'
 import { removeBodies } from '../log/record-bodies.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ArchivedBatch } from '../query/archive-batches.ts'
-import type { ObjectStore, StoreReader } from '../store/store.ts'
+import type { ObjectStore } from '../store/store.ts'
 import type { Matches } from './find-matches.ts'
-import { countIn, stageErased } from './rewrite-object.ts'
+import { type BytesOf, countIn, stageErased } from './rewrite-object.ts'
 
 const READS_AT_ONCE = 8
 const REWRITES_AT_ONCE = 4
 /** Objects of one record of the log. */
 const RECORD_OBJECTS_MAX = 256
-const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
+/**
+ * An archiver names what it stages within seconds. What is older was left by one that was killed. If it is not, the
+ * log makes its batch void, and its events come again.
+ */
+const ABANDONED_MS_MIN = 60 * 60 * 1000
 
 export interface AffectedObject {
   readonly batch: ArchivedBatch
@@ -39,27 +48,29 @@ export interface AffectedObject {
  * @throws QueryFailed if an object is not what the log says; StoreUnavailable
  */
 export async function findObjects(
-  store: Pick<StoreReader, 'get'>,
+  bytes: BytesOf,
   batches: readonly ArchivedBatch[],
-  { ids, times, untimed }: Matches,
+  { ids, rows, times, untimed }: Matches,
   looked: () => void,
 ): Promise<AffectedObject[]> {
   const affected: AffectedObject[] = []
   const found = new IdSet()
   const look = (some: readonly ArchivedBatch[]): Promise<void> =>
     forEachAtOnce(some, READS_AT_ONCE, async batch => {
-      const events = await countIn(store, batch, ids, found)
+      const events = await countIn(bytes, batch, ids, found)
       if (events > 0) affected.push({ batch, events })
       looked()
     })
   const isLikely = (batch: ArchivedBatch): boolean => hasTimeIn(times, batch)
   await look(batches.filter(isLikely))
-  if (found.size < ids.size || untimed > 0) await look(batches.filter(batch => !isLikely(batch)))
+  const sum = affected.reduce((total, { events }) => total + events, 0)
+  if (found.size < ids.size || sum < rows || untimed > 0)
+    await look(batches.filter(batch => !isLikely(batch)))
   return affected.sort((a, b) => a.batch.record - b.batch.record)
 }
 
 /** Whether one of the times is in the span of the batch. @param times ascending */
-function hasTimeIn(times: readonly number[], { firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean {
+function hasTimeIn(times: Float64Array, { firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean {
   let low = 0
   let high = times.length
   while (low < high) {
@@ -73,6 +84,7 @@ function hasTimeIn(times: readonly number[], { firstReceivedAt, lastReceivedAt }
 export interface RewriteParts {
   readonly store: ObjectStore
   readonly prefix: string
+  readonly bytes: BytesOf
   readonly maintainer: LogMaintainer
   readonly stopping: AbortSignal
   /** An object has its new bytes. */
@@ -85,35 +97,77 @@ export async function rewriteObjects(
   objects: readonly AffectedObject[],
   wanted: IdSet,
 ): Promise<void> {
-  const { store, prefix, maintainer, stopping } = parts
+  const { store, prefix, maintainer } = parts
   const keys = new Set(objects.map(({ batch }) => batch.key))
-  await removeBodies(store, prefix, ({ key }) => keys.has(key))
+  await removeBodies(store, prefix, batch => keys.has(batch.key) || hasSome(batch, wanted))
   for (let at = 0; at < objects.length; at += RECORD_OBJECTS_MAX) {
     const some = objects.slice(at, at + RECORD_OBJECTS_MAX)
-    const rewrites: Rewrite[] = []
-    await forEachAtOnce(some, REWRITES_AT_ONCE, async ({ batch }) => {
-      stopping.throwIfAborted()
-      rewrites.push(await stageErased(store, batch, wanted, stagedKey(prefix)))
-    })
-    if (!(await maintainer.append({ rewrites })))
-      throw new QueryFailed(
-        'Another erasure has rewritten the same objects meanwhile. Run this one again: it goes on with what is left.',
-      )
+    const rewrites = await stageAll(parts, some, wanted)
+    if (!(await maintainer.append({ rewrites }))) {
+      await store.remove(rewrites.map(({ staged }) => staged))
+      throw changedMeanwhile('the archive')
+    }
     await moveRewrites(store, rewrites)
     for (const object of some) parts.rewritten(object)
   }
 }
 
+async function stageAll(
+  { store, prefix, bytes, stopping }: RewriteParts,
+  objects: readonly AffectedObject[],
+  wanted: IdSet,
+): Promise<Rewrite[]> {
+  const rewrites: Rewrite[] = []
+  const staged: string[] = []
+  try {
+    await forEachAtOnce(objects, REWRITES_AT_ONCE, async ({ batch }) => {
+      stopping.throwIfAborted()
+      const key = stagedKey(prefix)
+      staged.push(key)
+      rewrites.push(await stageErased(store, bytes, batch, wanted, key))
+    })
+    return rewrites
+  } catch (error) {
+    await store.remove(staged).catch(() => {})
+    throw error
+  }
+}
+
+function hasSome({ ids }: LogBatch, wanted: IdSet): boolean {
+  for (let at = 0; at < ids.length; at += ID_BYTES) if (wanted.has(ids, at)) return true
+  return false
+}
+
 /**
- * Moves what earlier erasures have staged and named in the log. Removes what they have staged a day ago and not named.
+ * Moves what earlier erasures have staged and named in the log, and removes what they have not named.
  *
  * @param rewrites of all records
+ * @throws QueryFailed if another erasure runs; StoreUnavailable, LogDamaged, LogRefused
  */
 export async function completeRewrites(
   store: ObjectStore,
   prefix: string,
+  maintainer: LogMaintainer,
   rewrites: Iterable<Rewrite>,
 ): Promise<void> {
+  const unnamed = await moveNamed(store, prefix, rewrites)
+  if (unnamed.length === 0) return
+  if (!(await maintainer.append({ rewrites: [] }))) throw changedMeanwhile('the archive')
+  await store.remove(unnamed)
+}
+
+/**
+ * Moves what earlier erasures have staged and named in the log.
+ *
+ * @param rewrites of all records
+ * @returns the keys of what is staged and not named
+ * @throws StoreUnavailable
+ */
+export async function moveNamed(
+  store: ObjectStore,
+  prefix: string,
+  rewrites: Iterable<Rewrite>,
+): Promise<string[]> {
   const named = new Map(Array.from(rewrites, rewrite => [rewrite.staged, rewrite]))
   const staged: string[] = []
   for await (const key of store.list(stagedPrefix(prefix))) staged.push(key)
@@ -121,20 +175,32 @@ export async function completeRewrites(
     store,
     staged.flatMap(key => named.get(key) ?? []),
   )
-  await removeOld(
-    store,
-    staged.filter(key => !named.has(key)),
-  )
+  return staged.filter(key => !named.has(key))
 }
 
-/** What is not named may be of an erasure that runs. */
-async function removeOld(store: ObjectStore, keys: readonly string[]): Promise<void> {
+/**
+ * Removes what archivers have staged and not named in the log, if it is older than an hour.
+ *
+ * @returns how many objects are younger
+ * @throws StoreUnavailable
+ */
+export async function removeLeftByArchivers(store: ObjectStore, prefix: string): Promise<number> {
   const old: string[] = []
-  for (const key of keys) {
+  let younger = 0
+  for await (const key of store.list(logKeys(prefix).staged)) {
     const { object, date } = await store.read(key, { start: 0, length: 1 })
-    if (object !== undefined && (date ?? Date.now()) - object.modifiedAt > ABANDONED_MS_MIN) old.push(key)
+    if (object === undefined) continue
+    if ((date ?? Date.now()) - object.modifiedAt > ABANDONED_MS_MIN) old.push(key)
+    else younger++
   }
-  if (old.length > 0) await store.remove(old)
+  await store.remove(old)
+  return younger
+}
+
+export function changedMeanwhile(what: string): Error {
+  return new QueryFailed(
+    `Another command has changed ${what} meanwhile. Run this one again: it goes on with what is left.`,
+  )
 }
 
 async function moveRewrites(store: ObjectStore, rewrites: readonly Rewrite[]): Promise<void> {

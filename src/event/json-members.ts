@@ -79,6 +79,31 @@ export function memberValue(json: Buffer, name: string): Buffer | undefined {
   return memberValues(json, [name])[0]
 }
 
+/**
+ * Whether a top-level member with one of these names has a value for which `is` holds. Makes no strings.
+ *
+ * @param is called with the index of the set that has the name
+ */
+export function someMember(
+  json: Buffer,
+  sets: readonly NameSet[],
+  is: (set: number, value: Buffer) => boolean,
+): boolean {
+  let start = json.indexOf(OPEN_BRACE) + 1
+  while (json[start - 1] !== CLOSE_BRACE) {
+    while (isSpace(json[start] as number)) start++
+    if (json[start] === CLOSE_BRACE) return false
+    const nameEnd = stringEnd(json, start)
+    const end = memberEnd(json, nameEnd)
+    for (const [set, names] of sets.entries()) {
+      if (!names.has(json, start + 1, nameEnd - 1)) continue
+      if (is(set, json.subarray(memberValueStart(json, start), trimmedEnd(json, end)))) return true
+    }
+    start = end + 1
+  }
+  return false
+}
+
 /** `memberValue` for several names in one pass, in the order of `names`. */
 export function memberValues(json: Buffer, names: readonly string[]): (Buffer | undefined)[] {
   const values: (Buffer | undefined)[] = names.map(() => undefined)

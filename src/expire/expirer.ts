@@ -27,7 +27,7 @@
  * - A wrong clock does not remove too much if the store has one: the earlier of both counts.
  */
 
-import { completeRewrites } from '../erase/rewrite-objects.ts'
+import { moveNamed } from '../erase/rewrite-objects.ts'
 import { QueryFailed } from '../errors.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogMaintainer } from '../log/log-maintainer.ts'
@@ -173,7 +173,7 @@ export class Expirer {
   async #removeObjects({ changes }: Expiry, days: Map<string, ExpiredDay>): Promise<void> {
     const { store, prefix, stopping } = this.#parts
     // A staged object that replaces one that has expired goes with it.
-    await completeRewrites(store, prefix, changes.rewrites)
+    await moveNamed(store, prefix, changes.rewrites)
     const removed = ({ key, events, storedBytes }: { key: string; events: number; storedBytes: number }) => {
       const day = dayOf(days, dayInKey(key))
       day.objects++

@@ -41,12 +41,12 @@ export class LogMaintainer {
   readonly #commitLog: CommitLog
   readonly #settlement: Settlement
   readonly #folder: Folder
-  /** Keys of objects. */
-  readonly #rewrittenByOthers = new Set<string>()
   /** By number of a record that may not be folded: the earliest `lastReceivedAt` of its batches. */
   readonly #lastTimes = new Map<number, number>()
   /** Since `fold` others have folded records that this process has not seen one by one. */
   #hasSkipped = false
+  /** Since `fold`. */
+  #hasOtherRewrites = false
 
   private constructor(parts: MaintainerParts, index: IdIndex) {
     this.#parts = parts
@@ -103,6 +103,7 @@ export class LogMaintainer {
   async fold(): Promise<void> {
     await this.#commitLog.follow()
     this.#hasSkipped = false
+    this.#hasOtherRewrites = false
     const through = this.#commitLog.position?.number ?? 0
     while (this.#watermark.number < through) {
       this.#parts.stopping.throwIfAborted()
@@ -110,7 +111,6 @@ export class LogMaintainer {
       await this.#folder.fold()
       await this.#watermark.refresh()
     }
-    this.#rewrittenByOthers.clear()
     for (const number of this.#lastTimes.keys())
       if (number <= this.#watermark.number) this.#lastTimes.delete(number)
   }
@@ -118,8 +118,9 @@ export class LogMaintainer {
   /**
    * Appends a record without batches.
    *
-   * @returns false if nothing was appended: since `fold` another process has rewritten one of the objects, or may have
-   * archived events that would expire
+   * @returns false if nothing was appended: since `fold` another process has appended `rewrites`, or may have archived
+   * events that would expire. So what another process had staged before a record with `rewrites`, and not named, is
+   * never named
    * @throws StoreUnavailable, LogDamaged, LogRefused
    */
   async append({ rewrites, expiredBefore }: Changes): Promise<boolean> {
@@ -151,7 +152,7 @@ export class LogMaintainer {
   }
 
   #isOutdated({ rewrites, expiredBefore }: Changes): boolean {
-    if (rewrites?.some(({ key }) => this.#rewrittenByOthers.has(key))) return true
+    if (rewrites !== undefined && this.#hasOtherRewrites) return true
     if (expiredBefore === undefined) return false
     return this.#hasSkipped || [...this.#lastTimes.values()].some(last => last < expiredBefore)
   }
@@ -161,7 +162,7 @@ export class LogMaintainer {
     const { number, batches } = record
     if (batches.length > 0)
       this.#lastTimes.set(number, Math.min(...batches.map(({ lastReceivedAt }) => lastReceivedAt)))
-    if (!isOwn) for (const { key } of record.rewrites ?? []) this.#rewrittenByOthers.add(key)
+    if (!isOwn && record.rewrites !== undefined) this.#hasOtherRewrites = true
   }
 
   #listener(): LogListener {
@@ -173,8 +174,10 @@ export class LogMaintainer {
       conflicted: () => {},
       otherWaits: () => {},
       retrying: () => {},
+      // Records that were folded meanwhile are not applied one by one.
       synchronised: () => {
         this.#hasSkipped = true
+        this.#hasOtherRewrites = true
       },
     }
   }

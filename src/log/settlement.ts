@@ -253,7 +253,8 @@ export class Settlement {
     const isThere = isInline(batch)
       ? await this.#storeInline(record, batch, own)
       : (await moved).has(batch) || (await this.#isWhole(batch))
-    if (isThere) return
+    // A folded record was settled: its object was rewritten or removed since, while this process was paused.
+    if (isThere || (await this.#isFolded(record.number))) return
     const { log, watermark } = this.#parts
     log.error(
       { record: record.number, key: batch.key },
@@ -272,7 +273,8 @@ export class Settlement {
     const { outcome } = await store.create(batch.key, body ?? emptyObject(batch.key))
     if (outcome === 'created') return body !== undefined
     if (await this.#isWhole(batch)) return true
-    if (body === undefined || (await this.#isEmpty(batch.key))) return false
+    if (body === undefined || (await this.#isFolded(record.number))) return false
+    if (await this.#isEmpty(batch.key)) return false
     // The object is cut short. It is replaced only if others can write the same bytes, so that none makes the batch void.
     if (own !== undefined && (await this.#bodyIn(record, batch)) === undefined) return false
     await store.replace(batch.key, body)

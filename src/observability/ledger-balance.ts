@@ -30,6 +30,8 @@ export interface Ledger {
   readonly archived: number
   /** Events among `archived` that were acknowledged without being written, because the archive already had them. */
   readonly copies: number
+  /** Events among `archived` that were dropped, because their user is suppressed. */
+  readonly suppressed: number
   readonly disk: number
   readonly unacknowledged: number
   readonly queue: {
@@ -64,6 +66,7 @@ export function balance(rounds: readonly [readonly ProcessStatus[], readonly Pro
   const [before, now] = [sumsOf(rounds[0]), sumsOf(rounds[1])]
   const processes = rounds[1]
   const { counts, found, disk, held } = now
+  const { suppressed = 0 } = counts
   const waiting = processes.map(({ now: { waiting } }) => waiting).find(each => each !== null)
   const isEmbedded = processes.every(process => process.now.isEmbedded)
   const messages = isEmbedded ? 0 : waiting?.messages
@@ -82,7 +85,8 @@ export function balance(rounds: readonly [readonly ProcessStatus[], readonly Pro
     found,
     fromOthers: counts.settledForeign + counts.dead,
     archived: counts.settled + counts.settledForeign,
-    copies: Math.max(0, counts.settled + counts.settledForeign - counts.archived),
+    copies: Math.max(0, counts.settled + counts.settledForeign - counts.archived - suppressed),
+    suppressed,
     disk,
     unacknowledged: held,
     queue: { messages, eventsByDifference: byDifference, eventsMin, eventsMax },
@@ -111,6 +115,7 @@ function sumsOf(processes: readonly ProcessStatus[]): Sums {
       settled: total(({ counts }) => counts.settled),
       settledForeign: total(({ counts }) => counts.settledForeign),
       archived: total(({ counts }) => counts.archived),
+      suppressed: total(({ counts }) => counts.suppressed ?? 0),
       dead: total(({ counts }) => counts.dead),
     },
     found: total(entry => entry.found),

@@ -28,6 +28,9 @@ export const countsSchema = Type.Object({
   settled: count('Events of frequency that were acknowledged to the queue, because they are in the archive.'),
   settledForeign: count('Events of other programs that were acknowledged for the same reason.'),
   archived: count('Events in stored objects.'),
+  suppressed: Type.Optional(
+    count('Acknowledged events that were dropped, because their user is suppressed.'),
+  ),
   dead: count('Messages that were dead-lettered.'),
 })
 
@@ -47,7 +50,15 @@ export type LedgerEntryContent = Static<typeof ledgerEntrySchema>
 
 let entryCheck: TypeCheck<typeof ledgerEntrySchema> | undefined
 
-const NOTHING: Counts = { accepted: 0, unconfirmed: 0, settled: 0, settledForeign: 0, archived: 0, dead: 0 }
+const NOTHING: Counts = {
+  accepted: 0,
+  unconfirmed: 0,
+  settled: 0,
+  settledForeign: 0,
+  archived: 0,
+  suppressed: 0,
+  dead: 0,
+}
 
 export interface LedgerEntryOptions {
   /** The directory with the entries of a DATA_DIR. */
@@ -89,7 +100,10 @@ export class LedgerEntry {
     const now = this.#options.counted()
     const { counts } = this.#before
     const sum = Object.fromEntries(
-      Object.keys(NOTHING).map(name => [name, counts[name as keyof Counts] + now[name as keyof Counts]]),
+      Object.keys(NOTHING).map(name => [
+        name,
+        (counts[name as keyof Counts] ?? 0) + (now[name as keyof Counts] ?? 0),
+      ]),
     ) as Counts
     return { ...this.#before, savedAt: new Date().toISOString(), counts: sum }
   }

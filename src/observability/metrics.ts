@@ -261,6 +261,13 @@ function addDeliveries(exposition: Exposition, { stats }: Archiver): void {
   )
   exposition.counter(
     {
+      name: 'frequency_suppressed_events_total',
+      help: 'Events that were acknowledged and not archived, because their user is suppressed.',
+    },
+    show => show(stats.suppressed),
+  )
+  exposition.counter(
+    {
       name: 'frequency_differing_duplicate_events_total',
       help: 'Duplicate events whose length differs from the last event with the same id: two different events, one is lost.',
     },

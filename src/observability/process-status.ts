@@ -83,6 +83,7 @@ export function countsOf(queue: Queue, archiver: Archiver | undefined): Counts {
     unconfirmed: queue.state.broker?.unconfirmedEvents ?? 0,
     settled: archive?.settled.events ?? 0,
     settledForeign: archive?.settledForeign.events ?? 0,
+    suppressed: archive?.suppressed ?? 0,
     archived: archive?.archived.events ?? 0,
     dead: archive?.dead ?? 0,
   }

@@ -62,12 +62,21 @@ export interface CompactRequest {
   readonly path: string
 }
 
+/** Makes a Parquet file of `message_id`, `source` and `keeps_source`. */
+export interface IdsRequest {
+  readonly kind: 'ids'
+  readonly id: number
+  /** NDJSON. */
+  readonly rows: string
+  readonly parquet: string
+}
+
 /** Counts events in files of the table. */
 export interface FindRequest {
   readonly kind: 'find'
   readonly id: number
   readonly files: readonly string[]
-  /** A Parquet file with `message_id` and `source`. */
+  /** The file of an `IdsRequest`. */
   readonly ids: string
 }
 
@@ -76,7 +85,7 @@ export interface EraseRequest {
   readonly kind: 'erase'
   readonly id: number
   readonly file: string
-  /** A Parquet file with `message_id` and `source`. */
+  /** The file of an `IdsRequest`. */
   readonly ids: string
   /** Typed columns of the file. */
   readonly columns: readonly TableColumn[]
@@ -149,6 +158,7 @@ export interface InterruptRequest {
 export type Work =
   | ConvertRequest
   | CompactRequest
+  | IdsRequest
   | FindRequest
   | EraseRequest
   | ViewRequest

@@ -14,7 +14,7 @@ import {
   type Work,
   type WriteRequest,
 } from './engine-messages.ts'
-import { eraseInFile, findInFiles } from './erase-sql.ts'
+import { eraseInFile, findInFiles, writeIds } from './erase-sql.ts'
 import { makeHourFiles } from './hour-files.ts'
 import { jsonOf } from './result-json.ts'
 import { assertSelect } from './select-only.ts'
@@ -133,6 +133,7 @@ class Engine {
     if (work.kind === 'convert') return this.#change(parquetOfRows(work.rows, work.parquet))
     if (work.kind === 'view') return this.#change(eventsView(work.sources, work))
     if (work.kind === 'compact') return { rows: 0, files: await makeHourFiles(this.#connection, work) }
+    if (work.kind === 'ids') return { rows: await writeIds(this.#connection, work) }
     if (work.kind === 'find') return { rows: 0, counts: await findInFiles(this.#connection, work) }
     if (work.kind === 'erase') return { rows: 0, files: [await eraseInFile(this.#connection, work)] }
     if (this.#isForUser) await assertSelect(this.#connection, work.sql)

@@ -27,6 +27,7 @@ export interface QueryPlan {
 export class QuerySession {
   readonly progress: QueryProgress = { objects: 0, events: 0 }
   readonly plan: QueryPlan
+  readonly #store: StoreReader
   readonly #settings: QuerySettings
   readonly #cache: QueryCache
   readonly #range: TimeRange
@@ -50,6 +51,7 @@ export class QuerySession {
       missingFiles: readonly TableFile[]
     },
   ) {
+    this.#store = store
     this.#settings = settings
     this.#range = range
     this.#cache = parts.cache
@@ -129,6 +131,18 @@ export class QuerySession {
     const engine = await this.#running()
     const { rows } = await engine.run({ kind: 'write', sql, format: 'lines', path })
     return { path, lines: rows }
+  }
+
+  /** Ends the engine, and frees its memory. The next query starts it again. */
+  async rest(): Promise<void> {
+    await this.#engine?.close()
+    this.#engine = undefined
+  }
+
+  /** Removes what the cache has of objects and files that the archive does not have any more. */
+  async forget(): Promise<void> {
+    const { batches, files } = await archiveSources(this.#store, this.#settings.prefix)
+    await this.#cache.plan([], [...batches, ...files.map(cacheable)], () => false)
   }
 
   /** Stops what runs, which is rejected then. Nothing runs in this session afterwards. */

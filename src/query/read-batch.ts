@@ -11,11 +11,57 @@ import type { StoreReader } from '../store/store.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
 import { type EventRows, withoutCarriageReturns } from './event-rows.ts'
 
+/** The bytes of a batch: of its object, or of what that is made of while it is not under its key. */
+export class BatchBytes implements Pick<StoreReader, 'get'> {
+  readonly #store: StoreReader
+  readonly #reader: LogReader
+  readonly #batch: ArchivedBatch
+  readonly #isStoredOnly: boolean
+
+  /** @param isStoredOnly a batch whose object may be stored later is not read from elsewhere */
+  constructor(store: StoreReader, reader: LogReader, batch: ArchivedBatch, isStoredOnly = false) {
+    this.#store = store
+    this.#reader = reader
+    this.#batch = batch
+    this.#isStoredOnly = isStoredOnly
+  }
+
+  /** @throws ObjectNotFound, StoreUnavailable */
+  async get(): Promise<Readable> {
+    const { key, staged, isRewritten, isStored } = this.#batch
+    const rewritten = isRewritten && staged !== undefined ? await this.#found(staged) : undefined
+    const stored = rewritten ?? (await this.#found(key))
+    if (stored !== undefined) return stored
+    if (this.#isStoredOnly && !isStored) throw new ObjectNotFound(key)
+    // It may have been stored between the two reads.
+    return (await this.#madeOf()) ?? this.#store.get(key)
+  }
+
+  async #found(key: string): Promise<Readable | undefined> {
+    try {
+      return await this.#store.get(key)
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return undefined
+      throw error
+    }
+  }
+
+  /** Undefined if the bytes are not in the log, nor staged. */
+  async #madeOf(): Promise<Readable | undefined> {
+    const { record, key, staged, isInline } = this.#batch
+    if (staged !== undefined) return this.#found(staged)
+    const bytes = isInline ? await this.#reader.wholeRecord(record) : undefined
+    if (bytes === undefined) return undefined
+    const head = decodeHead(record, bytes)
+    const batch = head.batches.find(each => each.key === key)
+    return batch && Readable.from([inlineBody(head, batch, bytes)], { objectMode: false })
+  }
+}
+
 /** Reads the events of batches, from their objects or from where those are made of. */
 export class BatchReader {
   readonly #store: StoreReader
   readonly #reader: LogReader
-
   readonly #isStoredOnly: boolean
 
   /** @param options.isStoredOnly a batch whose object is not under its key is not read from elsewhere */
@@ -35,30 +81,9 @@ export class BatchReader {
    * @throws StoreUnavailable
    */
   async addTo(rows: EventRows, batch: ArchivedBatch, afterPiece: () => Promise<void>): Promise<void> {
-    const { staged } = batch
-    if (batch.isRewritten && staged !== undefined && (await this.#exists(staged))) {
-      await this.#addFrom({ get: () => this.#store.get(staged) }, rows, batch, afterPiece)
-      return
-    }
-    try {
-      await this.#addFrom(this.#store, rows, batch, afterPiece)
-    } catch (error) {
-      if (!(error instanceof ObjectNotFound) || (this.#isStoredOnly && !batch.isStored)) throw error
-      const elsewhere = await this.#whereItIsMadeOf(batch)
-      await this.#addFrom(elsewhere ?? this.#store, rows, batch, afterPiece).catch(again => {
-        throw again instanceof ObjectNotFound ? goneOrExpired(batch.key) : again
-      })
-    }
-  }
-
-  async #addFrom(
-    store: Pick<StoreReader, 'get'>,
-    rows: EventRows,
-    batch: ArchivedBatch,
-    afterPiece: () => Promise<void>,
-  ): Promise<void> {
     const { key, sha256, events } = batch
-    const digesting = new DigestingStore(store)
+    const bytes = new BatchBytes(this.#store, this.#reader, batch, this.#isStoredOnly)
+    const digesting = new DigestingStore(bytes)
     const isArray = isJsonArray(key)
     let added = 0
     try {
@@ -69,33 +94,13 @@ export class BatchReader {
         await afterPiece()
       }
     } catch (error) {
+      if (error instanceof ObjectNotFound && (!this.#isStoredOnly || batch.isStored)) throw goneOrExpired(key)
       if (error instanceof ObjectNotFound || !isDamage(error)) throw error
       throw unusable(key, `is damaged: ${(error as Error).message}`)
     }
-    if (digesting.end().sha256 !== sha256) throw unusable(key, 'is not what the log says')
+    if (digesting.end().sha256 !== sha256)
+      throw unusable(key, 'is not what the log says. If an erasure runs now, try again')
     if (added < events) throw unusable(key, `has ${added} events, and the log says ${events}`)
-  }
-
-  /** Undefined if the bytes are not in the log, nor staged: then it was stored meanwhile, or is gone. */
-  async #whereItIsMadeOf({
-    record,
-    key,
-    staged,
-    isInline,
-  }: ArchivedBatch): Promise<Pick<StoreReader, 'get'> | undefined> {
-    if (staged !== undefined)
-      return (await this.#exists(staged)) ? { get: () => this.#store.get(staged) } : undefined
-    const bytes = isInline ? await this.#reader.wholeRecord(record) : undefined
-    if (bytes === undefined) return undefined
-    const head = decodeHead(record, bytes)
-    const batch = head.batches.find(each => each.key === key)
-    if (batch === undefined) return undefined
-    const body = inlineBody(head, batch, bytes)
-    return { get: async () => Readable.from([body], { objectMode: false }) }
-  }
-
-  async #exists(key: string): Promise<boolean> {
-    return (await this.#store.read(key, { start: 0, length: 1 })).object !== undefined
   }
 }
 

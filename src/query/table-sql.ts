@@ -7,7 +7,7 @@ import { COLUMNS } from './event-columns.ts'
 import { SEPARATOR } from './event-rows.ts'
 
 const ROW_GROUP_BYTES_MAX = 64 * MIB
-const ROW_GROUP_ROWS_MIN = 2_048
+export const ROW_GROUP_ROWS_MIN = 2_048
 /** DuckDB's default. */
 const ROW_GROUP_ROWS_MAX = 122_880
 /** DuckDB's default. It reads into buffers of several times this size. */

@@ -43,8 +43,10 @@ export async function publishTable(
   areFilesRemoved = false,
 ): Promise<void> {
   const table = await log.refresh()
-  const areFilesReplaced = [...table.files.values()].some(({ copy }) => copy !== undefined)
-  await publish(table, { dropsHistory: areFilesReplaced || areFilesRemoved })
+  const areFilesReplaced =
+    table.oldPaths.size > 0 || [...table.files.values()].some(({ copy }) => copy !== undefined)
+  if (table.files.size > 0 || areFilesRemoved)
+    await publish(table, { dropsHistory: areFilesReplaced || areFilesRemoved })
   const replaced = await placeAll(store, log, ({ copy }) => copy, table)
   await log.append(now => {
     const placed = placedIn(now, replaced)

@@ -83,6 +83,10 @@ const ENTRY_SCHEMA = Type.Object({
   removed: Type.Optional(Type.Array(text)),
   /** Files that are at their key now, and were staged before. */
   placed: Type.Optional(Type.Array(text)),
+  /** In a checkpoint: paths of bytes that no file has any more, and that are not removed yet. */
+  oldPaths: Type.Optional(Type.Array(text)),
+  /** Of these paths, those whose bytes are removed. */
+  removedPaths: Type.Optional(Type.Array(text)),
   /** How many erasures there were. A file that was made of objects before one must not be added any more. */
   erasures: Type.Optional(count),
   /** All events in records up to this one are in the table, or expired. */

@@ -180,6 +180,7 @@ function entryOf(state: TableState): Omit<TableEntry, 'version'> {
     compacted: Array.from(state.compactedThrough, ([hour, through]) => ({ hour, through })),
     coveredThrough: state.coveredThrough,
     erasures: state.erasures,
+    oldPaths: [...state.oldPaths],
     columns: [...state.columns],
   }
 }

@@ -15,6 +15,8 @@ export interface TableState {
   readonly coveredThrough: number
   /** How many erasures there were. */
   readonly erasures: number
+  /** Paths outside the glob of bytes that no file has any more. They are to be removed when no snapshot names them. */
+  readonly oldPaths: ReadonlySet<string>
   /** Typed columns. They are only ever added to. */
   readonly columns: readonly TableColumn[]
 }
@@ -26,6 +28,7 @@ export const EMPTY_TABLE: TableState = {
   compactedThrough: new Map(),
   coveredThrough: 0,
   erasures: 0,
+  oldPaths: new Set(),
   columns: [],
 }
 
@@ -33,14 +36,23 @@ export const EMPTY_TABLE: TableState = {
 export function applied(state: TableState, entries: readonly TableEntry[]): TableState {
   const files = new Map(state.files)
   const compactedThrough = new Map(state.compactedThrough)
+  const oldPaths = new Set(state.oldPaths)
   let { log, number, coveredThrough, erasures, columns } = state
   for (const entry of entries) {
     log = entry.log
     number = entry.number
     for (const file of entry.added ?? []) files.set(file.key, file)
-    for (const file of entry.replaced ?? []) files.set(file.key, file)
+    for (const path of entry.oldPaths ?? []) oldPaths.add(path)
+    for (const file of entry.replaced ?? []) {
+      addOldPath(oldPaths, files.get(file.key))
+      files.set(file.key, file)
+    }
     for (const key of entry.placed ?? []) place(files, key)
-    for (const key of entry.removed ?? []) files.delete(key)
+    for (const key of entry.removed ?? []) {
+      addOldPath(oldPaths, files.get(key))
+      files.delete(key)
+    }
+    for (const path of entry.removedPaths ?? []) oldPaths.delete(path)
     for (const { hour, through } of entry.compacted ?? []) compactedThrough.set(hour, through)
     erasures = entry.erasures ?? erasures
     coveredThrough = Math.max(coveredThrough, entry.coveredThrough ?? 0)
@@ -48,7 +60,11 @@ export function applied(state: TableState, entries: readonly TableEntry[]): Tabl
       if (through <= coveredThrough) compactedThrough.delete(hour)
     columns = entry.columns ?? columns
   }
-  return { log, number, files, compactedThrough, coveredThrough, erasures, columns }
+  return { log, number, files, compactedThrough, coveredThrough, erasures, oldPaths, columns }
+}
+
+function addOldPath(oldPaths: Set<string>, file: TableFile | undefined): void {
+  if (file !== undefined && file.path !== file.key && file.isStaged !== true) oldPaths.add(file.path)
 }
 
 function place(files: Map<string, TableFile>, key: string): void {

@@ -1,5 +1,24 @@
+/** Stores of processes that are killed at a certain write. */
 import type { ObjectStore } from '../../src/store/store.ts'
 import { storeWith } from './archive-by-hand.ts'
+
+/** A store of a process that is killed after `at` writes: later ones have no effect, and no end. */
+export function killedStore(
+  store: ObjectStore,
+  at: number,
+): { readonly store: ObjectStore; readonly killed: Promise<'killed'> } {
+  let writes = 0
+  let kill = (_: 'killed'): void => {}
+  const killed = new Promise<'killed'>(resolve => {
+    kill = resolve
+  })
+  const write = <T>(effect: () => Promise<T>): Promise<T> => {
+    if (++writes <= at) return effect()
+    kill('killed')
+    return new Promise(() => {})
+  }
+  return { store: writing(store, write), killed }
+}
 
 /**
  * A store whose `at`th write fails, with or without effect, and all later ones.
@@ -24,12 +43,20 @@ export function crashingStore(
     if (writes >= at) fail()
     return result
   }
+  return writing(store, crash)
+}
+
+function writing(store: ObjectStore, write: <T>(effect: () => Promise<T>) => Promise<T>): ObjectStore {
   return storeWith(store, {
-    create: (key, body) => crash(() => store.create(key, body)),
-    replace: (key, body) => crash(() => store.replace(key, body)),
-    put: (key, body) => crash(() => store.put(key, body)),
-    move: (from, to) => crash(() => store.move(from, to)),
-    moveAll: moves => crash(() => store.moveAll(moves)),
-    remove: keys => crash(() => (keys.length === 0 ? Promise.resolve() : store.remove(keys))),
+    create: (key, body) => write(() => store.create(key, body)),
+    replace: (key, body) => write(() => store.replace(key, body)),
+    put: (key, body) => write(() => store.put(key, body)),
+    move: (from, to) => write(() => store.move(from, to)),
+    moveAll: async moves => {
+      const outcomes: ('moved' | 'gone')[] = []
+      for (const { from, to } of moves) outcomes.push(await write(() => store.move(from, to)))
+      return outcomes
+    },
+    remove: keys => (keys.length === 0 ? Promise.resolve() : write(() => store.remove(keys))),
   })
 }

@@ -200,7 +200,7 @@ t.test('after a crash at any step no event is lost or twice, and the next run co
     if (!isRight || !isDone || (await countedEvents(archive)) !== 6 || !(await isClean(archive)))
       t.fail(`crash before write ${at}: ${between}; ${counted}; then ${ids.join(' and ')}`)
   }
-  t.ok(crashes > 8, `${crashes} crashes`)
+  t.ok(crashes >= 8, `${crashes} crashes`)
 })
 
 t.test('several at once, beside a compactor, do what one does', async t => {

@@ -272,3 +272,30 @@ test('voids are kept over a restart until they are folded', async t => {
   await archive(again, ['more'])
   t.same(again.index.position?.voids, [], 'a folded void is dropped')
 })
+
+test('a paused writer does not bring back the objects of folded records that have changed since', async t => {
+  const place = await openServer(t)
+  const [paused, other] = [await openWriter(t, place), await openWriter(t, place)]
+  const { store } = other
+  const staged = `${PREFIX}/_frequency/staged/1`
+  const batches = [batchOf(['x']), batchOf(['y']), batchOf(['z'], { staged })]
+  const bodies = batches.map(({ body }) => body)
+  await store.put(staged, Readable.from([batchOf(['z']).body as Buffer], { objectMode: false }))
+  const records: LogRecord[] = []
+  for (const batch of batches) {
+    const record = await paused.commitLog.append(async () => ({ ...EMPTY, batches: [batch] }))
+    records.push(record as LogRecord)
+  }
+  await other.commitLog.follow()
+  t.not(await other.folder.fold(), undefined)
+  for (const { key } of batches) await store.replace(key, Buffer.from('changed'))
+  const second = await store.read(other.keys.record(2))
+  const head = records[1]?.headBytes as number
+  await store.replace(other.keys.record(2), Buffer.from(second.object?.body.subarray(0, head) as Buffer))
+
+  for (const [n, record] of records.entries())
+    t.ok(await paused.settlement.settleOwn(record, [bodies[n]]), `record ${n + 1} counts as settled`)
+  for (const { key } of batches) t.equal((await store.read(key)).object?.body.toString(), 'changed')
+  await other.commitLog.follow()
+  t.same([other.commitLog.position?.number, paused.calls.voided], [3, 0], 'and none becomes void')
+})

@@ -149,6 +149,14 @@ test('events of other programs count when they are archived or dead', t => {
   t.end()
 })
 
+test('events of suppressed users are acknowledged, and are no copies', t => {
+  const processes = [
+    processOf('all', [entryOf('a', { accepted: 10, settled: 10, archived: 6, suppressed: 3 })]),
+  ]
+  t.match(balance([processes, processes]), { verdict: 'adds-up', archived: 10, copies: 1, suppressed: 3 })
+  t.end()
+})
+
 test('without a broker unacknowledged events are on disk, and all numbers are exact', t => {
   const embedded = { isEmbedded: true, disk: 30, held: { deliveries: 5, events: 30 }, waiting: null }
   const of = (accepted: number) => [
