@@ -6,9 +6,9 @@
  * State. The table's log says for each hour up to which record of the archive's log its events are in the table, and
  * in which files. Both change with one entry. An entry is created by a process that has read all before it, so:
  *
- * - An event is in one file: an entry adds the events of an hour in records up to `through`, and only if the table
- *   has the hour of none of these batches. Of two processes that made the same file one appends; the other removes
- *   what it staged. The hour of all other batches up to `through` was in the table when the work was planned.
+ * - An event is in one file: an entry adds the events of an hour in records after `after` and up to `through`, and only
+ *   if the table has the hour up to `after`, and of none of these batches. Of two processes that made the same file one
+ *   appends; the other removes what it staged. An hour may have several files: each waits for the one before.
  * - An erased event does not come back: an erasure first changes the objects, then counts itself in the table's log,
  *   and then looks for files. A file that was planned before it counted is not added.
  * - The rows of a file follow from the archive's log alone. Only batches that are objects under their keys are taken:
@@ -43,9 +43,9 @@ import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import type { TableKeys } from '../table/table-keys.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
-import { isCompacted, type TableState } from '../table/table-state.ts'
+import { compactedThrough, isCompacted, type TableState } from '../table/table-state.ts'
 import { type Claim, claim } from './claims.ts'
-import { type CompactionJob, compactionJobs } from './compaction-jobs.ts'
+import { type CompactionJob, compactionJobs, type FileLimits } from './compaction-jobs.ts'
 import { newColumns, type WantedColumn } from './typed-columns.ts'
 
 /** Of the process that makes the files. With this one the command stays below 1 GiB. */
@@ -65,6 +65,7 @@ export interface CompactorParts {
   /** When aborted, no further file is begun. */
   readonly stopping: AbortSignal
   readonly publish: TablePublisher
+  readonly fileLimits?: FileLimits
 }
 
 export interface CompactionReport {
@@ -74,7 +75,7 @@ export interface CompactionReport {
   bytes: number
   /** Of the objects that were read. */
   storedBytes: number
-  /** Files that another process makes, or whose batches are not objects yet. */
+  /** Files that another process makes, whose batches are not objects yet, or that wait for a file before them. */
   skipped: number
   /** Files that cannot be made, because an object is damaged or gone. */
   failed: number
@@ -127,7 +128,7 @@ export class Compactor {
     const log = new TableLog(store, this.#keys, archived.log, stopping)
     try {
       const table = await this.#readied(log)
-      const jobs = compactionJobs(table, archived.batches, archived.through, isDue)
+      const jobs = compactionJobs(table, archived.batches, archived.through, isDue, this.#parts.fileLimits)
       this.#planned = jobs.length
       await this.#make(log, jobs)
       await this.#finish(log, archived)
@@ -152,12 +153,18 @@ export class Compactor {
   /** Writes the rows of the next file while the engine makes the one before. */
   async #make(log: TableLog, jobs: readonly CompactionJob[]): Promise<void> {
     let making: Promise<void> = Promise.resolve()
+    let hourLeft: number | undefined
     try {
       for (const job of jobs) {
         if (this.#parts.stopping.aborted) break
+        if (job.hour === hourLeft) {
+          this.report.skipped++
+          continue
+        }
         const made = await this.#rowsOf(job, making)
         await making
-        if (made !== undefined) making = this.#add(log, made)
+        if (made === undefined) hourLeft = job.hour
+        else making = this.#add(log, made)
         making.catch(() => {})
       }
     } finally {
@@ -244,15 +251,16 @@ export class Compactor {
     }
   }
 
-  /** @returns false if another process has added these events */
+  /** @returns false if another process has added these events, or has not yet added those before them */
   async #append(log: TableLog, job: CompactionJob, added: readonly TableFile[]): Promise<boolean> {
-    const { hour, through } = job
+    const { hour, after, through } = job
     const first = (job.batches[0] as ArchivedBatch).record
-    const appended = await log.append(table =>
-      isCompacted(table, hour, first) || table.erasures !== this.#erasures
-        ? undefined
-        : { added: [...added], compacted: [{ hour, through }] },
-    )
+    const appended = await log.append(table => {
+      const isNext = compactedThrough(table, hour) >= after && !isCompacted(table, hour, first)
+      return isNext && table.erasures === this.#erasures
+        ? { added: [...added], compacted: [{ hour, through }] }
+        : undefined
+    })
     if (appended === undefined) return false
     for (const { rows, bytes } of added) {
       this.report.files++

@@ -17,6 +17,7 @@ import {
   verified,
 } from '../../helpers/archive-by-hand.ts'
 import { compacted, globbedRows, queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
+import { createGate } from '../../helpers/gate.ts'
 import { range } from '../../helpers/helper.ts'
 
 const HOUR_MS = 3_600_000
@@ -168,6 +169,58 @@ t.test('an object that is damaged keeps its hour out of the table, and no other 
   await archive.store.replace(key, whole)
   t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
   t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('a file waits until the one before it, of the same hour, is in the table', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(0, 'b')], [eventAt(0, 'c')]])
+  const fileLimits = { storedBytesMax: 1, eventBytesMax: 1 }
+  const { batches } = await archivedBatches(archive.store, archive.prefix)
+  const { key } = batches[1] as ArchivedBatch
+  const whole = await bytesOf(archive.store, key)
+  await damage(archive.store, key, bytes => bytes.subarray(0, -4))
+  t.match(await compacted(t, archive, archive.store, { fileLimits }), {
+    files: 1,
+    failed: 1,
+    skipped: 1,
+  })
+  await archive.store.replace(key, whole)
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'], 'nothing is hidden by a later file')
+  await compacted(t, archive, archive.store, { fileLimits })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('two that cut an hour into other files add each event once', async t => {
+  const archive = await archiveOf(t, [
+    [eventAt(0, 'a')],
+    [eventAt(0, 'b')],
+    [eventAt(0, 'c')],
+    [eventAt(0, 'd')],
+  ])
+  const gate = createGate()
+  const { claims } = tableKeys(archive.prefix)
+  const paused = storeWith(archive.store, {
+    create: async (key, body) => {
+      if (key.startsWith(claims)) await gate.reach()
+      return archive.store.create(key, body)
+    },
+  })
+  const { bytes, storedBytes } = (await archivedBatches(archive.store, archive.prefix))
+    .batches[0] as ArchivedBatch
+  const fileLimits = { storedBytesMax: 3 * storedBytes, eventBytesMax: 3 * bytes }
+  const late = compacted(t, archive, paused, { fileLimits })
+  await gate.reached
+  const stopping = new AbortController()
+  const stopped = storeWith(archive.store, {
+    move: (from, to) => {
+      stopping.abort()
+      return archive.store.move(from, to)
+    },
+  })
+  const own = { fileLimits: { storedBytesMax: 1, eventBytesMax: 1 }, stopping: stopping.signal }
+  await compacted(t, archive, stopped, own).catch(() => {})
+  gate.open()
+  await late
+  t.strictSame(await queriedIds(t, archive), [...'abcd'])
 })
 
 t.test('a table of another log is not read', async t => {
