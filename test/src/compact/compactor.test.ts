@@ -1,7 +1,10 @@
 /** Compaction of an archive into its table: what is in which file, and crashes at each step. */
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { GIB } from '../../../src/config/setting-types.ts'
 import { type ArchivedBatch, archivedBatches } from '../../../src/query/archive-batches.ts'
+import { QueryCache } from '../../../src/query/query-cache.ts'
 import type { ObjectStore } from '../../../src/store/store.ts'
 import { tableKeys } from '../../../src/table/table-keys.ts'
 import { TableLogReader } from '../../../src/table/table-log.ts'
@@ -18,7 +21,7 @@ import {
 } from '../../helpers/archive-by-hand.ts'
 import { compacted, globbedRows, queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
 import { createGate } from '../../helpers/gate.ts'
-import { range } from '../../helpers/helper.ts'
+import { range, temporaryDirectory } from '../../helpers/helper.ts'
 
 const HOUR_MS = 3_600_000
 const NOON_MS = Date.parse('2026-11-24T12:00:00.000Z')
@@ -169,6 +172,35 @@ t.test('an object that is damaged keeps its hour out of the table, and no other 
   await archive.store.replace(key, whole)
   t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
   t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('a file that the engine cannot make keeps its hour out of the table, and no other one', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(1, 'b')]])
+  const cache = await QueryCache.open(join(temporaryDirectory(t), 'cache'), GIB)
+  t.teardown(() => cache.close())
+  let paths = 0
+  const failing = {
+    runDirectory: cache.runDirectory,
+    temporaryPath: (extension: string) =>
+      // The second try has more memory.
+      extension === 'table' && ++paths <= 2 ? '/nowhere/table' : cache.temporaryPath(extension),
+  }
+  const report = await compacted(t, archive, archive.store, { cache: failing })
+  t.match(report, { files: 1, events: 1, failed: 1, reason: /nowhere/ })
+  t.strictSame(await globbedRows(pathOf(archive)), [['b']])
+  t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b']])
+})
+
+t.test('long events are in a file of their own', async t => {
+  const long = 'x'.repeat(100_000)
+  const archive = await archiveOf(t, [
+    [eventAt(0, 'a'), eventAt(0.5, 'b')],
+    [eventAt(0.1, 'c', { properties: { long } })],
+  ])
+  t.match(await compacted(t, archive, archive.store), { files: 2, events: 3 })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
 })
 
 t.test('a file waits until the one before it, of the same hour, is in the table', async t => {
