@@ -203,6 +203,18 @@ t.test('long events are in a file of their own', async t => {
   t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
 })
 
+t.test('an object may have events that are decades apart', async t => {
+  const years = 24 * 365
+  const archive = await archiveOf(t, [[eventAt(-60 * years, 'a'), eventAt(0, 'b'), eventAt(1, 'c')]])
+  t.match(await compacted(t, archive, archive.store), { files: 3, events: 3 })
+  t.strictSame(await globbedRows(pathOf(archive), 'message_id, hour'), [
+    ['a', '12'],
+    ['b', '12'],
+    ['c', '13'],
+  ])
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
+})
+
 t.test('a file waits until the one before it, of the same hour, is in the table', async t => {
   const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(0, 'b')], [eventAt(0, 'c')]])
   const fileLimits = { storedBytesMax: 1, eventBytesMax: 1 }
