@@ -84,18 +84,25 @@ t.test('typed columns hold members, and are added without a rewrite', async t =>
       eventAt(0, 'b', { properties: { plan: 7 } }),
     ],
     [eventAt(1, 'c', { properties: { plan: 'free', price: 'much' }, loud: true })],
+    [eventAt(1, 'd', { properties: { price: 1.5 } }), eventAt(1, 'e', { properties: { price: 5 } })],
   ])
   const plan = { name: 'properties_plan', member: 'properties.plan', type: 'string' } as const
   const price = { name: 'properties_price', member: 'properties.price', type: 'double' } as const
   const loud = { name: 'loud', member: 'loud', type: 'boolean' } as const
+  const whole = { name: 'whole', member: 'properties.price', type: 'long' } as const
   const noon = NOON_MS / HOUR_MS
   await compacted(t, archive, archive.store, { columns: [plan], isDue: hour => hour === noon })
-  await compacted(t, archive, archive.store, { columns: [plan, price, loud] })
-  t.strictSame(await globbedRows(pathOf(archive), 'message_id, properties_plan, properties_price, loud'), [
-    ['a', 'pro', null, null],
-    ['b', '7', null, null],
-    ['c', 'free', null, true],
-  ])
+  await compacted(t, archive, archive.store, { columns: [plan, price, loud, whole] })
+  t.strictSame(
+    await globbedRows(pathOf(archive), 'message_id, properties_plan, properties_price, loud, whole'),
+    [
+      ['a', 'pro', null, null, null],
+      ['b', '7', null, null, null],
+      ['c', 'free', null, true, null],
+      ['d', null, 1.5, null, null],
+      ['e', null, 5, null, 5n],
+    ],
+  )
   await t.rejects(
     compacted(t, archive, archive.store, { columns: [{ ...plan, type: 'long' }] }),
     /cannot change/,
