@@ -3,17 +3,24 @@
 import { GIB, MIB } from '../config/setting-types.ts'
 import type { ArchivedBatch } from '../query/archive-batches.ts'
 import { missingHours } from '../query/coverage.ts'
-import type { TableState } from '../table/table-state.ts'
+import { compactedThrough, type TableState } from '../table/table-state.ts'
 
-/** Of the objects of one file, as stored. The file is smaller: it is sorted, and has zstd. */
-const STORED_BYTES_MAX = 512 * MIB
-/** Of their events. They are on local disk while the file is made. */
-const EVENT_BYTES_MAX = 4 * GIB
+/** Limits of the objects of one file. */
+export interface FileLimits {
+  /** As stored. The file is smaller: it is sorted, and has zstd. */
+  readonly storedBytesMax: number
+  /** Of their events. They are on local disk while the file is made. */
+  readonly eventBytesMax: number
+}
+
+const FILE_LIMITS: FileLimits = { storedBytesMax: 512 * MIB, eventBytesMax: 4 * GIB }
 
 /** One file of the table: the events of an hour in some batches. */
 export interface CompactionJob {
   /** Hours since 1970. */
   readonly hour: number
+  /** The file is added only if the table has the events of the hour in records up to this one, and no further. */
+  readonly after: number
   /** Events of the hour in batches of records up to this one are in the file, or in the table already. */
   readonly through: number
   /** At least one, in the order of their records. */
@@ -31,6 +38,7 @@ export function compactionJobs(
   batches: readonly ArchivedBatch[],
   through: number,
   isDue: (hour: number) => boolean,
+  limits = FILE_LIMITS,
 ): CompactionJob[] {
   const byHour = new Map<number, ArchivedBatch[]>()
   for (const batch of batches)
@@ -41,21 +49,29 @@ export function compactionJobs(
       else ofHour.push(batch)
     }
   const hours = [...byHour].toSorted(([a], [b]) => a - b)
-  return hours.flatMap(([hour, ofHour]) => jobsOfHour(hour, ofHour, through))
+  return hours.flatMap(([hour, ofHour]) =>
+    jobsOfHour({ hour, after: compactedThrough(table, hour), through }, ofHour, limits),
+  )
 }
 
 /** A record is in one file: the log of the table names records. */
-function jobsOfHour(hour: number, batches: readonly ArchivedBatch[], through: number): CompactionJob[] {
+function jobsOfHour(
+  { hour, after: afterFirst, through }: Omit<CompactionJob, 'batches'>,
+  batches: readonly ArchivedBatch[],
+  { storedBytesMax, eventBytesMax }: FileLimits,
+): CompactionJob[] {
   const jobs: CompactionJob[] = []
+  let after = afterFirst
   let group: ArchivedBatch[] = []
   let storedBytes = 0
   let eventBytes = 0
   for (const batch of batches) {
     const last = group.at(-1)
     const isFull =
-      storedBytes + batch.storedBytes > STORED_BYTES_MAX || eventBytes + batch.bytes > EVENT_BYTES_MAX
+      storedBytes + batch.storedBytes > storedBytesMax || eventBytes + batch.bytes > eventBytesMax
     if (last !== undefined && last.record !== batch.record && isFull) {
-      jobs.push({ hour, through: last.record, batches: group })
+      jobs.push({ hour, after, through: last.record, batches: group })
+      after = last.record
       group = []
       storedBytes = 0
       eventBytes = 0
@@ -64,6 +80,6 @@ function jobsOfHour(hour: number, batches: readonly ArchivedBatch[], through: nu
     storedBytes += batch.storedBytes
     eventBytes += batch.bytes
   }
-  jobs.push({ hour, through, batches: group })
+  jobs.push({ hour, after, through, batches: group })
   return jobs
 }

@@ -6,9 +6,9 @@
  * State. The table's log says for each hour up to which record of the archive's log its events are in the table, and
  * in which files. Both change with one entry. An entry is created by a process that has read all before it, so:
  *
- * - An event is in one file: an entry adds the events of an hour in records up to `through`, and only if the table
- *   has the hour of none of these batches. Of two processes that made the same file one appends; the other removes
- *   what it staged. The hour of all other batches up to `through` was in the table when the work was planned.
+ * - An event is in one file: an entry adds the events of an hour in records after `after` and up to `through`, and only
+ *   if the table has the hour up to `after`, and of none of these batches. Of two processes that made the same file one
+ *   appends; the other removes what it staged. An hour may have several files: each waits for the one before.
  * - An erased event does not come back: an erasure first changes the objects, then counts itself in the table's log,
  *   and then looks for files. A file that was planned before it counted is not added.
  * - The rows of a file follow from the archive's log alone. Only batches that are objects under their keys are taken:
@@ -28,6 +28,7 @@ import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../qu
 import { coverageOf, hoursOf } from '../query/coverage.ts'
 import { Engine } from '../query/engine.ts'
 import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
+import { hasLongRows } from '../query/hour-files.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import { BatchReader } from '../query/read-batch.ts'
 import { writeRows } from '../query/write-rows.ts'
@@ -43,16 +44,18 @@ import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import type { TableKeys } from '../table/table-keys.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
-import { isCompacted, type TableState } from '../table/table-state.ts'
+import { compactedThrough, isCompacted, type TableState } from '../table/table-state.ts'
 import { type Claim, claim } from './claims.ts'
-import { type CompactionJob, compactionJobs } from './compaction-jobs.ts'
+import { type CompactionJob, compactionJobs, type FileLimits } from './compaction-jobs.ts'
 import { newColumns, type WantedColumn } from './typed-columns.ts'
 
+/** Of long events in one file. */
+const LONG_ROWS_BYTES_MAX = 128 * MIB
 /** Of the process that makes the files. With this one the command stays below 1 GiB. */
 const ENGINE_BYTES_MAX = 768 * MIB
-/** With a longer row DuckDB needs several times its length, and may take more. */
+/** With a longer row DuckDB needs several times its length, and may take more; so it may if the first try has failed. */
 const LONG_ROW_BYTES = 8 * MIB
-const LONG_ROW_ENGINE_BYTES_MAX = 2 * GIB
+const LARGE_ENGINE_BYTES_MAX = 2 * GIB
 
 export interface CompactorParts {
   readonly store: ObjectStore
@@ -65,6 +68,7 @@ export interface CompactorParts {
   /** When aborted, no further file is begun. */
   readonly stopping: AbortSignal
   readonly publish: TablePublisher
+  readonly fileLimits?: FileLimits
 }
 
 export interface CompactionReport {
@@ -74,9 +78,12 @@ export interface CompactionReport {
   bytes: number
   /** Of the objects that were read. */
   storedBytes: number
-  /** Files that another process makes, or whose batches are not objects yet, or have expired. */
+  /**
+   * Files that another process makes, whose batches are not objects yet or have expired, or that wait for a file before
+   * them.
+   */
   skipped: number
-  /** Files that cannot be made, because an object is damaged or gone. */
+  /** Files that cannot be made, because an object is damaged or gone, or the engine has failed. */
   failed: number
   /** Why the first of them cannot be made. */
   reason?: string
@@ -127,7 +134,7 @@ export class Compactor {
     const log = new TableLog(store, this.#keys, archived.log, stopping)
     try {
       const table = await this.#readied(log)
-      const jobs = compactionJobs(table, archived.batches, archived.through, isDue)
+      const jobs = compactionJobs(table, archived.batches, archived.through, isDue, this.#parts.fileLimits)
       this.#planned = jobs.length
       await this.#make(log, jobs)
       await this.#finish(log, archived)
@@ -152,12 +159,18 @@ export class Compactor {
   /** Writes the rows of the next file while the engine makes the one before. */
   async #make(log: TableLog, jobs: readonly CompactionJob[]): Promise<void> {
     let making: Promise<void> = Promise.resolve()
+    let hourLeft: number | undefined
     try {
       for (const job of jobs) {
         if (this.#parts.stopping.aborted) break
+        if (job.hour === hourLeft) {
+          this.report.skipped++
+          continue
+        }
         const made = await this.#rowsOf(job, making)
         await making
-        if (made !== undefined) making = this.#add(log, made)
+        if (made === undefined) hourLeft = job.hour
+        else making = this.#add(log, made)
         making.catch(() => {})
       }
     } finally {
@@ -179,10 +192,7 @@ export class Compactor {
       await claimed.release()
       await before
       if (error instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) this.report.skipped++
-      else if (error instanceof QueryFailed && !this.#parts.stopping.aborted) {
-        this.report.failed++
-        this.report.reason ??= error.message
-      } else throw error
+      else this.#fail(error)
       return undefined
     }
   }
@@ -218,20 +228,48 @@ export class Compactor {
     return sources
   }
 
+  /** A file that cannot be made leaves its hour out of the table, and no other one. */
   async #add(log: TableLog, { job, claimed, sources }: Made): Promise<void> {
-    const { cache } = this.#parts
-    const { columns } = await log.refresh()
     try {
-      const engine = await this.#engineFor(sources)
-      const path = cache.temporaryPath('table')
-      const { files = [] } = await engine.run({ kind: 'compact', sources, hour: job.hour, columns, path })
+      const { columns } = await log.refresh()
+      const files = await this.#makeFiles(job, sources, columns)
       const added = await Promise.all(files.map(file => this.#stage(file, job.hour, columns)))
       const isAppended = await this.#append(log, job, added)
       if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
-      await Promise.all([...files, ...sources.map(({ rows }) => rows)].map(file => rm(file.path)))
+      await Promise.all(files.map(file => rm(file.path)))
+    } catch (error) {
+      this.#fail(error)
     } finally {
+      await Promise.all(sources.map(({ rows }) => rm(rows.path, { force: true })))
       await claimed.release()
     }
+  }
+
+  /** @throws what is not a fault of the file */
+  #fail(error: unknown): void {
+    if (!(error instanceof QueryFailed) || this.#parts.stopping.aborted) throw error
+    this.report.failed++
+    this.report.reason ??= error.message
+  }
+
+  /** Long rows may need more memory than others. @throws QueryFailed */
+  async #makeFiles(
+    { hour }: CompactionJob,
+    sources: readonly RowsOfSpan[],
+    columns: readonly TableColumn[],
+  ): Promise<readonly MadeFile[]> {
+    const make = async (residentBytesMax: number): Promise<readonly MadeFile[]> => {
+      const path = this.#parts.cache.temporaryPath('table')
+      const engine = await this.#engineWith(residentBytesMax)
+      const { files } = await engine.run({ kind: 'compact', sources, hour, columns, path })
+      return files ?? []
+    }
+    const longest = Math.max(...sources.map(({ rows }) => rows.longest))
+    if (longest > LONG_ROW_BYTES) return make(LARGE_ENGINE_BYTES_MAX)
+    return make(ENGINE_BYTES_MAX).catch(error => {
+      if (!(error instanceof QueryFailed) || this.#parts.stopping.aborted) throw error
+      return make(LARGE_ENGINE_BYTES_MAX)
+    })
   }
 
   async #stage(made: MadeFile, batchHour: number, columns: readonly TableColumn[]): Promise<TableFile> {
@@ -254,15 +292,16 @@ export class Compactor {
     }
   }
 
-  /** @returns false if another process has added these events */
+  /** @returns false if another process has added these events, or has not yet added those before them */
   async #append(log: TableLog, job: CompactionJob, added: readonly TableFile[]): Promise<boolean> {
-    const { hour, through } = job
+    const { hour, after, through } = job
     const first = (job.batches[0] as ArchivedBatch).record
-    const appended = await log.append(table =>
-      isCompacted(table, hour, first) || table.erasures !== this.#erasures
-        ? undefined
-        : { added: [...added], compacted: [{ hour, through }] },
-    )
+    const appended = await log.append(table => {
+      const isNext = compactedThrough(table, hour) >= after && !isCompacted(table, hour, first)
+      return isNext && table.erasures === this.#erasures
+        ? { added: [...added], compacted: [{ hour, through }] }
+        : undefined
+    })
     if (appended === undefined) return false
     for (const { rows, bytes } of added) {
       this.report.files++
@@ -286,12 +325,11 @@ export class Compactor {
     await publishTable(store, log, publish)
   }
 
-  /** The engine, with enough memory for these rows. */
-  async #engineFor(sources: readonly RowsOfSpan[]): Promise<Engine> {
+  /** The engine, with at least this much memory. */
+  async #engineWith(residentBytesMax: number): Promise<Engine> {
     const { cache, spillBytesMax, threads } = this.#parts
-    const longest = Math.max(...sources.map(({ rows }) => rows.longest))
-    const residentBytesMax = longest > LONG_ROW_BYTES ? LONG_ROW_ENGINE_BYTES_MAX : ENGINE_BYTES_MAX
-    if (this.#engine !== undefined && residentBytesMax <= this.#engineBytesMax) return this.#engine
+    const isUsable = this.#engine?.hasEnded === false && residentBytesMax <= this.#engineBytesMax
+    if (this.#engine !== undefined && isUsable) return this.#engine
     await this.#engine?.close()
     this.#engineBytesMax = residentBytesMax
     const engine = await Engine.start({
@@ -307,13 +345,17 @@ export class Compactor {
   }
 }
 
-/** Batches in groups that have the same first and last hour. */
+/** Batches in groups that have the same first and last hour. Long events are in groups of their own, which are smaller. */
 function bySpan(batches: readonly ArchivedBatch[]): ArchivedBatch[][] {
   const groups = new Map<string, ArchivedBatch[]>()
+  let longBytes = 0
   for (const batch of batches) {
-    const span = hoursOf(batch).join()
-    const group = groups.get(span)
-    if (group === undefined) groups.set(span, [batch])
+    const isLong = hasLongRows({ bytes: batch.bytes, count: batch.events })
+    if (isLong) longBytes += batch.bytes
+    const part = isLong ? Math.ceil(longBytes / LONG_ROWS_BYTES_MAX) : 0
+    const key = [...hoursOf(batch), part].join()
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [batch])
     else group.push(batch)
   }
   return [...groups.values()]

@@ -20,6 +20,8 @@ const TYPES: Readonly<Record<string, TableColumn['type']>> = {
   timestamptz: 'timestamptz',
   timestamp: 'timestamptz',
 }
+/** The partitions of the glob and of Iceberg. */
+const PARTITIONS = ['dt', 'hour', 'received_at_hour']
 const MEMBER = /^[A-Za-z_$][\w$-]*(?:\.[A-Za-z_$][\w$-]*)*$/
 
 /**
@@ -34,7 +36,7 @@ export function parseTableColumns(text: string | undefined): WantedColumn[] {
     .map(part => part.trim())
     .filter(part => part !== '')
     .map(wantedColumn)
-  const names = new Set(tableColumns([]).map(({ name }) => name))
+  const names = new Set([...tableColumns([]).map(({ name }) => name), ...PARTITIONS])
   for (const { name } of columns) {
     if (names.has(name)) throw new ConfigInvalid(`TABLE_COLUMNS: the table has two columns ${name}.`)
     names.add(name)

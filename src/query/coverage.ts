@@ -5,6 +5,12 @@ import { hourOf } from '../table/table-keys.ts'
 import { isCompacted, type TableState } from '../table/table-state.ts'
 
 /**
+ * Of a span. An archiver's batch has up to three, but an object of other origin may have events of 1960 and of now, and
+ * each hour between them would be looked at.
+ */
+const HOURS_MAX = 24
+
+/**
  * Rows of one batch, or of several with the same hours.
  *
  * An event is in the table with its own hour, if that is within the span of its batch. One without a time, or with a
@@ -44,7 +50,8 @@ export function missingHours(table: TableState, batch: Span, record: number): nu
   return missing
 }
 
-/** The first and the last hour of a batch's span. */
+/** The first and the last hour of a batch's span. Events further than a day behind the first hour are outside of it. */
 export function hoursOf({ firstReceivedAt, lastReceivedAt }: Span): [number, number] {
-  return [hourOf(firstReceivedAt), hourOf(lastReceivedAt)]
+  const firstHour = hourOf(firstReceivedAt)
+  return [firstHour, Math.min(hourOf(lastReceivedAt), firstHour + HOURS_MAX - 1)]
 }

@@ -2,16 +2,25 @@
 
 import { rm } from 'node:fs/promises'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { KIB } from '../config/setting-types.ts'
 import { BOUNDED_COLUMNS } from '../table/table-columns.ts'
 import type { ColumnStats } from '../table/table-entry.ts'
-import type { CompactRequest, MadeFile, RowsOfSpan } from './engine-messages.ts'
+import type { CompactRequest, MadeFile, RowsFile, RowsOfSpan } from './engine-messages.ts'
 import { footerStats, isOfHour, isOutside, strayHours, tableFileOfRows } from './table-sql.ts'
 
+/** DuckDB has 2,048 rows in memory at a time, and several times. */
+const LONG_ROW_BYTES = 32 * KIB
 const BOUND_CHARS_MAX = 64
 const LAST_CODE_POINT = 0x10ffff
 
+/** Whether the rows of a file are long, on average. */
+export function hasLongRows({ bytes, count }: Pick<RowsFile, 'bytes' | 'count'>): boolean {
+  return bytes > LONG_ROW_BYTES * count
+}
+
 /**
- * The first file has the events of the hour. Others have events without a time, or with a time outside the span of
+ * The first file has the events of the hour, but for long rows: each source of them makes a file of its own, so that
+ * memory is bounded. Others have events without a time, or with a time outside the span of
  * their batch, if the hour is the first one of that batch: a file has events of one hour only.
  */
 export async function makeHourFiles(
@@ -29,7 +38,11 @@ export async function makeHourFiles(
     else await rm(parquet, { force: true })
     return count
   }
-  const count = await make(sources, hour, isOfHour(hour))
+  const long = sources.filter(({ rows }) => hasLongRows(rows))
+  const others = sources.filter(({ rows }) => !hasLongRows(rows))
+  let count = 0
+  for (const part of [others, ...long.map(source => [source])])
+    if (part.length > 0) count += await make(part, hour, isOfHour(hour))
   const isWhole = sources.every(({ firstHour, lastHour }) => firstHour === hour && lastHour === hour)
   if (isWhole && count === sources.reduce((sum, { rows }) => sum + rows.count, 0)) return files
   for (const source of sources.filter(({ firstHour }) => firstHour === hour)) {

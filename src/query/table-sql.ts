@@ -75,13 +75,19 @@ export function isOutside({ firstHour, lastHour }: Pick<RowsOfHours, 'firstHour'
   return `coalesce(${HOUR} not between ${firstHour} and ${lastHour}, true)`
 }
 
-/** SQL for what a Parquet file's footer says of its columns. Times are in microseconds since 1970. */
+/**
+ * SQL for what a Parquet file's footer says of its columns. Times are in microseconds since 1970. A bound is NULL if a
+ * row group has none: DuckDB leaves out those of texts that are longer than 256 bytes and not ASCII.
+ */
 export function footerStats(parquet: string): string {
   const micros = (bound: string, order: string) =>
     `case when path_in_schema in ('timestamp', 'received_at')
       then epoch_us(${order}(try_cast(${bound} as timestamptz)))::varchar else ${order}(${bound}) end`
+  const isKnown =
+    'bool_and((stats_min_value is not null and stats_max_value is not null) or stats_null_count = num_values)'
   return `select path_in_schema, sum(total_compressed_size)::bigint, sum(stats_null_count)::bigint,
-    ${micros('stats_min_value', 'min')}, ${micros('stats_max_value', 'max')}
+    case when ${isKnown} then ${micros('stats_min_value', 'min')} end,
+    case when ${isKnown} then ${micros('stats_max_value', 'max')} end
     from parquet_metadata(${quoted(parquet)}) group by 1`
 }
 
@@ -155,7 +161,10 @@ function typedMember({ member, type }: TableColumn): string {
   const isColumn = ['properties', 'context', 'traits'].includes(first)
   const path = (isColumn ? rest : [first, ...rest]).map(name => `."${name}"`).join('')
   const text = `json_extract_string(${isColumn ? first : 'extra'}, ${quoted(`$${path}`)})`
-  return type === 'string' ? text : `try_cast(${text} as ${TYPES_OF_ICEBERG[type]})`
+  if (type === 'string') return text
+  const cast = `try_cast(${text} as ${TYPES_OF_ICEBERG[type]})`
+  // DuckDB rounds 1.5 to 2.
+  return type === 'long' ? `case when try_cast(${text} as double) % 1 = 0 then ${cast} end` : cast
 }
 
 /** DuckDB collects a row group in memory before it writes it. */

@@ -80,5 +80,10 @@ function place(files: Map<string, TableFile>, key: string): void {
 
 /** Whether the events of this hour in a record are in the table. Events up to `coveredThrough` are, whatever their hour. */
 export function isCompacted(state: TableState, hour: number, record: number): boolean {
-  return record <= state.coveredThrough || record <= (state.compactedThrough.get(hour) ?? 0)
+  return record <= compactedThrough(state, hour)
+}
+
+/** The last record up to which the events of this hour are in the table; 0 before the first. */
+export function compactedThrough({ coveredThrough, compactedThrough }: TableState, hour: number): number {
+  return Math.max(coveredThrough, compactedThrough.get(hour) ?? 0)
 }

@@ -1,7 +1,10 @@
 /** Compaction of an archive into its table: what is in which file, and crashes at each step. */
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { GIB } from '../../../src/config/setting-types.ts'
 import { type ArchivedBatch, archivedBatches } from '../../../src/query/archive-batches.ts'
+import { QueryCache } from '../../../src/query/query-cache.ts'
 import { tableKeys } from '../../../src/table/table-keys.ts'
 import { TableLogReader } from '../../../src/table/table-log.ts'
 import {
@@ -17,7 +20,8 @@ import {
 } from '../../helpers/archive-by-hand.ts'
 import { compacted, globbedRows, queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
 import { crashingStore } from '../../helpers/crashing-store.ts'
-import { range } from '../../helpers/helper.ts'
+import { createGate } from '../../helpers/gate.ts'
+import { range, temporaryDirectory } from '../../helpers/helper.ts'
 
 const HOUR_MS = 3_600_000
 const NOON_MS = Date.parse('2026-11-24T12:00:00.000Z')
@@ -80,18 +84,25 @@ t.test('typed columns hold members, and are added without a rewrite', async t =>
       eventAt(0, 'b', { properties: { plan: 7 } }),
     ],
     [eventAt(1, 'c', { properties: { plan: 'free', price: 'much' }, loud: true })],
+    [eventAt(1, 'd', { properties: { price: 1.5 } }), eventAt(1, 'e', { properties: { price: 5 } })],
   ])
   const plan = { name: 'properties_plan', member: 'properties.plan', type: 'string' } as const
   const price = { name: 'properties_price', member: 'properties.price', type: 'double' } as const
   const loud = { name: 'loud', member: 'loud', type: 'boolean' } as const
+  const whole = { name: 'whole', member: 'properties.price', type: 'long' } as const
   const noon = NOON_MS / HOUR_MS
   await compacted(t, archive, archive.store, { columns: [plan], isDue: hour => hour === noon })
-  await compacted(t, archive, archive.store, { columns: [plan, price, loud] })
-  t.strictSame(await globbedRows(pathOf(archive), 'message_id, properties_plan, properties_price, loud'), [
-    ['a', 'pro', null, null],
-    ['b', '7', null, null],
-    ['c', 'free', null, true],
-  ])
+  await compacted(t, archive, archive.store, { columns: [plan, price, loud, whole] })
+  t.strictSame(
+    await globbedRows(pathOf(archive), 'message_id, properties_plan, properties_price, loud, whole'),
+    [
+      ['a', 'pro', null, null, null],
+      ['b', '7', null, null, null],
+      ['c', 'free', null, true, null],
+      ['d', null, 1.5, null, null],
+      ['e', null, 5, null, 5n],
+    ],
+  )
   await t.rejects(
     compacted(t, archive, archive.store, { columns: [{ ...plan, type: 'long' }] }),
     /cannot change/,
@@ -168,6 +179,99 @@ t.test('an object that is damaged keeps its hour out of the table, and no other 
   await archive.store.replace(key, whole)
   t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
   t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('a file that the engine cannot make keeps its hour out of the table, and no other one', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(1, 'b')]])
+  const cache = await QueryCache.open(join(temporaryDirectory(t), 'cache'), GIB)
+  t.teardown(() => cache.close())
+  let paths = 0
+  const failing = {
+    runDirectory: cache.runDirectory,
+    temporaryPath: (extension: string) =>
+      // The second try has more memory.
+      extension === 'table' && ++paths <= 2 ? '/nowhere/table' : cache.temporaryPath(extension),
+  }
+  const report = await compacted(t, archive, archive.store, { cache: failing })
+  t.match(report, { files: 1, events: 1, failed: 1, reason: /nowhere/ })
+  t.strictSame(await globbedRows(pathOf(archive)), [['b']])
+  t.match(await compacted(t, archive, archive.store), { files: 1, failed: 0 })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b']])
+})
+
+t.test('long events are in a file of their own', async t => {
+  const long = 'x'.repeat(100_000)
+  const archive = await archiveOf(t, [
+    [eventAt(0, 'a'), eventAt(0.5, 'b')],
+    [eventAt(0.1, 'c', { properties: { long } })],
+  ])
+  t.match(await compacted(t, archive, archive.store), { files: 2, events: 3 })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
+})
+
+t.test('an object may have events that are decades apart', async t => {
+  const years = 24 * 365
+  const archive = await archiveOf(t, [[eventAt(-60 * years, 'a'), eventAt(0, 'b'), eventAt(1, 'c')]])
+  t.match(await compacted(t, archive, archive.store), { files: 3, events: 3 })
+  t.strictSame(await globbedRows(pathOf(archive), 'message_id, hour'), [
+    ['a', '12'],
+    ['b', '12'],
+    ['c', '13'],
+  ])
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'])
+})
+
+t.test('a file waits until the one before it, of the same hour, is in the table', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(0, 'b')], [eventAt(0, 'c')]])
+  const fileLimits = { storedBytesMax: 1, eventBytesMax: 1 }
+  const { batches } = await archivedBatches(archive.store, archive.prefix)
+  const { key } = batches[1] as ArchivedBatch
+  const whole = await bytesOf(archive.store, key)
+  await damage(archive.store, key, bytes => bytes.subarray(0, -4))
+  t.match(await compacted(t, archive, archive.store, { fileLimits }), {
+    files: 1,
+    failed: 1,
+    skipped: 1,
+  })
+  await archive.store.replace(key, whole)
+  t.strictSame(await queriedIds(t, archive), ['a', 'b', 'c'], 'nothing is hidden by a later file')
+  await compacted(t, archive, archive.store, { fileLimits })
+  t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b'], ['c']])
+})
+
+t.test('two that cut an hour into other files add each event once', async t => {
+  const archive = await archiveOf(t, [
+    [eventAt(0, 'a')],
+    [eventAt(0, 'b')],
+    [eventAt(0, 'c')],
+    [eventAt(0, 'd')],
+  ])
+  const gate = createGate()
+  const { claims } = tableKeys(archive.prefix)
+  const paused = storeWith(archive.store, {
+    create: async (key, body) => {
+      if (key.startsWith(claims)) await gate.reach()
+      return archive.store.create(key, body)
+    },
+  })
+  const { bytes, storedBytes } = (await archivedBatches(archive.store, archive.prefix))
+    .batches[0] as ArchivedBatch
+  const fileLimits = { storedBytesMax: 3 * storedBytes, eventBytesMax: 3 * bytes }
+  const late = compacted(t, archive, paused, { fileLimits })
+  await gate.reached
+  const stopping = new AbortController()
+  const stopped = storeWith(archive.store, {
+    move: (from, to) => {
+      stopping.abort()
+      return archive.store.move(from, to)
+    },
+  })
+  const own = { fileLimits: { storedBytesMax: 1, eventBytesMax: 1 }, stopping: stopping.signal }
+  await compacted(t, archive, stopped, own).catch(() => {})
+  gate.open()
+  await late
+  t.strictSame(await queriedIds(t, archive), [...'abcd'])
 })
 
 t.test('a table of another log is not read', async t => {
