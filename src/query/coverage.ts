@@ -4,6 +4,9 @@ import type { FoldedBatch } from '../log/manifest.ts'
 import { hourOf } from '../table/table-keys.ts'
 import { isCompacted, type TableState } from '../table/table-state.ts'
 
+/** A batch of one wrong time, such as 1970, would span half a million hours, and each would be looked at. */
+const SPAN_HOURS_MAX = 48
+
 /**
  * Rows of one batch, or of several with the same hours.
  *
@@ -44,7 +47,8 @@ export function missingHours(table: TableState, batch: Span, record: number): nu
   return missing
 }
 
-/** The first and the last hour of a batch's span. */
+/** The first and the last hour of a batch's span. Of a span of more than 48 hours the last 48: other events are outside. */
 export function hoursOf({ firstReceivedAt, lastReceivedAt }: Span): [number, number] {
-  return [hourOf(firstReceivedAt), hourOf(lastReceivedAt)]
+  const lastHour = hourOf(lastReceivedAt)
+  return [Math.max(hourOf(firstReceivedAt), lastHour - SPAN_HOURS_MAX + 1), lastHour]
 }
