@@ -212,12 +212,21 @@ async function assertAnswers(t: Test, env: NodeJS.ProcessEnv, archived: Events, 
     answer('ndjson'),
     answer('parquet'),
     assertReplayed(t, env, archived, when),
+    assertLastCounts(t, env, when),
   ])
   const rows = ndjsonRows(readFileSync(ndjson, 'utf8'))
   const withValues = new Map([...archived].map(([id, line]) => [id, withoutNulls([line])[0] as string]))
   assertSame(t, withoutNulls(rows.map(lineOf)), withValues, `${when}, NDJSON`, false)
   assertSame(t, (await duckdbRows(parquet)).map(lineOf), archived, `${when}, Parquet by DuckDB`)
   assertParsed(t, await hyparquetRows(parquet), archived, `${when}, Parquet by hyparquet`)
+}
+
+/** Of two equal names the last counts, where DuckDB would take the first. */
+async function assertLastCounts(t: Test, env: NodeJS.ProcessEnv, when: string): Promise<void> {
+  const members = "properties->>'a' as a, properties->'b'->>'c' as c, extra->>'d' as d"
+  const sql = `select ${members} from events where event = 'repeated'`
+  const { stdout } = await runProgram(t, path, ['query', sql, '--format=csv'], { ...process.env, ...env })
+  t.equal(stdout, 'a,c,d\n2.5,2,[2.0]\n', `${when}, repeated names`)
 }
 
 async function assertReplayed(

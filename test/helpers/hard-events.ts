@@ -189,7 +189,7 @@ function names(): string[] {
     `{"event":"names","properties":{${many}},${many}}`,
     `{"event":"names","properties":{${odd}},${odd}}`,
     `{"event":"names","properties":{"${long}":1.50},"${long}x":[1E5]}`,
-    '{"event":"names","properties":{"a":1.50,"a":2.50,"b":{"c":1,"c":2}},"d":1,"d":[2.0]}',
+    '{"event":"repeated","properties":{"a":1.50,"a":2.50,"b":{"c":1,"c":2}},"d":1,"d":[2.0]}',
     '{"event":"names","properties":{"a":1},"properties":{"a":2.0},"traits":1,"traits":null}',
     '{"event":"first","event":"names","user_id":"a","user_id":"b"}',
     '{"\\u0065vent":"names","\\u0075ser_id":"a","properties":{"\\u0061":1.50,"a":2}}',
