@@ -10,7 +10,7 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import { QueryFailed } from '../errors.ts'
+import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import type { Engine } from '../query/engine.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import { fetchObject } from '../store/fetch-object.ts'
@@ -110,7 +110,11 @@ export async function stageFile(
 
 async function fetched({ store, cache }: FileParts, file: TableFile): Promise<string> {
   const path = cache.temporaryPath('parquet')
-  const bytes = await fetchObject(store, file.path, path)
+  const bytes = await fetchObject(store, file.path, path).catch(error => {
+    // Moved to its key, by a process that was killed before it said so, or right now.
+    if (error instanceof ObjectNotFound && file.isStaged === true) return fetchObject(store, file.key, path)
+    throw error
+  })
   if (bytes === file.bytes) return path
   throw new QueryFailed(
     `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. Restore it from a backup.`,
