@@ -3,7 +3,8 @@
  *
  * An erased event keeps its id, its source and its time, so it counts as archived, and does not come back. Everything
  * else of it is gone. Objects come first, then the erasure counts itself in the table's log, then files of the table
- * are looked for: a compactor that has read the objects before cannot add its file any more. The command can be stopped
+ * are looked for: a compactor that has read the objects before cannot add its file any more, nor can another erasure.
+ * So what killed commands have staged before is removed: it may have the events. The command can be stopped
  * and killed at any time. Run again it completes what it has begun, and goes on with what is left.
  */
 
@@ -15,7 +16,14 @@ import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../qu
 import { Engine } from '../query/engine.ts'
 import { QuerySession, type QuerySettings } from '../query/query-session.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { placedIn, placeStaged, publishTable, type TablePublisher } from '../table/staged-files.ts'
+import {
+  placedIn,
+  placeStaged,
+  publishTable,
+  stagedFiles,
+  type TablePublisher,
+  unnamedOf,
+} from '../table/staged-files.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
 import { findMatches, type Matches } from './find-matches.ts'
@@ -118,8 +126,10 @@ export class Eraser {
     const { log: id } = await this.#archived()
     if (id === undefined) return []
     const log = this.#tableLog(id)
-    if ((await log.refresh()).number === 0) return []
-    await log.append(({ erasures }) => ({ erasures: erasures + 1 }))
+    const before = await stagedFiles(store, log.keys)
+    if ((await log.refresh()).number === 0 && before.length === 0) return []
+    const counted = await log.append(({ erasures }) => ({ erasures: erasures + 1 }))
+    await store.remove(unnamedOf(before, await log.refresh()))
     const staged = await placeStaged(store, await log.refresh())
     await log.append(table => {
       const placed = placedIn(table, staged)
@@ -133,9 +143,14 @@ export class Eraser {
       const replaced = await stageFile(this.#files, log, each, matches)
       const { key, path } = each.file
       const appended = await log.append(table =>
-        table.files.get(key)?.path === path ? { replaced: [replaced] } : undefined,
+        table.files.get(key)?.path === path && table.erasures === counted?.erasures
+          ? { replaced: [replaced] }
+          : undefined,
       )
-      if (appended === undefined) throw changedMeanwhile(key)
+      if (appended === undefined) {
+        await store.remove([replaced.path, replaced.copy ?? replaced.path])
+        throw changedMeanwhile(key)
+      }
       if (each.file.path !== each.file.key) old.push(each.file.path)
       this.progress.rewritten++
     }

@@ -79,6 +79,22 @@ async function place(store: ObjectStore, { key, bytes }: TableFile, staged: stri
   )
 }
 
+/** The keys of what is staged for the table, or was rewritten, whether an entry names it or not. */
+export async function stagedFiles(
+  store: Pick<ObjectStore, 'list'>,
+  { staged, rewritten }: TableKeys,
+): Promise<string[]> {
+  const keys: string[] = []
+  for (const prefix of [staged, rewritten]) for await (const key of store.list(prefix)) keys.push(key)
+  return keys
+}
+
+/** Those of the keys that no file of the table has. */
+export function unnamedOf(keys: readonly string[], table: TableState): string[] {
+  const named = new Set(Array.from(table.files.values(), ({ path, copy }) => [path, copy]).flat())
+  return keys.filter(key => !named.has(key))
+}
+
 /** Removes what was staged by processes that ended before they named it. */
 export async function removeAbandoned(
   store: ObjectStore,
