@@ -3,7 +3,8 @@
  *
  * An erased event keeps its id, its source and its time, so it counts as archived, and does not come back. Everything
  * else of it is gone. Objects come first, then the erasure counts itself in the table's log, then files of the table
- * are looked for: a compactor that has read the objects before cannot add its file any more. The command can be stopped
+ * are looked for: a compactor that has read the objects before cannot add its file any more, nor can another erasure.
+ * So what killed commands have staged before is removed: it may have the events. The command can be stopped
  * and killed at any time. Run again it completes what it has begun, and goes on with what is left.
  */
 

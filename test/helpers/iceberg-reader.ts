@@ -1,4 +1,5 @@
 /** Reads an Iceberg table as another program does: with icebird, over HTTP. */
+import { readFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { icebergManifests, icebergMetadata, icebergRead } from 'icebird'
@@ -111,4 +112,29 @@ export async function entryRead({
 }: TestTable): Promise<{ entry: number; files: readonly string[] }> {
   const { metadata, files } = await readMetadata(location)
   return { entry: Number(metadata.properties?.['frequency.entry']), files }
+}
+
+/** Reads a table in a directory, whose metadata names files by their paths. @param table path without a slash at its end */
+export async function readIcebergFiles(table: string): ReturnType<typeof readIceberg> {
+  const { fetch } = globalThis
+  globalThis.fetch = async (url, init) =>
+    String(url).startsWith('/') ? fileResponse(String(url), init) : fetch(url, init)
+  try {
+    return await readIceberg(table)
+  } finally {
+    globalThis.fetch = fetch
+  }
+}
+
+async function fileResponse(path: string, init: RequestInit = {}): Promise<Response> {
+  const bytes = await readFile(path).catch(() => undefined)
+  if (bytes === undefined) return new Response(null, { status: 404 })
+  const range = /^bytes=(\d+)-(\d*)$/.exec(new Headers(init.headers).get('range') ?? '')
+  const body =
+    range === null ? bytes : bytes.subarray(Number(range[1]), Number(range[2] || bytes.length - 1) + 1)
+  const headers = { 'content-length': String(body.length) }
+  return new Response(init.method === 'HEAD' ? null : new Uint8Array(body), {
+    status: range === null ? 200 : 206,
+    headers,
+  })
 }

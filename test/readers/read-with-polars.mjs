@@ -1,8 +1,9 @@
 // Reads the files of the table with nodejs-polars, and prints what it finds as JSON.
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import pl from 'nodejs-polars'
+import { fromReaders } from './installed.mjs'
 
+const pl = fromReaders('nodejs-polars')
 const [directory, from, to] = process.argv.slice(2)
 if (directory !== undefined) {
   const entries = readdirSync(directory, { recursive: true, withFileTypes: true }).filter(entry =>

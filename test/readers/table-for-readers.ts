@@ -5,22 +5,7 @@ import { commitIceberg } from '../../src/table/iceberg/commit-iceberg.ts'
 import { expireSnapshots } from '../../src/table/iceberg/expire-snapshots.ts'
 import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { AMOUNT, FIRST_HOUR, PLAN, TestTable } from '../helpers/table-helper.ts'
-
-/** What every reader has to find. */
-export interface Found {
-  readonly rows: number
-  readonly messageIds: number
-  /** Rows with `plan = 'pro'`, a column that older files do not have. */
-  readonly pro: number
-  readonly amountSum: number
-  /** Rows without a time. */
-  readonly withoutTime: number
-  /** Rows received from HOUR.from to before HOUR.to. */
-  readonly inHours: number
-}
-
-/** Two hours, as times that SQL reads. */
-export const HOURS = { from: '2026-11-24 18:00:00', to: '2026-11-24 20:00:00' }
+import { type Found, HOURS } from './readers.ts'
 
 export interface TableForReaders {
   /** Path of the table: `data/` and `metadata/` are below it. */

@@ -64,6 +64,27 @@ t.test('each event is in a file of its hour', async t => {
   t.match(findings, { events: 11, duplicates: { events: 0 } })
 })
 
+t.test('one wrong time does not make a batch span half a million hours', async t => {
+  const archive = await archiveOf(t, [
+    [
+      JSON.stringify({ messageId: 'a', receivedAt: '1970-01-01T00:00:00.000Z' }),
+      eventAt(0, 'b'),
+      eventAt(1, 'c'),
+    ],
+    [eventAt(1, 'd'), JSON.stringify({ messageId: 'e', receivedAt: '9999-12-31T23:00:00.000Z' })],
+  ])
+  t.match(await compacted(t, archive, archive.store), { events: 5, skipped: 0, failed: 0 })
+  t.strictSame(await globbedRows(pathOf(archive), 'message_id, dt, hour'), [
+    ['a', '1970-01-01', '00'],
+    ['b', '2026-11-24', '12'],
+    ['c', '2026-11-24', '13'],
+    ['d', '2026-11-24', '13'],
+    ['e', '9999-12-31', '23'],
+  ])
+  t.strictSame(await queriedIds(t, archive), [...'abcde'])
+  t.match(await compacted(t, archive, archive.store), { files: 0 })
+})
+
 t.test('an hour that is not over stays in the objects, and late events become a further file', async t => {
   const archive = await archiveOf(t, [[eventAt(0, 'a'), eventAt(1, 'b')], [eventAt(1.5, 'c')]])
   const noon = NOON_MS / HOUR_MS
