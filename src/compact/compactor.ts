@@ -104,6 +104,8 @@ export class Compactor {
   #erasures = 0
   #engine: Engine | undefined
   #engineBytesMax = 0
+  /** Not if DuckDB is missing: then no file can be made. */
+  #canStartEngine = true
 
   constructor(parts: CompactorParts) {
     this.#parts = parts
@@ -247,9 +249,14 @@ export class Compactor {
 
   /** @throws what is not a fault of the file */
   #fail(error: unknown): void {
-    if (!(error instanceof QueryFailed) || this.#parts.stopping.aborted) throw error
+    if (!this.#isOfFile(error)) throw error
     this.report.failed++
     this.report.reason ??= error.message
+  }
+
+  /** Whether another file may succeed. */
+  #isOfFile(error: unknown): error is Error {
+    return error instanceof QueryFailed && this.#canStartEngine && !this.#parts.stopping.aborted
   }
 
   /** Long rows may need more memory than others. @throws QueryFailed */
@@ -267,7 +274,7 @@ export class Compactor {
     const longest = Math.max(...sources.map(({ rows }) => rows.longest))
     if (longest > LONG_ROW_BYTES) return make(LARGE_ENGINE_BYTES_MAX)
     return make(ENGINE_BYTES_MAX).catch(error => {
-      if (!(error instanceof QueryFailed) || this.#parts.stopping.aborted) throw error
+      if (!this.#isOfFile(error)) throw error
       return make(LARGE_ENGINE_BYTES_MAX)
     })
   }
@@ -338,6 +345,9 @@ export class Compactor {
       spillBytesMax,
       threads,
       isForUser: false,
+    }).catch(error => {
+      this.#canStartEngine = false
+      throw error
     })
     this.#parts.stopping.addEventListener('abort', () => engine.interrupt())
     this.#engine = engine

@@ -220,6 +220,16 @@ t.test('a file that the engine cannot make keeps its hour out of the table, and 
   t.strictSame(await globbedRows(pathOf(archive)), [['a'], ['b']])
 })
 
+t.test('without an engine it ends at the first file', async t => {
+  const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(1, 'b')]])
+  const program = process.argv[1] as string
+  process.argv[1] = '/nowhere/program.js'
+  t.teardown(() => {
+    process.argv[1] = program
+  })
+  await t.rejects(compacted(t, archive, archive.store), /engine ended unexpectedly/)
+})
+
 t.test('long events are in a file of their own', async t => {
   const long = 'x'.repeat(100_000)
   const archive = await archiveOf(t, [
