@@ -34,10 +34,10 @@ import { BatchReader } from '../query/read-batch.ts'
 import { writeRows } from '../query/write-rows.ts'
 import type { ObjectStore } from '../store/store.ts'
 import {
+  abandonedFiles,
   placedIn,
   placeStaged,
   publishTable,
-  removeAbandoned,
   type TablePublisher,
 } from '../table/staged-files.ts'
 import type { TableColumn, TableFile } from '../table/table-entry.ts'
@@ -148,14 +148,25 @@ export class Compactor {
 
   /** Adds typed columns, and places what an earlier run has left. */
   async #readied(log: TableLog): Promise<TableState> {
-    const { store, columns } = this.#parts
+    const { columns } = this.#parts
     const table = await log.refresh()
-    await removeAbandoned(store, this.#keys.staged, table)
+    await this.#removeAbandoned(log, table)
     await log.append(({ columns: existing }) => {
       const added = newColumns(existing, columns)
       return added.length === 0 ? undefined : { columns: [...existing, ...added] }
     })
     return log.refresh()
+  }
+
+  /** A process that slept for a day cannot name what is removed: it began before this was counted as an erasure. */
+  async #removeAbandoned(log: TableLog, table: TableState): Promise<void> {
+    const { store } = this.#parts
+    const abandoned = await abandonedFiles(store, this.#keys.staged, table)
+    if (abandoned.length === 0) return
+    const counted = await log.append(({ erasures }) => ({ erasures: erasures + 1 }))
+    // Unless there was another one, the work of this run was planned on the same objects.
+    if (counted?.erasures === this.#erasures + 1) this.#erasures++
+    await store.remove(abandoned)
   }
 
   /** Writes the rows of the next file while the engine makes the one before. */

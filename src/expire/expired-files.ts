@@ -3,7 +3,7 @@
 import { TableDamaged } from '../errors.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ObjectStore } from '../store/store.ts'
-import { publishTable, removeAbandoned, type TablePublisher } from '../table/staged-files.ts'
+import { abandonedFiles, publishTable, type TablePublisher } from '../table/staged-files.ts'
 import type { TableFile } from '../table/table-entry.ts'
 import type { TableLog } from '../table/table-log.ts'
 import type { TableState } from '../table/table-state.ts'
@@ -75,7 +75,7 @@ export async function removeUnnamed(parts: TableParts, taken: readonly TableFile
     stopping.throwIfAborted()
     await store.remove(unnamed.slice(at, at + REMOVED_AT_ONCE))
   }
-  await removeAbandoned(store, log.keys.rewritten, log.state)
+  await store.remove(await abandonedFiles(store, log.keys.rewritten, log.state))
 }
 
 /**

@@ -101,11 +101,16 @@ function assertRemoved(table: TableState, lost: readonly TableFile[]): void {
 }
 
 /**
- * Removes files that were stored by processes that ended before they named them, or that are not named any more.
+ * Finds files that were stored by processes that ended before they named them, or that are not named any more. A process
+ * that only slept could still name one: before a staged file is removed, an entry has to count an erasure.
  *
  * @param prefix of the files
  */
-export async function removeAbandoned(store: ObjectStore, prefix: string, table: TableState): Promise<void> {
+export async function abandonedFiles(
+  store: ObjectStore,
+  prefix: string,
+  table: TableState,
+): Promise<string[]> {
   const named = new Set(Array.from(table.files.values(), ({ path, copy }) => [path, copy]).flat())
   const abandoned: string[] = []
   for await (const key of store.list(prefix)) {
@@ -114,5 +119,5 @@ export async function removeAbandoned(store: ObjectStore, prefix: string, table:
     if (object !== undefined && (date ?? Date.now()) - object.modifiedAt > ABANDONED_MS_MIN)
       abandoned.push(key)
   }
-  if (abandoned.length > 0) await store.remove(abandoned)
+  return abandoned
 }

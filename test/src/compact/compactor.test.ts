@@ -1,5 +1,6 @@
 /** Compaction of an archive into its table: what is in which file, and crashes at each step. */
 import { randomUUID } from 'node:crypto'
+import { utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { GIB } from '../../../src/config/setting-types.ts'
@@ -323,3 +324,32 @@ async function expireClaims({ store, prefix }: TestArchive): Promise<void> {
   for await (const key of store.list(tableKeys(prefix).claims)) keys.push(key)
   await store.remove(keys)
 }
+
+t.test(
+  'what a sleeping compactor has staged is removed after a day, and it cannot name it any more',
+  async t => {
+    const archive = await archiveOf(t, [[eventAt(0, 'a')]])
+    const { staged } = tableKeys(archive.prefix)
+    const asleep = createGate()
+    const sleeping = storeWith(archive.store, {
+      put: async (key, body) => {
+        const bytes = await archive.store.put(key, body)
+        const path = join(pathOf(archive), key)
+        utimesSync(path, 0, 0)
+        await asleep.reach()
+        return bytes
+      },
+    })
+    const first = compacted(t, archive, sleeping)
+    await asleep.reached
+    t.match(await compacted(t, archive, archive.store, { isDue: () => false }), { files: 0 })
+    const left: string[] = []
+    for await (const key of archive.store.list(staged)) left.push(key)
+    t.strictSame(left, [])
+    asleep.open()
+    t.match(await first, { files: 0 })
+    await expireClaims(archive)
+    t.match(await compacted(t, archive, archive.store), { files: 1 })
+    t.strictSame(await globbedRows(pathOf(archive)), [['a']])
+  },
+)
