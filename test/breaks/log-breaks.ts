@@ -185,8 +185,8 @@ export const LOG_BREAKS: readonly Break[] = [
     name: 'an empty object is overwritten',
     promise: 'A void batch stays void.',
     file: 'src/log/settlement.ts',
-    text: 'if (body === undefined || (await this.#isEmpty(batch.key))) return false',
-    replacement: 'if (body === undefined) return false',
+    text: 'if (await this.#isEmpty(batch.key)) return false',
+    replacement: 'await this.#isEmpty(batch.key)',
     checks: [SETTLEMENT, SIMULATION],
   },
   {
