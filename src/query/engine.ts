@@ -36,6 +36,7 @@ export class Engine {
   readonly #ready: Deferred<void> = createDeferred()
   readonly #work = new Map<number, Deferred<Done>>()
   readonly #residentBytesMax: number
+  readonly #isForUser: boolean
   readonly #memoryTimer: NodeJS.Timeout
   #killTimer: NodeJS.Timeout | undefined
   readonly #directory: string
@@ -46,6 +47,7 @@ export class Engine {
 
   private constructor({ residentBytesMax, ...options }: EngineSettings) {
     this.#residentBytesMax = residentBytesMax
+    this.#isForUser = options.isForUser
     this.#directory = options.directory
     this.#process = fork(process.argv[1] as string, [ENGINE_COMMAND], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
@@ -131,7 +133,11 @@ export class Engine {
     const bytes = await residentBytes(this.#process.pid)
     if (bytes > this.#residentBytesMax) {
       const size = `${Math.round(this.#residentBytesMax / MIB)} MiB`
-      this.#kill(`The query took more than ${size} of memory (QUERY_MEMORY_MAX), and was stopped.`)
+      this.#kill(
+        this.#isForUser
+          ? `The query took more than ${size} of memory (QUERY_MEMORY_MAX), and was stopped.`
+          : `The process that makes Parquet files took more than ${size} of memory, and was stopped.`,
+      )
     }
   }
 
