@@ -16,7 +16,7 @@ export function addErase(program: Command): void {
     )
     .option(
       '--suppress',
-      'Drop events of these users from now on: of --user-id, else of the events that match.',
+      'Drop events of these users from now on, within a minute: of --user-id, else of the events that match.',
     )
     .option('--user-id <id...>', 'With --suppress or --unsuppress: user ids.')
     .option('--anonymous-id <id...>', 'With --suppress or --unsuppress: anonymous ids.')
@@ -34,7 +34,7 @@ back. All else is gone: from the objects, from the records of the log, and from 
 such events are rewritten. It can run beside servers, and can be stopped at any time: run it again to go on. docs/erasure.md
 says what it does not reach.
 
-Exit code: 0 if all is done, 1 if something was refused or nothing was done, 2 if the archive could not be read or
+Exit code: 0 if all is done, 1 if something was refused, or you did not agree, 2 if the archive could not be read or
 written, 130 after Ctrl-C.`,
     )
     .action(async (flags: EraseFlags) => {

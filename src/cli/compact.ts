@@ -4,11 +4,11 @@ import { parseTableColumns } from '../compact/typed-columns.ts'
 import type { Config } from '../config/config.ts'
 import { MIB } from '../config/setting-types.ts'
 import { QueryCache } from '../query/query-cache.ts'
-import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { hourOf } from '../table/table-keys.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
 import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
+import { openExisting } from './open-existing.ts'
 import { compactSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
 import { grouped, many } from './verify/report.ts'
@@ -40,7 +40,7 @@ export function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<nu
 }
 
 async function withStore<T>(config: Config, work: (store: ObjectStore) => Promise<T>): Promise<T> {
-  const store = await openStore(config)
+  const store = await openExisting(config)
   try {
     return await work(store)
   } finally {
@@ -89,14 +89,19 @@ function showProgress(compactor: Compactor, isShown: boolean): () => void {
   }
 }
 
-function inWords({ files, events, bytes, storedBytes, skipped, failed, reason }: CompactionReport): string {
+function inWords(report: CompactionReport): string {
+  const { files, events, bytes, storedBytes, skipped, failed, reason, columns } = report
+  const added =
+    columns.length === 0
+      ? ''
+      : `New columns: ${columns.join(', ')}. Files that are written from now on have them.\n`
   const left =
     skipped === 0
       ? ''
       : ` ${many(skipped, 'file')} left for the next run: another process makes them, or their objects are not stored yet.`
   const wrong = failed === 0 ? '' : `\n${many(failed, 'file')} could not be made: ${reason}`
-  if (files === 0 && failed > 0) return `Nothing was added.${left}${wrong}`
-  if (files === 0) return `Nothing to add: the table has all hours that are over.${left}`
+  if (files === 0 && failed > 0) return `${added}Nothing was added.${left}${wrong}`
+  if (files === 0) return `${added}Nothing to add: the table has all hours that are over.${left}`
   const sizes = `${grouped(Math.ceil(bytes / MIB))} MiB, of ${grouped(Math.ceil(storedBytes / MIB))} MiB of objects`
-  return `Added ${many(files, 'file')} with ${many(events, 'event')}: ${sizes}.${left}${wrong}`
+  return `${added}Added ${many(files, 'file')} with ${many(events, 'event')}: ${sizes}.${left}${wrong}`
 }

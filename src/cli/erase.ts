@@ -4,11 +4,11 @@ import type { Config } from '../config/config.ts'
 import { Eraser, type ErasureDone, type ErasurePlan } from '../erase/eraser.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { createLogger } from '../process/logger.ts'
-import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { SuppressedId } from '../suppression/suppression-list.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
+import { openExisting } from './open-existing.ts'
 import { eraseSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
 import { sessionSettings } from './query.ts'
@@ -55,7 +55,7 @@ export function erase(flags: EraseFlags, env: NodeJS.ProcessEnv): Promise<number
     if (!hasWhere && ids.length === 0)
       throw new ConfigInvalid(`--where is missing: frequency erase --where "user_id = '42'"`)
     const config = readOwnConfig(eraseSettings, flags, env)
-    const store = await openStore(config)
+    const store = await openExisting(config)
     try {
       if (flags.unsuppress === true) return await say(unsuppress(store, config.archive.prefix, ids))
       if (!hasWhere) return await say(suppress(store, config.archive.prefix, ids))
@@ -155,7 +155,9 @@ function planInWords({ events, objects, files, matches, hasEarlier }: ErasurePla
       ? ''
       : `${many(withoutId, 'event')} that match have no messageId. They cannot be erased: the log does not know them.\n`
   if (events === 0) {
-    const earlier = hasEarlier ? 'What an earlier erasure may have left is completed.\n' : ''
+    const earlier = hasEarlier
+      ? 'If an earlier erasure was killed, a run without --dry-run completes it.\n'
+      : ''
     return `No event matches, or all that match are erased.\n${earlier}${unable}`
   }
   const lines = [
@@ -168,7 +170,9 @@ function planInWords({ events, objects, files, matches, hasEarlier }: ErasurePla
 }
 
 function suppressionInWords(ids: readonly SuppressedId[]): string {
-  return ids.length === 0 ? '' : `Events of ${many(ids.length, 'id')} will be dropped from now on.\n`
+  return ids.length === 0
+    ? ''
+    : `Servers drop events of ${many(ids.length, 'id')} from now on, within a minute. Run the same command again after that: it erases\nwhat came in between.\n`
 }
 
 function doneInWords({ events, objects, files, staged = 0 }: ErasureReport): string {

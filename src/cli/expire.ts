@@ -5,11 +5,11 @@ import { ConfigInvalid } from '../errors.ts'
 import { Expirer, type ExpiryReport } from '../expire/expirer.ts'
 import { createLogger } from '../process/logger.ts'
 import { QueryCache } from '../query/query-cache.ts'
-import { openStore } from '../store/open-store.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES, interruptible } from './interruptible.ts'
 import { cacheDirectoryOf } from './local-work.ts'
+import { openExisting } from './open-existing.ts'
 import { expireSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { publisherOf } from './publish.ts'
 import { grouped, many } from './verify/report.ts'
@@ -37,7 +37,7 @@ export function expire(flags: ExpireFlags, env: NodeJS.ProcessEnv): Promise<numb
       throw new ConfigInvalid(
         'RETENTION and RAW_RETENTION are not set, so events stay for ever: frequency expire --retention=400d',
       )
-    const store = await openStore(config)
+    const store = await openExisting(config)
     try {
       return await expireIn(store, config, flags, stopping)
     } finally {

@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { type BuiltLog, LogBuilder } from './log/build-log.ts'
-import { EXIT_CODES, type LogFlags, type Outcome, openExisting } from './log.ts'
+import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
+import { openExisting } from './open-existing.ts'
 import { ProgressBar } from './verify/progress-bar.ts'
 import { describeDuplicate, describeProblems, listed, many } from './verify/report.ts'
 

@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts'
 import { isAgreed } from './agreement.ts'
 import { LogRepair, type RepairPlan } from './log/repair-log.ts'
-import { EXIT_CODES, type LogFlags, type Outcome, openExisting } from './log.ts'
+import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
+import { openExisting } from './open-existing.ts'
 import { describeProblems, listed, many } from './verify/report.ts'
 
 /** Objects that are listed. All are counted. */

@@ -1,7 +1,5 @@
 import type { Config } from '../config/config.ts'
 import { ConfigInvalid, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
-import { openStore, openStoreReader } from '../store/open-store.ts'
-import type { ObjectStore } from '../store/store.ts'
 import { type SettingFlags, withArchive } from './own-settings.ts'
 
 /** Nothing is wrong · something is wrong, or was not done · the command failed. */
@@ -44,15 +42,6 @@ export async function runOnLog(
     process.stderr.write(`frequency: ${message}\n`)
     return EXIT_CODES.error
   }
-}
-
-/** Opens an existing archive for writing. @throws ConfigInvalid if it does not exist. @throws StoreUnavailable if it cannot be reached */
-export async function openExisting(config: Config): Promise<ObjectStore> {
-  const reader = await openStoreReader(config)
-  await reader.close()
-  const store = await openStore(config)
-  await store.check()
-  return store
 }
 
 /** Whether the user can fix the cause: a setting, the store, the log, or a file or disk (an error of a system call). */

@@ -21,6 +21,8 @@ import { grouped, many } from './verify/report.ts'
 
 /** The answer is complete · the query failed · the archive could not be read · Ctrl-C. */
 const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as const
+/** An event is not in the archive before its batch is closed. */
+const NO_ROWS = 'No row. An event is archived up to BATCH_AGE_MS_MAX (10 s) after it was sent.\n'
 const ROWS_SHOWN_MAX = 10_000
 /** Past this the user is told that a range would make it faster. */
 const FETCHED_BYTES_MAX = GIB
@@ -192,6 +194,7 @@ async function show(
       ? `… and more than ${grouped(ROWS_SHOWN_MAX)} rows: --format=csv has all of them.\n`
       : ''
     process.stdout.write(table + more)
+    if (answer.rows.length === 0 && process.stderr.isTTY) process.stderr.write(NO_ROWS)
     return
   }
   const path = await session.write(sql, format)

@@ -87,6 +87,8 @@ export interface CompactionReport {
   failed: number
   /** Why the first of them cannot be made. */
   reason?: string
+  /** Typed columns that the table has since this run. */
+  columns: string[]
 }
 
 interface Made {
@@ -96,7 +98,15 @@ interface Made {
 }
 
 export class Compactor {
-  readonly report: CompactionReport = { files: 0, events: 0, bytes: 0, storedBytes: 0, skipped: 0, failed: 0 }
+  readonly report: CompactionReport = {
+    files: 0,
+    events: 0,
+    bytes: 0,
+    storedBytes: 0,
+    skipped: 0,
+    failed: 0,
+    columns: [],
+  }
   readonly #parts: CompactorParts
   readonly #keys: TableKeys
   #planned = 0
@@ -153,6 +163,7 @@ export class Compactor {
     await this.#removeAbandoned(log, table)
     await log.append(({ columns: existing }) => {
       const added = newColumns(existing, columns)
+      this.report.columns = added.map(({ name }) => name)
       return added.length === 0 ? undefined : { columns: [...existing, ...added] }
     })
     return log.refresh()

@@ -25,7 +25,7 @@ import {
   writeFile,
 } from 'node:fs/promises'
 import { join } from 'node:path'
-import { DirectoryInUse } from '../errors.ts'
+import { ConfigInvalid, DirectoryInUse } from '../errors.ts'
 import { type DirectoryLock, lockDirectory, requireLockablePath } from '../process/directory-lock.ts'
 import { NOBODY } from './engine-messages.ts'
 import { ROWS_VERSION } from './event-columns.ts'
@@ -94,7 +94,11 @@ export class QueryCache {
    */
   static async open(directory: string, bytesMax: number): Promise<QueryCache> {
     // Others may pass through, and see no names: the engine may be another user. See engine-process.ts.
-    await mkdir(directory, { recursive: true, mode: 0o711 })
+    await mkdir(directory, { recursive: true, mode: 0o711 }).catch((error: Error) => {
+      throw new ConfigInvalid(
+        `DATA_DIR: ${directory} cannot be made: ${error.message}. Name another directory: --data-dir=/tmp/frequency`,
+      )
+    })
     await removeAbandonedRuns(directory)
     for (;;) {
       const runDirectory = join(directory, `${RUN_PREFIX}${randomBytes(4).toString('hex')}`)
