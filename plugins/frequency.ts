@@ -5,6 +5,12 @@ import type { EnrichHook } from '../src/http/enrichment.ts'
 import type { Transport } from '../src/queue/queue.ts'
 import type { ObjectStore } from '../src/store/store.ts'
 import { registerPlugins } from './app.ts'
+// The types of the documented decorators.
+import './admin.ts'
+import './health.ts'
+import './intake.ts'
+import './queue.ts'
+import './write-keys.ts'
 import { setCompilers } from './schemas.ts'
 
 export type { EmbeddedSettings } from '../src/config/embedded-config.ts'
