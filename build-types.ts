@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url))
 const ENTRY = 'plugins/frequency.ts'
+/** The test runner adds hooks to every child process by NODE_OPTIONS. With them tsc does not start. */
+const WITHOUT_HOOKS = ['-u', 'NODE_OPTIONS']
 /** A relative import in a declaration. Its path ends in `.ts`. */
 const IMPORT = /(\bfrom |\bimport\(|^import )(['"])(\.{1,2}\/[^'"]+)\.ts\2/gm
 
@@ -16,8 +18,8 @@ export function buildTypes(directory: string): void {
   const all = mkdtempSync(join(tmpdir(), 'frequency-types-'))
   try {
     const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc')
-    const args = [tsc, '-p', 'tsconfig.types.json', '--outDir', all]
-    execFileSync(process.execPath, args, { cwd: ROOT, stdio: 'inherit' })
+    const args = [...WITHOUT_HOOKS, process.execPath, tsc, '-p', 'tsconfig.types.json', '--outDir', all]
+    execFileSync('env', args, { cwd: ROOT, stdio: 'inherit' })
     copyReachable(all, join(directory, 'types'))
   } finally {
     rmSync(all, { recursive: true, force: true })

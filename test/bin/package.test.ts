@@ -25,8 +25,9 @@ const FILES = [
 ]
 const PACKED_BYTES_MAX = 1024 * 1024
 
-const run = promisify(execFile)
-const { NODE_OPTIONS: _, ...environment } = process.env
+/** Without the hooks that the test runner adds to child processes by NODE_OPTIONS. */
+const run = (command: string, args: readonly string[], cwd: string) =>
+  promisify(execFile)('env', ['-u', 'NODE_OPTIONS', command, ...args], { cwd, maxBuffer: 10 * 1024 * 1024 })
 
 /** Packs a copy of the checkout, so that other tests may build at the same time. */
 async function pack(t: Test): Promise<{ tarball: string; files: string[]; size: number }> {
@@ -37,11 +38,7 @@ async function pack(t: Test): Promise<{ tarball: string; files: string[]; size: 
   })
   await buildProgram(join(copy, 'dist'))
   buildTypes(join(copy, 'dist'))
-  const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts'], {
-    cwd: copy,
-    env: environment,
-    maxBuffer: 10 * 1024 * 1024,
-  })
+  const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts'], copy)
   // An array; from npm 12 on an object by name.
   const [packed] = Object.values(JSON.parse(stdout)) as [PackResult]
   const files = packed.files.map(({ path }) => path)
@@ -67,7 +64,7 @@ const { tarball, files, size } = await pack(t)
 const directory = temporaryDirectory(t)
 // Without the optional DuckDB, which has more than 100 MB. Packages come from npm's cache, if they are there.
 const OPTIONS = ['--prefer-offline', '--omit=optional', '--no-audit', '--no-fund', '--loglevel=error']
-await run('npm', ['install', ...OPTIONS, tarball], { cwd: directory, env: environment })
+await run('npm', ['install', ...OPTIONS, tarball], directory)
 const installed = join(directory, 'node_modules', NAME)
 
 const post = async (url: string, body: object): Promise<number> => {
@@ -93,10 +90,7 @@ t.test('the package has no file that only developers need', async t => {
 })
 
 t.test('the command is frequency', async t => {
-  const { stdout } = await run('npx', ['--no-install', 'frequency', '--version'], {
-    cwd: directory,
-    env: environment,
-  })
+  const { stdout } = await run('npx', ['--no-install', 'frequency', '--version'], directory)
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
   t.equal(stdout.trim(), version)
 })
@@ -114,7 +108,7 @@ t.test('the program serves, archives, and verifies, with the plugin of docs/plug
   t.equal((await server.stop()).code, 0)
   const verify = startProgram(t, path, { cwd, args: ['verify', '--json'] })
   t.equal((await verify.endsWithin(30_000)).code, 0, verify.output)
-  const { stdout } = await run('sh', ['-c', 'zcat $(find data/archive -name "batch_*.gz")'], { cwd })
+  const { stdout } = await run('sh', ['-c', 'zcat $(find data/archive -name "batch_*.gz")'], cwd)
   t.match(JSON.parse(stdout), { event: 'packed', is_bot: false })
 })
 
@@ -134,13 +128,13 @@ t.test('the example of docs/embedding.md runs, and archives when it is stopped',
   t.same(await (await fetch(url)).json(), { hello: 'world' })
   t.equal(await post(`${url}/events/api/t`, { event: 'embedded' }), 200)
   t.equal((await server.stop()).code, 0, server.output)
-  const { stdout } = await run('sh', ['-c', 'zcat $(find data/archive -name "batch_*.gz")'], { cwd })
+  const { stdout } = await run('sh', ['-c', 'zcat $(find data/archive -name "batch_*.gz")'], cwd)
   t.match(JSON.parse(stdout), { event: 'embedded' })
 })
 
 t.test('CommonJS can load it', async t => {
   const script = `console.log(typeof require('${NAME}').default)`
-  const { stdout } = await run(process.execPath, ['-e', script], { cwd: directory, env: environment })
+  const { stdout } = await run(process.execPath, ['-e', script], directory)
   t.equal(stdout.trim(), 'function')
 })
 
@@ -179,7 +173,7 @@ export { app, ofTheServer, wrongRole }
   }
   writeFileSync(join(directory, 'tsconfig.json'), JSON.stringify(config))
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
-  const checked = await run(process.execPath, [tsc, '-p', directory]).catch(error => error)
+  const checked = await run(process.execPath, [tsc, '-p', directory], directory).catch(error => error)
   t.equal(checked.stdout, '')
   rmSync(join(directory, 'use.mts'))
 })

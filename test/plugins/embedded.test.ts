@@ -1,6 +1,7 @@
 /** frequency as a plugin in a server of one's own. */
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import frequency, { type FrequencyOptions } from '../../plugins/frequency.ts'
@@ -194,6 +195,41 @@ t.test('a given queue and a given store stay open', async t => {
   await until('the event is in a batch', 10_000, async () => (await queue.depth()) === 0)
   t.match(await second.archived(), [{ event: 'kept' }])
   t.equal(closed, 0)
+})
+
+t.test('a hook of the server can close the routes for operators', async t => {
+  const before = (app: FastifyInstance): void => {
+    app.addHook('onRequest', async (request, reply) => {
+      if (request.routeOptions.config.forOperators && !request.headers['x-operator'])
+        return reply.code(403).send()
+    })
+  }
+  const { url } = await host(t, { prefix: '/events' }, { before })
+  for (const path of ['metrics', 'status', 'readyz', 'documentation', ''])
+    t.equal((await fetch(`${url}/events/${path}`)).status, 403, path)
+  t.equal((await fetch(`${url}/events/metrics`, { headers: { 'x-operator': '1' } })).status, 200)
+  t.equal((await post(`${url}/events/api/t`, { event: 'a' })).status, 200)
+})
+
+t.test('a request decorator of the server with one of our names is an error at the start', async t => {
+  const before = (app: FastifyInstance): void => {
+    app.decorateRequest('source', undefined)
+  }
+  await t.rejects(host(t, { prefix: '/events' }, { before }), { code: 'FST_ERR_DEC_ALREADY_PRESENT' })
+})
+
+t.test("CORS of the server's own works beside it, without corsOrigins", async t => {
+  const origin = 'https://example.com'
+  const before = (app: FastifyInstance): void => {
+    app.register(cors, { origin })
+  }
+  const { url } = await host(t, { prefix: '/events' }, { before })
+  const answer = await post(`${url}/events/api/t`, { event: 'a' }, { ...JSON_TYPE, origin })
+  t.equal(answer.headers.get('access-control-allow-origin'), origin)
+  await t.rejects(host(t, { prefix: '/events', corsOrigins: origin }, { before }), {
+    code: 'FRQ_CONFIG_INVALID',
+    message: /Leave CORS_ORIGINS out/,
+  })
 })
 
 t.test('options that cannot work are refused, with the way out', async t => {
