@@ -1,5 +1,5 @@
 /**
- * Builds the program into `dist`: `bin/frequency.js`, the chunks that it loads at a start or on demand, and the
+ * Builds the program into `dist`: `bin/frequency.js`, the package's `plugins/frequency.js`, the chunks that it loads at a start or on demand, and the
  * files of the page at `/`. Only TypeBox is bundled: it would be 249 small modules at every start. Other packages stay as
  * they are.
  */
@@ -7,6 +7,7 @@ import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { buildTypes } from './build-types.ts'
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url))
 /** Many small modules, which would be read one by one. */
@@ -25,7 +26,7 @@ export async function buildProgram(directory: string): Promise<void> {
   rmSync(directory, { recursive: true, force: true })
   await build({
     absWorkingDir: ROOT,
-    entryPoints: ['bin/frequency.ts'],
+    entryPoints: ['bin/frequency.ts', 'plugins/frequency.ts'],
     outbase: '.',
     outdir: directory,
     chunkNames: 'chunks/[name]-[hash]',
@@ -43,4 +44,7 @@ export async function buildProgram(directory: string): Promise<void> {
   cpSync(join(ROOT, 'ui'), join(directory, 'ui'), { recursive: true })
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await buildProgram(join(ROOT, 'dist'))
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await buildProgram(join(ROOT, 'dist'))
+  buildTypes(join(ROOT, 'dist'))
+}

@@ -1,14 +1,18 @@
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { parseProxies } from '../src/config/client-settings.ts'
 import type { Config } from '../src/config/config.ts'
+import type { Transport } from '../src/queue/queue.ts'
+import type { ObjectStore } from '../src/store/store.ts'
 import admin from './admin.ts'
 import body from './body.ts'
+import connections from './connections.ts'
 import cors from './cors.ts'
 import documentation from './documentation.ts'
 import drain from './drain.ts'
 import errors, { answerClientError } from './errors.ts'
 import health from './health.ts'
 import hook from './hook.ts'
+import intake from './intake.ts'
 import ledger from './ledger.ts'
 import metrics from './metrics.ts'
 import pixel from './pixel.ts'
@@ -22,6 +26,7 @@ import store from './store.ts'
 import track from './track.ts'
 import trackBatch from './track-batch.ts'
 import ui from './ui.ts'
+import userPlugins from './user-plugins.ts'
 import workerMessages from './worker-messages.ts'
 import writeKeys from './write-keys.ts'
 
@@ -58,7 +63,7 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   })
   app.server.maxConnections = config.connectionsMax
   try {
-    await registerPlugins(app, config)
+    await registerPlugins(app, config, { isOwnServer: true })
   } catch (error) {
     await app.close()
     throw error
@@ -66,15 +71,29 @@ export async function createApp(config: Config, logger: FastifyBaseLogger): Prom
   return app
 }
 
-async function registerPlugins(app: FastifyInstance, config: Config): Promise<void> {
+export interface Surroundings {
+  /** False if the server has other routes than ours. Then nothing is set that concerns these. */
+  readonly isOwnServer: boolean
+  /** Opened, and closed, by the caller. */
+  readonly queue?: Transport | undefined
+  readonly store?: ObjectStore | undefined
+}
+
+/** Registers the plugins of a role. Decorators, hooks and error handlers stay in the scope of `app`. */
+export async function registerPlugins(
+  app: FastifyInstance,
+  config: Config,
+  { isOwnServer, queue: givenQueue, store: givenStore }: Surroundings,
+): Promise<void> {
   const isArchiving = config.role !== 'ingest'
   const isIngesting = config.role !== 'archive'
 
   await app.register(requests)
-  await app.register(errors)
+  if (isOwnServer) await app.register(connections)
+  await app.register(errors, { isOwnServer })
   await app.register(admin, config)
-  await app.register(drain, config)
-  await app.register(workerMessages)
+  if (isOwnServer) await app.register(drain, config)
+  await app.register(workerMessages, { isOwnServer })
   await app.register(ledger, config)
   if (isIngesting) await app.register(documentation, config)
   if (isIngesting) await app.register(writeKeys, config)
@@ -82,9 +101,10 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   if (isIngesting) await app.register(rateLimits, config)
   // A start that fails makes no directory: a bucket is asked before the queue makes one, a directory is made after it.
   const isRemote = config.archive.kind !== 'directory'
-  if (isArchiving && isRemote) await app.register(store, config)
-  await app.register(queue, config)
-  if (isArchiving && !isRemote) await app.register(store, config)
+  if (isArchiving && isRemote) await app.register(store, { config, given: givenStore })
+  await app.register(queue, { config, given: givenQueue })
+  await app.register(intake, config)
+  if (isArchiving && !isRemote) await app.register(store, { config, given: givenStore })
   if (isArchiving) await app.register(import('./archiver.ts'), config)
   if (isArchiving) await app.register(import('./table.ts'), config)
   if (isArchiving) await app.register(import('./expire.ts'), config)
@@ -98,4 +118,5 @@ async function registerPlugins(app: FastifyInstance, config: Config): Promise<vo
   await app.register(health, config)
   await app.register(metrics, config)
   if (isIngesting) await app.register(ui, config)
+  await app.register(userPlugins, config)
 }

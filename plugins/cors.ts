@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { parseOrigins } from '../src/config/client-settings.ts'
 import type { Config } from '../src/config/config.ts'
+import { ConfigInvalid } from '../src/errors.ts'
 import { pathOf } from '../src/http/request-path.ts'
 
 declare module 'fastify' {
@@ -12,6 +13,8 @@ declare module 'fastify' {
   }
 }
 
+/** Of `@fastify/cors`. It cannot be there twice. */
+const DECORATOR = 'corsPreflightEnabled'
 /** Browsers have their own limits: Chromium two hours, Firefox one day. */
 const PREFLIGHT_AGE_S_MAX = 86_400
 
@@ -34,6 +37,10 @@ const OPEN: FastifyCorsOptions = {
  */
 async function cors(app: FastifyInstance, { corsOrigins }: Config): Promise<void> {
   if (corsOrigins === undefined) return
+  if (app.hasRequestDecorator(DECORATOR))
+    throw new ConfigInvalid(
+      'CORS_ORIGINS: the server has @fastify/cors for all routes already. Leave CORS_ORIGINS out, or register that in a scope of its own.',
+    )
   // Loaded only if it is used, to keep the start fast.
   const { default: fastifyCors } = await import('@fastify/cors')
   const origins = parseOrigins(corsOrigins)

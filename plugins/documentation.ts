@@ -77,7 +77,7 @@ async function documentation(app: FastifyInstance, config: Config): Promise<void
 
   let opening: Promise<FastifyInstance> | undefined
   async function show(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    opening ??= openPages(routes, app.log)
+    opening ??= openPages(routes, app.prefix + PATH, app.log)
     const pages = await opening.catch(error => {
       opening = undefined
       throw error
@@ -96,7 +96,11 @@ function isDescribed({ method, schema }: RouteOptions): boolean {
   return schema !== undefined && schema.hide !== true && method !== 'HEAD'
 }
 
-async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger): Promise<FastifyInstance> {
+async function openPages(
+  routes: readonly RouteOptions[],
+  routePrefix: string,
+  log: FastifyBaseLogger,
+): Promise<FastifyInstance> {
   const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
     import('@fastify/swagger'),
     import('@fastify/swagger-ui'),
@@ -112,7 +116,7 @@ async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger
   pages.addHook('onRequest', async (_, reply) => void reply.headers(headers))
   await pages.register(swagger, { openapi: OPENAPI, transform: describe })
   await pages.register(swaggerUi, {
-    routePrefix: PATH,
+    routePrefix,
     theme: { title: 'frequency: API reference' },
     // The base layout has no bar on top. The bar sets an inline style, which the content security policy refuses.
     uiConfig: {

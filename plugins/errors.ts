@@ -1,4 +1,4 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
@@ -53,13 +53,17 @@ function translated(error: FastifyError, request: FastifyRequest): FastifyError 
 /**
  * Answers every refusal with `{ statusCode, code, error, message }`. An error of the server itself gives no details.
  */
-async function errors(app: FastifyInstance): Promise<void> {
+async function errors(app: FastifyInstance, { isOwnServer }: { isOwnServer: boolean }): Promise<void> {
   app.setErrorHandler((thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
     const error = translated(thrown, request)
     const statusCode = error.statusCode ?? 500
     if (statusCode !== 500) app.requests.refuse(error.code, error.message)
     if (statusCode === 503) void reply.header('retry-after', RETRY_AFTER_S)
-    if (statusCode !== 500) return reply.code(statusCode).send(error)
+    if (statusCode !== 500) {
+      const { code, message } = error
+      // Not the error itself: Fastify would pass it on to the error handler of a server around this plugin.
+      return reply.code(statusCode).send({ statusCode, code, error: STATUS_CODES[statusCode], message })
+    }
     request.log.error({ err: error }, 'A request failed.')
     return reply.code(500).send({
       statusCode,
@@ -67,11 +71,6 @@ async function errors(app: FastifyInstance): Promise<void> {
       error: 'Internal Server Error',
       message: 'The server has an internal error. Its log has the details.',
     })
-  })
-
-  // Node would answer an unknown `expect` header with an empty 417. A server may ignore the header (RFC 9110, 10.1.1).
-  app.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-    app.server.emit('request', request, response)
   })
 
   function notFound({ method, url }: FastifyRequest, reply: FastifyReply): FastifyError {
@@ -90,7 +89,9 @@ async function errors(app: FastifyInstance): Promise<void> {
     else if (request.is404) done(notFound(request, reply))
     else done()
   })
-  // For routes that call `callNotFound` themselves.
+  // Without a prefix, unknown paths of another server are not ours.
+  if (!isOwnServer && app.prefix === '') return
+  // For routes that call `callNotFound` themselves, and for unknown paths below a prefix.
   app.setNotFoundHandler(async (request, reply) => {
     throw notFound(request, reply)
   })

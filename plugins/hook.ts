@@ -4,7 +4,6 @@ import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { MethodNotAllowed } from '../src/errors.ts'
 import { assertEventFields, stampEvent } from '../src/event/event.ts'
-import { publishTraced } from '../src/event/tracing.ts'
 import { contextIp } from '../src/http/client-ip.ts'
 import { deliveryIdOf, hookEvent, readHookBody, snsConfirmationUrl } from '../src/http/webhook.ts'
 import { dropInvalidContentType } from './body.ts'
@@ -76,7 +75,7 @@ async function hook(app: FastifyInstance, { batchBodyBytesMax: bodyLimit, ipPoli
         const { json, fields } = hookEvent(params.name, deliveryIdOf(headers), bodyJson)
         assertEventFields(fields)
         const event = stampEvent(json, fields, new Date(), source, contextIp(fields, ipPolicy, source))
-        void reply.header('frequency-ack', await publishTraced(scope.queue, event, headers))
+        void reply.header('frequency-ack', await scope.publish(event, request))
         return { success: true as const }
       },
     )
@@ -105,4 +104,4 @@ function logSnsConfirmation({ bodyJson, headers, log, params }: FastifyRequest):
   log.warn({ name, url }, 'Amazon SNS asks to confirm a subscription. If the topic is yours, open this URL.')
 }
 
-export default fp(hook, { name: 'hook', dependencies: ['body', 'queue', 'write-keys'] })
+export default fp(hook, { name: 'hook', dependencies: ['body', 'intake', 'write-keys'] })

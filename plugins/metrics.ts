@@ -5,7 +5,7 @@ import { brokerWatch } from '../src/queue/broker-watch.ts'
 
 /** `GET /metrics`, in the text format of Prometheus. The counts are read at each request. */
 async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
-  const { queue, requests, readiness } = app
+  const { queue, requests, readiness, enrichStats } = app
   const waiting = brokerWatch(queue)
 
   // Loaded at the first request, to keep the start fast.
@@ -18,6 +18,7 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
       role,
       queue,
       requests,
+      enrichments: enrichStats,
       readiness,
       archiver: app.hasDecorator('archiver') ? app.archiver : undefined,
       store: app.hasDecorator('store') ? app.store : undefined,
@@ -40,5 +41,5 @@ async function metrics(app: FastifyInstance, { role }: Config): Promise<void> {
 
 export default fp(metrics, {
   name: 'metrics',
-  dependencies: ['queue', 'requests', 'health', 'worker-messages'],
+  dependencies: ['queue', 'intake', 'requests', 'health', 'worker-messages'],
 })

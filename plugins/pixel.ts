@@ -4,7 +4,6 @@ import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { assertEventFields, type Event, type EventChanges, stampEvent } from '../src/event/event.ts'
 import { NameSet } from '../src/event/name-set.ts'
-import { publishTraced } from '../src/event/tracing.ts'
 import { contextIp } from '../src/http/client-ip.ts'
 import type { JsonBody } from '../src/http/read-body.ts'
 import { assertCall, type CallType, callTypes } from '../src/segment/call.ts'
@@ -82,9 +81,10 @@ async function pixel(app: FastifyInstance, { ipPolicy: policy }: Config): Promis
           request.body = value
         },
       },
-      async ({ bodyJson, body, headers, source, ip: address }, reply) => {
+      async (request, reply) => {
+        const { bodyJson, body, source, ip: address } = request
         const event = eventOf(bodyJson as Buffer, body, { policy, source, address })
-        const durability = await publishTraced(app.queue, event, headers)
+        const durability = await app.publish(event, request)
         return reply.headers(GIF_HEADERS).header('frequency-ack', durability).send(GIF)
       },
     )
@@ -120,4 +120,4 @@ const eventPixel: Pixel = {
   },
 }
 
-export default fp(pixel, { name: 'pixel', dependencies: ['body', 'queue'] })
+export default fp(pixel, { name: 'pixel', dependencies: ['body', 'intake'] })

@@ -2,8 +2,9 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { withSlowNotice } from '../src/process/slow-notice.ts'
+import { GroupingQueue } from '../src/queue/grouping-queue.ts'
 import { openQueue } from '../src/queue/open-queue.ts'
-import type { Queue } from '../src/queue/queue.ts'
+import type { Queue, Transport } from '../src/queue/queue.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,7 +12,17 @@ declare module 'fastify' {
   }
 }
 
-async function queue(app: FastifyInstance, config: Config): Promise<void> {
+export interface QueueOptions {
+  readonly config: Config
+  /** A transport that the caller has opened, and closes. */
+  readonly given: Transport | undefined
+}
+
+async function queue(app: FastifyInstance, { config, given }: QueueOptions): Promise<void> {
+  if (given !== undefined) {
+    app.decorate('queue', new GroupingQueue(given, config))
+    return
+  }
   const opened = await withSlowNotice(openQueue(config, app.log), () => sayWhatIsAwaited(app, config))
   app.decorate('queue', opened)
   app.addHook('onClose', () => opened.close())

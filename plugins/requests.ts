@@ -12,9 +12,6 @@ declare module 'fastify' {
 async function requests(app: FastifyInstance): Promise<void> {
   const stats = new RequestStats()
   app.decorate('requests', stats)
-  app.server.on('drop', () =>
-    stats.refuse('FRQ_CONNECTIONS_TOO_MANY', 'A connection above CONNECTIONS_MAX was closed at once.'),
-  )
 
   app.addHook('onRoute', route => {
     if (!route.config?.takesEvents) return

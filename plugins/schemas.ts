@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module'
 import type { ValidatorCompiler, ValidatorFactory } from '@fastify/ajv-compiler'
-import type { FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 
 type CompilersFactory = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
 type Validator = ReturnType<ValidatorCompiler>
@@ -43,3 +43,9 @@ function serialize(value: unknown): string {
 
 /** Gives Fastify the functions of its schemas without loading a library at the start. */
 export const compilersFactory: CompilersFactory = { buildValidator, buildSerializer: () => () => serialize }
+
+/** Does the same for the routes below a plugin in another server, whose own routes keep their functions. */
+export function setCompilers(app: FastifyInstance): void {
+  app.setValidatorCompiler(buildValidator({}, { customOptions: {} }))
+  app.setSerializerCompiler(() => serialize)
+}

@@ -89,7 +89,7 @@ async function segmentSettings(app: FastifyInstance, { publicUrl }: Config): Pro
       },
       async (request, reply) => {
         void reply.header('cache-control', `private, max-age=${CACHE_AGE_S}`)
-        return settingsOf(request.params.writeKey, publicUrl ?? urlOf(request))
+        return settingsOf(request.params.writeKey, publicUrl ?? `${urlOf(request)}${app.prefix}`)
       },
     )
   }

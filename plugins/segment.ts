@@ -2,7 +2,6 @@ import { type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
-import { publishAllTraced, publishTraced } from '../src/event/tracing.ts'
 import { readJsonOrForm, textOf } from '../src/http/read-body.ts'
 import { isNotEmpty, readWhole, refusalOf } from '../src/http/request-events.ts'
 import { validatorOf } from '../src/http/validator.ts'
@@ -148,7 +147,7 @@ function addCalls(
         const { bodyJson, body, source, ip: address } = request
         const stamper = new CallStamper({ receivedAt: new Date(), sender: { policy, source, address } })
         const event = stamper.event(typeOf(body), bodyJson as Buffer, body)
-        void reply.header('frequency-ack', await publishTraced(scope.queue, event, request.headers))
+        void reply.header('frequency-ack', await scope.publish(event, request))
         return { success: true as const }
       },
     })
@@ -174,7 +173,8 @@ function addBatch(scope: FastifyInstance, config: Config): void {
         response: { 200: batchSuccessSchema, 400: batchRefusalSchema },
       },
       validatorCompiler: () => validate,
-      handler: async ({ bodyJson, body, isBodyPoisoned, headers, source, ip: address }, reply) => {
+      handler: async (request, reply) => {
+        const { bodyJson, body, isBodyPoisoned, source, ip: address } = request
         const batch = { json: bodyJson as Buffer, value: body, isPoisoned: isBodyPoisoned }
         const sender = { policy, source, address }
         const limits = { eventBytesMax, batchBytesMax }
@@ -184,8 +184,7 @@ function addBatch(scope: FastifyInstance, config: Config): void {
           const refusal = refusalOf(refused, body.batch.length)
           return reply.code(refusal.statusCode).send(refusal)
         }
-        if (events.length > 0)
-          void reply.header('frequency-ack', await publishAllTraced(scope.queue, events, headers))
+        if (events.length > 0) void reply.header('frequency-ack', await scope.publishAll(events, request))
         return { success: true as const, ...(refused.length > 0 && { refused }) }
       },
     })
@@ -208,4 +207,4 @@ function describeBatch(method: string, url: string) {
   return { ...TAG, summary: 'Take several calls', operationId: 'segment-batch', description }
 }
 
-export default fp(segment, { name: 'segment', dependencies: ['body', 'queue', 'requests'] })
+export default fp(segment, { name: 'segment', dependencies: ['body', 'intake', 'requests'] })

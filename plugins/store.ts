@@ -12,7 +12,17 @@ declare module 'fastify' {
   }
 }
 
-async function store(app: FastifyInstance, config: Config): Promise<void> {
+export interface StoreOptions {
+  readonly config: Config
+  /** A store that the caller has opened, and closes. */
+  readonly given: ObjectStore | undefined
+}
+
+async function store(app: FastifyInstance, { config, given }: StoreOptions): Promise<void> {
+  if (given !== undefined) {
+    app.decorate('store', given)
+    return
+  }
   const opened = await withSlowNotice(openStore(config), () =>
     app.log.info(
       { archive: placeOf(config), endpoint: endpointOf(config) },

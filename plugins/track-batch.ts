@@ -4,7 +4,6 @@ import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { BodyInvalid, MediaTypeUnsupported } from '../src/errors.ts'
 import { eventSchema, stampEvent } from '../src/event/event.ts'
-import { publishAllTraced } from '../src/event/tracing.ts'
 import { contextIp } from '../src/http/client-ip.ts'
 import { beginningOf } from '../src/http/read-body.ts'
 import {
@@ -113,8 +112,7 @@ async function trackBatch(app: FastifyInstance, config: Config): Promise<void> {
           const refusal = refusalOf(refused, refusedCount)
           return reply.code(refusal.statusCode).send(refusal)
         }
-        if (events.length > 0)
-          void reply.header('frequency-ack', await publishAllTraced(app.queue, events, request.headers))
+        if (events.length > 0) void reply.header('frequency-ack', await app.publishAll(events, request))
         return { accepted: events.length, refused }
       },
     )
@@ -139,5 +137,5 @@ function readMislabelled(body: Buffer, eventsMax: number): UncheckedBatch {
 
 export default fp(trackBatch, {
   name: 'track-batch',
-  dependencies: ['body', 'queue', 'requests', 'write-keys'],
+  dependencies: ['body', 'intake', 'requests', 'write-keys'],
 })

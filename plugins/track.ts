@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Config } from '../src/config/config.ts'
 import { assertEventFields, type EventFields, eventSchema, stampEvent } from '../src/event/event.ts'
-import { publishTraced } from '../src/event/tracing.ts'
 import { contextIp } from '../src/http/client-ip.ts'
 import { validatorOf } from '../src/http/validator.ts'
 import type { Durability } from '../src/queue/queue.ts'
@@ -30,10 +29,11 @@ const ANSWER_HEADERS: Record<Durability, Record<string, string>> = {
 const validate = validatorOf<EventFields>(assertEventFields)
 
 /** `POST /api/t`: one event, archived as it was sent. So the client's address is not added. */
-async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> {
+async function track(app: FastifyInstance, { ipPolicy, bodyBytesMax: bodyLimit }: Config): Promise<void> {
   app.post<{ Body: EventFields }>(
     '/api/t',
     {
+      bodyLimit,
       schema: { ...description, body: eventSchema },
       config: { takesEvents: true },
       validatorCompiler: () => validate,
@@ -43,7 +43,7 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
       const { bodyJson, body, source } = request
       const ip = contextIp(body, ipPolicy, source)
       const event = stampEvent(bodyJson as Buffer, body, new Date(), source, ip)
-      publishTraced(app.queue, event, request.headers).then(
+      app.publish(event, request).then(
         durability => reply.headers(ANSWER_HEADERS[durability]).send('200'),
         error => reply.send(error),
       )
@@ -51,4 +51,4 @@ async function track(app: FastifyInstance, { ipPolicy }: Config): Promise<void> 
   )
 }
 
-export default fp(track, { name: 'track', dependencies: ['body', 'queue', 'write-keys'] })
+export default fp(track, { name: 'track', dependencies: ['body', 'intake', 'write-keys'] })

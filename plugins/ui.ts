@@ -130,9 +130,13 @@ export function mayBeReachedByOthers({
 function servePage(scope: FastifyInstance): void {
   const serve = (path: string, file: string, type: string): void => {
     const body = readAsset(file)
-    scope.get(path, async (_, reply) =>
-      reply.type(`${type}; charset=utf-8`).header('cache-control', 'no-cache').send(body),
-    )
+    scope.get(path, async ({ url }, reply) => {
+      // The page names its files relative to itself: below a prefix its path must end in a slash.
+      const [own = '', query] = url.split('?', 2)
+      if (path === '/' && !own.endsWith('/'))
+        return reply.redirect(`${own}/${query === undefined ? '' : `?${query}`}`, 308)
+      return reply.type(`${type}; charset=utf-8`).header('cache-control', 'no-cache').send(body)
+    })
   }
   serve('/', '../ui/index.html', 'text/html')
   for (const [name, { file, type }] of Object.entries(ASSETS)) serve(`/ui/${name}`, file, type)

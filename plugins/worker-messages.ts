@@ -9,8 +9,11 @@ declare module 'fastify' {
 }
 
 /** Messages to and from the other processes of WORKERS, which listen on the same port. */
-async function workerMessages(app: FastifyInstance): Promise<void> {
-  const opened = new WorkerMessages()
+async function workerMessages(
+  app: FastifyInstance,
+  { isOwnServer }: { isOwnServer: boolean },
+): Promise<void> {
+  const opened = new WorkerMessages(isOwnServer)
   app.decorate('workerMessages', opened)
   app.addHook('onClose', async () => opened.close())
 }

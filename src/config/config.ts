@@ -7,6 +7,7 @@ import { GROUP_EVENTS_MAX } from '../event/event-group.ts'
 import { type ArchiveLocation, archiveLocation, parseUrl } from './archive-location.ts'
 import { checkAwsSettings } from './aws-settings.ts'
 import { checkClientSettings, clientSettings } from './client-settings.ts'
+import { pluginSettings } from './plugin-settings.ts'
 import { querySettings } from './query-settings.ts'
 import { requestSettings } from './request-settings.ts'
 import { checkRetention, retentionSettings } from './retention-settings.ts'
@@ -183,6 +184,7 @@ export const settingsSchema = Type.Object({
   ...tableSettings,
   ...retentionSettings,
   ...clientSettings,
+  ...pluginSettings,
   spool: oneOf(['on', 'off'], {
     default: 'on',
     description:
@@ -199,7 +201,7 @@ export const settingsSchema = Type.Object({
   }),
 })
 
-type Settings = Static<typeof settingsSchema>
+export type Settings = Static<typeof settingsSchema>
 
 export type Config = Readonly<
   Omit<Settings, 'archiveUrl' | 'amqpPrefetch'> & {
@@ -239,10 +241,15 @@ export const settings: readonly Setting[] = Object.entries(settingsSchema.proper
 /**
  * Reads the settings from flags and environment variables. A flag wins over its variable. An empty text counts as not set.
  *
+ * @param hasGivenQueue whether the caller has opened the queue: AMQP_URL is not needed then
  * @throws ConfigInvalid if a value is invalid, or settings contradict each other. The message is one line that names the
  *   setting.
  */
-export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.ProcessEnv): Config {
+export function readConfig(
+  flags: Partial<Record<string, string>>,
+  env: NodeJS.ProcessEnv,
+  hasGivenQueue = false,
+): Config {
   const given: Record<string, unknown> = {}
   for (const setting of settings) {
     if (setting.schema.default !== undefined) given[setting.name] = setting.schema.default
@@ -257,7 +264,7 @@ export function readConfig(flags: Partial<Record<string, string>>, env: NodeJS.P
       )
     given[setting.name] = value
   }
-  const config = checked(given as Settings)
+  const config = checked(given as Settings, hasGivenQueue)
   if (config.archive.kind === 's3' && config.role !== 'ingest') checkAwsSettings(env)
   return config
 }
@@ -267,7 +274,7 @@ function got({ schema }: Setting, text: string): string {
 }
 
 /** Completes the settings. @throws ConfigInvalid if valid values contradict each other */
-function checked(given: Settings): Config {
+function checked(given: Settings, hasGivenQueue: boolean): Config {
   const { archiveUrl, ...rest } = given
   const config = {
     ...rest,
@@ -277,6 +284,7 @@ function checked(given: Settings): Config {
     archive: archiveLocation(archiveUrl, given.dataDir),
   }
   checkBroker(config, archiveUrl)
+  if (!hasGivenQueue) checkEmbedded(config)
   checkBatch(config)
   checkBodies(config)
   checkPorts(config)
@@ -299,7 +307,7 @@ function prefetchEvents({ batchEventsMax }: Settings): number {
   return Math.max(PREFETCH_EVENTS_MIN, 2 * BATCHES_HELD * batchEventsMax)
 }
 
-function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: string | undefined): void {
+function checkBroker({ role, amqpUrl, amqpQueue }: Config, archiveUrl: string | undefined): void {
   if (amqpQueue.startsWith('amq.') || Buffer.byteLength(amqpQueue) > QUEUE_NAME_BYTES_MAX) {
     throw new ConfigInvalid(
       `AMQP_QUEUE must have at most ${QUEUE_NAME_BYTES_MAX} bytes, and must not begin with "amq.", which RabbitMQ reserves.`,
@@ -314,6 +322,10 @@ function checkBroker({ role, workers, amqpUrl, amqpQueue }: Config, archiveUrl: 
       'ARCHIVE_URL: AMQP_URL needs it. All processes of a queue must archive to one place, and DATA_DIR/archive is another place on each machine. Set a bucket, or a directory that all of them share.',
     )
   }
+}
+
+/** The embedded queue belongs to one process, with all roles. */
+function checkEmbedded({ role, workers, amqpUrl }: Config): void {
   if (workers > 1 && amqpUrl === undefined) {
     throw new ConfigInvalid(`WORKERS (${workers}) needs AMQP_URL: the embedded queue belongs to one process.`)
   }

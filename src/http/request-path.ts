@@ -1,5 +1,5 @@
-/** Matches the path of a webhook that has its write key in the path, so that the key and the rest can be replaced. */
-const KEY_IN_PATH = /^(\/api\/hook\/[^/]+\/).+$/
+/** Matches the path of a webhook that has its write key in the path, also behind a prefix. The key can then be replaced. */
+const KEY_IN_PATH = /^(.*\/api\/hook\/[^/]+\/).+$/
 
 /** The path of a URL as routes are named: without the query, repeated slashes and a slash at the end. */
 export function pathOf(url: string): string {

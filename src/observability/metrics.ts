@@ -3,6 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Queue } from '../queue/queue.ts'
 import type { Waiting } from '../queue/queue-stats.ts'
 import type { ObjectStore } from '../store/store.ts'
+import type { EnrichStats } from './enrich-stats.ts'
 import { Exposition } from './exposition.ts'
 import { addLogMetrics } from './log-metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -12,6 +13,7 @@ export interface MetricSources {
   readonly role: Config['role']
   readonly queue: Queue
   readonly requests: RequestStats
+  readonly enrichments: EnrichStats
   readonly readiness: Readiness
   /** Undefined if the process does not archive. */
   readonly archiver: Archiver | undefined
@@ -28,6 +30,7 @@ export function expositionOf(sources: MetricSources): Exposition {
   if (sources.queue.state.broker === undefined || sources.role !== 'archive') addDisk(exposition, sources)
   if (sources.role !== 'archive') {
     addRequests(exposition, sources)
+    addEnrichments(exposition, sources)
     addPublishing(exposition, sources)
   }
   const { archiver, store } = sources
@@ -85,6 +88,26 @@ function addRequests(exposition: Exposition, { requests }: MetricSources): void 
     show => {
       for (const [code, count] of requests.refused) show(count, { code })
     },
+  )
+}
+
+function addEnrichments(exposition: Exposition, { enrichments }: MetricSources): void {
+  exposition.counter(
+    {
+      name: 'frequency_enriched_events_total',
+      help: 'Events that enrich hooks have seen, by outcome: added, unchanged, failed or late (kept without).',
+      labels: ['outcome'],
+    },
+    show => {
+      for (const [outcome, count] of Object.entries(enrichments.events)) show(count, { outcome })
+    },
+  )
+  exposition.histogram(
+    {
+      name: 'frequency_enrich_duration_seconds',
+      help: 'Time that the enrich hooks take for all events of one request.',
+    },
+    () => [[enrichments.seconds, {}]],
   )
 }
 

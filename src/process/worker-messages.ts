@@ -26,10 +26,13 @@ function isMessage(message: unknown): message is Message {
 export class WorkerMessages {
   readonly #answerers = new Map<string, () => Promise<unknown>>()
   readonly #pending = new Map<number, (values: unknown[]) => void>()
+  readonly #isRelayed: boolean
   #id = 0
 
-  constructor() {
-    if (cluster.isWorker) process.on('message', this.#onMessage)
+  /** @param hasRelay whether the primary, if there is one, calls `relayQuestions()` */
+  constructor(hasRelay = true) {
+    this.#isRelayed = hasRelay && cluster.isWorker
+    if (this.#isRelayed) process.on('message', this.#onMessage)
   }
 
   /** Registers how this process answers a question. Answers travel as JSON. */
@@ -39,7 +42,7 @@ export class WorkerMessages {
 
   /** Resolves to the answers of all processes that answered in time; if none did, to the answer of this process. */
   async ask(question: string): Promise<[unknown, ...unknown[]]> {
-    const values = cluster.worker?.isConnected() ? await this.#askPrimary(question) : []
+    const values = this.#isRelayed && cluster.worker?.isConnected() ? await this.#askPrimary(question) : []
     const [first, ...others] = values
     return first === undefined ? [await this.#answerers.get(question)?.()] : [first, ...others]
   }
