@@ -1,5 +1,5 @@
 /**
- * Makes `dist/frequency-<os>-<arch>`: the program, Node and DuckDB in one file.
+ * Makes `dist/frequency-<os>-<arch>`: the program, Node and DuckDB in one file. Beside it, the licenses of the packages.
  *
  *     npm run binary [-- FILE]
  *
@@ -13,21 +13,22 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
-  readFileSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { inject } from 'postject'
 import { AssetCollector, type Assets, installedEngine } from './assets.ts'
 import { bundleProgram } from './bundle.ts'
+import { licensesOf } from './licenses.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const require = createRequire(import.meta.url)
 const HERE = join(ROOT, 'binary')
 /** In the executable of Node; Node says where the program is by it. */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
@@ -46,7 +47,7 @@ export async function buildBinary(path: string): Promise<BuiltBinary> {
   try {
     const engine = installedEngine()
     const collector = new AssetCollector(directory)
-    const { script } = await bundleProgram(engine !== undefined)
+    const { script, packages } = await bundleProgram(engine !== undefined)
     collector.add('program.cjs', `(function (${MAIN_PARAMETERS}) {${script}\n})`)
     await collector.addPages()
     if (engine !== undefined) await collector.addEngine(engine, strip)
@@ -56,11 +57,12 @@ export async function buildBinary(path: string): Promise<BuiltBinary> {
       'program.cache': join(directory, 'program.cache'),
     })
     const executable = join(directory, 'node')
-    await makeExecutable(executable, blob)
+    makeExecutable(executable, blob)
     mkdirSync(dirname(path), { recursive: true })
     const unfinished = `${path}.unfinished`
     copyFileSync(executable, unfinished)
     renameSync(unfinished, path)
+    writeFileSync(`${path}-licenses.txt`, licensesOf(packages))
     return { path, bytes: statSync(path).size, hasEngine: engine !== undefined }
   } finally {
     rmSync(directory, { recursive: true, force: true })
@@ -90,16 +92,14 @@ function makeBlob(directory: string, assets: Assets): string {
   return output
 }
 
-async function makeExecutable(path: string, blob: string): Promise<void> {
+function makeExecutable(path: string, blob: string): void {
   copyFileSync(process.execPath, path)
   chmodSync(path, 0o755)
   const isMac = process.platform === 'darwin'
   if (isMac) run('codesign', ['--remove-signature', path])
   else strip(path)
-  await inject(path, 'NODE_SEA_BLOB', readFileSync(blob), {
-    sentinelFuse: FUSE,
-    ...(isMac && { machoSegmentName: 'NODE_SEA' }),
-  })
+  const options = ['--sentinel-fuse', FUSE, ...(isMac ? ['--macho-segment-name', 'NODE_SEA'] : [])]
+  run(process.execPath, [require.resolve('postject/dist/cli.js'), path, 'NODE_SEA_BLOB', blob, ...options])
   if (isMac) run('codesign', ['--sign', '-', path])
 }
 
