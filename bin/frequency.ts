@@ -76,5 +76,5 @@ async function run(): Promise<void> {
   }
 }
 
-// Without `await`: the executable is CommonJS, which has none here.
+// Without `await`: the executable is CommonJS, which has no top-level await.
 void run()

@@ -114,7 +114,7 @@ async function openPages(routes: readonly RouteOptions[], log: FastifyBaseLogger
   await pages.register(swaggerUi, {
     routePrefix: PATH,
     theme: { title: 'frequency: API reference' },
-    // Only the bar on top would show it. Without this the package reads a file, which the executable has not.
+    // Only the bar on top shows it. Without this option the package reads a file, and the executable has no files.
     logo: { type: 'image/svg+xml', content: '' },
     // The base layout has no bar on top. The bar sets an inline style, which the content security policy refuses.
     uiConfig: {

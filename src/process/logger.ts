@@ -24,7 +24,7 @@ export function createLogger(level: string, isTerminal: boolean, closed: () => v
     if (error.code === 'EPIPE') closed()
   })
   if (!isTerminal) return pino({ level, serializers }, output)
-  // Loaded on a terminal only. Not as a transport: its thread would need a file on disk, which the executable has not.
+  // Loaded only on a terminal. Not as a transport: a thread needs a script on disk, and the executable has none.
   const { prettyFactory }: typeof import('pino-pretty') = require('pino-pretty')
   const format = prettyFactory({ ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' })
   return pino({ level, serializers }, { write: line => void output.write(format(line)) })

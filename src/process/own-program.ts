@@ -1,4 +1,4 @@
-/** How this program starts itself again, and where its own files are: as sources, as a build, or as the executable. */
+/** How this program starts itself again: as sources, as a build, or as the single executable. */
 
 import { isSea } from 'node:sea'
 
@@ -9,8 +9,8 @@ export interface ForkedProgram {
 }
 
 /**
- * For `fork()` and `cluster`, which put a script before the arguments. The executable has no script, and reads its first
- * argument there.
+ * For `fork()` and `cluster`, which put a script before the arguments. The executable has no script. Its first argument
+ * takes that place.
  *
  * @param args a command, and what follows it
  */

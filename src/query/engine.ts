@@ -162,9 +162,11 @@ export class Engine {
 }
 
 function unavailable(message: string): string {
-  return /Cannot find (?:package|module)/.test(message)
-    ? 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
-    : `DuckDB does not start: ${message}`
+  if (/Cannot find (?:package|module)/.test(message))
+    return 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
+  if (message.includes('failed to map segment'))
+    return `DuckDB does not start: ${message}. Put DATA_DIR on a file system that may run programs (not noexec).`
+  return `DuckDB does not start: ${message}`
 }
 
 /** Infinity if it is not known. */
