@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { awsSettings } from '../src/config/aws-settings.ts'
 import { readConfig, settings } from '../src/config/config.ts'
 import { ConfigInvalid } from '../src/errors.ts'
+import { packedFile } from '../src/process/packed-file.ts'
 import { addCheck } from './check.ts'
 import { watchOutput } from './closed-output.ts'
 import { addCompact } from './compact.ts'
@@ -20,7 +21,7 @@ import { explainWrongUsage } from './usage.ts'
 import { addVerify } from './verify.ts'
 
 function createProgram(): Command {
-  const { version } = JSON.parse(readFileSync(findPackageJson(), 'utf8'))
+  const { version } = JSON.parse(String(packedFile('package.json') ?? readFileSync(findPackageJson())))
   const program = new Command('frequency')
     .description('Takes analytics events over HTTP, queues them durably and archives them in batches.')
     .version(version)
@@ -64,11 +65,16 @@ function findPackageJson(): URL {
   return new URL(isBuilt ? '../../package.json' : '../package.json', import.meta.url)
 }
 
-watchOutput()
-try {
-  await createProgram().parseAsync()
-} catch (error) {
-  if (!(error instanceof ConfigInvalid)) throw error
-  process.stderr.write(`frequency: ${error.message}\n`)
-  process.exitCode ??= 1
+async function run(): Promise<void> {
+  watchOutput()
+  try {
+    await createProgram().parseAsync()
+  } catch (error) {
+    if (!(error instanceof ConfigInvalid)) throw error
+    process.stderr.write(`frequency: ${error.message}\n`)
+    process.exitCode ??= 1
+  }
 }
+
+// Without `await`: the executable is CommonJS, which has no top-level await.
+void run()

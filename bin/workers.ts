@@ -18,6 +18,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../src/config/config.ts'
 import type { Logger } from '../src/process/logger.ts'
+import { forkedProgram } from '../src/process/own-program.ts'
 import { relayQuestions } from '../src/process/worker-messages.ts'
 import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
 
@@ -72,6 +73,8 @@ class Supervisor {
   }
 
   async run(): Promise<number> {
+    const { script, args } = forkedProgram(process.argv.slice(2))
+    cluster.setupPrimary({ exec: script, args })
     cluster.once('listening', () => {
       this.#hasStarted = true
       for (let n = 1; n < this.#config.workers && !this.#stopping.signal.aborted; n++) this.#fork()

@@ -118,6 +118,8 @@ async function openPages(
   await pages.register(swaggerUi, {
     routePrefix,
     theme: { title: 'frequency: API reference' },
+    // Only the bar on top shows it. Without this option the package reads a file, and the executable has no files.
+    logo: { type: 'image/svg+xml', content: '' },
     // The base layout has no bar on top. The bar sets an inline style, which the content security policy refuses.
     uiConfig: {
       layout: 'BaseLayout',

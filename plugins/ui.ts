@@ -14,6 +14,7 @@ import { LiveFeed } from '../src/live/live-feed.ts'
 import { EVENTS_PER_SECOND_DEFAULT, EVENTS_PER_SECOND_MAX, Viewer } from '../src/live/viewer.ts'
 import { isLoopbackName, ViewerAccess } from '../src/live/viewer-access.ts'
 import { readEvents } from '../src/object/object-reader.ts'
+import { packedFile } from '../src/process/packed-file.ts'
 
 /** Limits of what is shown of an object. */
 const OBJECT_EVENTS_MAX = 200
@@ -56,6 +57,8 @@ const streamQuery = Type.Object({
 const objectQuery = Type.Object({ key: Type.String({ maxLength: 1024 }) })
 
 function readAsset(file: string): Buffer {
+  const packed = packedFile(file.replace('../', ''))
+  if (packed !== undefined) return packed
   const path = file.startsWith('.')
     ? new URL(file, import.meta.url)
     : createRequire(import.meta.url).resolve(file)

@@ -11,6 +11,7 @@ import type { Config } from '../config/config.ts'
 import { DirectoryInUse } from '../errors.ts'
 import { lockDirectory } from '../process/directory-lock.ts'
 import type { Logger } from '../process/logger.ts'
+import { spawnedProgram } from '../process/own-program.ts'
 import { sleep } from '../process/sleep.ts'
 
 /** Of the first run after a start, at random: not all archivers begin at once. */
@@ -98,8 +99,7 @@ export class BackgroundCommand {
   #spawned(): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
     return new Promise((resolve, reject) => {
       const { config, args, env } = this.#parts
-      const program = [...process.execArgv, process.argv[1] as string, ...args]
-      const child = spawn(process.execPath, program, {
+      const child = spawn(process.execPath, spawnedProgram(args), {
         env: { ...process.env, ...archiveEnvironment(config), ...env },
         stdio: ['ignore', 'pipe', 'pipe'],
       })

@@ -1,5 +1,8 @@
+import { createRequire } from 'node:module'
 import { type Logger as Pino, pino, stdSerializers } from 'pino'
 import { isRefusal } from '../errors.ts'
+
+const require = createRequire(import.meta.url)
 
 export type Logger = Pick<Pino, 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'>
 
@@ -16,16 +19,13 @@ const serializers = {
  * @param closed called when the reader of standard output has closed the pipe (EPIPE)
  */
 export function createLogger(level: string, isTerminal: boolean, closed: () => void = () => {}): Pino {
-  if (!isTerminal) {
-    const output = pino.destination({ dest: process.stdout.fd, sync: true })
-    output.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') closed()
-    })
-    return pino({ level, serializers }, output)
-  }
-  return pino({
-    level,
-    serializers,
-    transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' } },
+  const output = pino.destination({ dest: process.stdout.fd, sync: true })
+  output.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') closed()
   })
+  if (!isTerminal) return pino({ level, serializers }, output)
+  // Loaded only on a terminal. Not as a transport: a thread needs a script on disk, and the executable has none.
+  const { prettyFactory }: typeof import('pino-pretty') = require('pino-pretty')
+  const format = prettyFactory({ ignore: 'pid,hostname', translateTime: 'HH:MM:ss.l' })
+  return pino({ level, serializers }, { write: line => void output.write(format(line)) })
 }

@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly threads: number
   /** The engine may run SQL of the user's: see select-only.ts. */
   readonly isForUser: boolean
+  /** DuckDB's native part; undefined if it is where npm has put it. */
+  readonly addonPath: string | undefined
 }
 
 /** A file of rows (event-rows.ts). */

@@ -5,6 +5,7 @@ import { createWriteStream, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { useEngineAddon } from './engine-addon.ts'
 import {
   type Done,
   type EngineAnswer,
@@ -66,7 +67,9 @@ async function openEngine({
   spillBytesMax,
   threads,
   isForUser,
+  addonPath,
 }: EngineOptions): Promise<Engine> {
+  if (addonPath !== undefined) useEngineAddon(addonPath)
   // In the bundle the bindings, which are CommonJS, load their native part by this (esbuild's `__require`).
   Object.assign(globalThis, { require: createRequire(import.meta.url) })
   const loaded = await import('@duckdb/node-api')

@@ -1,9 +1,12 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process'
 import { readFile, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { promisify } from 'node:util'
 import { KIB, MIB } from '../config/setting-types.ts'
 import { QueryFailed } from '../errors.ts'
 import { createDeferred, type Deferred } from '../process/deferred.ts'
+import { forkedProgram } from '../process/own-program.ts'
+import { type EngineAddon, engineAddon } from './engine-addon.ts'
 import {
   type Done,
   ENGINE_COMMAND,
@@ -45,11 +48,12 @@ export class Engine {
   /** Why it ended, once it has. */
   #end: Error | undefined
 
-  private constructor({ residentBytesMax, ...options }: EngineSettings) {
+  private constructor({ residentBytesMax, ...options }: EngineSettings, addon: EngineAddon) {
     this.#residentBytesMax = residentBytesMax
     this.#isForUser = options.isForUser
     this.#directory = options.directory
-    this.#process = fork(process.argv[1] as string, [ENGINE_COMMAND], {
+    const { script, args } = forkedProgram([ENGINE_COMMAND])
+    this.#process = fork(script, args, {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       serialization: 'advanced',
       // No credentials: SQL of the user's has no way to them.
@@ -63,14 +67,20 @@ export class Engine {
     this.#ready.promise.catch(() => {})
     this.#memoryTimer = setInterval(() => void this.#checkMemory(), MEMORY_CHECK_MS)
     const memoryBytesMax = Math.floor(residentBytesMax * COUNTED_SHARE)
-    this.#send({ kind: 'open', options: { ...options, memoryBytesMax } })
+    this.#send({ kind: 'open', options: { ...options, memoryBytesMax, addonPath: addon.path } })
   }
 
   /** @throws QueryFailed if DuckDB is not installed, or does not start */
   static async start(settings: EngineSettings): Promise<Engine> {
-    const engine = new Engine(settings)
-    await engine.#ready.promise
-    return engine
+    // Beside the files of all runs, whose directory belongs to this user.
+    const addon = await engineAddon(dirname(settings.directory))
+    try {
+      const engine = new Engine(settings, addon)
+      await engine.#ready.promise
+      return engine
+    } finally {
+      await addon.release()
+    }
   }
 
   /** @throws QueryFailed in DuckDB's words, or if the process was killed */
@@ -158,9 +168,11 @@ export class Engine {
 }
 
 function unavailable(message: string): string {
-  return /Cannot find (?:package|module)/.test(message)
-    ? 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
-    : `DuckDB does not start: ${message}`
+  if (/Cannot find (?:package|module)/.test(message))
+    return 'Queries need DuckDB: npm install @duckdb/node-api. It is an optional dependency, and is not here.'
+  if (message.includes('failed to map segment'))
+    return `DuckDB does not start: ${message}. Put DATA_DIR on a file system that may run programs (not noexec).`
+  return `DuckDB does not start: ${message}`
 }
 
 /** Infinity if it is not known. */

@@ -1,4 +1,5 @@
 /** The S3 client: its settings, its middleware, and the meaning of its errors. */
+import { homedir } from 'node:os'
 import { S3Client, S3ServiceException } from '@aws-sdk/client-s3'
 import { awsEndpoint, checkAwsSettings } from '../config/aws-settings.ts'
 import type { Config } from '../config/config.ts'
@@ -8,6 +9,8 @@ import type { StoreDate } from './store.ts'
 
 const CONNECT_MS_MAX = 5_000
 const ATTEMPTS_MAX = 4
+/** Debian's name for a home directory that does not exist. */
+const NO_HOME = '/nonexistent'
 
 /** Codes of failures before any answer. */
 const NOT_REACHED = new Set([
@@ -46,6 +49,7 @@ export function createS3Client({
   const hasRegion = (process.env.AWS_REGION ?? '') !== ''
   // The SDK warns about the Node versions of its future releases. That concerns developers, not operators.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
+  requireHome()
   const client = new S3Client({
     forcePathStyle: s3ForcePathStyle,
     maxAttempts: ATTEMPTS_MAX,
@@ -59,6 +63,18 @@ export function createS3Client({
   })
   acceptAnswersAcrossClocks(client)
   return client
+}
+
+/**
+ * The SDK looks for its files in the home directory, and fails if there is none. A user of a container that is not in
+ * /etc/passwd has none.
+ */
+function requireHome(): void {
+  try {
+    homedir()
+  } catch {
+    process.env.HOME = NO_HOME
+  }
 }
 
 type Middleware = Parameters<S3Client['middlewareStack']['addRelativeTo']>[0]

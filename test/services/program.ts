@@ -28,12 +28,14 @@ export interface ProgramOptions
   readonly filesMax?: number
   /** A command, with its arguments, that runs the program: strace, for example. */
   readonly under?: readonly string[]
+  /** Runs the path itself, which is an executable, and not a script. @default false */
+  readonly isExecutable?: boolean
 }
 
 export class Program extends Child {
   #url: string | undefined
 
-  /** @param path of a JavaScript file */
+  /** @param path of a JavaScript file, or of an executable */
   constructor(path: string, options: ProgramOptions) {
     const { name = 'the program', env = {}, cwd, workspace, logFile, outputCharsMax } = options
     const [command, ...args] = commandOf(path, options)
@@ -74,9 +76,11 @@ export function programIn(dist: string): string {
 // Each command replaces the one before it by exec, so the pid and the signals are the program's.
 function commandOf(
   path: string,
-  { args = ['serve'], nodeArgs = [], filesMax, under = [] }: ProgramOptions,
+  { args = ['serve'], nodeArgs = [], filesMax, under = [], isExecutable = false }: ProgramOptions,
 ): [string, ...string[]] {
-  const run = [...under, ...WITHOUT_HOOKS, process.execPath, ...nodeArgs, path, ...args]
+  const run = isExecutable
+    ? [...WITHOUT_HOOKS, ...under, path, ...args]
+    : [...under, ...WITHOUT_HOOKS, process.execPath, ...nodeArgs, path, ...args]
   if (filesMax === undefined) return run as [string, ...string[]]
   return ['sh', '-c', `ulimit -n ${filesMax} && exec "$@"`, 'sh', ...run]
 }
