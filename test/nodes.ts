@@ -17,7 +17,6 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const RELEASES = ['24', '26']
 const TESTS = [
   'test/bin/frequency.test.ts',
-  'test/bin/package.test.ts',
   'test/bin/shutdown.test.ts',
   'test/bin/start.test.ts',
   'test/bin/workers.test.ts',
