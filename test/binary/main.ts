@@ -12,6 +12,8 @@ import { until } from '../services/wait.ts'
 import { type BareMachine, canBeMade, makeBareMachine, thisMachine } from './bare-machine.ts'
 
 const END_MS_MAX = 60_000
+/** Of all tests together. */
+const SUITE_MS_MAX = 300_000
 const BYTES_MAX = 130e6
 const STARTS = 10
 const COUNT = 'select count(*) as events from events'
@@ -27,6 +29,7 @@ const PAGES = {
   '/metrics': /frequency_ready 1/,
 }
 
+t.setTimeout(SUITE_MS_MAX)
 const executable = await build(t)
 const machine = canBeMade ? makeBareMachine(t, executable) : thisMachine(t, executable)
 if (!canBeMade) t.comment('Only root can make a bare machine. The executable runs on this one.')
