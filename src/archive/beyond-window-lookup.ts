@@ -10,6 +10,7 @@ import { ObjectNotFound } from '../errors.ts'
 import { identityOf } from '../event/message-id.ts'
 import type { BeyondWindow } from '../log/beyond-window.ts'
 import type { FoldedBatch } from '../log/manifest.ts'
+import { hasTimeIn } from '../log/spans.ts'
 import { isDamage, readEvents } from '../object/object-reader.ts'
 import type { Logger } from '../process/logger.ts'
 import type { StoreReader } from '../store/store.ts'
@@ -180,16 +181,4 @@ function idsOf(waiting: readonly Waiting[]): IdSet {
   for (const { delivered } of waiting)
     for (let ahead = 0; ahead < delivered.left; ahead++) ids.add(delivered.ids, delivered.idAt(ahead))
   return ids
-}
-
-/** Whether one of the times is from `first` to `last`, both included. @param times ascending */
-function hasTimeIn(times: readonly number[], first: number, last: number): boolean {
-  let low = 0
-  let high = times.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((times[middle] as number) < first) low = middle + 1
-    else high = middle
-  }
-  return low < times.length && (times[low] as number) <= last
 }

@@ -10,11 +10,11 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import { ObjectNotFound, QueryFailed } from '../errors.ts'
+import { QueryFailed } from '../errors.ts'
 import type { Engine } from '../query/engine.ts'
 import type { QueryCache } from '../query/query-cache.ts'
-import { fetchObject } from '../store/fetch-object.ts'
 import type { ObjectStore } from '../store/store.ts'
+import { fetchTableFile } from '../table/fetch-table-file.ts'
 import type { TableColumn, TableFile } from '../table/table-entry.ts'
 import { hourOf, type TableKeys } from '../table/table-keys.ts'
 import type { TableState } from '../table/table-state.ts'
@@ -127,26 +127,13 @@ export async function stageFile(
 
 async function fetched({ store, cache }: FileParts, file: TableFile): Promise<string> {
   const path = cache.temporaryPath('parquet')
-  const bytes = await fetchFile(store, file, path)
+  const bytes = await fetchTableFile(store, file, path)
+  if (bytes === undefined)
+    throw new QueryFailed(
+      `The file ${file.key} of the table is gone. If another command has changed it just now, run this again.`,
+    )
   if (bytes === file.bytes) return path
   throw new QueryFailed(
     `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. If another erasure or a compaction runs, run this again when that has ended. If not, restore the file from a backup.`,
   )
-}
-
-/** A staged file may have been moved to its key since its entry was read. */
-async function fetchFile(
-  store: ObjectStore,
-  { key, path, isStaged }: TableFile,
-  to: string,
-): Promise<number> {
-  try {
-    return await fetchObject(store, path, to)
-  } catch (error) {
-    if (!(error instanceof ObjectNotFound)) throw error
-    if (isStaged === true) return await fetchObject(store, key, to)
-    throw new QueryFailed(
-      `The file ${key} of the table is gone. If another command has changed it just now, run this again.`,
-    )
-  }
 }

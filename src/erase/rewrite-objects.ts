@@ -20,6 +20,7 @@ import { logKeys } from '../log/log-keys.ts'
 import type { LogMaintainer } from '../log/log-maintainer.ts'
 import type { LogBatch } from '../log/log-record.ts'
 import { removeBodies } from '../log/record-bodies.ts'
+import { hasTimeIn } from '../log/spans.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ArchivedBatch } from '../query/archive-batches.ts'
 import type { ObjectStore } from '../store/store.ts'
@@ -61,24 +62,13 @@ export async function findObjects(
       if (events > 0) affected.push({ batch, events })
       looked()
     })
-  const isLikely = (batch: ArchivedBatch): boolean => hasTimeIn(times, batch)
+  const isLikely = ({ firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean =>
+    hasTimeIn(times, firstReceivedAt, lastReceivedAt)
   await look(batches.filter(isLikely))
   const sum = affected.reduce((total, { events }) => total + events, 0)
   if (found.size < ids.size || sum < rows || untimed > 0)
     await look(batches.filter(batch => !isLikely(batch)))
   return affected.sort((a, b) => a.batch.record - b.batch.record)
-}
-
-/** Whether one of the times is in the span of the batch. @param times ascending */
-function hasTimeIn(times: Float64Array, { firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean {
-  let low = 0
-  let high = times.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((times[middle] as number) < firstReceivedAt) low = middle + 1
-    else high = middle
-  }
-  return low < times.length && (times[low] as number) <= lastReceivedAt
 }
 
 export interface RewriteParts {

@@ -18,6 +18,18 @@ export function joinSpans(a: Spans, b: Spans): Spans {
   return joined
 }
 
+/** Whether one of the times is from `first` to `last`, both included. @param times ascending */
+export function hasTimeIn(times: ArrayLike<number>, first: number, last: number): boolean {
+  let low = 0
+  let high = times.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((times[middle] as number) < first) low = middle + 1
+    else high = middle
+  }
+  return low < times.length && (times[low] as number) <= last
+}
+
 export function inSpans(spans: Spans, at: number): boolean {
   return spans.some(([first, last]) => first <= at && at <= last)
 }

@@ -2,11 +2,11 @@
 
 import { rm } from 'node:fs/promises'
 import { GIB, MIB } from '../config/setting-types.ts'
-import { ObjectNotFound, QueryFailed, StoreUnavailable } from '../errors.ts'
+import { QueryFailed, StoreUnavailable } from '../errors.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import { BackOff } from '../process/sleep.ts'
-import { fetchObject } from '../store/fetch-object.ts'
 import type { StoreReader } from '../store/store.ts'
+import { fetchTableFile } from '../table/fetch-table-file.ts'
 import type { TableFile } from '../table/table-entry.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
 import { Engine } from './engine.ts'
@@ -135,7 +135,11 @@ export class SourceFetcher {
     await forEachAtOnce(files, TABLE_READS_AT_ONCE, async file => {
       this.#refuseIfStopping()
       const path = cache.temporaryPath('parquet')
-      const bytes = await this.#again(() => fetchFile(store, file, path))
+      const bytes = await this.#again(() => fetchTableFile(store, file, path))
+      if (bytes === undefined)
+        throw new QueryFailed(
+          `The file ${file.key} of the table is gone. If it was removed or replaced just now, ask again.`,
+        )
       if (bytes !== file.bytes)
         throw new QueryFailed(
           `The file ${file.key} of the table has ${bytes} bytes, and the table's log says ${file.bytes}. Restore it from a backup.`,
@@ -171,19 +175,6 @@ export class SourceFetcher {
 /** A file of the table in the cache. Its bytes never change below its path. */
 export function cacheable({ path, bytes }: TableFile) {
   return { key: path, sha256: `table:${bytes}` }
-}
-
-/** A staged file may have been moved to its key since its entry was read. */
-async function fetchFile(store: StoreReader, file: TableFile, path: string): Promise<number> {
-  try {
-    return await fetchObject(store, file.path, path)
-  } catch (error) {
-    if (!(error instanceof ObjectNotFound)) throw error
-    if (file.isStaged === true) return await fetchObject(store, file.key, path)
-    throw new QueryFailed(
-      `The file ${file.key} of the table is gone. If it was removed or replaced just now, ask again.`,
-    )
-  }
 }
 
 /** Batches in the order of their events, in groups that make a file each. One of which only some rows count is alone. */
