@@ -1,5 +1,4 @@
-/** Runs `frequency compact` of the built program: beside a server, killed again and again, on a directory and on S3. */
-import { randomInt } from 'node:crypto'
+/** Runs `frequency compact` of the built program, on a directory and on S3. killed-changes.test.ts kills it. */
 import t, { type Test } from 'tap'
 import { tableKeys } from '../../src/table/table-keys.ts'
 import {
@@ -13,16 +12,13 @@ import {
   type TestArchive,
 } from '../helpers/archive-by-hand.ts'
 import { globbedRows } from '../helpers/compact-helper.ts'
-import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
+import { range, temporaryDirectory } from '../helpers/helper.ts'
 import { until } from '../services/wait.ts'
-import { archivedObjects } from './archived.ts'
-import { Posts } from './posts.ts'
 import { buildProgram, type Run, runProgram, startProgram } from './program.ts'
 
 const HOUR_MS = 3_600_000
 const NOON_MS = Date.parse('2026-11-24T12:00:00.000Z')
 const WAIT_MS_MAX = 60_000
-const KILLS = 8
 
 const path = await buildProgram(t)
 
@@ -90,42 +86,6 @@ t.test('a wrong TABLE_COLUMNS stops the start, and says what is right', async t 
     code: 1,
     stdout: /TABLE_COLUMNS must be like properties.plan:string/,
   })
-})
-
-t.test('compactors that are killed beside a server lose no event, and double none', async t => {
-  const directory = temporaryDirectory(t)
-  const archive = { ARCHIVE_URL: temporaryDirectory(t) }
-  const server = startProgram(t, path, {
-    cwd: directory,
-    env: { ...archive, PORT: '0', DATA_DIR: directory, BATCH_EVENTS_MAX: '50', BATCH_AGE_MS_MAX: '200' },
-  })
-  const posts = new Posts(t, await server.listening())
-  posts.start(4)
-  const env = { ...archive, DATA_DIR: temporaryDirectory(t) }
-  for (const _ of range(KILLS)) {
-    const compactor = startProgram(t, path, {
-      cwd: directory,
-      args: ['compact', '--include-open', '--no-progress'],
-      env: { ...process.env, ...env },
-    })
-    await new Promise(resolve => setTimeout(resolve, randomInt(100, 900)))
-    await compactor.kill('SIGKILL').ended
-    const ids = (await globbedRows(archive.ARCHIVE_URL)).map(([id]) => id)
-    t.equal(new Set(ids).size, ids.length, 'a glob has no event twice')
-  }
-  await server.stop()
-  await posts.stopped()
-  const objects = await archivedObjects(configOf(archive))
-  const archived = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).messageId)).toSorted()
-  t.equal(await count(t, env), archived.length)
-  await until('the claims of what was killed are void', 2 * WAIT_MS_MAX, async () => {
-    const { code, stdout } = await run(t, ['compact', '--include-open', '--json'], env)
-    return code === 0 && JSON.parse(stdout).skipped === 0
-  })
-  const ids = (await globbedRows(archive.ARCHIVE_URL)).map(([id]) => id)
-  t.strictSame(ids.toSorted(), archived)
-  t.equal(await count(t, env), archived.length)
-  t.match(await run(t, ['verify'], env), { code: 0 })
 })
 
 t.test('verify tells of files that are gone, cut short, or unknown', async t => {
