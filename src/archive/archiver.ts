@@ -320,6 +320,8 @@ export class Archiver {
   }
 
   async #voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void> {
+    // If the record is folded, the index reads the manifests: it forgets the ids of void batches.
+    await this.#commitLog.follow()
     await this.#commitLog.append(async () =>
       isVoid()
         ? undefined

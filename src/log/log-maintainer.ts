@@ -144,6 +144,7 @@ export class LogMaintainer {
   }
 
   async #voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void> {
+    await this.#commitLog.follow()
     await this.#commitLog.append(async () =>
       isVoid()
         ? undefined

@@ -34,13 +34,13 @@ const SWEEP_MS_MIN = 60_000
 export interface SettlementParts {
   readonly store: ObjectStore
   readonly reader: LogReader
-  readonly watermark: Pick<Watermark, 'refresh' | 'number'>
+  readonly watermark: Pick<Watermark, 'refresh' | 'number' | 'manifestWith'>
   readonly log: Logger
   readonly writer: string
   /** When aborted, a failed settlement is not retried. */
   readonly stopping: AbortSignal
   /**
-   * Appends a record that makes a batch void, unless it is void already.
+   * Applies all records, and appends one that makes a batch void, unless it is void already or its record is folded.
    *
    * @param isVoid called when all records are applied
    */
@@ -253,13 +253,16 @@ export class Settlement {
     const isThere = isInline(batch)
       ? await this.#storeInline(record, batch, own)
       : (await moved).has(batch) || (await this.#isWhole(batch))
-    // A folded record was settled: its object was rewritten or removed since, while this process was paused.
-    if (isThere || (await this.#isFolded(record.number))) return
+    if (isThere) return
+    const isFolded = await this.#isFolded(record.number)
+    // It was settled while this process was paused, and its object was rewritten or removed since.
+    if (isFolded && (await this.#isInManifest(record.number, batch))) return
     const { log, watermark } = this.#parts
-    log.error(
-      { record: record.number, key: batch.key },
-      'The bytes of a batch and its object are lost. Events that are still in the queue are archived again.',
-    )
+    if (!isFolded)
+      log.error(
+        { record: record.number, key: batch.key },
+        'The bytes of a batch and its object are lost. Events that are still in the queue are archived again.',
+      )
     await this.#parts.voidBatch(record.number, n, () => voids.has(n) || record.number <= watermark.number)
     // Also if the record is folded by now: the deliveries that wait must come again and be looked up.
     voids.add(n)
@@ -286,6 +289,13 @@ export class Settlement {
     const { watermark } = this.#parts
     await watermark.refresh()
     return number <= watermark.number
+  }
+
+  /** Whether the manifest of a folded record has the batch. It has no void batch. */
+  async #isInManifest(number: number, { key }: LogBatch): Promise<boolean> {
+    const { watermark, reader } = this.#parts
+    const records = await reader.objects(await watermark.manifestWith(number))
+    return records.some(each => each.number === number && each.batches.some(batch => batch.key === key))
   }
 
   /** The bytes of an inline object in its record; undefined if they are gone or damaged. */

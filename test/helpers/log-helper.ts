@@ -122,6 +122,7 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
     writer: name,
     stopping: stopping.signal,
     voidBatch: async (number, batch, isVoid) => {
+      await commitLog.follow()
       await commitLog.append(async () =>
         isVoid() ? undefined : { ...EMPTY, voids: [{ number, batch }], done: settlement.ownDone },
       )
