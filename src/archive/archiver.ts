@@ -14,6 +14,7 @@ import type { IdIndex } from '../dedupe/id-index.ts'
 import { LiveIds } from '../dedupe/live-ids.ts'
 import { RecentLengths } from '../dedupe/recent-lengths.ts'
 import { isRefusal, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
+import { appendVoid } from '../log/append-void.ts'
 import { BeyondWindow } from '../log/beyond-window.ts'
 import { CommitLog, type LogListener } from '../log/commit-log.ts'
 import { Folder } from '../log/folder.ts'
@@ -254,7 +255,8 @@ export class Archiver {
       log,
       writer,
       stopping: this.#stopping.signal,
-      voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
+      voidBatch: (number, batch, isVoid) =>
+        appendVoid(this.#commitLog, { number, batch }, isVoid, () => this.#settlement.ownDone),
       retrying: error => this.#retrying('settle', error),
       voided: () => this.#failSession(new StoreUnavailable(BATCH_LOST)),
     })
@@ -317,16 +319,6 @@ export class Archiver {
   #resumed(record: LogRecord): void {
     this.#beyondWindow.applied(record)
     this.#settlement.applied(record)
-  }
-
-  async #voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void> {
-    // If the record is folded, the index reads the manifests: it forgets the ids of void batches.
-    await this.#commitLog.follow()
-    await this.#commitLog.append(async () =>
-      isVoid()
-        ? undefined
-        : { batches: [], voids: [{ number, batch }], done: this.#settlement.ownDone, waiting: false },
-    )
   }
 
   #failSession(error: Error): void {

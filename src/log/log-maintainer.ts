@@ -11,6 +11,7 @@ import type { IdIndex } from '../dedupe/id-index.ts'
 import { openIdIndex } from '../dedupe/open-id-index.ts'
 import type { Logger } from '../process/logger.ts'
 import type { ObjectStore } from '../store/store.ts'
+import { appendVoid } from './append-void.ts'
 import { CommitLog, type LogListener } from './commit-log.ts'
 import { Folder } from './folder.ts'
 import type { Changes } from './later-changes.ts'
@@ -69,7 +70,8 @@ export class LogMaintainer {
       ...{ store, log, writer, stopping },
       reader: this.#reader,
       watermark: this.#watermark,
-      voidBatch: (number, batch, isVoid) => this.#voidBatch(number, batch, isVoid),
+      voidBatch: (number, batch, isVoid) =>
+        appendVoid(this.#commitLog, { number, batch }, isVoid, () => this.#settlement.ownDone),
       retrying: () => {},
       voided: () => {},
     })
@@ -141,15 +143,6 @@ export class LogMaintainer {
 
   async close(): Promise<void> {
     await this.#index.close()
-  }
-
-  async #voidBatch(number: number, batch: number, isVoid: () => boolean): Promise<void> {
-    await this.#commitLog.follow()
-    await this.#commitLog.append(async () =>
-      isVoid()
-        ? undefined
-        : { batches: [], voids: [{ number, batch }], done: this.#settlement.ownDone, waiting: false },
-    )
   }
 
   #isOutdated({ rewrites, expiredBefore }: Changes): boolean {

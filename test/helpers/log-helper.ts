@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import type { IdIndex } from '../../src/dedupe/id-index.ts'
 import { openIdIndex } from '../../src/dedupe/open-id-index.ts'
 import { idDigest } from '../../src/event/message-id.ts'
+import { appendVoid } from '../../src/log/append-void.ts'
 import { CommitLog, type Draft } from '../../src/log/commit-log.ts'
 import { Folder } from '../../src/log/folder.ts'
 import { type LogKeys, logKeys } from '../../src/log/log-keys.ts'
@@ -121,12 +122,8 @@ export function assembleWriter(t: Test, store: ObjectStore, index: IdIndex, dedu
     log: silent,
     writer: name,
     stopping: stopping.signal,
-    voidBatch: async (number, batch, isVoid) => {
-      await commitLog.follow()
-      await commitLog.append(async () =>
-        isVoid() ? undefined : { ...EMPTY, voids: [{ number, batch }], done: settlement.ownDone },
-      )
-    },
+    voidBatch: (number, batch, isVoid) =>
+      appendVoid(commitLog, { number, batch }, isVoid, () => settlement.ownDone),
     retrying: error => {
       if (error !== undefined) calls.troubles.push(error)
     },
