@@ -1,7 +1,6 @@
 /** Replaces events of an archived object by what keeps their ids known, and says nothing else. */
 
-import { createHash } from 'node:crypto'
-import { Readable, Transform } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { IdSet } from '../dedupe/id-set.ts'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
@@ -10,6 +9,7 @@ import { DigestingStore } from '../log/describe-object.ts'
 import type { Rewrite } from '../log/later-changes.ts'
 import { createCompressor, framingOf } from '../object/format.ts'
 import { isDamage, isJsonArray, readEvents } from '../object/object-reader.ts'
+import { DigestStream } from '../process/digest-stream.ts'
 import type { ArchivedBatch } from '../query/archive-batches.ts'
 import type { ObjectStore, StoreReader } from '../store/store.ts'
 
@@ -66,23 +66,21 @@ export async function stageErased(
   wanted: IdSet,
   staged: string,
 ): Promise<Rewrite> {
-  const digest = createHash('sha256')
-  let storedBytes = 0
   const counted = { bytes: 0 }
-  const digesting = new Transform({
-    transform: (chunk: Buffer, _, done) => {
-      digest.update(chunk)
-      storedBytes += chunk.length
-      done(null, chunk)
-    },
-  })
+  const digesting = new DigestStream()
   const source = Readable.from(erasedText(bytes, batch, wanted, counted))
   const written = pipeline(source, createCompressor(compressionOf(batch.key)), digesting)
   const [put, piped] = await Promise.allSettled([store.put(staged, digesting), written])
   // The cause: `put` fails with it too.
   if (piped.status === 'rejected') throw piped.reason
   if (put.status === 'rejected') throw put.reason
-  return { key: batch.key, sha256: digest.digest('hex'), storedBytes, bytes: counted.bytes, staged }
+  return {
+    key: batch.key,
+    sha256: digesting.sha256(),
+    storedBytes: digesting.bytes,
+    bytes: counted.bytes,
+    staged,
+  }
 }
 
 async function* erasedText(

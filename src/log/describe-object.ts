@@ -1,13 +1,13 @@
 /** Describes an archived object as a log record does: its digest, sizes, span of `receivedAt` and ids. */
 
-import { createHash } from 'node:crypto'
-import { type Readable, Transform } from 'node:stream'
+import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import { ID_BYTES, identityOf } from '../event/message-id.ts'
 import { ObjectCheck } from '../object/object-check.ts'
 import { isDamage, readPieces } from '../object/object-reader.ts'
+import { DigestStream } from '../process/digest-stream.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { BatchDraft } from './log-record.ts'
 
@@ -37,8 +37,7 @@ export interface DescribedObject {
 /** Computes the digest and the size of one object while it is read. */
 export class DigestingStore {
   readonly #store: Pick<StoreReader, 'get'>
-  readonly #digest = createHash('sha256')
-  #storedBytes = 0
+  readonly #passed = new DigestStream()
 
   constructor(store: Pick<StoreReader, 'get'>) {
     this.#store = store
@@ -47,20 +46,13 @@ export class DigestingStore {
   /** To be called once. The stream has to be read to its end before `end`. */
   async get(key: string): Promise<Readable> {
     const source = await this.#store.get(key)
-    const passed = new Transform({
-      transform: (chunk: Buffer, _, done) => {
-        this.#digest.update(chunk)
-        this.#storedBytes += chunk.length
-        done(null, chunk)
-      },
-    })
     // The returned stream has the same error.
-    pipeline(source, passed).catch(() => {})
-    return passed
+    pipeline(source, this.#passed).catch(() => {})
+    return this.#passed
   }
 
   end(): ObjectDigest {
-    return { sha256: this.#digest.digest('hex'), storedBytes: this.#storedBytes }
+    return { sha256: this.#passed.sha256(), storedBytes: this.#passed.bytes }
   }
 }
 

@@ -11,9 +11,10 @@ import { createHash, randomUUID } from 'node:crypto'
 import { constants, createWriteStream, type Stats } from 'node:fs'
 import { lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Readable, Transform } from 'node:stream'
+import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createBrotliDecompress } from 'node:zlib'
+import { DigestStream } from './digest-stream.ts'
 
 /** Directories of other versions, and files whose writer was killed, are removed when they were not used for this long. */
 const UNUSED_MS_MAX = 60 * 60 * 1000
@@ -109,13 +110,7 @@ async function isUnchanged(path: string, sha256: string): Promise<boolean> {
 
 async function write({ name, sha256, packed }: PackedFile, directory: string): Promise<void> {
   const temporary = join(directory, `.${name}-${randomUUID()}`)
-  const hash = createHash('sha256')
-  const hashed = new Transform({
-    transform(chunk, _, done) {
-      hash.update(chunk)
-      done(null, chunk)
-    },
-  })
+  const hashed = new DigestStream()
   try {
     await pipeline(
       Readable.from(chunksOf(packed())),
@@ -123,7 +118,7 @@ async function write({ name, sha256, packed }: PackedFile, directory: string): P
       hashed,
       createWriteStream(temporary, { flags: 'wx', mode: 0o500 }),
     )
-    if (hash.digest('hex') !== sha256)
+    if (hashed.sha256() !== sha256)
       throw new Error(`${name} in this executable is damaged. Install the executable again.`)
     await rename(temporary, join(directory, name))
   } finally {
