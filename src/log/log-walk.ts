@@ -50,7 +50,7 @@ interface ManifestAnswer {
  *
  * It ends at the end of the log: at that moment it had yielded all records and manifests.
  *
- * @param first skips manifests whose last record is before this one. @default 0
+ * @param first the first record that is wanted, besides record 0. A manifest that has it is yielded whole. @default 0
  * @throws StoreUnavailable, LogRefused
  */
 export async function* walkLog(parts: LogWalkParts, first = 0): AsyncIterable<LogStep> {
@@ -63,8 +63,8 @@ export async function* walkLog(parts: LogWalkParts, first = 0): AsyncIterable<Lo
   const root = await rootStep(parts, records)
   if (root === undefined) return
   yield root
-  let before = after(root, BEFORE_FIRST)
-  for (let generation = first > 0 ? await generationOf(reader, first) : 1, hasMore = true; ; ) {
+  let { generation, before } = await startOf(reader, first, after(root, BEFORE_FIRST))
+  for (let hasMore = true; ; ) {
     const answer = hasMore ? await manifests.answer(generation) : undefined
     if (answer !== undefined) {
       generation++
@@ -89,13 +89,22 @@ async function manifestOf(reader: LogReader, generation: number): Promise<Manife
   return manifest === undefined ? undefined : { manifest, records: await reader.objects(manifest) }
 }
 
-/** The manifest whose range has this record; the newest one if the record is not folded; 1 if nothing is folded. */
-async function generationOf(reader: LogReader, record: number): Promise<number> {
+/** The manifest that has the record, or the one that will follow the newest, and what comes before the first step. */
+async function startOf(
+  reader: LogReader,
+  first: number,
+  root: Predecessor,
+): Promise<{ generation: number; before: Predecessor }> {
+  if (first <= 1) return { generation: 1, before: root }
   const watermark = new Watermark(reader)
   await watermark.refresh()
-  if (watermark.manifest === undefined) return 1
-  if (record > watermark.number) return watermark.manifest.generation
-  return (await watermark.manifestWith(record)).generation
+  const { manifest, number } = watermark
+  if (first <= number) return { generation: (await watermark.manifestWith(first)).generation, before: root }
+  const hash = first - 1 === number ? manifest?.hash : undefined
+  return {
+    generation: (manifest?.generation ?? 0) + 1,
+    before: { number: first - 1, log: root.log, hash },
+  }
 }
 
 async function rootStep(

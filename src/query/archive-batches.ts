@@ -60,7 +60,7 @@ export async function archivedBatches(
   const voids = new Set<string>()
   const changes = new LaterChanges()
   let log: string | undefined
-  let through = 0
+  let through = Math.max(0, first - 1)
   const add = (batch: ArchivedBatch): void => {
     if (batch.record >= first && isWanted(batch)) batches.push(batch)
   }
@@ -68,7 +68,7 @@ export async function archivedBatches(
     if (step.kind === 'damaged') throw new QueryFailed(step.message)
     if (step.kind === 'manifest') {
       log = step.manifest.log
-      through = step.manifest.through
+      through = Math.max(through, step.manifest.through)
     } else {
       const { record } = step
       log ??= step.kind === 'record' ? step.record.log : undefined
