@@ -28,6 +28,7 @@ import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../qu
 import { coverageOf, hoursOf } from '../query/coverage.ts'
 import { Engine } from '../query/engine.ts'
 import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
+import { uncoveredBatches } from '../query/event-sources.ts'
 import { hasLongRows } from '../query/hour-files.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import { BatchReader } from '../query/read-batch.ts'
@@ -135,13 +136,7 @@ export class Compactor {
     const { store, prefix, stopping } = this.#parts
     const before = await new TableLogReader(store, this.#keys).refresh()
     this.#erasures = before.erasures
-    const first = before.coveredThrough === 0 ? 0 : before.coveredThrough + 1
-    const archived = await archivedBatches(
-      store,
-      prefix,
-      first,
-      batch => coverageOf(before, batch, batch.record) !== 'all',
-    )
+    const archived = await uncoveredBatches(before, store, prefix)
     if (archived.log === undefined) return this.report
     const log = new TableLog(store, this.#keys, archived.log, stopping)
     try {

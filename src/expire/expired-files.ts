@@ -5,11 +5,11 @@ import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { abandonedFiles, publishTable, type TablePublisher } from '../table/staged-files.ts'
 import type { TableFile } from '../table/table-entry.ts'
+import { HOUR_MS } from '../table/table-keys.ts'
 import type { TableLog } from '../table/table-log.ts'
 import type { TableState } from '../table/table-state.ts'
 import { DAY_MS, startOfDay } from './expiry.ts'
 
-const HOUR_MS = 60 * 60 * 1000
 const REMOVED_AT_ONCE = 1_000
 const READS_AT_ONCE = 16
 /** Of files that `frequency` puts below `data/`. */

@@ -7,7 +7,7 @@ import { statsOf } from './hour-files.ts'
 import { identifier, ORDER, quoted, ROW_GROUP_ROWS_MIN } from './table-sql.ts'
 
 /** What is left of an erased event, besides its id, its source and its time. As JSON, in the column `extra`. */
-export const ERASED_EXTRA = '{"erased":true}'
+const ERASED_EXTRA = '{"erased":true}'
 const KEPT: ReadonlySet<string> = new Set(['message_id', 'source', 'received_at'])
 /** A condition on `events`: only what is left of an erased event. */
 export const IS_ERASED = `(${[

@@ -2,13 +2,17 @@
 
 import type { StoreReader } from '../store/store.ts'
 import type { TableFile } from '../table/table-entry.ts'
-import { tableKeys } from '../table/table-keys.ts'
+import { HOUR_MS, tableKeys } from '../table/table-keys.ts'
 import { assertOfLog, TableLogReader } from '../table/table-log.ts'
 import type { TableState } from '../table/table-state.ts'
-import { type ArchivedBatch, archivedBatches, isInRange, type TimeRange } from './archive-batches.ts'
+import {
+  type ArchivedBatch,
+  type ArchivedBatches,
+  archivedBatches,
+  isInRange,
+  type TimeRange,
+} from './archive-batches.ts'
 import { coverageOf, missingHours, type RowsOfHours } from './coverage.ts'
-
-const HOUR_MS = 60 * 60 * 1000
 
 /** Each event is in one file, or in one batch. */
 export interface ArchiveSources {
@@ -49,15 +53,28 @@ async function sourcesBeside(
   store: StoreReader,
   prefix: string,
 ): Promise<{ readonly sources: ArchiveSources; readonly expired: readonly ArchivedBatch[] }> {
+  const { log, batches, expired } = await uncoveredBatches(table, store, prefix)
+  assertOfLog(table, log)
   const parts = new Map<string, RowsOfHours>()
-  const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
-  const { log, batches, expired } = await archivedBatches(store, prefix, first, batch => {
+  for (const batch of batches) {
     const coverage = coverageOf(table, batch, batch.record)
     if (typeof coverage === 'object') parts.set(batch.key, coverage)
-    return coverage !== 'all'
-  })
-  assertOfLog(table, log)
+  }
   return { sources: { batches, parts, files: [...table.files.values()] }, expired }
+}
+
+/**
+ * The batches with events that the table does not have.
+ *
+ * @throws QueryFailed, StoreUnavailable, LogRefused
+ */
+export function uncoveredBatches(
+  table: TableState,
+  store: StoreReader,
+  prefix: string,
+): Promise<ArchivedBatches> {
+  const first = table.coveredThrough === 0 ? 0 : table.coveredThrough + 1
+  return archivedBatches(store, prefix, first, batch => coverageOf(table, batch, batch.record) !== 'all')
 }
 
 export function inRange(all: ArchiveSources, range: TimeRange): EventSources {

@@ -65,7 +65,7 @@ export function strayHours(
 }
 
 /** A condition for the rows of some hours. */
-export function isOfHours({ hours, hasStrays, ...span }: RowsOfHours): string {
+function isOfHours({ hours, hasStrays, ...span }: RowsOfHours): string {
   const within = `coalesce(${HOUR} in (${hours.join(', ')}), false)`
   return hasStrays ? `(${within} or ${isOutside(span)})` : within
 }

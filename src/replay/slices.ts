@@ -3,6 +3,7 @@
 import { MIB } from '../config/setting-types.ts'
 import { type ArchivedBatch, isInRange, type TimeRange } from '../query/archive-batches.ts'
 import type { ArchiveSources } from '../query/event-sources.ts'
+import { HOUR_MS } from '../table/table-keys.ts'
 
 /**
  * Bytes of the units that begin in a slice, before compression. The last one may exceed it. A slice is prepared
@@ -19,7 +20,6 @@ export interface SliceBytes {
 /** Events that are read together: a batch, or a part of a file of the table. */
 export type SliceUnit = Pick<ArchivedBatch, 'firstReceivedAt' | 'lastReceivedAt' | 'bytes' | 'events'>
 
-const HOUR_MS = 60 * 60 * 1000
 /** Bytes of events for each byte of a file of the table, about. */
 const UNPACKED_RATIO = 8
 const UNIT_BYTES_MAX = 32 * MIB

@@ -32,7 +32,7 @@ export const BOUNDED_COLUMNS: ReadonlySet<string> = new Set([
 ])
 
 /** The field id of a column of every event, in Parquet and Iceberg: from 1. Typed columns follow. */
-export function fieldIdOf(index: number): number {
+function fieldIdOf(index: number): number {
   return index + 1
 }
 

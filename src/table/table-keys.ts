@@ -1,7 +1,7 @@
 /** The keys of an archive's table, below the archive's prefix. */
 
 const NUMBER_DIGITS = 16
-const HOUR_MS = 60 * 60 * 1000
+export const HOUR_MS = 60 * 60 * 1000
 /** The name that Hive gives to a partition of NULL. */
 const NO_PARTITION = '__HIVE_DEFAULT_PARTITION__'
 

@@ -1,5 +1,6 @@
 /** Brings the Iceberg metadata of the table up to a state of its log. */
 
+import { HOUR_MS } from '../table-keys.ts'
 import type { TableState } from '../table-state.ts'
 import { type Base, commitVersions, type IcebergParts } from './commit-version.ts'
 import {
@@ -12,7 +13,6 @@ import {
 } from './table-metadata.ts'
 import { writeSnapshot } from './write-snapshot.ts'
 
-const HOUR_MS = 60 * 60 * 1000
 /** Snapshots expire, and leftovers are removed, at each of these versions: the work is a listing of all metadata. */
 const EXPIRY_VERSIONS = 16
 
