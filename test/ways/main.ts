@@ -1,0 +1,25 @@
+/**
+ * Runs the main job in each way to start frequency, and prints a line for each:
+ *
+ *     npm run test:ways [-- WAY…]
+ */
+import t, { type Test } from 'tap'
+import { checkout } from './checkout.ts'
+import { mainJob, type Way } from './main-job.ts'
+
+const WAY_MS_MAX = 300_000
+const WAYS: Record<string, (t: Test) => Promise<Way>> = { checkout }
+
+const wanted = process.argv.slice(2)
+const unknown = wanted.filter(name => !(name in WAYS))
+if (unknown.length > 0)
+  throw new Error(`There is no way ${unknown.join(', ')}. There are ${Object.keys(WAYS).join(', ')}.`)
+
+const lines: string[] = []
+t.setTimeout(Object.keys(WAYS).length * WAY_MS_MAX)
+for (const [name, make] of Object.entries(WAYS))
+  if (wanted.length === 0 || wanted.includes(name))
+    t.test(name, { timeout: WAY_MS_MAX }, async t => {
+      lines.push(await mainJob(t, await make(t)))
+    })
+t.teardown(() => process.stderr.write(`${lines.join('\n')}\n`))
