@@ -4,11 +4,12 @@
  *     npm run test:ways [-- WAY…]
  */
 import t, { type Test } from 'tap'
+import { binary } from './binary.ts'
 import { checkout } from './checkout.ts'
 import { mainJob, type Way } from './main-job.ts'
 
 const WAY_MS_MAX = 300_000
-const WAYS: Record<string, (t: Test) => Promise<Way>> = { checkout }
+const WAYS: Record<string, (t: Test) => Promise<Way>> = { checkout, binary }
 
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter(name => !(name in WAYS))
