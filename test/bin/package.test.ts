@@ -1,19 +1,13 @@
 /** The npm package: what is in it, and that it installs and runs in an empty directory. */
-import { execFile } from 'node:child_process'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
-import { promisify } from 'node:util'
-import t, { type Test } from 'tap'
-import { buildProgram } from '../../build.ts'
-import { buildTypes } from '../../build-types.ts'
-import { temporaryDirectory } from '../helpers/helper.ts'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
 import { freePort } from '../services/ports.ts'
 import { programIn, ROOT } from '../services/program.ts'
 import { until } from '../services/wait.ts'
+import { exampleOf, install, PACKAGE_NAME, pack, run } from './packed.ts'
 import { startProgram } from './program.ts'
 
-const NAME = 'frequency-events'
-const NOT_COPIED = /^(?:node_modules|dist|data|\.git|\.tap|\.bench)(?:\/|$)/
 /** All files that the package may have. */
 const FILES = [
   /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
@@ -25,47 +19,11 @@ const FILES = [
 ]
 const PACKED_BYTES_MAX = 1024 * 1024
 
-/** Without the hooks that the test runner adds to child processes by NODE_OPTIONS. */
-const run = (command: string, args: readonly string[], cwd: string) =>
-  promisify(execFile)('env', ['-u', 'NODE_OPTIONS', command, ...args], { cwd, maxBuffer: 10 * 1024 * 1024 })
-
-/** Packs a copy of the checkout, so that other tests may build at the same time. */
-async function pack(t: Test): Promise<{ tarball: string; files: string[]; size: number }> {
-  const copy = temporaryDirectory(t)
-  cpSync(ROOT, copy, {
-    recursive: true,
-    filter: path => !NOT_COPIED.test(relative(ROOT, path)),
-  })
-  await buildProgram(join(copy, 'dist'))
-  buildTypes(join(copy, 'dist'))
-  const { stdout } = await run('npm', ['pack', '--json', '--ignore-scripts'], copy)
-  // An array; from npm 12 on an object by name.
-  const [packed] = Object.values(JSON.parse(stdout)) as [PackResult]
-  const files = packed.files.map(({ path }) => path)
-  return { tarball: join(copy, packed.filename), files, size: packed.size }
-}
-
-interface PackResult {
-  readonly filename: string
-  readonly size: number
-  readonly files: readonly { readonly path: string }[]
-}
-
-/** A block of code of a document that begins with a comment with the file's name. */
-function exampleOf(document: string, file: string): string {
-  const text = readFileSync(join(ROOT, document), 'utf8')
-  const blocks = Array.from(text.matchAll(/^```js\n(.*?)^```$/gms), ([, block = '']) => block)
-  const found = blocks.find(block => block.startsWith(`// ${file}\n`))
-  if (found === undefined) throw new Error(`${document} has no block of code that begins with // ${file}.`)
-  return found
-}
-
-const { tarball, files, size } = await pack(t)
-const directory = temporaryDirectory(t)
-// Without the optional DuckDB, which has more than 100 MB. Packages come from npm's cache, if they are there.
-const OPTIONS = ['--prefer-offline', '--omit=optional', '--no-audit', '--no-fund', '--loglevel=error']
-await run('npm', ['install', ...OPTIONS, tarball], directory)
-const installed = join(directory, 'node_modules', NAME)
+const packed = await pack(t)
+const { files, size } = packed
+// Without the optional DuckDB, which has more than 100 MB.
+const directory = await install(t, packed, ['--omit=optional'])
+const installed = join(directory, 'node_modules', PACKAGE_NAME)
 
 const post = async (url: string, body: object): Promise<number> => {
   const headers = { 'content-type': 'application/json' }
@@ -133,7 +91,7 @@ t.test('the example of docs/embedding.md runs, and archives when it is stopped',
 })
 
 t.test('CommonJS can load it', async t => {
-  const script = `console.log(typeof require('${NAME}').default)`
+  const script = `console.log(typeof require('${PACKAGE_NAME}').default)`
   const { stdout } = await run(process.execPath, ['-e', script], directory)
   t.equal(stdout.trim(), 'function')
 })
@@ -141,7 +99,7 @@ t.test('CommonJS can load it', async t => {
 t.test('its types know the options, and what the plugin adds', async t => {
   const use = `
 import Fastify from 'fastify'
-import frequency, { type FrequencyOptions } from '${NAME}'
+import frequency, { type FrequencyOptions } from '${PACKAGE_NAME}'
 const options: FrequencyOptions = { batchAgeMsMax: '2s', batchEventsMax: 10, role: 'all' }
 // @ts-expect-error
 const wrongRole: FrequencyOptions = { role: 'none' }

@@ -13,6 +13,7 @@ const AFTER_KILL = 50
 const LEFT_OPEN = 7
 const JSON_TYPE = { contentType: 'application/json' }
 const FORM_TYPE = { contentType: 'application/x-www-form-urlencoded' }
+const PATHS = ['/', '/readyz', '/healthz', '/metrics', '/documentation/json']
 const COUNT = 'select count(*) as events, count(distinct message_id) as ids from events'
 /** Large enough that the kill finds a batch that is open. */
 const SETTINGS = { BATCH_EVENTS_MAX: '400', BATCH_AGE_MS_MAX: '60000' }
@@ -24,6 +25,8 @@ export interface Way {
   readonly name: string
   /** Path before all routes. @default none */
   readonly prefix?: string
+  /** What answers GET with 200. @default also the live page */
+  readonly paths?: readonly string[]
   /** Starts a server with `['serve']`, else runs a command. */
   start(args: readonly string[], env?: NodeJS.ProcessEnv): Program
   /** Resolves to the URL of the server, without the prefix. @default what the program prints */
@@ -38,7 +41,7 @@ export async function mainJob(t: Test, way: Way): Promise<string> {
   const first = way.start(['serve'], { PORT: '0', ...SETTINGS })
   const url = await listening(way, first)
   const startedMs = Date.now() - first.startedAt
-  for (const path of ['/', '/readyz', '/healthz', '/metrics', '/documentation/json'])
+  for (const path of way.paths ?? PATHS)
     t.equal((await fetch(`${url}${path}`)).status, 200, `${way.name}: GET ${path}`)
   await sent.posts(url, POSTS)
   await sent.batch(url, BATCH)
@@ -52,7 +55,6 @@ export async function mainJob(t: Test, way: Way): Promise<string> {
   const stoppedAt = Date.now()
   t.equal((await second.stop()).code, 0, `${way.name}: SIGTERM ends it with 0`)
   const stopMs = Date.now() - stoppedAt
-  t.match(second.output, /Stopped\./, `${way.name}: it stops by itself`)
 
   const verified = await command(t, way, ['verify', '--json'])
   t.match(JSON.parse(verified), { result: 'clean' }, `${way.name}: verify`)
