@@ -5,7 +5,7 @@ import { pipeline } from 'node:stream/promises'
 import type { IdSet } from '../dedupe/id-set.ts'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import { identityOf } from '../event/message-id.ts'
-import { DigestingStore } from '../log/describe-object.ts'
+import { StoredDigest } from '../log/describe-object.ts'
 import type { Rewrite } from '../log/later-changes.ts'
 import { createCompressor, framingOf } from '../object/format.ts'
 import { isDamage, isJsonArray, readEvents } from '../object/object-reader.ts'
@@ -124,9 +124,9 @@ async function* wantedLines(
   wanted: IdSet,
 ): AsyncIterable<{ readonly line: string; readonly id: Buffer | undefined }> {
   const { key, sha256 } = batch
-  const digesting = new DigestingStore(bytes(batch))
+  const digest = new StoredDigest()
   try {
-    for await (const line of readEvents(digesting, key)) {
+    for await (const line of readEvents(bytes(batch), key, digest.add)) {
       const event = JSON.parse(line) as ArchivedEvent
       const id = identityOf(event)
       const isWanted = id !== undefined && wanted.has(id) && line !== erasedLine(event)
@@ -138,7 +138,7 @@ async function* wantedLines(
       `The object ${key} is damaged: ${(error as Error).message}. Restore it from a backup, or see "frequency verify".`,
     )
   }
-  if (digesting.end().sha256 === sha256) return
+  if (digest.end().sha256 === sha256) return
   throw new QueryFailed(
     `The object ${key} is not what the log says. If another erasure runs, run this one again when that has ended. If not, "frequency verify" tells what else is wrong with the archive.`,
   )

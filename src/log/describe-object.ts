@@ -1,13 +1,11 @@
 /** Describes an archived object as a log record does: its digest, sizes, span of `receivedAt` and ids. */
 
-import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import { ID_BYTES, identityOf } from '../event/message-id.ts'
 import { ObjectCheck } from '../object/object-check.ts'
 import { isDamage, readPieces } from '../object/object-reader.ts'
-import { DigestStream } from '../process/digest-stream.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { BatchDraft } from './log-record.ts'
 
@@ -34,25 +32,20 @@ export interface DescribedObject {
   readonly problems: readonly string[]
 }
 
-/** Computes the digest and the size of one object while it is read. */
-export class DigestingStore {
-  readonly #store: Pick<StoreReader, 'get'>
-  readonly #passed = new DigestStream()
+/** Computes the digest and the size of one object. */
+export class StoredDigest {
+  readonly #digest = createHash('sha256')
+  #bytes = 0
 
-  constructor(store: Pick<StoreReader, 'get'>) {
-    this.#store = store
+  /** Adds the next bytes of the object. */
+  readonly add = (stored: Buffer): void => {
+    this.#digest.update(stored)
+    this.#bytes += stored.length
   }
 
-  /** To be called once. The stream has to be read to its end before `end`. */
-  async get(key: string): Promise<Readable> {
-    const source = await this.#store.get(key)
-    // The returned stream has the same error.
-    pipeline(source, this.#passed).catch(() => {})
-    return this.#passed
-  }
-
+  /** To be called once. */
   end(): ObjectDigest {
-    return { sha256: this.#passed.sha256(), storedBytes: this.#passed.bytes }
+    return { sha256: this.#digest.digest('hex'), storedBytes: this.#bytes }
   }
 }
 
@@ -79,10 +72,10 @@ export async function describeObject(store: Pick<StoreReader, 'get'>, key: strin
 async function describeOnce(store: Pick<StoreReader, 'get'>, key: string): Promise<DescribedObject> {
   const content = new BatchContent()
   const check = new ObjectCheck(key, event => content.add(identityOf(event) as Buffer, event.receivedAt))
-  const digesting = new DigestingStore(store)
+  const digest = new StoredDigest()
   let damage: string | undefined
   try {
-    for await (const piece of readPieces(digesting, key)) {
+    for await (const piece of readPieces(store, key, digest.add)) {
       content.bytes += piece.length
       check.take(piece)
     }
@@ -96,7 +89,7 @@ async function describeOnce(store: Pick<StoreReader, 'get'>, key: string): Promi
   const { problems } = check
   if (check.isDamaged) return { batch: undefined, problems, isEmpty }
   return {
-    batch: { key, ...digesting.end(), ...content.end(key), isStored: true, body: undefined },
+    batch: { key, ...digest.end(), ...content.end(key), isStored: true, body: undefined },
     problems,
     isEmpty,
   }

@@ -59,14 +59,28 @@ function target(column: Column, kind: Target['kind']): Target {
   return { column: COLUMNS.indexOf(column), kind }
 }
 
-/** Names by their length, as bytes. */
-const NAMES: readonly (readonly { readonly name: Buffer; readonly target: Target }[])[] = Array.from(
-  { length: 16 },
-  (_, length) =>
-    [...TARGETS]
-      .filter(([name]) => name.length === length)
-      .map(([name, target]) => ({ name: Buffer.from(name), target })),
-)
+const NAME_SLOTS = 256
+
+/** The names of `TARGETS` as bytes, each at the slot of its hash. */
+const NAMES: readonly ({ readonly name: Buffer; readonly target: Target } | undefined)[] = namesBySlot()
+
+function namesBySlot() {
+  const slots: ({ name: Buffer; target: Target } | undefined)[] = Array(NAME_SLOTS).fill(undefined)
+  for (const [text, target] of TARGETS) {
+    const name = Buffer.from(text)
+    const slot = nameHash(name, 0, name.length) % NAME_SLOTS
+    if (slots[slot] !== undefined) throw new Error(`two names of members have the slot ${slot}`)
+    slots[slot] = { name, target }
+  }
+  return slots
+}
+
+/** A hash of the name that is written from `start` to `end`: a number of 31 bits. */
+export function nameHash(bytes: Buffer, start: number, end: number): number {
+  let hash = end - start
+  for (let at = start; at < end; at++) hash = (Math.imul(hash, 31) + (bytes[at] as number)) | 0
+  return hash & 0x7fffffff
+}
 
 /** The field of a column, from the JSON of a member that is not copied as it is. */
 export function fieldOf(kind: Target['kind'], json: string): string {
@@ -102,16 +116,17 @@ export function isNameOtherwise(name: string, column: number, hasType: boolean):
   return IDENTITY_COLUMNS.includes(column) && isSpelledOtherwise(Buffer.from(name), 0, column, hasType)
 }
 
-/** The column of the member whose name is written from `start` to `end`. */
-export function targetOf(bytes: Buffer, start: number, end: number): Target | undefined {
-  const candidates = NAMES[end - start]
-  if (candidates === undefined) return undefined
-  for (const { name, target } of candidates) {
-    let at = 0
-    while (at < name.length && name[at] === bytes[start + at]) at++
-    if (at === name.length) return target
-  }
-  return undefined
+/**
+ * The column of the member whose name is written from `start` to `end`.
+ *
+ * @param hash of the name, by `nameHash`
+ */
+export function targetOf(bytes: Buffer, start: number, end: number, hash: number): Target | undefined {
+  const candidate = NAMES[hash % NAME_SLOTS]
+  if (candidate === undefined || candidate.name.length !== end - start) return undefined
+  const { name, target } = candidate
+  for (let at = 0; at < name.length; at++) if (name[at] !== bytes[start + at]) return undefined
+  return target
 }
 
 /** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, one that exists, from the year 1000 on. */

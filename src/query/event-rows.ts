@@ -29,6 +29,7 @@ import {
   isPlainTime,
   isSpelledOtherwise,
   JSON_VALUE,
+  nameHash,
   TARGETS,
   TIME,
   TYPE_COLUMN,
@@ -56,7 +57,9 @@ const OUT_BYTES_MIN = 1024 * 1024
 
 /** Collects the rows of events. */
 export class EventRows {
-  #out = Buffer.allocUnsafe(OUT_BYTES_MIN)
+  #out: Buffer = Buffer.allocUnsafe(OUT_BYTES_MIN)
+  /** Buffers that were given back. */
+  readonly #spare: Buffer[] = []
   #length = 0
   /** Rows that were added. */
   count = 0
@@ -73,16 +76,24 @@ export class EventRows {
   readonly #hashes = new Int32Array(4096)
   readonly #bases = new Int32Array(WALKED_DEPTH_MAX + 1)
   #hashCount = 0
+  /** Of the last string. */
+  #hasEscape = false
   /** The line needs a closer look: see `#addOdd`. */
   #isOdd = false
   /** The columns do not say all that the line says. */
   #isInexact = false
 
-  /** The rows since the last call. They are valid until the next `add`. */
+  /** The rows since the last call. `giveBack` makes their memory free for others. */
   take(): Buffer {
     const rows = this.#out.subarray(0, this.#length)
+    this.#out = this.#spare.pop() ?? Buffer.allocUnsafe(OUT_BYTES_MIN)
     this.#length = 0
     return rows
+  }
+
+  /** @param rows that `take` returned, and that nobody reads any more */
+  giveBack(rows: Buffer): void {
+    this.#spare.push(Buffer.from(rows.buffer, rows.byteOffset))
   }
 
   get bytes(): number {
@@ -118,18 +129,25 @@ export class EventRows {
       const nameStart = at + 1
       at = this.#stringEnd(bytes, at, end)
       const nameEnd = at - 1
-      this.#noteName(bytes, nameStart, nameEnd, 0)
+      const hash = this.#noteName(bytes, nameStart, nameEnd, 0)
       at = skipSpaces(bytes, skipSpaces(bytes, at) + 1)
       const valueStart = at
       at = this.#valueEnd(bytes, at, end)
       if (this.#isOdd) return
-      this.#place(bytes, nameStart, nameEnd, valueStart, at)
+      this.#place(bytes, nameStart, nameEnd, hash, valueStart, at)
       at = skipSpaces(bytes, at)
     }
   }
 
-  #place(bytes: Buffer, nameStart: number, nameEnd: number, valueStart: number, valueEnd: number): void {
-    const target = targetOf(bytes, nameStart, nameEnd)
+  #place(
+    bytes: Buffer,
+    nameStart: number,
+    nameEnd: number,
+    hash: number,
+    valueStart: number,
+    valueEnd: number,
+  ): void {
+    const target = targetOf(bytes, nameStart, nameEnd, hash)
     if (target === undefined) {
       this.#extra.push(nameStart - 1, valueEnd)
       return
@@ -232,10 +250,12 @@ export class EventRows {
 
   /** The index behind the string that opens at `start`. */
   #stringEnd(bytes: Buffer, start: number, end: number): number {
+    this.#hasEscape = false
     for (let at = start + 1; at < end; at++) {
       const byte = bytes[at]
       if (byte === QUOTE) return at + 1
       if (byte === BACKSLASH) {
+        this.#hasEscape = true
         at++
         if (bytes[at] === LETTER_U && isSurrogate(bytes, at)) {
           if (!isPair(bytes, at)) this.#isOdd = true
@@ -281,19 +301,20 @@ export class EventRows {
     }
   }
 
-  /** Compares a name with those of its object, whose hashes begin at `base`. */
-  #noteName(bytes: Buffer, start: number, end: number, base: number): void {
-    let hash = end - start
-    for (let at = start; at < end; at++) {
-      const byte = bytes[at] as number
-      if (byte === BACKSLASH) this.#isOdd = true
-      hash = (Math.imul(hash, 31) + byte) | 0
-    }
+  /**
+   * Compares a name, the last string that was walked, with those of its object, whose hashes begin at `base`.
+   *
+   * @returns the hash of the name
+   */
+  #noteName(bytes: Buffer, start: number, end: number, base: number): number {
+    if (this.#hasEscape) this.#isOdd = true
+    const hash = nameHash(bytes, start, end)
     const hashes = this.#hashes
     const count = this.#hashCount
     for (let index = base; index < count; index++) if (hashes[index] === hash) this.#isOdd = true
     if (count - base > NAMES_MAX || count === hashes.length) this.#isOdd = true
     else hashes[this.#hashCount++] = hash
+    return hash
   }
 }
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import { CLOSE_BRACKET, COMMA, LINE_FEED, OPEN_BRACKET } from '../event/json-bytes.ts'
-import { DigestingStore } from '../log/describe-object.ts'
+import { StoredDigest } from '../log/describe-object.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
 import { decodeHead, inlineBody } from '../log/log-record.ts'
@@ -75,7 +75,7 @@ export class BatchReader {
    * Adds the events of a batch to `rows`. Its bytes are compared with the digest in the log, so an object that was cut
    * short or changed is found. Rows that were added before are of no use then.
    *
-   * @param afterPiece called between pieces, of some 64 KiB each
+   * @param afterPiece called between pieces, of up to 2 MiB each
    * @throws QueryFailed if the object is gone, changed or damaged
    * @throws ObjectNotFound if it may be stored later, and the reader is for what is stored only
    * @throws StoreUnavailable
@@ -83,12 +83,12 @@ export class BatchReader {
   async addTo(rows: EventRows, batch: ArchivedBatch, afterPiece: () => Promise<void>): Promise<void> {
     const { key, sha256, events } = batch
     const bytes = new BatchBytes(this.#store, this.#reader, batch, this.#isStoredOnly)
-    const digesting = new DigestingStore(bytes)
+    const digest = new StoredDigest()
     const isArray = isJsonArray(key)
     let added = 0
     try {
       assertDecompressible(key)
-      for await (const read of readPieces(digesting, key)) {
+      for await (const read of readPieces(bytes, key, digest.add)) {
         const piece = withoutCarriageReturns(read)
         added += addLines(rows, piece, isArray)
         await afterPiece()
@@ -98,7 +98,7 @@ export class BatchReader {
       if (error instanceof ObjectNotFound || !isDamage(error)) throw error
       throw unusable(key, `is damaged: ${(error as Error).message}`)
     }
-    if (digesting.end().sha256 !== sha256)
+    if (digest.end().sha256 !== sha256)
       throw unusable(key, 'is not what the log says. If an erasure runs now, try again')
     if (added < events) throw unusable(key, `has ${added} events, and the log says ${events}`)
   }

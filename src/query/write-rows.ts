@@ -29,9 +29,12 @@ export async function writeRows(reader: BatchReader, request: RowsRequest): Prom
   try {
     let writing: Promise<void> = Promise.resolve()
     const write = (): Promise<void> => {
-      const taken = Buffer.from(rows.take())
+      const taken = rows.take()
       bytes += taken.length
-      writing = writing.then(() => file.writeFile(taken))
+      writing = writing.then(async () => {
+        await file.writeFile(taken)
+        rows.giveBack(taken)
+      })
       return writing
     }
     const afterPiece = async (): Promise<void> => {

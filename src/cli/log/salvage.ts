@@ -2,7 +2,7 @@
 
 import { hash } from 'node:crypto'
 import { ObjectNotFound } from '../../errors.ts'
-import { DigestingStore } from '../../log/describe-object.ts'
+import { StoredDigest } from '../../log/describe-object.ts'
 import { headHashIn, unverifiedBatches } from '../../log/log-record.ts'
 import { emptyObject } from '../../object/format.ts'
 import { isObjectKey } from '../../object/object-key.ts'
@@ -63,12 +63,12 @@ async function storeSalvage(store: ObjectStore, key: string, body: Buffer): Prom
 
 /** The SHA-256 of an object, in hexadecimal; undefined if it does not exist. */
 async function digestIn(store: Pick<ObjectStore, 'get'>, key: string): Promise<string | undefined> {
-  const digesting = new DigestingStore(store)
+  const digest = new StoredDigest()
   try {
-    for await (const _ of await digesting.get(key));
+    for await (const chunk of await store.get(key)) digest.add(chunk)
   } catch (error) {
     if (error instanceof ObjectNotFound) return undefined
     throw error
   }
-  return digesting.end().sha256
+  return digest.end().sha256
 }

@@ -14,7 +14,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ObjectNotFound, StoreUnavailable } from '../../errors.ts'
 import { identityOf } from '../../event/message-id.ts'
-import { DigestingStore, IS_GONE } from '../../log/describe-object.ts'
+import { IS_GONE, StoredDigest } from '../../log/describe-object.ts'
 import { logKeys } from '../../log/log-keys.ts'
 import { assertDecompressible } from '../../object/format.ts'
 import { type LineProblem, ObjectCheck } from '../../object/object-check.ts'
@@ -272,14 +272,14 @@ export class Verifier {
   /** Resolves to the problem of the object as a whole, in words, if it has one. `check` reports those of its lines. */
   async #readThrough({ key, place }: ListedObject, check: ObjectCheck): Promise<string | undefined> {
     for (let attempt = 1; ; attempt++) {
-      const digesting = new DigestingStore(this.#store)
+      const digest = new StoredDigest()
       try {
-        for await (const piece of readPieces(digesting, key)) {
+        for await (const piece of readPieces(this.#store, key, digest.add)) {
           const eventsBefore = check.events
           check.take(piece)
           this.progress.events += check.events - eventsBefore
         }
-        this.#logCheck.addContent(place, key, digesting.end())
+        this.#logCheck.addContent(place, key, digest.end())
         return undefined
       } catch (error) {
         if (error instanceof ObjectNotFound) return IS_GONE
