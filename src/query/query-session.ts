@@ -36,6 +36,8 @@ export class QuerySession {
   readonly #missing: readonly ArchivedBatch[]
   readonly #missingFiles: readonly TableFile[]
   readonly #fetcher: SourceFetcher
+  /** Rejected if it did not start. */
+  #starting: Promise<Engine> | undefined
   #engine: Engine | undefined
   #isStopping = false
 
@@ -45,6 +47,7 @@ export class QuerySession {
     range: TimeRange,
     parts: {
       cache: QueryCache
+      starting: Promise<Engine> | undefined
       events: EventSources
       sources: readonly ViewSource[]
       missing: readonly ArchivedBatch[]
@@ -55,6 +58,7 @@ export class QuerySession {
     this.#settings = settings
     this.#range = range
     this.#cache = parts.cache
+    this.#starting = parts.starting
     this.#sources = [...parts.sources]
     this.#missing = parts.missing
     this.#missingFiles = parts.missingFiles
@@ -74,21 +78,30 @@ export class QuerySession {
     range: TimeRange,
     known?: ArchiveSources,
   ): Promise<QuerySession> {
-    const events = inRange(known ?? (await archiveSources(store, settings.prefix)), range)
     const cache = await QueryCache.open(settings.cacheDirectory, settings.cacheBytesMax)
-    const tableFiles = new Map(events.files.map(file => [file.path, file]))
-    const isAlone = (key: string): boolean => tableFiles.has(key) || events.parts.has(key)
-    const wanted = [...events.batches, ...events.files.map(cacheable)]
-    const all = [...events.all.batches, ...events.all.files.map(cacheable)]
-    const { files, missing } = await cache.plan(wanted, all, isAlone)
-    const isBatch = (each: (typeof wanted)[number]): each is ArchivedBatch => 'record' in each
-    return new QuerySession(store, settings, range, {
-      cache,
-      events,
-      sources: files.map(({ path, keys: [key = ''] }) => sourceOf(path, key, events, tableFiles)),
-      missing: missing.filter(isBatch),
-      missingFiles: missing.flatMap(({ key }) => tableFiles.get(key) ?? []),
-    })
+    // Whoever asks for a part of what was read before may not need an engine.
+    const starting = known === undefined ? startEngine(settings, cache) : undefined
+    try {
+      const events = inRange(known ?? (await archiveSources(store, settings.prefix)), range)
+      const tableFiles = new Map(events.files.map(file => [file.path, file]))
+      const isAlone = (key: string): boolean => tableFiles.has(key) || events.parts.has(key)
+      const wanted = [...events.batches, ...events.files.map(cacheable)]
+      const all = [...events.all.batches, ...events.all.files.map(cacheable)]
+      const { files, missing } = await cache.plan(wanted, all, isAlone)
+      const isBatch = (each: (typeof wanted)[number]): each is ArchivedBatch => 'record' in each
+      return new QuerySession(store, settings, range, {
+        cache,
+        starting,
+        events,
+        sources: files.map(({ path, keys: [key = ''] }) => sourceOf(path, key, events, tableFiles)),
+        missing: missing.filter(isBatch),
+        missingFiles: missing.flatMap(({ key }) => tableFiles.get(key) ?? []),
+      })
+    } catch (error) {
+      await closeEngine(starting)
+      await cache.close()
+      throw error
+    }
   }
 
   /**
@@ -135,7 +148,8 @@ export class QuerySession {
 
   /** Ends the engine, and frees its memory. The next query starts it again. */
   async rest(): Promise<void> {
-    await this.#engine?.close()
+    await closeEngine(this.#starting)
+    this.#starting = undefined
     this.#engine = undefined
   }
 
@@ -159,7 +173,7 @@ export class QuerySession {
 
   async close(): Promise<void> {
     await this.#fetcher.close()
-    await this.#engine?.close()
+    await closeEngine(this.#starting)
     await this.#cache.close()
   }
 
@@ -173,7 +187,9 @@ export class QuerySession {
   async #openEngine(sources: readonly ViewSource[]): Promise<void> {
     const { since, until } = this.#range
     this.#refuseIfStopping()
-    if (this.#engine === undefined || this.#engine.hasEnded) this.#engine = await this.#startEngine()
+    if (this.#starting === undefined || this.#engine?.hasEnded)
+      this.#starting = startEngine(this.#settings, this.#cache)
+    this.#engine = await this.#starting
     await this.#engine.run({ kind: 'view', sources, since, until })
     this.#refuseIfStopping()
   }
@@ -181,12 +197,22 @@ export class QuerySession {
   #refuseIfStopping(): void {
     if (this.#isStopping) throw new QueryFailed('The query was interrupted.')
   }
+}
 
-  #startEngine(): Promise<Engine> {
-    const { residentBytesMax, spillBytesMax, threads } = this.#settings
-    const directory = this.#cache.runDirectory
-    return Engine.start({ directory, residentBytesMax, spillBytesMax, threads, isForUser: true })
-  }
+/** Resolves to an engine. If it does not start, nobody needs to hear of that before it is wanted. */
+function startEngine(
+  { residentBytesMax, spillBytesMax, threads }: QuerySettings,
+  { runDirectory }: QueryCache,
+): Promise<Engine> {
+  const options = { directory: runDirectory, residentBytesMax, spillBytesMax, threads, isForUser: true }
+  const starting = Engine.start(options)
+  starting.catch(() => {})
+  return starting
+}
+
+async function closeEngine(starting: Promise<Engine> | undefined): Promise<void> {
+  const engine = await starting?.catch(() => undefined)
+  await engine?.close()
 }
 
 function sourceOf(
