@@ -10,13 +10,16 @@ import { type BenchOptions, type RowName, readOptions } from './options.ts'
 import { progress } from './progress.ts'
 import { archive } from './rows/archive.ts'
 import { batch } from './rows/batch.ts'
+import { beside } from './rows/beside.ts'
 import { confirmed } from './rows/confirmed.ts'
+import { day } from './rows/day.ts'
 import { embedded } from './rows/embedded.ts'
 import { far } from './rows/far.ts'
 import { flat } from './rows/flat.ts'
 import { ids } from './rows/ids.ts'
 import { lake } from './rows/lake.ts'
 import { latency } from './rows/latency.ts'
+import { replay } from './rows/replay.ts'
 import { rest } from './rows/rest.ts'
 import { spread } from './rows/spread.ts'
 import { start } from './rows/start.ts'
@@ -54,6 +57,9 @@ const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'arch
   far,
   rest,
   lake,
+  beside,
+  day,
+  replay,
   flat,
 }
 

@@ -95,7 +95,7 @@ function kindOf(head: string): string | undefined {
   const [, method, path = ''] = REQUEST_LINE.exec(head) ?? []
   if (method === undefined) return undefined
   const [, kind] = /\/_frequency\/(\w+)/.exec(path) ?? []
-  const what = kind ?? (path.includes('/dt=') ? 'object' : 'bucket')
+  const what = kind ?? (/\/dt(?:=|%3D)/i.test(path) ? 'object' : 'bucket')
   return COPY_HEADER.test(head) ? `COPY to ${what}` : `${method} ${what}`
 }
 

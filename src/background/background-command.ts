@@ -16,7 +16,8 @@ import { sleep } from '../process/sleep.ts'
 
 /** Of the first run after a start, at random: not all archivers begin at once. */
 const FIRST_MS_MAX = 5_000
-const PRIORITY = 10
+/** The lowest: what it does may wait. */
+const PRIORITY = 19
 const STOP_MS_MAX = 5_000
 const OUTPUT_CHARS_MAX = 1_000_000
 /** After a run that failed. */
