@@ -71,7 +71,8 @@ async function round(site: Site, made: LakeSite, entrant: Entrant): Promise<void
   const { answers, errors } = await sendLoad({ url, bodies: bodies.file, connections, seconds })
   entrant.cpuUs.push((cpuUs(server.pid) - before) / answers)
   entrant.eventsPerSecond.push(answers / seconds)
-  if (entrant.isCompacting && filesOfTable(archive) >= HOURS)
+  const isShort = site.options.isSmoke
+  if (!isShort && entrant.isCompacting && filesOfTable(archive) >= HOURS)
     entrant.flaws.push('the compaction ended before the load')
   if (errors > 0) entrant.flaws.push(`${errors} requests were refused or failed`)
   await server.stop()
