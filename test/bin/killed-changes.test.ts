@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as zlib from 'node:zlib'
 import t, { type Test } from 'tap'
+import { build, objectOf, openArchive, putObject } from '../helpers/archive-by-hand.ts'
 import { globbedRows } from '../helpers/compact-helper.ts'
 import { configOf, range, temporaryDirectory } from '../helpers/helper.ts'
 import { readIcebergFiles } from '../helpers/iceberg-reader.ts'
@@ -29,6 +30,21 @@ const STEPS: readonly (readonly [step: string, commands: readonly (readonly stri
   ['table/rewritten', [ERASE, ERASE]],
   ['table/data', [COMPACT, COMPACT]],
 ]
+/** The same for `expire`, with a retention in days for each. */
+const EXPIRE_STEPS: readonly (readonly [
+  step: string,
+  days: number,
+  beside: readonly (readonly string[])[],
+])[] = [
+  ['_frequency/log', 350, []],
+  ['_frequency/table/log', 300, [COMPACT]],
+  ['table/metadata', 250, []],
+  ['table/data', 200, [ERASE]],
+  ['', 150, []],
+  ['_frequency/log', 100, [COMPACT]],
+]
+const DAYS = [390, 340, 310, 290, 260, 240, 210, 190, 160, 140, 110, 90, 60, 20, 3]
+const DAY_MS = 24 * 60 * 60 * 1000
 const WAIT_MS_MAX = 30_000
 /** A claim of a killed process is void after 15 seconds. */
 const CLAIM_AGE_S = 60
@@ -190,5 +206,57 @@ t.test('glob, query, Iceberg and verify agree after kills of compact and erase',
   t.strictSame((await globbedIds(archive)).toSorted(), archived, 'glob')
   t.strictSame((await icebergRows(archive)).map(row => row.message_id).toSorted(), archived, 'Iceberg')
   await assertErased(t, archive, env)
+  await run(t, ['verify'], env)
+})
+
+t.test('what stays is in glob, query and Iceberg once, after kills of expire', async t => {
+  const archive = await openArchive(t, 'directory')
+  const directory = archive.settings.ARCHIVE_URL as string
+  const daysOf = new Map<string, number>()
+  for (const days of DAYS) {
+    const receivedAt = new Date(Date.now() - days * DAY_MS).toISOString()
+    const ids = range(EVENTS_A_REQUEST).map(n => `day-${days}-${n}`)
+    for (const id of ids) daysOf.set(id, days)
+    const events = ids.map(messageId =>
+      JSON.stringify({ event: 'counted', messageId, receivedAt, user_id: ERASED }),
+    )
+    await putObject(archive, objectOf(events), '.ndjson.gz', receivedAt)
+  }
+  await build(archive, archive.store)
+  const env = { ...archive.settings, DATA_DIR: temporaryDirectory(t) }
+  await run(t, COMPACT, env)
+  const stayed = (ids: readonly string[], days: number): string[] =>
+    ids.filter(id => (daysOf.get(id) as number) < days).toSorted()
+  for (const [step, days, beside] of EXPIRE_STEPS) {
+    ageClaims(directory)
+    const expire = [
+      'expire',
+      `--retention=${days}d`,
+      `--raw-retention=${days - 60}d`,
+      '--yes',
+      '--no-progress',
+    ]
+    await startAndKill(t, [expire, expire, ...beside], env, join(directory, 'frequency', step))
+    const expected = stayed([...daysOf.keys()], days)
+    t.strictSame(stayed(await globbedIds(directory), days), expected, `glob, ${days} days`)
+    t.strictSame(stayed(await queried(t, env, 'message_id'), days), expected, `query, ${days} days`)
+    const inIceberg = (await icebergRows(directory)).map(row => String(row.message_id))
+    t.strictSame(stayed(inIceberg, days), expected, `Iceberg, ${days} days`)
+  }
+  const last = 100
+  await run(
+    t,
+    ['expire', `--retention=${last}d`, `--raw-retention=${last - 60}d`, '--yes', '--no-progress'],
+    env,
+  )
+  await run(t, ERASE, env)
+  const expected = stayed([...daysOf.keys()], last)
+  t.strictSame((await globbedIds(directory)).toSorted(), expected, 'glob')
+  t.strictSame((await queried(t, env, 'message_id')).toSorted(), expected, 'query')
+  t.strictSame((await icebergRows(directory)).map(row => row.message_id).toSorted(), expected, 'Iceberg')
+  const objects = await archivedObjects(configOf(archive.settings))
+  const raw = objects.flatMap(({ lines }) => lines.map(line => JSON.parse(line).messageId)).toSorted()
+  t.strictSame(raw, stayed([...daysOf.keys()], last - 60), 'objects')
+  await assertErased(t, directory, env)
   await run(t, ['verify'], env)
 })
