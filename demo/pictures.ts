@@ -67,8 +67,9 @@ async function takePictures(url: string): Promise<void> {
     const [light, dark] = [await open('light'), await open('dark')]
     await sendEvents(url, MINUTES * 60_000)
     mkdirSync(FOLDER, { recursive: true })
-    writeFileSync(join(FOLDER, 'live-page.webp'), await webp(browser, await light.screenshot()))
-    writeFileSync(join(FOLDER, 'live-page-dark.webp'), await webp(browser, await dark.screenshot()))
+    const [ofLight, ofDark] = await Promise.all([light.screenshot(), dark.screenshot()])
+    writeFileSync(join(FOLDER, 'live-page.webp'), await webp(browser, ofLight))
+    writeFileSync(join(FOLDER, 'live-page-dark.webp'), await webp(browser, ofDark))
   } finally {
     await browser.close()
   }
