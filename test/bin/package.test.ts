@@ -13,7 +13,7 @@ import { until } from '../services/wait.ts'
 import { startProgram } from './program.ts'
 
 const NAME = 'frequency-events'
-const NOT_COPIED = /^(?:node_modules|dist|data|\.git|\.tap|\.bench)(?:\/|$)/
+const NOT_COPIED = /^(?:node_modules|dist|data|site|\.git|\.tap|\.bench)(?:\/|$)/
 /** All files that the package may have. */
 const FILES = [
   /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md)$/,
