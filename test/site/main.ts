@@ -47,6 +47,12 @@ async function build(): Promise<BuiltSite> {
   return new BuiltSite(outDir, BASE)
 }
 
+t.test('its sources have no type errors', async t => {
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  const { stdout } = await promisify(execFile)(process.execPath, [tsc, '-p', SITE]).catch(error => error)
+  t.equal(stdout, '')
+})
+
 /** Documents, as paths from the root of the repository. */
 function documents(): string[] {
   const inFolder = (folder: string) =>
