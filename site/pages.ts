@@ -36,6 +36,10 @@ export const SIDEBAR: DefaultTheme.SidebarItem[] = [
     Deployment: '/deployment',
     Settings: '/settings',
     'The single executable': '/binary',
+    'systemd and .deb': '/systemd',
+    'Containers and Compose': '/container',
+    'Kubernetes and Helm': '/kubernetes',
+    Upgrading: '/upgrading',
   }),
   group('Watch and repair it', {
     Operations: '/operations',
