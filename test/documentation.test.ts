@@ -11,7 +11,8 @@ const GUIDES = ['docs/architecture.md', 'CONTRIBUTING.md']
 const FILE = /^[\w.@-]+(?:\/[\w.@-]+)*\.(?:ts|js|md|json|yml|html|css)$/
 /** `name()`, `Class.method()` or `Class.#method()`. */
 const FUNCTION = /^(?:([A-Z]\w*)\.)?(#?\w+)\(\)$/
-const LINK = /\]\(([^)\s]+)\)/g
+/** In Markdown, and of images in HTML. */
+const LINK = /(?:\]\(|\ssrc(?:set)?=")([^)"\s]+)[)"]/g
 
 const documents = FOLDERS.flatMap(folder =>
   readdirSync(join(ROOT, folder))

@@ -1,4 +1,4 @@
-/** `.env.example` and the README's tables of settings, as the code has them. */
+/** `.env.example` and the tables of `docs/settings.md`, as the code has them. */
 import { awsSettings } from '../src/config/aws-settings.ts'
 import { type Setting, settings } from '../src/config/config.ts'
 
@@ -19,12 +19,12 @@ export function envExample(): string {
 }
 
 /** @returns the text with the tables between its marks replaced. @throws Error if it does not have these marks once each. */
-export function readmeWithTables(readme: string): string {
+export function withTables(document: string): string {
   const [start, end] = [`<!-- ${MARK} -->`, '<!-- end of settings -->']
-  const [before, rest, ...more] = readme.split(start)
+  const [before, rest, ...more] = document.split(start)
   const [, after, ...others] = rest?.split(end) ?? []
   if (before === undefined || after === undefined || more.length + others.length > 0)
-    throw new Error(`The README needs one ${start}, and one ${end} after it.`)
+    throw new Error(`The document needs one ${start}, and one ${end} after it.`)
   return `${before}${start}\n${tables()}\n${end}${after}`
 }
 

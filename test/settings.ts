@@ -1,7 +1,7 @@
-/** Writes the settings into .env.example and the README, as src/config/config.ts and src/config/aws-settings.ts have them. */
+/** Writes the settings into .env.example and docs/settings.md, as src/config/config.ts and src/config/aws-settings.ts have them. */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { envExample, readmeWithTables } from './documented-settings.ts'
+import { envExample, withTables } from './documented-settings.ts'
 
-const readme = new URL('../README.md', import.meta.url)
+const document = new URL('../docs/settings.md', import.meta.url)
 writeFileSync(new URL('../.env.example', import.meta.url), envExample())
-writeFileSync(readme, readmeWithTables(readFileSync(readme, 'utf8')))
+writeFileSync(document, withTables(readFileSync(document, 'utf8')))

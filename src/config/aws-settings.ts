@@ -6,7 +6,7 @@ export interface AwsSetting {
   readonly description: string
 }
 
-/** The variables that `.env.example` and the README list. The SDK reads more. */
+/** The variables that `.env.example` and `docs/settings.md` list. The SDK reads more. */
 export const awsSettings: readonly AwsSetting[] = [
   { variable: 'AWS_ACCESS_KEY_ID', description: 'Access key id for S3.' },
   { variable: 'AWS_SECRET_ACCESS_KEY', description: 'Secret access key that belongs to AWS_ACCESS_KEY_ID.' },

@@ -26,7 +26,7 @@ const QUEUE_NAME_BYTES_MAX = 250
 const BATCH_BYTES_MAX_MAX = 10_000 * 5 * MIB
 
 /**
- * Every setting, once: its type, its default, and the description in `--help`, `.env.example` and the README. `batchEventsMax` is the variable `BATCH_EVENTS_MAX` and the flag `--batch-events-max`.
+ * Every setting, once: its type, its default, and the description in `--help`, `.env.example` and `docs/settings.md`. `batchEventsMax` is the variable `BATCH_EVENTS_MAX` and the flag `--batch-events-max`.
  */
 export const settingsSchema = Type.Object({
   role: oneOf(['all', 'ingest', 'archive'], {

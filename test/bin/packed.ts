@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../helpers/helper.ts'
 import { ROOT } from '../services/program.ts'
 
 export const PACKAGE_NAME = 'frequency-events'
-const NOT_COPIED = /^(?:node_modules|dist|data|\.git|\.tap|\.bench)(?:\/|$)/
+const NOT_COPIED = /^(?:node_modules|dist|data|site|\.git|\.tap|\.bench)(?:\/|$)/
 /** Packages come from npm's cache, if they are there. */
 const INSTALL_OPTIONS = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error']
 

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { BROWSER_PACKAGES, ensureServers, serverPath } from './install.ts'
 
 /** The browser sends requests only to the servers of the page. */
-const FLAGS = [
+export const CHROMIUM_FLAGS: readonly string[] = [
   '--no-sandbox',
   '--disable-gpu',
   '--disable-quic',
@@ -32,7 +32,7 @@ export async function openBrowser(
   const browser = await chromium.launchPersistentContext(profile, {
     executablePath: serverPath('chromium'),
     headless: true,
-    args: [...FLAGS, ...flags],
+    args: [...CHROMIUM_FLAGS, ...flags],
     ...options,
   })
   t.teardown(async () => {

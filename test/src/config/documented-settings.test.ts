@@ -3,7 +3,7 @@ import { parseEnv } from 'node:util'
 import { test } from 'tap'
 import { awsSettings } from '../../../src/config/aws-settings.ts'
 import { readConfig, settings } from '../../../src/config/config.ts'
-import { envExample, readmeWithTables } from '../../documented-settings.ts'
+import { envExample, withTables } from '../../documented-settings.ts'
 import { configOf } from '../../helpers/helper.ts'
 
 const OUTDATED = 'run `npm run settings`'
@@ -16,11 +16,11 @@ test('.env.example is current', async t => {
   t.equal(topLevelFile('.env.example'), envExample(), OUTDATED)
 })
 
-test("the README's tables are current", async t => {
-  const readme = topLevelFile('README.md')
-  t.equal(readme, readmeWithTables(readme), OUTDATED)
-  for (const { variable } of [...settings, ...awsSettings]) t.match(readme, `| \`${variable}\` |`)
-  t.throws(() => readmeWithTables(readme.replace('<!-- end of settings -->', '')), /needs one/)
+test('the tables of docs/settings.md are current', async t => {
+  const document = topLevelFile('docs/settings.md')
+  t.equal(document, withTables(document), OUTDATED)
+  for (const { variable } of [...settings, ...awsSettings]) t.match(document, `| \`${variable}\` |`)
+  t.throws(() => withTables(document.replace('<!-- end of settings -->', '')), /needs one/)
 })
 
 test('.env.example can be copied as it is, and its defaults are the defaults', async t => {
