@@ -1,5 +1,4 @@
 /** Which documents of the repository are pages of the site, under which path, and in which order of the sidebar. */
-import type { DefaultTheme } from 'vitepress'
 
 /** Documents outside `docs`. All others keep their path below `docs`. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
@@ -22,7 +21,12 @@ export function sourceOf(page: string): string {
   return Object.keys(ELSEWHERE).find(source => ELSEWHERE[source] === page) ?? `docs/${page}`
 }
 
-export const SIDEBAR: DefaultTheme.SidebarItem[] = [
+export interface SidebarGroup {
+  text: string
+  items: { text: string; link: string }[]
+}
+
+export const SIDEBAR: SidebarGroup[] = [
   group('Begin', {
     'First steps': '/first-steps',
     'How does it compare?': '/comparison',
@@ -70,6 +74,6 @@ export const SIDEBAR: DefaultTheme.SidebarItem[] = [
   }),
 ]
 
-function group(text: string, pages: Readonly<Record<string, string>>): DefaultTheme.SidebarItem {
+function group(text: string, pages: Readonly<Record<string, string>>): SidebarGroup {
   return { text, items: Object.entries(pages).map(([text, link]) => ({ text, link })) }
 }
