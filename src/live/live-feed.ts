@@ -10,6 +10,7 @@ import { ViewersTooMany } from '../errors.ts'
 import type { EventGroup } from '../event/event-group.ts'
 import type { Durability } from '../queue/queue.ts'
 import type { Waiting } from '../queue/queue-stats.ts'
+import { ArchivedRate } from './archived-rate.ts'
 import {
   countEvents,
   currentState,
@@ -24,8 +25,6 @@ const VIEWERS_MAX = 20
 const SAMPLE_MS = 1_000
 const SAMPLES_MAX = 300
 const FLUSH_MS = 100
-/** The archived rate is a mean over these samples: events are archived in batches, a second shows thousands or none. */
-const ARCHIVED_MEAN_SAMPLES = 10
 /** The broker's last answer is shown for this time; then the queue lengths are unknown. */
 const WAITING_MS_MAX = 5_000
 
@@ -44,8 +43,8 @@ export class LiveFeed {
   #sampling: NodeJS.Timeout | undefined
   #flushing: NodeJS.Timeout | undefined
   #flushedMs = 0
-  /** The last 10 at most, oldest first. */
-  #samples: Sample[] = []
+  #last: Sample
+  #archivedRate: ArchivedRate
   /** Events a second, oldest first. */
   readonly #rates: EventCounts[] = []
   #waiting: Waiting | undefined
@@ -56,10 +55,13 @@ export class LiveFeed {
 
   constructor(sources: LiveSources) {
     this.#sources = sources
+    this.#last = this.#sample()
+    this.#archivedRate = archivedRateFrom(this.#last)
   }
 
   start(): void {
-    this.#samples = [this.#sample()]
+    this.#last = this.#sample()
+    this.#archivedRate = archivedRateFrom(this.#last)
     this.#sampling = setInterval(() => this.#tick(), SAMPLE_MS).unref()
   }
 
@@ -126,13 +128,8 @@ export class LiveFeed {
 
   #tick(): void {
     const sample = this.#sample()
-    const before = this.#samples.at(-1) ?? sample
-    const longBefore = this.#samples[0] ?? sample
-    this.#samples = [...this.#samples.slice(1 - ARCHIVED_MEAN_SAMPLES), sample]
-    this.#rates.push({
-      ...ratesBetween(before, sample),
-      archived: ratesBetween(longBefore, sample).archived,
-    })
+    this.#rates.push(ratesBetween(this.#last, sample, this.#archivedRate))
+    this.#last = sample
     if (this.#rates.length > SAMPLES_MAX) this.#rates.shift()
     if (this.#viewers.size === 0) return
     const state = { ...this.#state(), isNext: true }
@@ -182,14 +179,19 @@ export class LiveFeed {
   }
 }
 
-function ratesBetween(from: Sample, to: Sample): EventCounts {
+function archivedRateFrom({ ms, counts }: Sample): ArchivedRate {
+  return new ArchivedRate({ ms, archived: counts.archived })
+}
+
+function ratesBetween(from: Sample, to: Sample, archived: ArchivedRate): EventCounts {
   const seconds = (to.ms - from.ms) / 1000
+  const rounded = (perSecond: number): number => Math.round(perSecond * 10) / 10
   const rate = (name: keyof EventCounts): number =>
-    seconds === 0 ? 0 : Math.round(((to.counts[name] - from.counts[name]) / seconds) * 10) / 10
+    seconds === 0 ? 0 : rounded((to.counts[name] - from.counts[name]) / seconds)
   return {
     in: rate('in'),
     confirmed: rate('confirmed'),
     spooled: rate('spooled'),
-    archived: rate('archived'),
+    archived: rounded(archived.next({ ms: to.ms, archived: to.counts.archived })),
   }
 }
