@@ -15,7 +15,7 @@ const HEADING = /^## (Unreleased|\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?)(?: - (\d{4}-
 export function versionsOf(changelog: string): ChangelogVersion[] {
   return changelog
     .split(/^(?=## )/m)
-    .slice(1)
+    .filter(section => section.startsWith('## '))
     .map(section => {
       const end = section.indexOf('\n')
       const heading = section.slice(0, end)

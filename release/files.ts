@@ -62,7 +62,7 @@ function makePackage({ manifest, directory }: Release): void {
   }
   const stem = join(directory, `${manifest.name}-${manifest.version}`)
   writeJson(`${stem}.cdx.json`, packageBom(manifest))
-  writeFileSync(`${stem}.spdx.json`, packageSpdx())
+  writeJson(`${stem}.spdx.json`, packageSpdx(manifest))
 }
 
 async function makeExecutable({ manifest, directory }: Release): Promise<void> {

@@ -30,17 +30,58 @@ export interface Manifest {
   readonly version: string
 }
 
+interface Spdx {
+  readonly documentDescribes: readonly string[]
+  readonly packages: readonly { readonly SPDXID: string; readonly name: string; readonly versionInfo: string }[]
+  readonly relationships: readonly { readonly spdxElementId: string; readonly relatedSpdxElement: string }[]
+  readonly [field: string]: unknown
+}
+
 /** @returns CycloneDX JSON of the production dependencies, as the lock file names them for all platforms */
 export function packageBom(manifest: Manifest): Bom {
   const bom: Bom = JSON.parse(npmSbom('cyclonedx'))
+  const production = productionRefs()
   // npm names the component by the directory of the checkout.
   const component = { ...bom.metadata.component, name: manifest.name }
-  return { ...bom, metadata: { ...bom.metadata, component } }
+  return {
+    ...bom,
+    metadata: { ...bom.metadata, component },
+    components: bom.components.filter(each => production.has(each['bom-ref'])),
+    dependencies: within(bom.dependencies, new Set([component['bom-ref'], ...production])),
+  }
 }
 
 /** @returns the same in SPDX JSON */
-export function packageSpdx(): string {
-  return npmSbom('spdx')
+export function packageSpdx(manifest: Manifest): Spdx {
+  const spdx: Spdx = JSON.parse(npmSbom('spdx'))
+  const production = productionRefs()
+  const isRoot = ({ SPDXID }: { SPDXID: string }) => spdx.documentDescribes.includes(SPDXID)
+  const packages = spdx.packages
+    .map(each => (isRoot(each) ? { ...each, name: manifest.name } : each))
+    .filter(each => isRoot(each) || production.has(`${each.name}@${each.versionInfo}`))
+  const refs = new Set(['SPDXRef-DOCUMENT', ...packages.map(({ SPDXID }) => SPDXID)])
+  const relationships = spdx.relationships.filter(
+    ({ spdxElementId, relatedSpdxElement }) => refs.has(spdxElementId) && refs.has(relatedSpdxElement),
+  )
+  return { ...spdx, packages, relationships }
+}
+
+/**
+ * `name@version` of each package that is not for development only. `npm sbom --omit=dev` of npm 11.19 also leaves out
+ * packages that are needed both in production and by a package of development.
+ */
+function productionRefs(): ReadonlySet<string> {
+  const lock: { packages: Record<string, { version: string; dev?: true }> } = JSON.parse(
+    readFileSync(join(ROOT, 'package-lock.json'), 'utf8'),
+  )
+  const entries = Object.entries(lock.packages).filter(([path, { dev }]) => path !== '' && dev !== true)
+  return new Set(entries.map(([path, { version }]) => `${path.replace(/^.*node_modules\//, '')}@${version}`))
+}
+
+function within(dependencies: Bom['dependencies'], refs: ReadonlySet<string>): Bom['dependencies'] {
+  return dependencies
+    .filter(({ ref }) => refs.has(ref))
+    .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter(each => refs.has(each)) }))
 }
 
 export interface ExecutableParts {
@@ -60,22 +101,21 @@ export function executableBom({ manifest, file, packages, hasEngine }: Executabl
     const { name, version } = manifestIn(directory)
     return known.get(`${name}@${version}`) ?? npmComponent(name, version)
   })
-  const components = [...contained, ...nodeComponents(), ...generic(packages, hasEngine)]
+  const all = [...contained, ...nodeComponents(), ...generic(packages, hasEngine)]
+  // Two directories may have the same version of a package.
+  const components = [...new Map(all.map(component => [component['bom-ref'], component])).values()]
   const root = { ...bom.metadata.component, type: 'application', name: file }
   const refs = new Set(components.map(component => component['bom-ref']))
-  const inside = bom.dependencies
-    .filter(({ ref }) => refs.has(ref))
-    .map(({ ref, dependsOn }) => ({ ref, dependsOn: dependsOn.filter(each => refs.has(each)) }))
   return {
     ...bom,
     metadata: { ...bom.metadata, component: root },
     components,
-    dependencies: [{ ref: root['bom-ref'], dependsOn: [...refs] }, ...inside],
+    dependencies: [{ ref: root['bom-ref'], dependsOn: [...refs] }, ...within(bom.dependencies, refs)],
   }
 }
 
 function npmSbom(format: string): string {
-  const args = ['sbom', '--omit=dev', `--sbom-format=${format}`, '--package-lock-only']
+  const args = ['sbom', `--sbom-format=${format}`, '--package-lock-only']
   const { NODE_OPTIONS, ...env } = process.env
   return execFileSync('npm', args, { cwd: ROOT, env, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })
 }
