@@ -25,7 +25,7 @@ import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AssetCollector, type Assets, installedEngine } from './assets.ts'
 import { bundleProgram } from './bundle.ts'
-import { licensesOf } from './licenses.ts'
+import { licensesOf, packagesOf } from './licenses.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const require = createRequire(import.meta.url)
@@ -39,6 +39,8 @@ export interface BuiltBinary {
   readonly path: string
   readonly bytes: number
   readonly hasEngine: boolean
+  /** The packages in it, by their directories, which are relative to the root of the project. */
+  readonly packages: readonly string[]
 }
 
 /** @param path of the executable */
@@ -62,8 +64,9 @@ export async function buildBinary(path: string): Promise<BuiltBinary> {
     const unfinished = `${path}.unfinished`
     copyFileSync(executable, unfinished)
     renameSync(unfinished, path)
-    writeFileSync(`${path}-licenses.txt`, licensesOf(packages))
-    return { path, bytes: statSync(path).size, hasEngine: engine !== undefined }
+    const contained = packagesOf(packages)
+    writeFileSync(`${path}-licenses.txt`, licensesOf(contained))
+    return { path, bytes: statSync(path).size, hasEngine: engine !== undefined, packages: contained }
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

@@ -17,11 +17,15 @@ const HEAD = `This executable contains Node.js (https://github.com/nodejs/node/b
 https://github.com/swagger-api/swagger-ui) and these packages.
 `
 
+/** @param bundled what esbuild has bundled. @returns all packages in the executable */
+export function packagesOf(bundled: readonly string[]): string[] {
+  const unbundled = UNBUNDLED.filter(directory => existsSync(join(ROOT, directory)))
+  return [...new Set([...bundled, ...unbundled])].sort()
+}
+
 /** @param packages their directories, which are relative to the root of the project */
 export function licensesOf(packages: readonly string[]): string {
-  const unbundled = UNBUNDLED.filter(directory => existsSync(join(ROOT, directory)))
-  const directories = [...new Set([...packages, ...unbundled])].sort()
-  return [HEAD, ...directories.map(licenseOf)].join(`\n${'-'.repeat(80)}\n\n`)
+  return [HEAD, ...packages.map(licenseOf)].join(`\n${'-'.repeat(80)}\n\n`)
 }
 
 function licenseOf(packageDirectory: string): string {

@@ -4,6 +4,7 @@ import { ConfigInvalid } from '../errors.ts'
 import { checkBroker } from './check/broker.ts'
 import { checkDirectory, checkDisk } from './check/disk.ts'
 import type { Finding, Findings } from './check/finding.ts'
+import { checkLog } from './check/log.ts'
 
 const EXIT_CODES = { fine: 0, trouble: 1 } as const
 
@@ -63,7 +64,18 @@ async function* findingsOf(flags: Partial<Record<string, string>>, env: NodeJS.P
 async function* checkArchive(config: Config): Findings {
   if (config.role === 'ingest') {
     yield { name: 'archive', result: 'skipped', detail: 'not used by the role ingest' }
-  } else if (config.archive.kind === 'directory') {
+    return
+  }
+  let works = true
+  for await (const finding of checkStore(config)) {
+    works &&= finding.result !== 'trouble'
+    yield finding
+  }
+  if (works) yield await checkLog(config)
+}
+
+async function* checkStore(config: Config): Findings {
+  if (config.archive.kind === 'directory') {
     yield* checkDirectory(config.archive.path)
   } else {
     // Imported here, so that a check without S3 does not load the AWS SDK.

@@ -1,8 +1,8 @@
 /** Runs `frequency check` of the built program against real servers, with and without faults. */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import {
   type LifecycleRule,
   ListObjectsV2Command,
@@ -63,6 +63,32 @@ t.test('with a disk only', async t => {
   t.match(details['data directory'], 'does not exist yet, and can be created')
 })
 
+t.test('a DATA_DIR and an archive of frequency 0.1', async t => {
+  const cwd = temporaryDirectory(t)
+  const object = join(
+    cwd,
+    'data/archive/frequency/dt=2026-11-26/hour=01/batch_20261126T010000000Z_0123456789abcdef.ndjson',
+  )
+  for (const file of ['data/queue/data.mdb', 'data/spool/0/data.mdb', object]) {
+    mkdirSync(dirname(resolve(cwd, file)), { recursive: true })
+    writeFileSync(resolve(cwd, file), 'x')
+  }
+  const program = startProgram(t, path, { args: ['check'], cwd })
+  t.equal((await program.endsWithin(END_MS_MAX)).code, 1)
+  t.match(
+    program.stdout,
+    /^FAIL {2}queue on disk {3}.*data\/queue: frequency 0\.1 wrote the file data\.mdb there, .*/m,
+  )
+  t.match(
+    program.stdout,
+    /^FAIL {2}log .*objects \(frequency\/dt=2026-11-26\/.*\) but no log, .* "frequency log build"/m,
+  )
+  rmSync(join(cwd, 'data/queue'), { recursive: true })
+  const again = startProgram(t, path, { args: ['check'], cwd })
+  await again.endsWithin(END_MS_MAX)
+  t.match(again.stdout, /^FAIL {2}queue on disk {3}.*data\/spool\/0: frequency 0\.1 wrote/m)
+})
+
 t.test('prints one line per finding, and a verdict', async t => {
   const program = startProgram(t, path, { args: ['check'], cwd: temporaryDirectory(t) })
   t.equal((await program.endsWithin(END_MS_MAX)).code, 0)
@@ -96,6 +122,7 @@ t.test('with RabbitMQ and S3: all is ok, and nothing is left behind', async t =>
     'moving',
     'lifecycle',
     'clock',
+    'log',
   ]
   for (const name of names) t.equal(first.results[name], 'ok', name)
   t.match(first.details.queue, `${queue}.dead does not exist yet`)

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path'
 import type { Config } from '../../config/config.ts'
 import { nearestDirectory } from '../../process/nearest-directory.ts'
 import { DiskRoom } from '../../queue/embedded/disk-room.ts'
+import { formerLogBelow } from '../../queue/embedded/former-log.ts'
 import { type Finding, type Findings, inUnits, messageOf } from './finding.ts'
 
 const PROBE_BYTES = 4096
@@ -18,11 +19,13 @@ export async function* checkDisk(config: Config): Findings {
   if (written.result === 'trouble') return
   if (config.amqpUrl !== undefined && (config.role === 'archive' || config.spool === 'off')) {
     yield { name: 'room', result: 'skipped', detail: 'this process has no spool' }
-    return
+  } else {
+    yield await checkRoom(await nearestDirectory(path), config)
   }
-  yield await checkRoom(await nearestDirectory(path), config)
+  const hasDiskQueue = config.amqpUrl === undefined || config.role !== 'archive'
+  const former = hasDiskQueue ? formerLogBelow(path) : undefined
+  if (former !== undefined) yield { name: 'queue on disk', result: 'trouble', detail: former }
 }
-
 /** Tests whether an archive in a directory can be listed and written. Objects get their final names as hard links. */
 export async function* checkDirectory(path: string): Findings {
   const written = await probeDirectory('archive', path)

@@ -15,23 +15,20 @@
  * says how a torn tail differs from damage.
  */
 
-import { readdirSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { GROUP_EVENTS_MAX } from '../../event/event-group.ts'
 import { DeadLog } from './dead-log.ts'
 import { type LogFiles, systemFiles } from './disk-log-files.ts'
-import { OTHER_VERSION } from './disk-log-format.ts'
 import { LogReader } from './disk-log-reader.ts'
 import { type Damage, eventsIn } from './disk-log-recovery.ts'
 import { LogSegments } from './disk-log-segments.ts'
 import { type LogEntry, LogWriter } from './disk-log-writer.ts'
 import { DroppedNote, NOTE_NAME } from './dropped-note.ts'
+import { formerLogIn, isFormerFile } from './former-log.ts'
 
 export type { Damage, LogEntry }
 
 const READ_RETRY_MS = 1_000
-/** Files of an earlier version of frequency, which kept the log in LMDB. */
-const LMDB_FILE = /^(data|\d{16})\.mdb$/
 
 export interface DiskLogOptions {
   readonly path: string
@@ -76,7 +73,8 @@ export class DiskLog {
   /** @throws Error if another version of frequency wrote the log; the system's error if it cannot be read or made */
   static async open(options: DiskLogOptions): Promise<DiskLog> {
     const { path, segmentBytes, files = systemFiles } = options
-    if (readdirSync(path).some(name => LMDB_FILE.test(name))) throw new Error(OTHER_VERSION)
+    const former = formerLogIn(path)
+    if (former !== undefined) throw new Error(former)
     const note = await DroppedNote.open(path, files)
     try {
       const dead = await DeadLog.open({ path, segmentBytes, files })
@@ -286,5 +284,5 @@ function keyAfter(key: number, count: number): number {
 /** Whether a log has ever been opened in a directory. */
 export async function holdsLog(path: string): Promise<boolean> {
   const names = await readdir(path).catch((): string[] => [])
-  return names.some(name => name === NOTE_NAME || LMDB_FILE.test(name))
+  return names.some(name => name === NOTE_NAME || isFormerFile(name))
 }

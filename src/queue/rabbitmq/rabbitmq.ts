@@ -145,11 +145,11 @@ function refusal(cause: unknown, { amqpQueue: queue, amqpUrl }: RabbitmqConfig):
   )
 }
 
-/** Versions of frequency with a single active consumer declared the queue with that argument. */
+/** frequency 0.1 declared the queue with that argument. */
 function howToEmpty(message: string, queue: string): string {
   if (!message.includes('x-single-active-consumer')) return ''
   return (
-    `An earlier version of frequency declared "${queue}" with x-single-active-consumer. Let the archivers of that version ` +
-    'empty the queue (stop ingest meanwhile, or give it another AMQP_QUEUE). Then stop them, delete the queue, and start this version. '
+    `frequency 0.1 declared "${queue}" with x-single-active-consumer. Give this version another AMQP_QUEUE. Let the ` +
+    'archivers of 0.1 empty the old queue, then stop them and delete it: docs/upgrading.md. '
   )
 }

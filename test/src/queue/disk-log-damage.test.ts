@@ -274,10 +274,15 @@ test('damage to a dead letter is reported, and loses no other', async t => {
 
 test('files of another version are refused with a message that says what to do', async t => {
   const refusal = { message: /^another version of frequency wrote it. Let that version archive/ }
+  const former = (name: string) => ({
+    message: new RegExp(
+      `^frequency 0.1 wrote the file ${name} there, and events may be in it. Start frequency 0.1`,
+    ),
+  })
   for (const name of ['data.mdb', '0000000000004096.mdb']) {
     const path = temporaryDirectory(t)
     writeFileSync(join(path, name), 'x')
-    await t.rejects(openLog(t, path), refusal, name)
+    await t.rejects(openLog(t, path), former(name), name)
     t.same(readdirSync(path), [name], 'the files are left as they are')
   }
   const made = await makeSegment(t, [1], true)

@@ -366,6 +366,6 @@ test('a queue with a single active consumer (an earlier version) is refused with
   const config = configOf({ AMQP_URL: brokerUrl(), AMQP_QUEUE: name, ARCHIVE_URL: '/not-opened' })
   await t.rejects(openQueue(config, silent), {
     code: 'FRQ_CONFIG_INVALID',
-    message: /^AMQP_QUEUE: .* earlier version of frequency .* delete the queue, and start this version/,
+    message: /^AMQP_QUEUE: .* frequency 0\.1 declared .* another AMQP_QUEUE\. .* docs\/upgrading\.md/,
   })
 })

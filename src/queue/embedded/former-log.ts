@@ -1,0 +1,33 @@
+/** Files of frequency 0.1, which kept the queue on disk in LMDB. This version cannot read them. */
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** 0.1 keeps `data.mdb` when the queue is empty, and deletes the other files. */
+const LMDB_FILE = /^(data|\d{16})\.mdb$/
+
+export function isFormerFile(name: string): boolean {
+  return LMDB_FILE.test(name)
+}
+
+/** @returns what to do if frequency 0.1 has left files in the directory. The directory may be missing. */
+export function formerLogIn(path: string): string | undefined {
+  if (!existsSync(path)) return undefined
+  const file = readdirSync(path).find(isFormerFile)
+  if (file === undefined) return undefined
+  return (
+    `frequency 0.1 wrote the file ${file} there, and events may be in it. Start frequency 0.1 with this DATA_DIR once ` +
+    'more, until it has archived all events. Then delete its *.mdb* files, as docs/upgrading.md says'
+  )
+}
+
+/** @returns the first directory of a DATA_DIR with files of frequency 0.1, and what to do */
+export function formerLogBelow(dataDir: string): string | undefined {
+  const spools = join(dataDir, 'spool')
+  const numbers = existsSync(spools) ? readdirSync(spools) : []
+  const paths = [join(dataDir, 'queue'), ...numbers.map(number => join(spools, number))]
+  for (const path of paths) {
+    const former = formerLogIn(path)
+    if (former !== undefined) return `${path}: ${former}`
+  }
+  return undefined
+}
