@@ -375,6 +375,22 @@ t.test('--shell answers one statement after the other, and goes on after an erro
   t.match(program.stderr, /Parser Error: syntax error at or near "selec"/)
 })
 
+t.test('--shell ends as the shells of other databases do', async t => {
+  const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
+  for (const end of ['.quit', '\\q', 'exit', 'QUIT;']) {
+    const file = join(temporaryDirectory(t), 'statements')
+    writeFileSync(file, `select 6;\n ${end} \nselect 7;\n`)
+    const program = startProgram(t, path, {
+      args: ['query', '--shell'],
+      under: ['sh', '-c', 'exec "$@" < "$0"', file],
+      env: { ...process.env, ...env },
+      cwd: temporaryDirectory(t),
+    })
+    t.match(await program.endsWithin(END_MS_MAX), { code: 0 }, end)
+    t.equal(program.stdout, '6\n-\n6\n', end)
+  }
+})
+
 t.test('batches that were objects before their record are in the answer, whatever is void', async t => {
   const archive = await archiveOf(t, 'directory', [[archivedEvent()], [archivedEvent()]])
   const env = envOf(t, archive)

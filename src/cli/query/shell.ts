@@ -9,10 +9,13 @@ import { QueryFailed } from '../../errors.ts'
 const PROMPT = 'frequency> '
 const MORE = '        -> '
 const HISTORY_MAX = 1_000
+/** As in the shells of DuckDB, SQLite, PostgreSQL and MySQL. */
+const END = /^\s*(?:\.exit|\.quit|\\q|(?:exit|quit)\s*;?)\s*$/i
+const COMMAND = /^\s*[.\\]/
 const HELP = `Type a SELECT, and end it with a semicolon. The view events has the archived events.
   describe events;   its columns
   .help              this text
-  .exit, Ctrl-D      ends
+  .exit, \\q, Ctrl-D  ends
   Ctrl-C             stops the query that runs, or forgets what was typed
 `
 
@@ -47,9 +50,9 @@ export async function runShell({ input, output, run, interrupt }: ShellParts): P
   if (isTerminal) output.write('Type .help for help.\n')
   prompt(reader, PROMPT, isTerminal)
   for await (const line of reader) {
-    const isCommand = typed.length === 0 && line.trimStart().startsWith('.')
-    if (isCommand) {
-      if (/^\s*\.(?:exit|quit)\s*$/.test(line)) break
+    const isFirst = typed.length === 0
+    if (isFirst && END.test(line)) break
+    if (isFirst && COMMAND.test(line)) {
       output.write(HELP)
     } else if (line.trim() !== '' || typed.length > 0) {
       typed.push(line)
