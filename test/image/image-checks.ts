@@ -1,4 +1,6 @@
 /** What a user of the image relies on: its settings, its health check, and that it needs no setting at all. */
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Test } from 'tap'
 import { type Image, LABELS } from './built-image.ts'
 import { startContainer } from './container.ts'
@@ -8,9 +10,12 @@ const BYTES_MAX = 130e6
 const END_MS_MAX = 20_000
 const SECOND_NS = 1e9
 
-export function checkConfig(t: Test, { config, bytes }: Image): void {
+export function checkConfig(t: Test, { config, bytes, root }: Image): void {
   t.match(config.User, /^[1-9]\d*:[1-9]\d*$/, 'the user is a number other than root')
   t.strictSame(Object.keys(config.Volumes), ['/data'])
+  // An engine gives a new volume the owner and the mode of this directory.
+  const { uid, gid, mode } = statSync(join(root, '/data'))
+  t.match({ owner: `${uid}:${gid}`, mode: mode & 0o777 }, { owner: config.User, mode: 0o700 })
   t.strictSame(Object.keys(config.ExposedPorts).sort(), ['4000/tcp', '4001/tcp'])
   t.strictSame([config.Entrypoint.length, config.Cmd], [1, ['serve']], 'no shell between')
   t.equal(config.StopSignal, 'SIGTERM')

@@ -7,4 +7,6 @@ import { buildImage } from './built-image.ts'
 const SUITE_MS_MAX = 900_000
 
 t.setTimeout(SUITE_MS_MAX)
-t.comment(await mainJob(t, await wayOf(t, await buildImage())))
+t.test('the image with all of its stages', { timeout: SUITE_MS_MAX }, async t => {
+  t.comment(await mainJob(t, await wayOf(t, await buildImage())))
+})
