@@ -11,6 +11,7 @@ import { addCompact } from './compact.ts'
 import { addDead } from './dead.ts'
 import { addErase } from './erase.ts'
 import { addExpire } from './expire.ts'
+import { addHealth } from './health.ts'
 import { addLog } from './log.ts'
 import { addQuery } from './query.ts'
 import { addReplay } from './replay.ts'
@@ -47,6 +48,7 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addVerify(program)
   addLog(program)
   addStatus(program)
+  addHealth(program)
   addCheck(program)
   addDead(program)
   addTail(program)

@@ -31,6 +31,14 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
 /** For tests of pages. */
 export const BROWSER_PACKAGES: readonly ServerPackage[] = [{ name: 'chromium', binaries: ['chromium'] }]
 
+/** For tests of the image. */
+export const BUILD_PACKAGES: readonly ServerPackage[] = [
+  { name: 'buildah', binaries: ['buildah'] },
+  { name: 'binutils', binaries: ['strip'] },
+  { name: 'iproute2', binaries: ['ip'] },
+  { name: 'curl', binaries: ['curl'] },
+]
+
 /** For tests of the alert rules. */
 export const ALERT_PACKAGES: readonly ServerPackage[] = [{ name: 'prometheus', binaries: ['promtool'] }]
 

@@ -6,6 +6,7 @@
 import t, { type Test } from 'tap'
 import { binary } from './binary.ts'
 import { checkout } from './checkout.ts'
+import { image } from './image.ts'
 import { mainJob, type Way } from './main-job.ts'
 import { packaged, plugin } from './package.ts'
 
@@ -15,6 +16,7 @@ const WAYS: Record<string, (t: Test, suite: Test) => Promise<Way>> = {
   checkout,
   package: packaged,
   binary,
+  image,
   plugin,
 }
 
