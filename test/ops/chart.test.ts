@@ -140,7 +140,7 @@ test('values.yaml has each value of the schema, and fits it', async t => {
   for (const wrong of [
     { ingest: { replica: 3 } },
     { settings: { BATCH_EVENT_MAX: 1 } },
-    { settings: { UI: false } },
+    { settings: { BATCH_EVENTS_MAX: true } },
     { archive: { settings: { ARCHIVE_URL: 's3://b' } } },
     { archive: { url: 'my-bucket' } },
     { broker: { existingSecret: 'amqp://user:password@rabbit' } },

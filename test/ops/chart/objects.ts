@@ -1,5 +1,5 @@
 /** Objects of Kubernetes, as far as the tests read them. */
-import { parseAllDocuments } from 'yaml'
+import { parseAllDocuments, stringify } from 'yaml'
 
 export type Labels = Record<string, string>
 
@@ -72,7 +72,7 @@ export interface KubernetesObject {
 
 /** @throws Error if the text is not YAML, or a key occurs twice */
 export function objectsIn(text: string): KubernetesObject[] {
-  return parseAllDocuments(text)
+  return parseAllDocuments(text, { version: '1.1' })
     .map(document => {
       if (document.errors.length > 0) throw document.errors[0]
       return document.toJS() as KubernetesObject | null
@@ -94,4 +94,9 @@ export function selects({ matchLabels = {}, matchExpressions = [] }: Selector, l
       ({ key, operator, values }) => operator === 'In' && values.includes(labels[key] ?? ''),
     )
   )
+}
+
+/** Text for Helm and kubectl, which read YAML 1.1: there a text `off` needs quotation marks. */
+export function yamlText(value: unknown): string {
+  return stringify(value, { version: '1.1' })
 }

@@ -2,8 +2,8 @@
 
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { stringify } from 'yaml'
 import { CHART, KUBERNETES, MANIFESTS, type Manifest, manifestText, NAMESPACE, RELEASE } from './files.ts'
+import { yamlText } from './objects.ts'
 import { type Ran, ranTool, toolPath } from './tools.ts'
 
 /** `helm template` with a file of values. */
@@ -17,7 +17,7 @@ export async function rendered(valuesPath: string, args: readonly string[] = [])
 
 /** @param path a new file, for the values */
 export async function renderedWith(path: string, values: unknown): Promise<Ran> {
-  writeFileSync(path, stringify(values))
+  writeFileSync(path, yamlText(values))
   return rendered(path)
 }
 

@@ -39,6 +39,10 @@ export async function goModule(module: string): Promise<string> {
   return (JSON.parse(stdout) as { Dir: string }).Dir
 }
 
+export function hasGo(): boolean {
+  return onPath('go') !== undefined
+}
+
 export interface Ran {
   readonly code: number
   readonly stdout: string

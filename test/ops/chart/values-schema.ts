@@ -56,14 +56,15 @@ function settingsOf(): TSchema {
   return members(Object.fromEntries(own.map(setting => [setting.variable, schemaOf(setting)])))
 }
 
-function schemaOf({ description, schema }: Setting): TSchema {
+/** YAML 1.1 reads on and off as booleans. The chart writes booleans as on and off. */
+function schemaOf({ variable, description, schema }: Setting): TSchema {
+  if (schema.type === 'boolean')
+    throw new Error(`${variable} would become on or off: give it a value of its own.`)
   const choices: TSchema[] = schema.anyOf?.filter((each: TSchema) => each.const !== undefined) ?? []
-  if (choices.length === 0)
-    return Type.Union([Type.String(), Type.Integer(), Type.Boolean()], { description })
-  const values = choices.map(choice => Type.Literal(choice.const))
-  // YAML 1.1 reads on and off as booleans: `UI: off` would become UI=false.
-  const note = choices.some(choice => choice.const === 'on') ? ' In quotation marks.' : ''
-  return Type.Union(values, { description: `${description}${note}` })
+  if (choices.length === 0) return Type.Union([Type.String(), Type.Integer()], { description })
+  const values: TSchema[] = choices.map(choice => Type.Literal(choice.const))
+  const isSwitch = choices.some(choice => choice.const === 'on')
+  return Type.Union(isSwitch ? [...values, Type.Boolean()] : values, { description })
 }
 
 const serviceAccount = members({ create: flag, name, annotations: map })

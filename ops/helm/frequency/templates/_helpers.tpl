@@ -60,9 +60,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version) }}
 {{- end }}
 {{- end }}
 
-{{/* The text of a setting. Helm reads numbers of a file as float64, and would write 200000000 as 2e+08. */}}
+{{/*
+The text of a setting. Helm reads numbers of a file as float64, and would write 200000000 as 2e+08. It reads `on` and
+`off` without quotation marks as booleans.
+*/}}
 {{- define "frequency.text" -}}
-{{- if kindIs "float64" . }}{{ int64 . }}{{ else }}{{ . }}{{ end }}
+{{- if kindIs "float64" . }}{{ int64 . }}{{ else if kindIs "bool" . }}{{ ternary "on" "off" . }}{{ else }}{{ . }}{{ end }}
 {{- end }}
 
 {{/* Variables from the settings of all roles and those of one. (list context role) */}}
