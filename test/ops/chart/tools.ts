@@ -9,7 +9,7 @@ const OUTPUT_BYTES_MAX = 256 * 1024 * 1024
 const BUILT = join(ROOT, '.tap', 'chart-tools')
 const PACKAGES = {
   helm: 'helm.sh/helm/v3/cmd/helm@v3.22.0',
-  kubeconform: 'github.com/yannh/kubeconform/cmd/kubeconform@v0.7.0',
+  kubeconform: 'github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0',
 } as const
 
 const run = promisify(execFile)
