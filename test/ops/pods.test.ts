@@ -32,11 +32,11 @@ t.test('pods of both roles pass their probes, and archive events', async t => {
   const ingest = new StartedPod(t, 'StatefulSet', 1, { program, secrets, env: queue })
   const archive = new StartedPod(t, 'Deployment', 2, { program, secrets, env: { ...queue, ...store } })
   const pods = [ingest, archive].map(pod => ({ pod, server: pod.start() }))
-  for (const { pod } of pods) {
+  for (const { pod, server } of pods) {
     const { startupProbe, livenessProbe, readinessProbe } = pod.container
     for (const probe of [startupProbe, livenessProbe, readinessProbe])
       if (probe === undefined) t.fail('a probe is missing')
-      else await pod.passes(probe)
+      else await pod.passes(probe, server)
   }
 
   const url = `http://${ingest.address}:${ingest.port('http')}`

@@ -48,11 +48,14 @@ export function madeFiles(): Record<string, string> {
   }
 }
 
+/** Files of the chart that do not change its output. A new setting needs no Helm. */
+const WITHOUT_OUTPUT = new Set(['values.schema.json', 'README.md', '.helmignore', 'NOTES.txt'])
+
 /** The digest of all that a manifest is rendered from: the chart, and its values. */
 export function inputDigest({ values }: Manifest): string {
   const hash = createHash('sha256')
   const files = readdirSync(CHART, { recursive: true, withFileTypes: true })
-    .filter(entry => entry.isFile())
+    .filter(entry => entry.isFile() && !WITHOUT_OUTPUT.has(entry.name))
     .map(entry => join(entry.parentPath, entry.name))
     .sort()
   for (const path of [...files, join(MANIFESTS, values)])

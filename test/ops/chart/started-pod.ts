@@ -71,16 +71,18 @@ export class StartedPod {
     renameSync(join(directory, '..data_tmp'), join(directory, '..data'))
   }
 
-  /** Resolves when a probe succeeds. @throws Error if it fails as often as it may */
-  async passes(probe: Probe): Promise<void> {
+  /** Resolves when a probe of a server succeeds. @throws Error if it fails as often as it may, or the server ends */
+  async passes(probe: Probe, server: Program): Promise<void> {
     const { path, port } = probe.httpGet ?? { path: '', port: '' }
     const number = this.container.ports?.find(each => each.name === port)?.containerPort
     const { failureThreshold = 3, periodSeconds = 10 } = probe
-    const isSuccess = (): Promise<boolean> =>
-      fetch(`http://${this.address}:${number}${path}`).then(
+    const isSuccess = (): Promise<boolean> => {
+      server.assertRunning()
+      return fetch(`http://${this.address}:${number}${path}`).then(
         ({ status }) => status >= 200 && status < 400,
         () => false,
       )
+    }
     await until(`${path} of the port ${port} answers`, failureThreshold * periodSeconds * 1_000, isSuccess)
   }
 
