@@ -177,6 +177,11 @@ export const refusals: readonly (readonly [Values, RegExp])[] = [
         /httpRoute\.parentRefs: name the Gateway/,
       ],
       [{ plugins: { existingConfigMap: 'plugins' } }, /plugins\.files: name the keys/],
+      [
+        { plugins: { existingConfigMap: 'plugins', files: ['a.mjs'] }, settings: { PLUGINS: './b.mjs' } },
+        /PLUGINS: it follows from plugins\.files/,
+      ],
+      [{ commonLabels: { 'app.kubernetes.io/name': 'events' } }, /propertyName 'app\.kubernetes\.io/],
       [{ archive: { autoscaling: { type: 'hpa' } } }, /archive\.autoscaling\.metrics: name a metric/],
       [{ ingest: { persistence: { enabled: false }, settings: { SPOOL: 'on' } } }, /SPOOL: it is off/],
     ] as const

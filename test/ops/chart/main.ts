@@ -1,5 +1,5 @@
 /**
- * Renders the chart with many values, and checks the output. Needs Helm or Go, and takes a minute:
+ * Renders the chart with many values, and checks the output. Needs Helm or Go, and takes half a minute:
  *
  *     npm run test:chart [-- --server]
  *

@@ -36,6 +36,10 @@ const flag = Type.Boolean()
 const texts = Type.Array(text)
 /** Names and values in an object of Kubernetes. */
 const map = Type.Record(text, text)
+/** Labels besides those by which the chart's objects find one another. */
+const labels = Type.Record(text, text, {
+  propertyNames: { not: { pattern: '^(app\\.kubernetes\\.io|helm\\.sh)/' } },
+})
 /** What Kubernetes itself checks. */
 const anything = Type.Record(text, Type.Unknown())
 const list = Type.Array(anything)
@@ -81,7 +85,7 @@ const pods = {
   podDisruptionBudget: members({ enabled: flag, maxUnavailable: countOrPercent }),
   serviceAccount,
   podAnnotations: map,
-  podLabels: map,
+  podLabels: labels,
   priorityClassName: name,
   nodeSelector: map,
   tolerations: list,
@@ -163,7 +167,7 @@ const values = members({
   global: anything,
   nameOverride: name,
   fullnameOverride: name,
-  commonLabels: map,
+  commonLabels: labels,
   image: members({
     repository: Type.String({ minLength: 1 }),
     tag: text,
@@ -219,10 +223,10 @@ const values = members({
     podMonitor: members({
       enabled: flag,
       interval: Type.String({ pattern: '^[0-9]+(ms|s|m)$' }),
-      labels: map,
+      labels,
     }),
-    rules: members({ enabled: flag, labels: map }),
-    dashboard: members({ enabled: flag, labels: map, annotations: map }),
+    rules: members({ enabled: flag, labels }),
+    dashboard: members({ enabled: flag, labels, annotations: map }),
   }),
 })
 

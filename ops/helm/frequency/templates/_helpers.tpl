@@ -293,6 +293,9 @@ topologySpreadConstraints:
 {{- if and .Values.plugins.existingConfigMap (not .Values.plugins.files) }}
 {{- fail "plugins.files: name the keys of the ConfigMap that are plugins." }}
 {{- end }}
+{{- if and .Values.plugins.existingConfigMap (or .Values.settings.PLUGINS .Values.ingest.settings.PLUGINS .Values.archive.settings.PLUGINS) }}
+{{- fail "PLUGINS: it follows from plugins.files. Leave it out." }}
+{{- end }}
 {{- if and (not .Values.ingest.persistence.enabled) (or .Values.settings.SPOOL .Values.ingest.settings.SPOOL) }}
 {{- fail "SPOOL: it is off without ingest.persistence. Leave it out." }}
 {{- end }}
