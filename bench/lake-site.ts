@@ -46,13 +46,17 @@ export class LakeSite {
     this.objects = join(this.archive, prefix)
   }
 
-  static async make(site: Site, events = site.options.archiveEvents ?? EVENTS): Promise<LakeSite> {
+  static async make(
+    site: Site,
+    events = site.options.archiveEvents ?? EVENTS,
+    hours = HOURS,
+  ): Promise<LakeSite> {
     await ensureServers(SERVER_PACKAGES.filter(({ name }) => name === 'faketime'))
     const { path } = site.fresh('lake')
     const archive = join(path, 'archive')
     const { prefix } = archiveLocation(archive, path)
     const store = await openDirectoryStore({ path: archive })
-    const made = { events, batchEvents: BATCH_EVENTS, hours: HOURS, users: USERS, startMs: START_MS }
+    const made = { events, batchEvents: BATCH_EVENTS, hours, users: USERS, startMs: START_MS }
     await makeArchive(store, prefix, made)
     progress(`  made an archive of ${events} events`)
     await store.close()
