@@ -69,6 +69,7 @@ export const SIDEBAR: SidebarGroup[] = [
   }),
   group('Change it', {
     Contributing: '/contributing',
+    Releases: '/releasing',
     Changelog: '/changelog',
     Security: '/security',
   }),
