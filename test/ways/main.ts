@@ -6,10 +6,11 @@
 import t, { type Test } from 'tap'
 import { binary } from './binary.ts'
 import { checkout } from './checkout.ts'
+import { deb } from './deb.ts'
 import { mainJob, type Way } from './main-job.ts'
 
 const WAY_MS_MAX = 300_000
-const WAYS: Record<string, (t: Test) => Promise<Way>> = { checkout, binary }
+const WAYS: Record<string, (t: Test) => Promise<Way>> = { checkout, binary, deb }
 
 const wanted = process.argv.slice(2)
 const unknown = wanted.filter(name => !(name in WAYS))
