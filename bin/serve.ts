@@ -6,6 +6,7 @@ import { mayBeReachedByOthers } from '../plugins/ui.ts'
 import type { Config } from '../src/config/config.ts'
 import { isRefusal } from '../src/errors.ts'
 import { createLogger } from '../src/process/logger.ts'
+import { ServiceManager } from '../src/process/service-manager.ts'
 import { outputClosed } from './closed-output.ts'
 import { asConfigInvalid, tryDirectories, tryPorts } from './preflight.ts'
 import { leaveCluster, shutDownOnSignal } from './shutdown.ts'
@@ -36,14 +37,16 @@ export async function serve(config: Config): Promise<void> {
 }
 
 async function serveWith(config: Config, log: Logger, closed: AbortSignal): Promise<void> {
+  const manager = new ServiceManager(process.env, log)
   await tryDirectories(config)
   await tryPorts(config)
   if (config.workers > 1 && cluster.isPrimary) {
-    process.exitCode = await superviseWorkers(config, log, closed)
+    process.exitCode = await superviseWorkers(config, log, manager, closed)
     return
   }
   const app = await openApp(config, log)
-  shutDownOnSignal(app, config, closed)
+  shutDownOnSignal(app, config, manager, closed)
+  manager.ready(`Listens on ${urlOf(app)}`)
   if (cluster.isPrimary || cluster.worker?.id === 1) process.stderr.write(greeting(app, config))
 }
 

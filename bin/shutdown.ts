@@ -2,8 +2,9 @@
 import cluster from 'node:cluster'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../src/config/config.ts'
+import type { ServiceManager } from '../src/process/service-manager.ts'
 import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
-import { STOP_AT_ONCE } from './workers.ts'
+import { STOP_AT_ONCE, STOP_GRACE_MS } from './workers.ts'
 
 /**
  * Shuts the server down on the first SIGTERM or SIGINT, or when the reader of the log closes it. A second signal, or a
@@ -11,13 +12,19 @@ import { STOP_AT_ONCE } from './workers.ts'
  *
  * @param closed aborted when the log can no longer be written
  */
-export function shutDownOnSignal(app: FastifyInstance, { shutdownMsMax }: Config, closed: AbortSignal): void {
+export function shutDownOnSignal(
+  app: FastifyInstance,
+  { shutdownMsMax }: Config,
+  manager: ServiceManager,
+  closed: AbortSignal,
+): void {
   let isShuttingDown = false
   const shutDown = (reason: string): void => {
     if (isShuttingDown) return
     isShuttingDown = true
     const startedAt = performance.now()
     app.log.info({ reason }, 'Shutting down.')
+    manager.stopping(shutdownMsMax + STOP_GRACE_MS)
     // Hard deadline. `unref`, so that it does not delay a clean exit.
     setTimeout(() => {
       app.log.fatal(

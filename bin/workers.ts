@@ -19,6 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../src/config/config.ts'
 import type { Logger } from '../src/process/logger.ts'
 import { forkedProgram } from '../src/process/own-program.ts'
+import type { ServiceManager } from '../src/process/service-manager.ts'
 import { relayQuestions } from '../src/process/worker-messages.ts'
 import { EXIT_CLOSED_OUTPUT } from './closed-output.ts'
 
@@ -33,6 +34,8 @@ const STOP_SIGNALS = new Set<string | null>(['SIGTERM', 'SIGINT'])
 const STEADY_MS = 60_000
 /** Workers end themselves after `shutdownMsMax`. The primary kills them this much later. */
 const GRACE_MS = 2_000
+/** How much longer than `shutdownMsMax` systemd waits. The primary has killed its workers before that. */
+export const STOP_GRACE_MS = 2 * GRACE_MS
 
 /**
  * Starts the workers and replaces those that exit, until a signal comes.
@@ -40,8 +43,13 @@ const GRACE_MS = 2_000
  * @param closed aborted when the log can no longer be written; stops the workers like a signal
  * @returns the exit code of the primary, when all workers have exited
  */
-export function superviseWorkers(config: Config, log: Logger, closed: AbortSignal): Promise<number> {
-  return new Supervisor(config, log, closed).run()
+export function superviseWorkers(
+  config: Config,
+  log: Logger,
+  manager: ServiceManager,
+  closed: AbortSignal,
+): Promise<number> {
+  return new Supervisor(config, log, manager, closed).run()
 }
 
 interface WorkerExit {
@@ -54,6 +62,7 @@ interface WorkerExit {
 class Supervisor {
   readonly #config: Config
   readonly #log: Logger
+  readonly #manager: ServiceManager
   readonly #closed: AbortSignal
   readonly #stopping = new AbortController()
   /** Not `cluster.workers`: a worker that could not be started stays in it for ever. */
@@ -66,9 +75,10 @@ class Supervisor {
   #pendingReplacements = 0
   #finish: (exitCode: number) => void = () => {}
 
-  constructor(config: Config, log: Logger, closed: AbortSignal) {
+  constructor(config: Config, log: Logger, manager: ServiceManager, closed: AbortSignal) {
     this.#config = config
     this.#log = log
+    this.#manager = manager
     this.#closed = closed
   }
 
@@ -77,6 +87,7 @@ class Supervisor {
     cluster.setupPrimary({ exec: script, args })
     cluster.once('listening', () => {
       this.#hasStarted = true
+      this.#manager.ready(`${this.#config.workers} workers`)
       for (let n = 1; n < this.#config.workers && !this.#stopping.signal.aborted; n++) this.#fork()
     })
     relayQuestions({ metrics: keepCounters })
@@ -152,6 +163,7 @@ class Supervisor {
     this.#stoppingSince = performance.now()
     this.#log.info({ reason, workers: this.#workers.size }, 'Stopping all workers.')
     this.#stopping.abort()
+    this.#manager.stopping(this.#config.shutdownMsMax + STOP_GRACE_MS)
     this.#kill('SIGTERM')
     setTimeout(() => this.#kill('SIGKILL'), this.#config.shutdownMsMax + GRACE_MS).unref()
     if (this.#isOver) this.#finish(this.#exitCode)

@@ -9,13 +9,20 @@ const HEAD = `# Copy this file to .env, and remove the # before each setting tha
 const MARK = 'settings: written by `npm run settings`'
 
 export function envExample(): string {
-  const own = settings.map(setting =>
-    hasValue(setting)
-      ? block(setting.variable, setting.description, setting.default)
-      : block(setting.variable, `${setting.description} Default: ${inWords(setting)}.`),
-  )
+  return envFile(HEAD)
+}
+
+/** @param defaults other defaults than those of the program; a setting that is undefined is left out */
+export function envFile(head: string, defaults: Readonly<Record<string, string | undefined>> = {}): string {
+  const own = settings
+    .filter(({ variable }) => !(variable in defaults) || defaults[variable] !== undefined)
+    .map(setting =>
+      hasValue(setting)
+        ? block(setting.variable, setting.description, defaults[setting.variable] ?? setting.default)
+        : block(setting.variable, `${setting.description} Default: ${inWords(setting)}.`),
+    )
   const ofAws = awsSettings.map(({ variable, description }) => block(variable, description))
-  return `${[HEAD, ...own, ...ofAws].join('\n\n')}\n`
+  return `${[head, ...own, ...ofAws].join('\n\n')}\n`
 }
 
 /** @returns the text with the tables between its marks replaced. @throws Error if it does not have these marks once each. */

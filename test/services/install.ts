@@ -42,6 +42,22 @@ export const BUILD_PACKAGES: readonly ServerPackage[] = [
 /** For tests of the alert rules. */
 export const ALERT_PACKAGES: readonly ServerPackage[] = [{ name: 'prometheus', binaries: ['promtool'] }]
 
+/** For tests of the units. */
+export const SYSTEMD_PACKAGES: readonly ServerPackage[] = [
+  {
+    name: 'systemd',
+    binaries: ['systemd-analyze', 'systemd-notify', 'systemd-sysusers', 'systemd-tmpfiles'],
+  },
+]
+
+/** For tests of the Debian package: a machine with a systemd of its own, and what builds the package. */
+export const MACHINE_PACKAGES: readonly ServerPackage[] = [
+  { name: 'mmdebstrap', binaries: ['mmdebstrap'] },
+  { name: 'systemd-container', binaries: ['systemd-nspawn'] },
+  { name: 'dpkg-dev', binaries: ['dpkg-shlibdeps'] },
+  { name: 'util-linux', binaries: ['nsenter', 'setpriv'] },
+]
+
 const APT_TIMEOUT_MS = 600_000
 const APT_OUTPUT_BYTES_MAX = 64 * 1024 * 1024
 const POLICY_FILE = '/usr/sbin/policy-rc.d'

@@ -6,6 +6,7 @@
 import t, { type Test } from 'tap'
 import { binary } from './binary.ts'
 import { checkout } from './checkout.ts'
+import { deb } from './deb.ts'
 import { image } from './image.ts'
 import { mainJob, type Way } from './main-job.ts'
 import { packaged, plugin } from './package.ts'
@@ -17,6 +18,7 @@ const WAYS: Record<string, (t: Test, suite: Test) => Promise<Way>> = {
   package: packaged,
   binary,
   image,
+  deb,
   plugin,
 }
 
