@@ -8,11 +8,12 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { buildBinary } from '../binary/build.ts'
+import { buildDeb } from '../deb/build.ts'
 import { executableBom, type Manifest, packageBom, packageSpdx } from './sbom.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -24,10 +25,11 @@ interface Release {
   readonly directory: string
 }
 
-/** In this order: packing builds `dist` anew. */
+/** In this order: packing builds `dist` anew, and the Debian package contains the executable. */
 const PARTS: Readonly<Record<string, (release: Release) => void | Promise<void>>> = {
   package: makePackage,
   executable: makeExecutable,
+  deb: makeDeb,
   sums: writeSums,
 }
 
@@ -66,10 +68,22 @@ function makePackage({ manifest, directory }: Release): void {
 }
 
 async function makeExecutable({ manifest, directory }: Release): Promise<void> {
-  const file = `frequency-${manifest.version}-${process.platform}-${process.arch}`
+  const file = executableName(manifest)
   const { packages, hasEngine } = await buildBinary(join(directory, file))
   if (!hasEngine) throw new Error('DuckDB is not installed: run npm ci without --omit=optional.')
   writeJson(join(directory, `${file}.cdx.json`), executableBom({ manifest, file, packages, hasEngine }))
+}
+
+function executableName({ version }: Manifest): string {
+  return `frequency-${version}-${process.platform}-${process.arch}`
+}
+
+/** Only Linux has Debian packages. */
+function makeDeb({ manifest, directory }: Release): void {
+  if (process.platform !== 'linux') return
+  const executable = join(directory, executableName(manifest))
+  if (!existsSync(executable)) throw new Error(`${executable} does not exist: make the part executable first.`)
+  buildDeb(directory, { executable, version: manifest.version })
 }
 
 /** In the form that `sha256sum --check` reads. */
