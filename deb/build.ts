@@ -5,17 +5,17 @@
  *
  * Builds the executable first if none is named. DEBFULLNAME and DEBEMAIL name the maintainer, as for Debian's own tools.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   copyFileSync,
-  existsSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -149,12 +149,14 @@ function changelog(version: string): string {
 `
 }
 
-/** Seconds since 1970. The time of the last commit, so that two builds of it are the same. */
+/** Seconds since 1970. The time of the last commit, or without git of the change log, so that two builds are the same. */
 function changedAt(): number {
   const given = Number(process.env.SOURCE_DATE_EPOCH)
   if (given > 0) return given
-  if (!existsSync(join(ROOT, '.git'))) return Math.floor(Date.now() / 1000)
-  return Number(execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: ROOT, encoding: 'utf8' }))
+  // The checkout may be that of another user, as with sudo.
+  const args = ['-c', `safe.directory=${ROOT.replace(/\/$/, '')}`, 'log', '-1', '--format=%ct']
+  const { status, stdout } = spawnSync('git', args, { cwd: ROOT, encoding: 'utf8' })
+  return status === 0 ? Number(stdout) : Math.floor(statSync(join(ROOT, 'CHANGELOG.md')).mtimeMs / 1000)
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -8,7 +8,16 @@
  */
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -82,7 +91,8 @@ function executableName({ version }: Manifest): string {
 function makeDeb({ manifest, directory }: Release): void {
   if (process.platform !== 'linux') return
   const executable = join(directory, executableName(manifest))
-  if (!existsSync(executable)) throw new Error(`${executable} does not exist: make the part executable first.`)
+  if (!existsSync(executable))
+    throw new Error(`${executable} does not exist: make the part executable first.`)
   buildDeb(directory, { executable, version: manifest.version })
 }
 
@@ -93,7 +103,9 @@ function writeSums({ directory }: Release): void {
     .sort()
   if (names.length === 0) throw new Error(`${directory} has no files: make the other parts first.`)
   const lines = names.map(name => {
-    const digest = createHash('sha256').update(readFileSync(join(directory, name))).digest('hex')
+    const digest = createHash('sha256')
+      .update(readFileSync(join(directory, name)))
+      .digest('hex')
     return `${digest}  ${name}\n`
   })
   writeFileSync(join(directory, `${SUMS}.unfinished`), lines.join(''))

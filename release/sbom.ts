@@ -32,7 +32,11 @@ export interface Manifest {
 
 interface Spdx {
   readonly documentDescribes: readonly string[]
-  readonly packages: readonly { readonly SPDXID: string; readonly name: string; readonly versionInfo: string }[]
+  readonly packages: readonly {
+    readonly SPDXID: string
+    readonly name: string
+    readonly versionInfo: string
+  }[]
   readonly relationships: readonly { readonly spdxElementId: string; readonly relatedSpdxElement: string }[]
   readonly [field: string]: unknown
 }

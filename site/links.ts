@@ -27,6 +27,7 @@ export function repositoryLinks(md: MarkdownRenderer, options: LinkOptions): voi
       let isOpen = true
       for (const token of children ?? []) {
         if (token.type === 'link_close') token.hidden = !isOpen
+        if (token.type === 'link_open') isOpen = true
         const href = token.type === 'link_open' ? token.attrGet('href') : null
         if (href === null || /^(?:[a-z]+:|#)/i.test(href)) continue
         const [path = '', anchor] = decodeURI(href).split('#')

@@ -24,14 +24,16 @@ export async function day(site: Site): Promise<RowResult> {
   const { archiveEvents: events = EVENTS, rounds } = site.options
   const s3 = await site.bucketEnv(BUCKET)
   const env = { ...s3, ARCHIVE_URL: `s3://${BUCKET}/year` }
-  Object.assign(process.env, s3)
   const config = readConfig({}, env)
+  // The AWS SDK reads them from the environment of this process.
+  Object.assign(process.env, s3)
   const store = await openStore(config)
   const objects = events / BATCH_EVENTS
   await makeArchive(store, config.archive.prefix, {
     ...{ events, batchEvents: BATCH_EVENTS, hours: 24 * DAYS, users: USERS, startMs: START_MS },
   })
   await store.close()
+  for (const name of Object.keys(s3)) delete process.env[name]
   progress(`  made an archive of ${objects} objects`)
   const first = timing('frequency query, one day of 365')
   const notes: string[] = []

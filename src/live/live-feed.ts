@@ -56,12 +56,12 @@ export class LiveFeed {
   constructor(sources: LiveSources) {
     this.#sources = sources
     this.#last = this.#sample()
-    this.#archivedRate = archivedRateFrom(this.#last)
+    this.#archivedRate = this.#newArchivedRate()
   }
 
   start(): void {
     this.#last = this.#sample()
-    this.#archivedRate = archivedRateFrom(this.#last)
+    this.#archivedRate = this.#newArchivedRate()
     this.#sampling = setInterval(() => this.#tick(), SAMPLE_MS).unref()
   }
 
@@ -126,6 +126,11 @@ export class LiveFeed {
     return { ms: performance.now(), counts: countEvents(this.#sources) }
   }
 
+  #newArchivedRate(): ArchivedRate {
+    const { ms, counts } = this.#last
+    return new ArchivedRate({ ms, archived: counts.archived }, this.#sources.config.batchAgeMsMax)
+  }
+
   #tick(): void {
     const sample = this.#sample()
     this.#rates.push(ratesBetween(this.#last, sample, this.#archivedRate))
@@ -177,10 +182,6 @@ export class LiveFeed {
         this.#isAsking = false
       })
   }
-}
-
-function archivedRateFrom({ ms, counts }: Sample): ArchivedRate {
-  return new ArchivedRate({ ms, archived: counts.archived })
 }
 
 function ratesBetween(from: Sample, to: Sample, archived: ArchivedRate): EventCounts {

@@ -54,6 +54,9 @@ const NAMES_MAX = 64
 /** How deep the fast walk follows. */
 const WALKED_DEPTH_MAX = 250
 const OUT_BYTES_MIN = 1024 * 1024
+/** Buffers that have grown for long events are not kept. */
+const SPARE_BYTES_MAX = 8 * OUT_BYTES_MIN
+const SPARES_MAX = 4
 
 /** Collects the rows of events. */
 export class EventRows {
@@ -93,7 +96,8 @@ export class EventRows {
 
   /** @param rows that `take` returned, and that nobody reads any more */
   giveBack(rows: Buffer): void {
-    this.#spare.push(Buffer.from(rows.buffer, rows.byteOffset))
+    const spare = Buffer.from(rows.buffer, rows.byteOffset)
+    if (this.#spare.length < SPARES_MAX && spare.length <= SPARE_BYTES_MAX) this.#spare.push(spare)
   }
 
   get bytes(): number {

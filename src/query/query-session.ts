@@ -189,7 +189,13 @@ export class QuerySession {
     this.#refuseIfStopping()
     if (this.#starting === undefined || this.#engine?.hasEnded)
       this.#starting = startEngine(this.#settings, this.#cache)
-    this.#engine = await this.#starting
+    try {
+      this.#engine = await this.#starting
+    } catch (error) {
+      // The next query tries again.
+      this.#starting = undefined
+      throw error
+    }
     await this.#engine.run({ kind: 'view', sources, since, until })
     this.#refuseIfStopping()
   }

@@ -8,8 +8,6 @@ import { ROOT } from '../services/program.ts'
 
 const DIRECTORY = join(ROOT, '.github/workflows')
 const SHA = /^[\w-]+\/[\w-]+(?:\/[\w-]+)*@[0-9a-f]{40} # v\d+\.\d+\.\d+$/
-/** Workflows whose actions are pinned by commit. */
-const PINNED = ['ci.yml', 'release.yml']
 
 interface Step {
   readonly name?: string
@@ -50,8 +48,7 @@ for (const file of readdirSync(DIRECTORY))
         t.notMatch(step.run ?? '', /\$\{\{/, `${name}: no expression becomes a part of a script`)
       }
     }
-    if (PINNED.includes(file))
-      for (const [, uses = ''] of text.matchAll(/^\s*- uses: (.*)$/gm)) t.match(uses, SHA, uses)
+    for (const [, uses = ''] of text.matchAll(/^\s*(?:- )?uses: (.*)$/gm)) t.match(uses, SHA, uses)
   })
 
 t.test('only a tag that is the version is released', async t => {

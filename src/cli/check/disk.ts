@@ -23,9 +23,17 @@ export async function* checkDisk(config: Config): Findings {
     yield await checkRoom(await nearestDirectory(path), config)
   }
   const hasDiskQueue = config.amqpUrl === undefined || config.role !== 'archive'
-  const former = hasDiskQueue ? formerLogBelow(path) : undefined
+  const former = hasDiskQueue ? formerLog(path) : undefined
   if (former !== undefined) yield { name: 'queue on disk', result: 'trouble', detail: former }
 }
+function formerLog(path: string): string | undefined {
+  try {
+    return formerLogBelow(path)
+  } catch (error) {
+    return messageOf(error)
+  }
+}
+
 /** Tests whether an archive in a directory can be listed and written. Objects get their final names as hard links. */
 export async function* checkDirectory(path: string): Findings {
   const written = await probeDirectory('archive', path)

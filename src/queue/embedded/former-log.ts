@@ -1,5 +1,5 @@
 /** Files of frequency 0.1, which kept the queue on disk in LMDB. This version cannot read them. */
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** 0.1 keeps `data.mdb` when the queue is empty, and deletes the other files. */
@@ -9,10 +9,12 @@ export function isFormerFile(name: string): boolean {
   return LMDB_FILE.test(name)
 }
 
-/** @returns what to do if frequency 0.1 has left files in the directory. The directory may be missing. */
+/**
+ * @returns what to do if frequency 0.1 has left files in the directory. The directory may be missing.
+ * @throws Error if the directory cannot be read
+ */
 export function formerLogIn(path: string): string | undefined {
-  if (!existsSync(path)) return undefined
-  const file = readdirSync(path).find(isFormerFile)
+  const file = namesIn(path).find(isFormerFile)
   if (file === undefined) return undefined
   return (
     `frequency 0.1 wrote the file ${file} there, and events may be in it. Start frequency 0.1 with this DATA_DIR once ` +
@@ -20,14 +22,27 @@ export function formerLogIn(path: string): string | undefined {
   )
 }
 
-/** @returns the first directory of a DATA_DIR with files of frequency 0.1, and what to do */
+/**
+ * @returns the first directory of a DATA_DIR with files of frequency 0.1, and what to do
+ * @throws Error if a directory cannot be read
+ */
 export function formerLogBelow(dataDir: string): string | undefined {
   const spools = join(dataDir, 'spool')
-  const numbers = existsSync(spools) ? readdirSync(spools) : []
-  const paths = [join(dataDir, 'queue'), ...numbers.map(number => join(spools, number))]
+  const paths = [join(dataDir, 'queue'), ...namesIn(spools).map(number => join(spools, number))]
   for (const path of paths) {
     const former = formerLogIn(path)
     if (former !== undefined) return `${path}: ${former}`
   }
   return undefined
+}
+
+/** @returns nothing for what is missing, or is no directory */
+function namesIn(path: string): string[] {
+  try {
+    return readdirSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return []
+    throw error
+  }
 }

@@ -4,8 +4,12 @@ import { ArchivedRate } from '../../../src/live/archived-rate.ts'
 const SAMPLE_MS = 1_000
 
 /** The rates of all seconds. @param batches time in milliseconds and events of each batch */
-function ratesOf(batches: readonly (readonly [ms: number, events: number])[], seconds: number): number[] {
-  const rate = new ArchivedRate({ ms: 0, archived: 0 })
+function ratesOf(
+  batches: readonly (readonly [ms: number, events: number])[],
+  seconds: number,
+  batchAgeMs = 10_000,
+): number[] {
+  const rate = new ArchivedRate({ ms: 0, archived: 0 }, batchAgeMs)
   return Array.from({ length: seconds }, (_, n) => {
     const ms = (n + 1) * SAMPLE_MS
     const archived = batches.filter(([at]) => at <= ms).reduce((sum, [, events]) => sum + events, 0)
@@ -44,4 +48,16 @@ t.test('the rate sinks, and is 0 when nothing has been archived for two spans', 
   t.equal(rates[29], 30)
   t.equal(rates[39], 15, 'half of it')
   t.same(rates.slice(40), Array(20).fill(0))
+})
+
+t.test('a batch after a quiet hour counts as one of ten seconds, and no longer', async t => {
+  const rates = ratesOf([[3_600_000, 1_000]], 3_700)
+  t.equal(rates[3_599], 105)
+  t.equal(rates[3_609], 100)
+  t.same(rates.slice(3_620), Array(80).fill(0))
+})
+
+t.test('batches of a minute show their mean', async t => {
+  const batches = Array.from({ length: 5 }, (_, n) => [(n + 1) * 60_000, 600] as const)
+  t.same(ratesOf(batches, 300, 60_000).slice(60), Array(240).fill(10))
 })

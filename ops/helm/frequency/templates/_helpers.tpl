@@ -287,6 +287,7 @@ topologySpreadConstraints:
 {{- if not .Values.archive.url }}
 {{- fail "archive.url: say where events are archived, as s3://bucket/prefix." }}
 {{- end }}
+{{- include "frequency.checkArchiveUrl" . }}
 {{- if and (include "frequency.isExposed" .) (not .Values.writeKeys.existingSecret) (not .Values.writeKeys.anonymous) }}
 {{- fail "writeKeys.existingSecret: without write keys anybody can send events. Name a Secret, or set writeKeys.anonymous=true." }}
 {{- end }}
@@ -307,5 +308,22 @@ topologySpreadConstraints:
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.hosts: name a host." }}
+{{- end }}
+{{- end }}
+
+{{/* A directory has to be on a volume of the user's: all else in a pod goes with it. */}}
+{{- define "frequency.checkArchiveUrl" -}}
+{{- $path := .Values.archive.url | trimPrefix "file://" }}
+{{- if hasPrefix "/" $path }}
+{{- $isMounted := false }}
+{{- range .Values.archive.extraVolumeMounts }}
+{{- $mount := printf "%s/" (trimSuffix "/" .mountPath) }}
+{{- if hasPrefix $mount (printf "%s/" $path) }}
+{{- $isMounted = true }}
+{{- end }}
+{{- end }}
+{{- if not $isMounted }}
+{{- fail (printf "archive.url: %s is in no volume of archive.extraVolumeMounts, and would go with the pod. Use s3://bucket/prefix, or mount a volume that all archivers share." .Values.archive.url) }}
+{{- end }}
 {{- end }}
 {{- end }}
