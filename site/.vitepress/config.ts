@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vitepress'
 import { copyLinkedFiles, ROOT, repositoryLinks, slugify } from '../links.ts'
-import { pageOf, SIDEBAR, sourceOf } from '../pages.ts'
+import { pageOf, SIDEBAR } from '../pages.ts'
 
 const SITE = fileURLToPath(new URL('..', import.meta.url))
 /** Path of the site: `/frequency/` if it is at https://example.github.io/frequency/. */
@@ -51,7 +51,8 @@ export default defineConfig({
     ...(repositoryUrl && {
       socialLinks: [{ icon: 'github', link: repositoryUrl, ariaLabel: 'Repository' }],
       editLink: {
-        pattern: ({ relativePath }) => `${repositoryUrl}/edit/HEAD/${sourceOf(relativePath)}`,
+        // A text: VitePress would run a function in the browser, without this file.
+        pattern: `${repositoryUrl}/edit/HEAD/:path`,
         text: 'Change this page',
       },
     }),

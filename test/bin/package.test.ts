@@ -56,7 +56,7 @@ t.test('the command is frequency', async t => {
 t.test('the program serves, archives, and verifies, with the plugin of docs/plugins.md', async t => {
   const cwd = join(directory, 'program')
   mkdirSync(cwd)
-  writeFileSync(join(cwd, 'mine.mjs'), exampleOf('docs/plugins.md', 'mine.js'))
+  writeFileSync(join(cwd, 'mine.mjs'), exampleOf('docs/plugins.md', 'mine.mjs'))
   const path = programIn(join(installed, 'dist'))
   const server = startProgram(t, path, { cwd, env: { PORT: '0', PLUGINS: './mine.mjs' } })
   const url = await server.listening()
@@ -72,7 +72,7 @@ t.test('the program serves, archives, and verifies, with the plugin of docs/plug
 
 t.test('the example of docs/embedding.md runs, and archives when it is stopped', async t => {
   const cwd = directory
-  writeFileSync(join(cwd, 'server.mjs'), exampleOf('docs/embedding.md', 'server.js'))
+  writeFileSync(join(cwd, 'server.mjs'), exampleOf('docs/embedding.md', 'server.mjs'))
   const port = await freePort()
   const env = { PORT: String(port) }
   const server = startProgram(t, join(cwd, 'server.mjs'), { args: [], cwd, env })

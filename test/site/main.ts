@@ -29,13 +29,13 @@ const SCREENS = [
 const PICTURES = process.env.SITE_PICTURES
 
 t.setTimeout(2 * BUILD_MS_MAX)
-const site = await build()
+const site = await build('')
 const url = await site.serve(t)
 
-async function build(): Promise<BuiltSite> {
+async function build(repositoryUrl: string): Promise<BuiltSite> {
   const outDir = temporaryDirectory(t)
   const run = async (...args: string[]) => {
-    const env = { ...process.env, NODE_OPTIONS: '', BASE, OUT_DIR: outDir, REPOSITORY_URL: '' }
+    const env = { ...process.env, NODE_OPTIONS: '', BASE, OUT_DIR: outDir, REPOSITORY_URL: repositoryUrl }
     await promisify(execFile)('npm', args, { cwd: SITE, env, timeout: BUILD_MS_MAX })
   }
   const startedAt = Date.now()
@@ -46,6 +46,15 @@ async function build(): Promise<BuiltSite> {
   t.comment(`npm ci ${seconds(startedAt, installedAt)} s, build ${seconds(installedAt, Date.now())} s`)
   return new BuiltSite(outDir, BASE)
 }
+
+t.test('with a repository each page leads to its source there', async t => {
+  const linked = await build('https://example.com/frequency')
+  for (const [page, source] of [
+    ['query.html', 'docs/query.md'],
+    ['first-steps.html', 'README.md'],
+  ] as const)
+    t.match(linked.textOf(page), `href="https://example.com/frequency/edit/HEAD/${source}"`)
+})
 
 t.test('its sources have no type errors', async t => {
   const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')

@@ -41,7 +41,7 @@ export async function plugin(t: Test, suite: Test): Promise<Way> {
   const cwd = join(directory, 'plugin')
   mkdirSync(cwd)
   const script = join(cwd, 'server.mjs')
-  writeFileSync(script, exampleOf('docs/embedding.md', 'server.js'))
+  writeFileSync(script, exampleOf('docs/embedding.md', 'server.mjs'))
   const port = await freePort()
   return {
     name: 'plugin',
