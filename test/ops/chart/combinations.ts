@@ -165,6 +165,8 @@ export const refusals: readonly (readonly [Values, RegExp])[] = [
       [{ settings: { AMQP_URL: 'amqp://user:password@rabbit' } }, /AMQP_URL/],
       [{ settings: { BATCH_EVENTS_MAX: true } }, /BATCH_EVENTS_MAX/],
       [{ archive: { url: 'bucket' } }, /url/],
+      [{ archive: { url: '/data/archive' } }, /archive\.url: \/data\/archive is in no volume/],
+      [{ archive: { url: 'file:///data/archive' } }, /archive\.url: .* is in no volume/],
       [{ ingest: { persistence: { size: '12 GB' } } }, /size/],
       [
         { ingress: { enabled: true, hosts: [{ host: 'a.example.com' }] } },
