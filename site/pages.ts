@@ -63,6 +63,7 @@ export const SIDEBAR: SidebarGroup[] = [
     'In your own server': '/embedding',
   }),
   group('Know how it works', {
+    'What the words mean': '/glossary',
     Architecture: '/architecture',
     'What is delivered': '/delivery',
     'How fast is it?': '/bench',
