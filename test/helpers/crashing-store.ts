@@ -3,7 +3,7 @@ import type { ObjectStore } from '../../src/store/store.ts'
 import { storeWith } from './archive-by-hand.ts'
 
 /** Most writes between two crashes of a test run. With TEST_EVERY_CRASH=1 a run crashes at each write. */
-const STEP_MAX = process.env.TEST_EVERY_CRASH === '1' ? 1 : 8
+const STEP_MAX = process.env.TEST_EVERY_CRASH === '1' ? 1 : 4
 
 /** How many writes later the next crash is: chosen at random, so that runs together crash at each write. */
 export function nextCrash(): number {
