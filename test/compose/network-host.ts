@@ -3,9 +3,10 @@
  * host name, files and environment. The program is that of this machine, or of another root directory.
  */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Child } from '../services/child-process.ts'
+import { firstChildOf } from '../services/first-child.ts'
 import { until } from '../services/wait.ts'
 
 const START_MS_MAX = 20_000
@@ -124,12 +125,7 @@ export class NetworkHost extends Child {
   }
 
   get firstPid(): number | undefined {
-    try {
-      const text = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8')
-      return text === '' ? undefined : Number.parseInt(text, 10)
-    } catch {
-      return undefined
-    }
+    return firstChildOf(this.pid)
   }
 
   override kill(signal: NodeJS.Signals): this {

@@ -3,12 +3,13 @@
  * network of this machine. Needs Linux and root.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Test } from 'tap'
 import { startProgram } from '../bin/program.ts'
 import { Child } from '../services/child-process.ts'
 import { output } from '../services/daemon.ts'
+import { firstChildOf } from '../services/first-child.ts'
 import { ensureServers, MACHINE_PACKAGES } from '../services/install.ts'
 import { type Program, ROOT } from '../services/program.ts'
 import { until } from '../services/wait.ts'
@@ -85,7 +86,7 @@ export class DebianMachine {
     await until('the Debian machine has booted', BOOT_MS_MAX, async () => {
       this.#container.assertRunning()
       // systemd-nspawn starts a process that starts PID 1, and is gone then.
-      this.#leader = childOf(this.#container.pid) ?? 0
+      this.#leader = firstChildOf(this.#container.pid) ?? 0
       // It fails while PID 1 is not there yet, and exits with 1 unless the state is "running".
       state = await this.run('systemctl', 'is-system-running').catch(error => error.stdout || error.message)
       return /^(?:running|degraded)$/m.test(state)
@@ -102,11 +103,6 @@ export class DebianMachine {
     rmSync(join('/run/systemd/nspawn/propagate', basename(this.root)), { recursive: true, force: true })
     removeControlGroups()
   }
-}
-
-function childOf(pid: number): number | undefined {
-  const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
-  return child === '' ? undefined : Number(child)
 }
 
 /** With dbus, which every Debian machine with systemd has, and without documents, to be done sooner. */

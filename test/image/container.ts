@@ -3,9 +3,9 @@
  * command of the image, as the first process of its own namespaces.
  */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
 import { Child } from '../services/child-process.ts'
+import { firstChildOf } from '../services/first-child.ts'
 import { Program } from '../services/program.ts'
 import type { Image } from './built-image.ts'
 
@@ -66,12 +66,7 @@ export class Container extends Program {
 
   /** The process in the container, as this machine sees it; undefined if it has ended. */
   get firstPid(): number | undefined {
-    try {
-      const [pid] = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').split(' ')
-      return pid === '' ? undefined : Number(pid)
-    } catch {
-      return undefined
-    }
+    return firstChildOf(this.pid)
   }
 
   /** Sends the signal to the first process, as an engine does. */
@@ -85,13 +80,12 @@ export class Container extends Program {
   /** Runs a command of the image in the running container, as `docker exec` does. */
   run(t: Test, command: readonly string[]): Child {
     const { config } = this.#image
-    const [user = '', group = ''] = config.User.split(':')
     const child = new Child({
       name: command.join(' '),
       command: 'env',
       args: [
         ...['-i', ...this.#env, '/usr/bin/nsenter', `--target=${this.firstPid}`, '--mount', '--pid', '--net'],
-        ...['--root', '--wd', `--setuid=${user}`, `--setgid=${group}`, '--', ...command],
+        ...['--root', '--wd', ...asUser(config.User), '--', ...command],
       ],
       env: { PATH: process.env.PATH },
       cwd: '/',

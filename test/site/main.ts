@@ -29,22 +29,25 @@ const SCREENS = [
 const PICTURES = process.env.SITE_PICTURES
 
 t.setTimeout(2 * BUILD_MS_MAX)
+await install()
 const site = await build('')
 const url = await site.serve(t)
 
+async function install(): Promise<void> {
+  await npm(['ci', '--prefer-offline', '--no-audit', '--no-fund'], {})
+}
+
 async function build(repositoryUrl: string): Promise<BuiltSite> {
   const outDir = temporaryDirectory(t)
-  const run = async (...args: string[]) => {
-    const env = { ...process.env, NODE_OPTIONS: '', BASE, OUT_DIR: outDir, REPOSITORY_URL: repositoryUrl }
-    await promisify(execFile)('npm', args, { cwd: SITE, env, timeout: BUILD_MS_MAX })
-  }
-  const startedAt = Date.now()
-  await run('ci', '--prefer-offline', '--no-audit', '--no-fund')
-  const installedAt = Date.now()
-  await run('run', 'build')
-  const seconds = (from: number, to: number) => ((to - from) / 1000).toFixed(1)
-  t.comment(`npm ci ${seconds(startedAt, installedAt)} s, build ${seconds(installedAt, Date.now())} s`)
+  await npm(['run', 'build'], { BASE, OUT_DIR: outDir, REPOSITORY_URL: repositoryUrl })
   return new BuiltSite(outDir, BASE)
+}
+
+async function npm(args: readonly string[], settings: NodeJS.ProcessEnv): Promise<void> {
+  const startedAt = Date.now()
+  const env = { ...process.env, NODE_OPTIONS: '', ...settings }
+  await promisify(execFile)('npm', args, { cwd: SITE, env, timeout: BUILD_MS_MAX })
+  t.comment(`npm ${args[0]}: ${((Date.now() - startedAt) / 1000).toFixed(1)} s`)
 }
 
 t.test('with a repository each page leads to its source there', async t => {
