@@ -50,10 +50,11 @@ export function buildDeb(directory: string, { executable, version, compression =
   const tree = mkdtempSync(join(directory, 'deb-'))
   try {
     chmodSync(tree, 0o755)
-    addFiles(tree, executable, version)
+    const changedAt = changeTime()
+    addFiles(tree, executable, version, new Date(changedAt * 1000))
     const field = { version: debianVersion(version), architecture, maintainer: MAINTAINER }
     add(tree, 'DEBIAN/control', controlFile(tree, executable, field))
-    const env = { ...process.env, SOURCE_DATE_EPOCH: String(changedAt()) }
+    const env = { ...process.env, SOURCE_DATE_EPOCH: String(changedAt) }
     execFileSync('dpkg-deb', ['--root-owner-group', `-Z${compression}`, '--build', tree, path], {
       env,
       stdio: 'pipe',
@@ -64,7 +65,7 @@ export function buildDeb(directory: string, { executable, version, compression =
   }
 }
 
-function addFiles(tree: string, executable: string, version: string): void {
+function addFiles(tree: string, executable: string, version: string, changed: Date): void {
   addExecutable(tree, executable)
   for (const name of readdirSync(UNITS).filter(each => each.endsWith('.service')))
     add(tree, `usr/lib/systemd/system/${name}`, readFileSync(join(UNITS, name)))
@@ -75,9 +76,9 @@ function addFiles(tree: string, executable: string, version: string): void {
   add(tree, 'DEBIAN/conffiles', settings.map(([name]) => `/${SETTINGS}/${name}\n`).join(''))
   for (const name of readdirSync(join(HERE, 'scripts')))
     add(tree, `DEBIAN/${name}`, readFileSync(join(HERE, 'scripts', name)), 0o755)
-  add(tree, 'usr/share/man/man1/frequency.1.gz', gzipped(manualPage(version, new Date(changedAt() * 1000))))
+  add(tree, 'usr/share/man/man1/frequency.1.gz', gzipped(manualPage(version, changed)))
   add(tree, 'usr/share/lintian/overrides/frequency', readFileSync(join(HERE, 'lintian-overrides')))
-  addDocuments(tree, executable, version)
+  addDocuments(tree, executable, version, changed)
 }
 
 /** A link if the file system allows it: the executable is large. */
@@ -92,10 +93,10 @@ function addExecutable(tree: string, executable: string): void {
   chmodSync(path, 0o755)
 }
 
-function addDocuments(tree: string, executable: string, version: string): void {
+function addDocuments(tree: string, executable: string, version: string, changed: Date): void {
   add(tree, `${DOCUMENTS}/copyright`, copyright())
   add(tree, `${DOCUMENTS}/changelog.gz`, gzipped(readFileSync(join(ROOT, 'CHANGELOG.md'))))
-  add(tree, `${DOCUMENTS}/changelog.Debian.gz`, gzipped(changelog(version)))
+  add(tree, `${DOCUMENTS}/changelog.Debian.gz`, gzipped(changelog(version, changed)))
   add(tree, `${DOCUMENTS}/systemd.md.gz`, gzipped(readFileSync(join(ROOT, 'docs', 'systemd.md'))))
   add(tree, `${DOCUMENTS}/licenses.txt.gz`, gzipped(readFileSync(`${executable}-licenses.txt`)))
 }
@@ -139,8 +140,8 @@ ${text}
 `
 }
 
-function changelog(version: string): string {
-  const date = new Date(changedAt() * 1000).toUTCString().replace('GMT', '+0000')
+function changelog(version: string, changed: Date): string {
+  const date = changed.toUTCString().replace('GMT', '+0000')
   return `frequency (${debianVersion(version)}) stable; urgency=medium
 
   * Version ${version}: changelog.gz says what is new.
@@ -150,7 +151,7 @@ function changelog(version: string): string {
 }
 
 /** Seconds since 1970. The time of the last commit, or without git of the change log, so that two builds are the same. */
-function changedAt(): number {
+function changeTime(): number {
   const given = Number(process.env.SOURCE_DATE_EPOCH)
   if (given > 0) return given
   // The checkout may be that of another user, as with sudo.
