@@ -4,7 +4,10 @@ import { timeOf } from '../segment/time-forms.ts'
 import { EVENT_COLUMNS } from '../table/table-columns.ts'
 import { exactJson, wellFormedJson } from './exact-json.ts'
 
-const TIME_LENGTH = 24
+/** A zero stands for any digit. */
+const TIME_FORM = Buffer.from('0000-00-00T00:00:00.000Z')
+const DIGIT_0 = 0x30
+const DIGIT_9 = 0x39
 
 /** Changes when equal events become other rows than before: rows that were kept until then are of no use. */
 export const ROWS_VERSION = 2
@@ -58,6 +61,8 @@ export const TARGETS: ReadonlyMap<string, Target> = new Map<string, Target>([
 function target(column: Column, kind: Target['kind']): Target {
   return { column: COLUMNS.indexOf(column), kind }
 }
+
+export const TIME_COLUMNS: readonly number[] = [COLUMNS.indexOf('timestamp'), COLUMNS.indexOf('received_at')]
 
 const NAME_SLOTS = 256
 
@@ -131,16 +136,31 @@ export function targetOf(bytes: Buffer, start: number, end: number, hash: number
 
 /** Whether a text is a time as we write it: `2026-11-24T13:05:07.123Z`, one that exists, from the year 1000 on. */
 export function isPlainTime(bytes: Buffer, start: number, end: number): boolean {
-  if (end - start !== TIME_LENGTH) return false
-  const text = bytes.toString('latin1', start, end)
-  return (
-    /^[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z$/.test(
-      text,
-    ) || isExactTime(text)
-  )
+  if (end - start !== TIME_FORM.length) return false
+  for (let index = 0; index < TIME_FORM.length; index++) {
+    const form = TIME_FORM[index] as number
+    const byte = bytes[start + index] as number
+    const isOfForm = form === DIGIT_0 ? byte >= DIGIT_0 && byte <= DIGIT_9 : byte === form
+    if (!isOfForm) return false
+  }
+  const month = twoDigits(bytes, start + 5)
+  const day = twoDigits(bytes, start + 8)
+  const isInRange =
+    bytes[start] !== DIGIT_0 &&
+    month >= 1 &&
+    month <= 12 &&
+    day >= 1 &&
+    twoDigits(bytes, start + 11) < 24 &&
+    twoDigits(bytes, start + 14) < 60 &&
+    twoDigits(bytes, start + 17) < 60
+  return isInRange && (day <= 28 || isExactTime(bytes.toString('latin1', start, end)))
+}
+
+function twoDigits(bytes: Buffer, at: number): number {
+  return 10 * (bytes[at] as number) + (bytes[at + 1] as number) - 11 * DIGIT_0
 }
 
 function isExactTime(text: string): boolean {
   const ms = Date.parse(text)
-  return !text.startsWith('0') && !Number.isNaN(ms) && new Date(ms).toISOString() === text
+  return !Number.isNaN(ms) && new Date(ms).toISOString() === text
 }

@@ -1,6 +1,7 @@
 /**
  * Cuts archived events into columns, in their bytes: a string or an object of the event is copied as it is written
- * there, so that no number is rounded and nothing is parsed that need not be.
+ * there, so that no number is rounded and nothing is parsed that need not be. Where the columns are is found by walking
+ * through the event, or is known from another event of the same shape (event-shapes.ts).
  *
  * A row has a dot and the fields of `COLUMNS`, separated by `SEPARATOR`, and ends in a line feed. Neither byte can
  * occur inside a JSON value on one line (RFC 8259, section 7: control characters are escaped in strings). A missing
@@ -32,16 +33,26 @@ import {
   nameHash,
   TARGETS,
   TIME,
+  TIME_COLUMNS,
   TYPE_COLUMN,
   targetOf,
 } from './event-columns.ts'
+import { EventShapes, type KnownLine, type Shape } from './event-shapes.ts'
 import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
+import {
+  copyBytes,
+  escapeEnd,
+  quoteOrBackslash,
+  scalarEnd,
+  skipSpaces,
+  type Viewed,
+  viewOf,
+} from './line-bytes.ts'
 
 /** Stands between the fields of a row. */
 export const SEPARATOR = '\x1f'
 const SEPARATOR_BYTE = 0x1f
 
-const LETTER_U = 0x75
 const LETTER_N = 0x6e
 
 /** Begins each row: a text with a byte order mark at the start of a file would lose it. */
@@ -60,12 +71,16 @@ const SPARES_MAX = 4
 
 /** Collects the rows of events. */
 export class EventRows {
-  #out: Buffer = Buffer.allocUnsafe(OUT_BYTES_MIN)
+  #out: Viewed = allocated(OUT_BYTES_MIN)
+  #line: Viewed = { bytes: Buffer.alloc(0), view: viewOf(Buffer.alloc(0)) }
+  readonly #shapes = new EventShapes()
   /** Buffers that were given back. */
-  readonly #spare: Buffer[] = []
+  readonly #spare: Viewed[] = []
   #length = 0
   /** Rows that were added. */
   count = 0
+  /** Of these, rows of events with the shape of an event before. */
+  knownCount = 0
   /** Length of the longest row, in bytes. */
   longest = 0
   /** Where the value of each column begins and ends; NOWHERE for one that is missing. */
@@ -88,8 +103,8 @@ export class EventRows {
 
   /** The rows since the last call. `giveBack` makes their memory free for others. */
   take(): Buffer {
-    const rows = this.#out.subarray(0, this.#length)
-    this.#out = this.#spare.pop() ?? Buffer.allocUnsafe(OUT_BYTES_MIN)
+    const rows = this.#out.bytes.subarray(0, this.#length)
+    this.#out = this.#spare.pop() ?? allocated(OUT_BYTES_MIN)
     this.#length = 0
     return rows
   }
@@ -97,7 +112,8 @@ export class EventRows {
   /** @param rows that `take` returned, and that nobody reads any more */
   giveBack(rows: Buffer): void {
     const spare = Buffer.from(rows.buffer, rows.byteOffset)
-    if (this.#spare.length < SPARES_MAX && spare.length <= SPARE_BYTES_MAX) this.#spare.push(spare)
+    if (this.#spare.length < SPARES_MAX && spare.length <= SPARE_BYTES_MAX)
+      this.#spare.push({ bytes: spare, view: viewOf(spare) })
   }
 
   get bytes(): number {
@@ -110,17 +126,63 @@ export class EventRows {
    * @throws SyntaxError if it is not a JSON object
    */
   add(bytes: Buffer, start: number, end: number): void {
+    if (bytes !== this.#line.bytes) this.#line = { bytes, view: viewOf(bytes) }
+    const before = this.#length
+    this.#from.fill(NOWHERE)
+    this.#extra.length = 0
+    this.#isInexact = false
+    const shape = this.#shapes.match(this.#line, start, end)
+    if (shape !== undefined) this.#placeAll(shape)
+    if (shape !== undefined && this.#hasPlainTimes(bytes)) {
+      this.#write(start, end)
+      this.knownCount++
+    } else this.#addUnknown(bytes, start, end)
+    this.count++
+    this.longest = Math.max(this.longest, this.#length - before)
+  }
+
+  #placeAll({ columns, extra, isInexact }: Shape): void {
+    const starts = this.#shapes.starts
+    for (let index = 0; index < columns.length; index += 5) {
+      const column = columns[index] as number
+      this.#from[column] = (starts[columns[index + 1] as number] as number) + (columns[index + 2] as number)
+      this.#to[column] = (starts[columns[index + 3] as number] as number) + (columns[index + 4] as number)
+    }
+    for (let index = 0; index < extra.length; index += 2)
+      this.#extra.push((starts[extra[index] as number] as number) + (extra[index + 1] as number))
+    this.#isInexact = isInexact
+  }
+
+  #hasPlainTimes(bytes: Buffer): boolean {
+    for (const column of TIME_COLUMNS) {
+      const from = this.#from[column] as number
+      if (from !== NOWHERE && !isPlainTime(bytes, from, this.#to[column] as number)) return false
+    }
+    return true
+  }
+
+  #addUnknown(bytes: Buffer, start: number, end: number): void {
     this.#from.fill(NOWHERE)
     this.#extra.length = 0
     this.#hashCount = 0
     this.#isOdd = false
     this.#isInexact = false
-    const before = this.#length
     this.#walk(bytes, start, end)
-    if (this.#isOdd) this.#addOdd(bytes.toString('utf8', start, end))
-    else this.#write(bytes, start, end)
-    this.count++
-    this.longest = Math.max(this.longest, this.#length - before)
+    if (this.#isOdd) {
+      this.#addOdd(bytes.toString('utf8', start, end))
+      return
+    }
+    this.#keepSpelling(bytes)
+    this.#shapes.learn(this.#line, start, end, this.#known())
+    this.#write(start, end)
+  }
+
+  #known(): KnownLine {
+    const columns = COLUMNS.map((_, column) => {
+      const from = this.#from[column] as number
+      return from === NOWHERE ? undefined : { from, to: this.#to[column] as number }
+    })
+    return { columns, extra: this.#extra, isInexact: this.#isInexact }
   }
 
   #walk(bytes: Buffer, start: number, end: number): void {
@@ -178,35 +240,36 @@ export class EventRows {
     }
   }
 
-  #write(bytes: Buffer, start: number, end: number): void {
+  #write(start: number, end: number): void {
     this.#reserve(3 * (end - start) + 4 * COLUMNS.length + 2)
+    const line = this.#line
     const from = this.#from
     const to = this.#to
     const out = this.#out
+    const { bytes } = out
     let length = this.#length
-    this.#keepSpelling(bytes)
-    out[length++] = ROW_START
-    out[length++] = SEPARATOR_BYTE
+    bytes[length++] = ROW_START
+    bytes[length++] = SEPARATOR_BYTE
     for (let column = 0; column < EXTRA; column++) {
       const first = from[column] as number
       if (first !== NOWHERE) {
         const last = to[column] as number
-        if (first === last) out[length++] = BACKSLASH
-        else length = copy(bytes, first, last, out, length)
+        if (first === last) bytes[length++] = BACKSLASH
+        else length = copyBytes(line, first, last, out, length)
       }
-      out[length++] = SEPARATOR_BYTE
+      bytes[length++] = SEPARATOR_BYTE
     }
     const extra = this.#extra
     if (extra.length > 0) {
       for (let index = 0; index < extra.length; index += 2) {
-        out[length++] = index === 0 ? OPEN_BRACE : COMMA
-        length = copy(bytes, extra[index] as number, extra[index + 1] as number, out, length)
+        bytes[length++] = index === 0 ? OPEN_BRACE : COMMA
+        length = copyBytes(line, extra[index] as number, extra[index + 1] as number, out, length)
       }
-      out[length++] = CLOSE_BRACE
+      bytes[length++] = CLOSE_BRACE
     }
-    out[length++] = SEPARATOR_BYTE
-    if (this.#isInexact) length = copy(bytes, start, end, out, length)
-    out[length++] = LINE_FEED
+    bytes[length++] = SEPARATOR_BYTE
+    if (this.#isInexact) length = copyBytes(line, start, end, out, length)
+    bytes[length++] = LINE_FEED
     this.#length = length
   }
 
@@ -242,30 +305,26 @@ export class EventRows {
     fields[RAW] = line
     const row = `.${['', ...fields].join(SEPARATOR)}\n`
     this.#reserve(3 * row.length)
-    this.#length += this.#out.write(row, this.#length)
+    this.#length += this.#out.bytes.write(row, this.#length)
   }
 
   #reserve(bytes: number): void {
-    if (this.#length + bytes <= this.#out.length) return
-    const larger = Buffer.allocUnsafe(2 * (this.#length + bytes))
-    this.#out.copy(larger, 0, 0, this.#length)
+    if (this.#length + bytes <= this.#out.bytes.length) return
+    const larger = allocated(2 * (this.#length + bytes))
+    this.#out.bytes.copy(larger.bytes, 0, 0, this.#length)
     this.#out = larger
   }
 
   /** The index behind the string that opens at `start`. */
   #stringEnd(bytes: Buffer, start: number, end: number): number {
     this.#hasEscape = false
-    for (let at = start + 1; at < end; at++) {
-      const byte = bytes[at]
-      if (byte === QUOTE) return at + 1
-      if (byte === BACKSLASH) {
-        this.#hasEscape = true
-        at++
-        if (bytes[at] === LETTER_U && isSurrogate(bytes, at)) {
-          if (!isPair(bytes, at)) this.#isOdd = true
-          else at += 6
-        }
-      }
+    const { view } = this.#line
+    for (let at = quoteOrBackslash(view, start + 1, end); at < end; at = quoteOrBackslash(view, at, end)) {
+      if (bytes[at] === QUOTE) return at + 1
+      this.#hasEscape = true
+      const after = escapeEnd(bytes, at)
+      if (after === -1) this.#isOdd = true
+      at = after === -1 ? at + 2 : after
     }
     throw new SyntaxError('an archived line is cut short')
   }
@@ -299,8 +358,7 @@ export class EventRows {
         this.#hashCount = this.#bases[depth] as number
         if (--depth === 0) return at
       } else if (depth === 0) {
-        while (at < end && !endsScalar(bytes[at] as number)) at++
-        return at
+        return scalarEnd(this.#line.view, at, end)
       }
     }
   }
@@ -322,41 +380,9 @@ export class EventRows {
   }
 }
 
-/** Copying a few bytes by a loop is faster than a call. */
-function copy(bytes: Buffer, start: number, end: number, out: Buffer, length: number): number {
-  if (end - start > 48) return length + bytes.copy(out, length, start, end)
-  for (let at = start; at < end; at++) out[length++] = bytes[at] as number
-  return length
-}
-
-function skipSpaces(bytes: Buffer, start: number): number {
-  let at = start
-  while (bytes[at] === SPACE || bytes[at] === 0x09) at++
-  return at
-}
-
-function endsScalar(byte: number): boolean {
-  return byte === COMMA || byte === CLOSE_BRACE || byte <= SPACE
-}
-
-/** Whether the escape `\uXXXX` whose `u` is at `at` is one half of a character. */
-function isSurrogate(bytes: Buffer, at: number): boolean {
-  return ((bytes[at + 1] as number) | 0x20) === 0x64 && (bytes[at + 2] as number) >= 0x38
-}
-
-/** Whether it is the first half, and the second follows. */
-function isPair(bytes: Buffer, at: number): boolean {
-  const high = (bytes[at + 2] as number) | 0x20
-  const isHigh = high === 0x38 || high === 0x39 || high === 0x61 || high === 0x62
-  const low = (bytes[at + 8] as number) | 0x20
-  return (
-    isHigh &&
-    bytes[at + 5] === BACKSLASH &&
-    bytes[at + 6] === LETTER_U &&
-    ((bytes[at + 7] as number) | 0x20) === 0x64 &&
-    low >= 0x63 &&
-    low <= 0x66
-  )
+function allocated(length: number): Viewed {
+  const bytes = Buffer.allocUnsafe(length)
+  return { bytes, view: viewOf(bytes) }
 }
 
 /**

@@ -32,6 +32,13 @@ import type { ByteRange, Created, ObjectStore, ReadAnswer, StoreReader, StoreSta
 const TEMPORARY = '.incoming'
 const ABANDONED_MS_MIN = 24 * 60 * 60 * 1000
 const REMOVALS_AT_ONCE_MAX = 16
+const READ_BYTES_MAX = 256 * 1024
+
+interface OpenedFile {
+  readonly file: FileHandle
+  readonly size: number
+  readonly mtimeMs: number
+}
 
 class DirectoryStore implements ObjectStore {
   readonly description: string
@@ -129,10 +136,10 @@ class DirectoryStore implements ObjectStore {
   async read(key: string, range?: ByteRange): Promise<ReadAnswer> {
     const path = this.#pathOf(key)
     return this.#reading(key, async () => {
-      const file = await this.#open(path)
-      if (file === undefined) return { object: undefined, date: undefined }
+      const opened = await this.#open(path)
+      if (opened === undefined) return { object: undefined, date: undefined }
+      const { file, size, mtimeMs } = opened
       try {
-        const { size, mtimeMs } = await file.stat()
         const body = await readRange(file, size, range)
         if (!this.#isReader) await syncDirectory(dirname(path))
         return { object: { body, size, modifiedAt: Math.floor(mtimeMs) }, date: undefined }
@@ -144,17 +151,19 @@ class DirectoryStore implements ObjectStore {
 
   async get(key: string): Promise<Readable> {
     const path = this.#pathOf(key)
-    const file = await this.#reading(key, async () => {
-      const opened = await this.#open(path)
-      if (opened !== undefined && !this.#isReader)
+    const opened = await this.#reading(key, async () => {
+      const found = await this.#open(path)
+      if (found !== undefined && !this.#isReader)
         await syncDirectory(dirname(path)).catch(async error => {
-          await opened.close()
+          await found.file.close()
           throw error
         })
-      return opened
+      return found
     })
-    if (file === undefined) throw new ObjectNotFound(key)
-    return file.createReadStream()
+    if (opened === undefined) throw new ObjectNotFound(key)
+    const { file, size } = opened
+    // A file at its path never changes. With its end the stream allocates no more than there is.
+    return file.createReadStream({ end: Math.max(1, size) - 1, highWaterMark: READ_BYTES_MAX })
   }
 
   async *list(prefix: string): AsyncIterable<string> {
@@ -222,7 +231,7 @@ class DirectoryStore implements ObjectStore {
   }
 
   /** @returns undefined if there is no such file. @throws the system's error if the archive itself does not exist */
-  async #open(path: string): Promise<FileHandle | undefined> {
+  async #open(path: string): Promise<OpenedFile | undefined> {
     let file: FileHandle
     try {
       file = await open(path)
@@ -231,7 +240,8 @@ class DirectoryStore implements ObjectStore {
       await access(this.#isReader ? this.#root : join(this.#root, TEMPORARY))
       return undefined
     }
-    if ((await file.stat()).isFile()) return file
+    const stats = await file.stat()
+    if (stats.isFile()) return { file, size: stats.size, mtimeMs: stats.mtimeMs }
     await file.close()
     return undefined
   }

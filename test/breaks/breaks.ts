@@ -2,6 +2,7 @@ import { ARCHIVE_BREAKS } from './archive-breaks.ts'
 import type { Break } from './break.ts'
 import { LOG_BREAKS } from './log-breaks.ts'
 import { QUEUE_BREAKS } from './queue-breaks.ts'
+import { ROW_BREAKS } from './row-breaks.ts'
 import { STORE_BREAKS } from './store-breaks.ts'
 import { TABLE_BREAKS } from './table-breaks.ts'
 
@@ -10,6 +11,7 @@ export const BREAKS: readonly Break[] = [
   ...LOG_BREAKS,
   ...ARCHIVE_BREAKS,
   ...QUEUE_BREAKS,
+  ...ROW_BREAKS,
   ...STORE_BREAKS,
   ...TABLE_BREAKS,
 ]

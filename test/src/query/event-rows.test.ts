@@ -9,7 +9,7 @@ import { COLUMNS } from '../../../src/query/event-columns.ts'
 import { EVENT_JSON } from '../../../src/query/event-json.ts'
 import { EventRows, withoutCarriageReturns } from '../../../src/query/event-rows.ts'
 import { parquetOfRows } from '../../../src/query/table-sql.ts'
-import { createRandom, range, temporaryDirectory } from '../../helpers/helper.ts'
+import { createRandom, type Random, range, temporaryDirectory } from '../../helpers/helper.ts'
 import { pick, randomString, randomValue } from '../../helpers/random-json.ts'
 
 const ROUNDS = 4_000
@@ -81,6 +81,32 @@ async function rowsOf(t: Test, lines: readonly string[]): Promise<Row[]> {
   t.ok(found.every(row => row.is_readable))
   t.equal(found.length, lines.length)
   return found
+}
+
+/** The row of each event. @param isAlone each is cut without knowledge of the events before */
+function rowTexts(lines: readonly string[], isAlone: boolean): { texts: string[]; knownCount: number } {
+  let rows = new EventRows()
+  const texts = lines.map(line => {
+    if (isAlone) rows = new EventRows()
+    const bytes = withoutCarriageReturns(Buffer.from(line))
+    rows.add(bytes, 0, bytes.length)
+    return rows.take().toString()
+  })
+  return { texts, knownCount: rows.knownCount }
+}
+
+/** The same event with other values: some of other types. Names stay. */
+function withOtherValues(random: Random, line: string): string {
+  return line.replace(
+    /("(?:[^"\\]|\\.)*")(\s*:)?|-?\d[-+.\dEe]*|true|false|null/g,
+    (token, text?: string, colon?: string) => {
+      if (colon !== undefined || random(3) === 0) return token
+      const isSameType = random(8) > 0
+      if (isSameType && text !== undefined) return randomString(random)
+      if (isSameType) return pick(random, ['0', '-1.50', '1e400', 'true', 'null'])
+      return pick(random, ['""', '7', 'null', '"2026-11-24T13:05:07.123Z"', '"\\ud800"', '[]'])
+    },
+  )
 }
 
 /** A value whose texts and names have no lone surrogate. */
@@ -158,6 +184,61 @@ test('random events, with all that JSON allows', async t => {
   const problems = lines.flatMap((line, index) => problemsOf(rows[index] as Row, line))
   t.same(problems.slice(0, 10), [])
   t.ok(rows.filter(({ raw }) => raw === null).length > ROUNDS / 20, 'some need no raw')
+})
+
+test('an event of a known shape has the row that it has alone', async t => {
+  const random = createRandom(16)
+  const candidates = range(1_000).map(() => {
+    const members = range(1 + random(8)).map(() => {
+      const name = random(3) === 0 ? randomString(random) : JSON.stringify(pick(random, NAMES))
+      const value = name.slice(1, -1) in TIMES ? pick(random, SOME_TIMES) : randomValue(random)
+      return `${pick(random, ['', ' '])}${name}${pick(random, [':', ' : '])}${value.replaceAll(/[\r\n]/g, ' ')}`
+    })
+    return `{${members.join(',')}}`
+  })
+  const rowsAlone = rowTexts(candidates, true).texts
+  const shapes = candidates.filter((_, index) => rowsAlone[index]?.endsWith('\x1f\n')).slice(0, 80)
+  const lines = range(ROUNDS).map(() => withOtherValues(random, pick(random, shapes)))
+  const { texts, knownCount } = rowTexts(lines, false)
+  t.ok(knownCount > ROUNDS / 4, `${knownCount} were known`)
+  const alone = rowTexts(lines, true).texts
+  const problems = lines.flatMap((line, index) =>
+    texts[index] === alone[index] ? [] : { line, known: texts[index], alone: alone[index] },
+  )
+  t.same(problems.slice(0, 3), [])
+})
+
+test('events that look like others, but for one byte', async t => {
+  const likeEachOther = [
+    '{"event":"a","properties":{"n":1},"userId":"u"}',
+    '{"event":"a","properties":{"n":"1"},"userId":"u"}',
+    '{"event":"a","properties":{"n":{}},"userId":"u"}',
+    '{"event":"a","properties":{"n":[1]},"userId":"u"}',
+    '{"event":"a","properties":{"n":[1,2]},"userId":"u"}',
+    '{"event":"a","properties":{"n":null},"userId":null}',
+    '{"event":null,"properties":{"n":null},"userId":"u"}',
+    '{"event":"","properties":{"n":""},"userId":""}',
+    '{"event":"\\"","properties":{"n":"\\\\"},"userId":"\\\\\\""}',
+    '{"event":"\\ud83d\\ude00","properties":{"n":"\\ude00"},"userId":"\\ud83d"}',
+    '{"event":"a","properties":{"n":1},"user_id":"u"}',
+    '{"event":"a","properties":{"n":1},"userId":"u" }',
+    '{"event":"a","properties":{"n":1},"userId":7}',
+    '{"event":"a","properties":{"n":1,"n":2},"userId":"u"}',
+    '{"event":",\\"properties\\":{\\"n\\":","properties":{"n":-0.0},"userId":"u"}',
+    '{"event":"a","properties":{"n":1},"receivedAt":"2026-11-24T13:05:07.123Z"}',
+    '{"event":"a","properties":{"n":1},"receivedAt":"2026-02-29T13:05:07.123Z"}',
+    '{"event":"a","properties":{"n":1},"receivedAt":"2026-11-24T24:05:07.123Z"}',
+    '{"event":"a","properties":{"n":1},"receivedAt":"0026-11-24T13:05:07.123Z"}',
+  ]
+  const lines = range(4).flatMap(() => likeEachOther)
+  t.strictSame(rowTexts(lines, false).texts, rowTexts(lines, true).texts)
+})
+
+test('shapes without end are given up, and rows stay right', async t => {
+  const lines = range(9_000).map(n => `{"event":"e${n}","properties":{"key-${n}":${n}},"k${n % 70}":[${n}]}`)
+  const { texts, knownCount } = rowTexts(lines, false)
+  t.equal(knownCount, 0)
+  t.strictSame(texts.slice(-50), rowTexts(lines.slice(-50), true).texts)
 })
 
 test('times: what can be read is a time, the rest is NULL, and what they were is not lost', async t => {
