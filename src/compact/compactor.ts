@@ -22,15 +22,13 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import { GIB, MIB } from '../config/setting-types.ts'
+import { MIB } from '../config/setting-types.ts'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { coverageOf, hoursOf } from '../query/coverage.ts'
-import { Engine } from '../query/engine.ts'
 import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
 import { uncoveredBatches } from '../query/event-sources.ts'
 import { hasLongRows } from '../query/hour-files.ts'
-import type { QueryCache } from '../query/query-cache.ts'
 import { BatchReader } from '../query/read-batch.ts'
 import { writeRows } from '../query/write-rows.ts'
 import type { ObjectStore } from '../store/store.ts'
@@ -48,26 +46,16 @@ import { TableLog, TableLogReader } from '../table/table-log.ts'
 import { compactedThrough, isCompacted, type TableState } from '../table/table-state.ts'
 import { type Claim, claim } from './claims.ts'
 import { type CompactionJob, compactionJobs, type FileLimits } from './compaction-jobs.ts'
+import { FileMaker, type FileMakerParts } from './file-maker.ts'
 import { newColumns, type WantedColumn } from './typed-columns.ts'
 
 /** Of long events in one file. */
 const LONG_ROWS_BYTES_MAX = 128 * MIB
-/** Of the process that makes the files. With this one the command stays below 1 GiB. */
-const ENGINE_BYTES_MAX = 768 * MIB
-/** With a longer row DuckDB needs several times its length, and may take more; so it may if the first try has failed. */
-const LONG_ROW_BYTES = 8 * MIB
-const LARGE_ENGINE_BYTES_MAX = 2 * GIB
 
-export interface CompactorParts {
+export interface CompactorParts extends FileMakerParts {
   readonly store: ObjectStore
   readonly prefix: string
-  /** Local files are made in the directory of its run. */
-  readonly cache: Pick<QueryCache, 'runDirectory' | 'temporaryPath'>
-  readonly spillBytesMax: number
-  readonly threads: number
   readonly columns: readonly WantedColumn[]
-  /** When aborted, no further file is begun. */
-  readonly stopping: AbortSignal
   readonly publish: TablePublisher
   readonly fileLimits?: FileLimits
 }
@@ -92,10 +80,16 @@ export interface CompactionReport {
   columns: string[]
 }
 
-interface Made {
+interface Written {
   readonly job: CompactionJob
   readonly claimed: Claim
   readonly sources: readonly RowsOfSpan[]
+}
+
+interface Making extends Written {
+  /** Local files. */
+  readonly files: Promise<readonly MadeFile[]>
+  readonly columns: readonly TableColumn[]
 }
 
 export class Compactor {
@@ -113,13 +107,11 @@ export class Compactor {
   #planned = 0
   /** When the work was planned. */
   #erasures = 0
-  #engine: Engine | undefined
-  #engineBytesMax = 0
-  /** Not if DuckDB is missing: then no file can be made. */
-  #canStartEngine = true
+  readonly #files: FileMaker
 
   constructor(parts: CompactorParts) {
     this.#parts = parts
+    this.#files = new FileMaker(parts)
     this.#keys = tableKeys(parts.prefix)
   }
 
@@ -143,10 +135,10 @@ export class Compactor {
       const table = await this.#readied(log)
       const jobs = compactionJobs(table, archived.batches, archived.through, isDue, this.#parts.fileLimits)
       this.#planned = jobs.length
-      await this.#make(log, jobs)
+      await this.#make(log, jobs, table.columns)
       await this.#finish(log, archived)
     } finally {
-      await this.#engine?.close()
+      await this.#files.close()
     }
     return this.report
   }
@@ -175,9 +167,11 @@ export class Compactor {
     await store.remove(abandoned)
   }
 
-  /** Writes the rows of the next file while the engine makes the one before. */
-  async #make(log: TableLog, jobs: readonly CompactionJob[]): Promise<void> {
-    let making: Promise<void> = Promise.resolve()
+  /** Three files are under way: of one the rows are written, one is made by the engine, one is added to the table. */
+  async #make(log: TableLog, jobs: readonly CompactionJob[], columns: readonly TableColumn[]): Promise<void> {
+    let making: Promise<unknown> = Promise.resolve()
+    let adding: Promise<void> = Promise.resolve()
+    let addingBefore: Promise<void> = adding
     let hourLeft: number | undefined
     try {
       for (const job of jobs) {
@@ -186,34 +180,41 @@ export class Compactor {
           this.report.skipped++
           continue
         }
-        const made = await this.#rowsOf(job, making)
-        await making
-        if (made === undefined) hourLeft = job.hour
-        else making = this.#add(log, made)
-        making.catch(() => {})
+        const written = await this.#rowsOf(job, [making, addingBefore])
+        if (written === undefined) {
+          hourLeft = job.hour
+          continue
+        }
+        const files = this.#files.make(written.job.hour, written.sources, columns)
+        making = files.catch(() => {})
+        addingBefore = adding
+        adding = this.#add(log, { ...written, files, columns }, addingBefore)
+        adding.catch(() => {})
       }
     } finally {
-      await making
+      await adding
     }
   }
 
-  /** @returns undefined if another process makes the file, or an object is not there yet, gone, damaged or has expired */
-  async #rowsOf(job: CompactionJob, before: Promise<void>): Promise<Made | undefined> {
+  /**
+   * @param before of files before. Nothing more can be made if one rejects
+   * @returns undefined if another process makes the file, or an object is not there yet, gone, damaged or has expired
+   */
+  async #rowsOf(job: CompactionJob, before: readonly Promise<unknown>[]): Promise<Written | undefined> {
     const claimed = await claim(this.#parts.store, this.#keys, job)
     if (claimed === undefined) {
       this.report.skipped++
       return undefined
     }
-    try {
-      const [sources] = await Promise.all([this.#writeSources(job.batches), before])
-      return { job, claimed, sources }
-    } catch (error) {
-      await claimed.release()
-      await before
-      if (error instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) this.report.skipped++
-      else this.#fail(error)
-      return undefined
-    }
+    const [written, others] = await Promise.allSettled([this.#writeSources(job.batches), Promise.all(before)])
+    if (written.status === 'fulfilled' && others.status === 'fulfilled')
+      return { job, claimed, sources: written.value }
+    await claimed.release()
+    if (others.status === 'rejected') throw others.reason
+    const { reason } = written as PromiseRejectedResult
+    if (reason instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) this.report.skipped++
+    else this.#fail(reason)
+    return undefined
   }
 
   /** Whether one of the batches has expired since the work was planned: its object may be gone. */
@@ -247,20 +248,29 @@ export class Compactor {
     return sources
   }
 
-  /** A file that cannot be made leaves its hour out of the table, and no other one. */
-  async #add(log: TableLog, { job, claimed, sources }: Made): Promise<void> {
+  /**
+   * A file that cannot be made leaves its hour out of the table, and no other one.
+   *
+   * @param before of the file before: an hour may have several files, which are added in their order
+   */
+  async #add(
+    log: TableLog,
+    { job, claimed, sources, files, columns }: Making,
+    before: Promise<void>,
+  ): Promise<void> {
     try {
-      const { columns } = await log.refresh()
-      const files = await this.#makeFiles(job, sources, columns)
-      const added = await Promise.all(files.map(file => this.#stage(file, job.hour, columns)))
+      const made = await files
+      await before
+      const added = await Promise.all(made.map(file => this.#stage(file, job.hour, columns)))
       const isAppended = await this.#append(log, job, added)
       if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
-      await Promise.all(files.map(file => rm(file.path)))
+      await Promise.all(made.map(file => rm(file.path)))
     } catch (error) {
       this.#fail(error)
     } finally {
       await Promise.all(sources.map(({ rows }) => rm(rows.path, { force: true })))
       await claimed.release()
+      await before
     }
   }
 
@@ -273,27 +283,7 @@ export class Compactor {
 
   /** Whether another file may succeed. */
   #isOfFile(error: unknown): error is Error {
-    return error instanceof QueryFailed && this.#canStartEngine && !this.#parts.stopping.aborted
-  }
-
-  /** Long rows may need more memory than others. @throws QueryFailed */
-  async #makeFiles(
-    { hour }: CompactionJob,
-    sources: readonly RowsOfSpan[],
-    columns: readonly TableColumn[],
-  ): Promise<readonly MadeFile[]> {
-    const make = async (residentBytesMax: number): Promise<readonly MadeFile[]> => {
-      const path = this.#parts.cache.temporaryPath('table')
-      const engine = await this.#engineWith(residentBytesMax)
-      const { files } = await engine.run({ kind: 'compact', sources, hour, columns, path })
-      return files ?? []
-    }
-    const longest = Math.max(...sources.map(({ rows }) => rows.longest))
-    if (longest > LONG_ROW_BYTES) return make(LARGE_ENGINE_BYTES_MAX)
-    return make(ENGINE_BYTES_MAX).catch(error => {
-      if (!this.#isOfFile(error)) throw error
-      return make(LARGE_ENGINE_BYTES_MAX)
-    })
+    return error instanceof QueryFailed && this.#files.canStart && !this.#parts.stopping.aborted
   }
 
   async #stage(made: MadeFile, batchHour: number, columns: readonly TableColumn[]): Promise<TableFile> {
@@ -347,28 +337,6 @@ export class Compactor {
       return { ...(placed.length > 0 && { placed }), ...(isNew && { coveredThrough }) }
     })
     await publishTable(store, log, publish)
-  }
-
-  /** The engine, with at least this much memory. */
-  async #engineWith(residentBytesMax: number): Promise<Engine> {
-    const { cache, spillBytesMax, threads } = this.#parts
-    const isUsable = this.#engine?.hasEnded === false && residentBytesMax <= this.#engineBytesMax
-    if (this.#engine !== undefined && isUsable) return this.#engine
-    await this.#engine?.close()
-    this.#engineBytesMax = residentBytesMax
-    const engine = await Engine.start({
-      directory: cache.runDirectory,
-      residentBytesMax,
-      spillBytesMax,
-      threads,
-      isForUser: false,
-    }).catch(error => {
-      this.#canStartEngine = false
-      throw error
-    })
-    this.#parts.stopping.addEventListener('abort', () => engine.interrupt())
-    this.#engine = engine
-    return engine
   }
 }
 
