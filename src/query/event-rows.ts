@@ -61,7 +61,7 @@ const EXTRA = COLUMNS.indexOf('extra')
 const RAW = COLUMNS.indexOf('raw')
 const NOWHERE = -1
 /** Names of one object that are compared with each other; of a larger object they are compared by a map. */
-const NAMES_MAX = 64
+const NAMES_MAX = 256
 /** How deep the fast walk follows. */
 const WALKED_DEPTH_MAX = 250
 const OUT_BYTES_MIN = 1024 * 1024

@@ -39,9 +39,13 @@ const LITERAL_BYTES_MAX = 512 * 1024
 /** Values of one line. */
 const VALUES_MAX = 1_024
 /** Literals that may follow one value. */
-const CHILDREN_MAX = 64
+const CHILDREN_MAX = 16
 /** After so many lines without a shape, shapes are given up if no more lines had one. */
 const MISSES_MIN = 2_000
+/** Learning a shape costs as much as is gained by so many lines that have it. */
+const HITS_PER_SHAPE = 4
+/** Shapes that are learned at once. */
+const SHAPES_MIN = 500
 const NONE = -1
 const ROOT = 0
 /** What follows a literal. */
@@ -160,7 +164,9 @@ export class EventShapes {
 
   /** @param line of well-formed JSON, without equal names in one object and without lone surrogates */
   learn(line: Viewed, start: number, end: number, known: KnownLine): void {
-    if (this.#misses > MISSES_MIN + this.#hits) return
+    const isLearning =
+      this.#shapes.size < SHAPES_MIN + this.#hits / HITS_PER_SHAPE && this.#misses <= MISSES_MIN + this.#hits
+    if (!isLearning) return
     const literals = literalsOf(line, start, end)
     if (literals === undefined) return
     let node = ROOT
