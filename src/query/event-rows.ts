@@ -25,10 +25,12 @@ import {
   COLUMNS,
   fieldOf,
   IDENTITY_COLUMNS,
+  isInexact,
   isNameOtherwise,
   isPlainTime,
   isSpelledOtherwise,
   JSON_VALUE,
+  KEPT_AS_TEXT,
   nameHash,
   TARGETS,
   TIME,
@@ -49,8 +51,8 @@ const ROW_START = 0x2e
 const EXTRA = COLUMNS.indexOf('extra')
 const RAW = COLUMNS.indexOf('raw')
 const NOWHERE = -1
-/** Names of one object that are compared with each other; of a larger object they are compared by a map. */
-const NAMES_MAX = 64
+/** Names of one object that are compared with each other. A larger object is slower, and its event is in `raw` too. */
+const NAMES_MAX = 512
 /** How deep the fast walk follows. */
 const WALKED_DEPTH_MAX = 250
 const OUT_BYTES_MIN = 1024 * 1024
@@ -73,7 +75,12 @@ export class EventRows {
   readonly #to = new Int32Array(COLUMNS.length)
   /** Where the name of its member begins. */
   readonly #names = new Int32Array(COLUMNS.length)
-  /** Members without a column, and those that are spelled otherwise: where they begin and end, two numbers each. */
+  /** Fields that are not copied from the line: times in another form. */
+  readonly #fields: (string | undefined)[] = COLUMNS.map(() => undefined)
+  #hasFields = false
+  /** A bit for each column whose member is in `#extra`. */
+  #inExtra = 0
+  /** Members that their column does not hold as they were sent, or that have none: where they begin and end. */
   readonly #extra: number[] = []
   /** Hashes of the names of all objects that are open, the innermost last. */
   readonly #hashes = new Int32Array(4096)
@@ -83,8 +90,6 @@ export class EventRows {
   #hasEscape = false
   /** The line needs a closer look: see `#addOdd`. */
   #isOdd = false
-  /** The columns do not say all that the line says. */
-  #isInexact = false
 
   /** The rows since the last call. `giveBack` makes their memory free for others. */
   take(): Buffer {
@@ -114,7 +119,9 @@ export class EventRows {
     this.#extra.length = 0
     this.#hashCount = 0
     this.#isOdd = false
-    this.#isInexact = false
+    this.#inExtra = 0
+    if (this.#hasFields) this.#fields.fill(undefined)
+    this.#hasFields = false
     const before = this.#length
     this.#walk(bytes, start, end)
     if (this.#isOdd) this.#addOdd(bytes.toString('utf8', start, end))
@@ -157,24 +164,31 @@ export class EventRows {
       return
     }
     const { column, kind } = target
+    const first = bytes[valueStart]
+    if (kind !== JSON_VALUE && first === LETTER_N) {
+      this.#extra.push(nameStart - 1, valueEnd)
+      return
+    }
     if (this.#from[column] !== NOWHERE) {
       this.#isOdd = true
       return
     }
     this.#names[column] = nameStart
-    const first = bytes[valueStart]
-    if (kind === JSON_VALUE) {
-      this.#from[column] = valueStart
-      this.#to[column] = valueEnd
-    } else if (first === QUOTE) {
-      if (kind === TIME && !isPlainTime(bytes, valueStart + 1, valueEnd - 1)) this.#isOdd = true
+    this.#from[column] = valueStart
+    this.#to[column] = valueEnd
+    if (kind === JSON_VALUE) return
+    if (first === QUOTE && (kind !== TIME || isPlainTime(bytes, valueStart + 1, valueEnd - 1))) {
       this.#from[column] = valueStart + 1
       this.#to[column] = valueEnd - 1
-    } else if (first === LETTER_N) {
-      this.#isInexact = true
-    } else {
-      // A number, a truth value or an object where a text is expected, or a number as a time.
+    } else if (KEPT_AS_TEXT.has(column) || first === OPEN_BRACE || first === OPEN_BRACKET) {
       this.#isOdd = true
+    } else {
+      if (kind === TIME) {
+        this.#fields[column] = fieldOf(TIME, bytes.toString('utf8', valueStart, valueEnd))
+        this.#hasFields = true
+      }
+      this.#extra.push(nameStart - 1, valueEnd)
+      this.#inExtra |= 1 << column
     }
   }
 
@@ -189,7 +203,9 @@ export class EventRows {
     out[length++] = SEPARATOR_BYTE
     for (let column = 0; column < EXTRA; column++) {
       const first = from[column] as number
-      if (first !== NOWHERE) {
+      const field = this.#fields[column]
+      if (field !== undefined) length += out.write(field, length, 'latin1')
+      else if (first !== NOWHERE) {
         const last = to[column] as number
         if (first === last) out[length++] = BACKSLASH
         else length = copy(bytes, first, last, out, length)
@@ -205,7 +221,6 @@ export class EventRows {
       out[length++] = CLOSE_BRACE
     }
     out[length++] = SEPARATOR_BYTE
-    if (this.#isInexact) length = copy(bytes, start, end, out, length)
     out[length++] = LINE_FEED
     this.#length = length
   }
@@ -214,7 +229,7 @@ export class EventRows {
   #keepSpelling(bytes: Buffer): void {
     const hasType = this.#from[TYPE_COLUMN] !== NOWHERE
     for (const column of IDENTITY_COLUMNS) {
-      if (this.#from[column] === NOWHERE) continue
+      if (this.#from[column] === NOWHERE || (this.#inExtra & (1 << column)) !== 0) continue
       const nameStart = this.#names[column] as number
       if (isSpelledOtherwise(bytes, nameStart, column, hasType))
         this.#extra.push(nameStart - 1, (this.#to[column] as number) + 1)
@@ -235,7 +250,11 @@ export class EventRows {
         if (target.kind === JSON_VALUE || json !== 'null') taken.add(target.column)
         fields[target.column] = fieldOf(target.kind, json)
       }
-      if (!isFirst || (fields[target.column] !== '' && isNameOtherwise(name, target.column, hasType)))
+      if (
+        !isFirst ||
+        isInexact(target, json) ||
+        (fields[target.column] !== '' && isNameOtherwise(name, target.column, hasType))
+      )
         extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
     }
     if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
@@ -316,7 +335,7 @@ export class EventRows {
     const hashes = this.#hashes
     const count = this.#hashCount
     for (let index = base; index < count; index++) if (hashes[index] === hash) this.#isOdd = true
-    if (count - base > NAMES_MAX || count === hashes.length) this.#isOdd = true
+    if (count - base >= NAMES_MAX || count === hashes.length) this.#isOdd = true
     else hashes[this.#hashCount++] = hash
     return hash
   }
