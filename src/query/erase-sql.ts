@@ -4,7 +4,7 @@ import type { DuckDBConnection } from '@duckdb/node-api'
 import { EVENT_COLUMNS, tableColumns } from '../table/table-columns.ts'
 import type { EraseRequest, FindRequest, IdsRequest, MadeFile } from './engine-messages.ts'
 import { statsOf } from './hour-files.ts'
-import { identifier, ORDER, quoted, ROW_GROUP_ROWS_MIN } from './table-sql.ts'
+import { identifier, ORDER, quoted, ROW_GROUP_ROWS_MIN, tableFormat } from './table-sql.ts'
 
 /** What is left of an erased event, besides its id, its source and its time. As JSON, in the column `extra`. */
 const ERASED_EXTRA = '{"erased":true}'
@@ -52,16 +52,13 @@ export async function eraseInFile(
   connection: DuckDBConnection,
   { file, ids, columns, parquet }: Omit<EraseRequest, 'kind' | 'id'>,
 ): Promise<MadeFile> {
-  const all = tableColumns(columns)
-  const selected = all.map(({ name }) => erased(name))
-  const fields = all.map(({ name, fieldId }) => `${identifier(name)}: ${fieldId}`)
+  const selected = tableColumns(columns).map(({ name }) => erased(name))
   const reader = await connection.runAndReadAll(
     `copy (select ${selected.join(', ')} from (
       select f.*, i.keeps_source, i.message_id is not null as is_wanted
       from read_parquet(${quoted(file)}, hive_partitioning = false) f
       left join read_parquet(${quoted(ids)}) i on ${SAME}
-    ) order by ${ORDER}) to ${quoted(parquet)} (format parquet, compression zstd,
-      row_group_size ${await rowGroupRows(connection, file)}, field_ids {${fields.join(', ')}})`,
+    ) order by ${ORDER}) to ${quoted(parquet)} (${tableFormat(columns, await rowGroupRows(connection, file))})`,
   )
   const rows = Number(reader.getRows()[0]?.[0])
   return { path: parquet, hour: null, rows, stats: await statsOf(connection, parquet) }

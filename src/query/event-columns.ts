@@ -10,7 +10,7 @@ const DIGIT_0 = 0x30
 const DIGIT_9 = 0x39
 
 /** Changes when equal events become other rows than before: rows that were kept until then are of no use. */
-export const ROWS_VERSION = 2
+export const ROWS_VERSION = 3
 
 /** The columns of an event, in their order. */
 export const COLUMNS = EVENT_COLUMNS.map(([name]) => name)
@@ -39,6 +39,11 @@ export interface Target {
   readonly column: number
   readonly kind: typeof TEXT | typeof TIME | typeof JSON_VALUE
 }
+
+/** Columns that make up an event's identity. A number there leaves the event in `raw`, which erasures read. */
+export const KEPT_AS_TEXT: ReadonlySet<number> = new Set(
+  (['message_id', 'source'] as const).map(column => COLUMNS.indexOf(column)),
+)
 
 /** By the member's name. Members without a target are in `extra`. */
 export const TARGETS: ReadonlyMap<string, Target> = new Map<string, Target>([
@@ -98,6 +103,17 @@ export function fieldOf(kind: Target['kind'], json: string): string {
   }
   const text = typeof value === 'string' ? value : json
   return text === '' ? '\\' : wellFormedJson(text).slice(1, -1)
+}
+
+/** Whether `extra` has the member, because its column does not hold it as it was sent. @param json its value */
+export function isInexact({ column, kind }: Target, json: string): boolean {
+  if (kind === JSON_VALUE) return false
+  if (json === 'null') return true
+  if (KEPT_AS_TEXT.has(column)) return false
+  const isText = json.startsWith('"')
+  if (kind === TEXT) return !isText
+  const bytes = Buffer.from(json)
+  return !isText || !isPlainTime(bytes, 1, bytes.length - 1)
 }
 
 /**

@@ -1,25 +1,23 @@
 /** SQL that makes an event's line of its columns (event-columns.ts). */
 
-const SNAKE = { user_id: 'userId', anonymous_id: 'anonymousId' } as const
-
 /**
  * An expression on `events`: the event as JSON on one line, value for value as it was sent. Members may be in another
  * order.
  */
 export const EVENT_JSON = `coalesce(raw, '{' || concat_ws(',',
     ${text('messageId', 'message_id')},
-    ${text('event', 'event')},
-    ${text('type', 'type')},
-    ${identity('user_id')},
-    ${identity('anonymous_id')},
-    ${time('timestamp', 'timestamp')},
+    ${unlessInExtra(['event'], text('event', 'event'))},
+    ${unlessInExtra(['type'], text('type', 'type'))},
+    ${identity('userId', 'user_id')},
+    ${identity('anonymousId', 'anonymous_id')},
+    ${unlessInExtra(['timestamp'], time('timestamp', 'timestamp'))},
     ${text('source', 'source')},
-    ${text('channel', 'channel')},
+    ${unlessInExtra(['channel'], text('channel', 'channel'))},
     '"properties":' || cast(properties as varchar),
     '"context":' || cast(context as varchar),
     '"traits":' || cast(traits as varchar),
     substr(cast(extra as varchar), 2, length(cast(extra as varchar)) - 2),
-    ${time('receivedAt', 'received_at')}
+    ${unlessInExtra(['receivedAt'], time('receivedAt', 'received_at'))}
   ) || '}')`
 
 /** NULL for a NULL: `concat_ws` leaves it out. */
@@ -31,15 +29,21 @@ function time(name: string, column: string): string {
   return `strftime(${column}, '"${name}":"%Y-%m-%dT%H:%M:%S.%gZ"')`
 }
 
-/** The member has the usual spelling, unless `extra` has it in the other one. */
-function identity(column: keyof typeof SNAKE): string {
-  const camel = SNAKE[column]
-  return `case when type is null
-      then case when ${isInExtra(camel)} then null else ${text(column, column)} end
-      else case when ${isInExtra(column)} then null else ${text(camel, column)} end end`
+/** The member has the usual spelling. In the other one it is in `extra`. */
+function identity(camel: string, snake: string): string {
+  const usual = `case when type is null then ${text(snake, snake)} else ${text(camel, snake)} end`
+  return unlessInExtra([camel, snake], usual)
 }
 
-/** Whether `extra` has the member. The text is searched first: that is cheaper, and mostly enough. */
+/**
+ * NULL if `extra` has one of the members, as it was sent. A null there says nothing of the column: it may be that of the
+ * other spelling.
+ */
+function unlessInExtra(names: readonly string[], member: string): string {
+  return `case when ${names.map(isInExtra).join(' or ')} then null else ${member} end`
+}
+
+/** The text is searched first: that is cheaper, and mostly enough. */
 function isInExtra(name: string): string {
-  return `contains(coalesce(cast(extra as varchar), ''), '"${name}"') and json_exists(extra, '$.${name}')`
+  return `contains(coalesce(cast(extra as varchar), ''), '"${name}"') and json_extract_string(extra, '$.${name}') is not null`
 }

@@ -11,7 +11,6 @@
 
 import {
   BACKSLASH,
-  CARRIAGE_RETURN,
   CLOSE_BRACE,
   CLOSE_BRACKET,
   COLON,
@@ -20,16 +19,17 @@ import {
   OPEN_BRACE,
   OPEN_BRACKET,
   QUOTE,
-  SPACE,
 } from '../event/json-bytes.ts'
 import {
   COLUMNS,
   fieldOf,
   IDENTITY_COLUMNS,
+  isInexact,
   isNameOtherwise,
   isPlainTime,
   isSpelledOtherwise,
   JSON_VALUE,
+  KEPT_AS_TEXT,
   nameHash,
   TARGETS,
   TIME,
@@ -40,6 +40,7 @@ import {
 import { EventShapes, type KnownLine, type Shape } from './event-shapes.ts'
 import { exactJson, membersByName, wellFormedJson } from './exact-json.ts'
 import {
+  allocated,
   copyBytes,
   escapeEnd,
   quoteOrBackslash,
@@ -60,8 +61,8 @@ const ROW_START = 0x2e
 const EXTRA = COLUMNS.indexOf('extra')
 const RAW = COLUMNS.indexOf('raw')
 const NOWHERE = -1
-/** Names of one object that are compared with each other; of a larger object they are compared by a map. */
-const NAMES_MAX = 256
+/** Names of one object that are compared with each other. A larger object is slower, and its event is in `raw` too. */
+const NAMES_MAX = 512
 /** How deep the fast walk follows. */
 const WALKED_DEPTH_MAX = 250
 const OUT_BYTES_MIN = 1024 * 1024
@@ -88,7 +89,12 @@ export class EventRows {
   readonly #to = new Int32Array(COLUMNS.length)
   /** Where the name of its member begins. */
   readonly #names = new Int32Array(COLUMNS.length)
-  /** Members without a column, and those that are spelled otherwise: where they begin and end, two numbers each. */
+  /** Fields that are not copied from the line: times in another form. */
+  readonly #fields: (string | undefined)[] = COLUMNS.map(() => undefined)
+  #hasFields = false
+  /** A bit for each column whose member is in `#extra`. */
+  #inExtra = 0
+  /** Members that their column does not hold as they were sent, or that have none: where they begin and end. */
   readonly #extra: number[] = []
   /** Hashes of the names of all objects that are open, the innermost last. */
   readonly #hashes = new Int32Array(4096)
@@ -98,8 +104,6 @@ export class EventRows {
   #hasEscape = false
   /** The line needs a closer look: see `#addOdd`. */
   #isOdd = false
-  /** The columns do not say all that the line says. */
-  #isInexact = false
 
   /** The rows since the last call. `giveBack` makes their memory free for others. */
   take(): Buffer {
@@ -130,7 +134,8 @@ export class EventRows {
     const before = this.#length
     this.#from.fill(NOWHERE)
     this.#extra.length = 0
-    this.#isInexact = false
+    if (this.#hasFields) this.#fields.fill(undefined)
+    this.#hasFields = false
     const shape = this.#shapes.match(this.#line, start, end)
     if (shape !== undefined) this.#placeAll(shape)
     if (shape !== undefined && this.#hasPlainTimes(bytes)) {
@@ -141,7 +146,7 @@ export class EventRows {
     this.longest = Math.max(this.longest, this.#length - before)
   }
 
-  #placeAll({ columns, extra, isInexact }: Shape): void {
+  #placeAll({ columns, extra }: Shape): void {
     const starts = this.#shapes.starts
     for (let index = 0; index < columns.length; index += 5) {
       const column = columns[index] as number
@@ -150,7 +155,6 @@ export class EventRows {
     }
     for (let index = 0; index < extra.length; index += 2)
       this.#extra.push((starts[extra[index] as number] as number) + (extra[index + 1] as number))
-    this.#isInexact = isInexact
   }
 
   #hasPlainTimes(bytes: Buffer): boolean {
@@ -166,14 +170,15 @@ export class EventRows {
     this.#extra.length = 0
     this.#hashCount = 0
     this.#isOdd = false
-    this.#isInexact = false
+    this.#inExtra = 0
     this.#walk(bytes, start, end)
     if (this.#isOdd) {
       this.#addOdd(bytes.toString('utf8', start, end))
       return
     }
     this.#keepSpelling(bytes)
-    this.#shapes.learn(this.#line, start, end, this.#known())
+    // A field is of this line alone.
+    if (!this.#hasFields) this.#shapes.learn(this.#line, start, end, this.#known())
     this.#write(start, end)
   }
 
@@ -182,7 +187,7 @@ export class EventRows {
       const from = this.#from[column] as number
       return from === NOWHERE ? undefined : { from, to: this.#to[column] as number }
     })
-    return { columns, extra: this.#extra, isInexact: this.#isInexact }
+    return { columns, extra: this.#extra }
   }
 
   #walk(bytes: Buffer, start: number, end: number): void {
@@ -219,24 +224,31 @@ export class EventRows {
       return
     }
     const { column, kind } = target
+    const first = bytes[valueStart]
+    if (kind !== JSON_VALUE && first === LETTER_N) {
+      this.#extra.push(nameStart - 1, valueEnd)
+      return
+    }
     if (this.#from[column] !== NOWHERE) {
       this.#isOdd = true
       return
     }
     this.#names[column] = nameStart
-    const first = bytes[valueStart]
-    if (kind === JSON_VALUE) {
-      this.#from[column] = valueStart
-      this.#to[column] = valueEnd
-    } else if (first === QUOTE) {
-      if (kind === TIME && !isPlainTime(bytes, valueStart + 1, valueEnd - 1)) this.#isOdd = true
+    this.#from[column] = valueStart
+    this.#to[column] = valueEnd
+    if (kind === JSON_VALUE) return
+    if (first === QUOTE && (kind !== TIME || isPlainTime(bytes, valueStart + 1, valueEnd - 1))) {
       this.#from[column] = valueStart + 1
       this.#to[column] = valueEnd - 1
-    } else if (first === LETTER_N) {
-      this.#isInexact = true
-    } else {
-      // A number, a truth value or an object where a text is expected, or a number as a time.
+    } else if (KEPT_AS_TEXT.has(column) || first === OPEN_BRACE || first === OPEN_BRACKET) {
       this.#isOdd = true
+    } else {
+      if (kind === TIME) {
+        this.#fields[column] = fieldOf(TIME, bytes.toString('utf8', valueStart, valueEnd))
+        this.#hasFields = true
+      }
+      this.#extra.push(nameStart - 1, valueEnd)
+      this.#inExtra |= 1 << column
     }
   }
 
@@ -252,7 +264,9 @@ export class EventRows {
     bytes[length++] = SEPARATOR_BYTE
     for (let column = 0; column < EXTRA; column++) {
       const first = from[column] as number
-      if (first !== NOWHERE) {
+      const field = this.#fields[column]
+      if (field !== undefined) length += bytes.write(field, length, 'latin1')
+      else if (first !== NOWHERE) {
         const last = to[column] as number
         if (first === last) bytes[length++] = BACKSLASH
         else length = copyBytes(line, first, last, out, length)
@@ -268,7 +282,6 @@ export class EventRows {
       bytes[length++] = CLOSE_BRACE
     }
     bytes[length++] = SEPARATOR_BYTE
-    if (this.#isInexact) length = copyBytes(line, start, end, out, length)
     bytes[length++] = LINE_FEED
     this.#length = length
   }
@@ -277,7 +290,7 @@ export class EventRows {
   #keepSpelling(bytes: Buffer): void {
     const hasType = this.#from[TYPE_COLUMN] !== NOWHERE
     for (const column of IDENTITY_COLUMNS) {
-      if (this.#from[column] === NOWHERE) continue
+      if (this.#from[column] === NOWHERE || (this.#inExtra & (1 << column)) !== 0) continue
       const nameStart = this.#names[column] as number
       if (isSpelledOtherwise(bytes, nameStart, column, hasType))
         this.#extra.push(nameStart - 1, (this.#to[column] as number) + 1)
@@ -298,7 +311,11 @@ export class EventRows {
         if (target.kind === JSON_VALUE || json !== 'null') taken.add(target.column)
         fields[target.column] = fieldOf(target.kind, json)
       }
-      if (!isFirst || (fields[target.column] !== '' && isNameOtherwise(name, target.column, hasType)))
+      if (
+        !isFirst ||
+        isInexact(target, json) ||
+        (fields[target.column] !== '' && isNameOtherwise(name, target.column, hasType))
+      )
         extra.push(`${wellFormedJson(name)}:${exactJson(json)}`)
     }
     if (extra.length > 0) fields[EXTRA] = `{${extra.join(',')}}`
@@ -374,25 +391,8 @@ export class EventRows {
     const hashes = this.#hashes
     const count = this.#hashCount
     for (let index = base; index < count; index++) if (hashes[index] === hash) this.#isOdd = true
-    if (count - base > NAMES_MAX || count === hashes.length) this.#isOdd = true
+    if (count - base >= NAMES_MAX || count === hashes.length) this.#isOdd = true
     else hashes[this.#hashCount++] = hash
     return hash
   }
-}
-
-function allocated(length: number): Viewed {
-  const bytes = Buffer.allocUnsafe(length)
-  return { bytes, view: viewOf(bytes) }
-}
-
-/**
- * Replaces carriage returns, which DuckDB would take for line ends, by spaces. In valid JSON they stand only between
- * tokens.
- */
-export function withoutCarriageReturns(piece: Buffer): Buffer {
-  let at = piece.indexOf(CARRIAGE_RETURN)
-  if (at === -1) return piece
-  const copied = Buffer.from(piece)
-  for (; at !== -1; at = copied.indexOf(CARRIAGE_RETURN, at)) copied[at] = SPACE
-  return copied
 }

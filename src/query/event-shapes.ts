@@ -39,7 +39,7 @@ const LITERAL_BYTES_MAX = 512 * 1024
 /** Values of one line. */
 const VALUES_MAX = 1_024
 /** Literals that may follow one value. */
-const CHILDREN_MAX = 16
+const CHILDREN_MAX = 32
 /** After so many lines without a shape, shapes are given up if no more lines had one. */
 const MISSES_MIN = 2_000
 /** Learning a shape costs as much as is gained by so many lines that have it. */
@@ -50,8 +50,11 @@ const NONE = -1
 const ROOT = 0
 /** What follows a literal. */
 const STRING = 0
+/** A number, a truth value or `null`. */
 const SCALAR = 1
-const END = 2
+/** The same in a text column, where `null` is in the literal. */
+const NOT_NULL = 2
+const END = 3
 
 const LETTER_N = 0x6e
 
@@ -67,7 +70,6 @@ export interface KnownLine {
   readonly columns: readonly (Span | undefined)[]
   /** Where each member of `extra` begins and ends, two numbers each. */
   readonly extra: readonly number[]
-  readonly isInexact: boolean
 }
 
 /** The places of a line, as offsets from its literals. */
@@ -76,7 +78,6 @@ export interface Shape {
   readonly columns: Int32Array
   /** Where each member of `extra` begins and ends: a literal and an offset, twice. */
   readonly extra: Int32Array
-  readonly isInexact: boolean
 }
 
 export class EventShapes {
@@ -120,7 +121,7 @@ export class EventShapes {
       at += this.#length[node] as number
       const next = this.#next[node]
       if (next === END) return node
-      if (next === SCALAR) {
+      if (next !== STRING) {
         at = scalarEnd(view, at, end)
         continue
       }
@@ -158,8 +159,11 @@ export class EventShapes {
     if (after > end || !areEqual(view, at, this.#literalView, this.#from[node] as number, length))
       return false
     const next = this.#next[node]
-    if (next === SCALAR) return after < end && isScalarStart(view.getUint8(after))
-    return next === STRING || after === end
+    if (next === STRING) return true
+    if (next === END) return after === end
+    if (after === end) return false
+    const byte = view.getUint8(after)
+    return isScalarStart(byte) && (next === SCALAR || byte !== LETTER_N)
   }
 
   /** @param line of well-formed JSON, without equal names in one object and without lone surrogates */
@@ -206,7 +210,7 @@ export class EventShapes {
 
 /** A piece of a line between two values. */
 interface Literal extends Span {
-  readonly next: typeof STRING | typeof SCALAR | typeof END
+  readonly next: typeof STRING | typeof SCALAR | typeof NOT_NULL | typeof END
 }
 
 /** Undefined if the line has too many values. */
@@ -232,9 +236,10 @@ function literalsOf({ bytes, view }: Viewed, start: number, end: number): Litera
       at = to + 1
     } else if (isScalarStart(byte)) {
       const to = scalarEnd(view, at, end)
+      const isOfText = isText && depth === 1
       // A column that is NULL is not one with a text.
-      if (!(byte === LETTER_N && isText && depth === 1)) {
-        literals.push({ from, to: at, next: SCALAR })
+      if (!(byte === LETTER_N && isOfText)) {
+        literals.push({ from, to: at, next: isOfText ? NOT_NULL : SCALAR })
         from = to
       }
       at = to
@@ -248,7 +253,7 @@ function literalsOf({ bytes, view }: Viewed, start: number, end: number): Litera
   return literals
 }
 
-function shapeOf(literals: readonly Literal[], { columns, extra, isInexact }: KnownLine): Shape {
+function shapeOf(literals: readonly Literal[], { columns, extra }: KnownLine): Shape {
   return {
     columns: Int32Array.from(
       columns.flatMap((span, column) =>
@@ -258,7 +263,6 @@ function shapeOf(literals: readonly Literal[], { columns, extra, isInexact }: Kn
       ),
     ),
     extra: Int32Array.from(extra.flatMap((at, index) => placeOf(literals, at, index % 2 === 0))),
-    isInexact,
   }
 }
 

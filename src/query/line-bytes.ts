@@ -1,6 +1,14 @@
 /** Reads and copies the bytes of JSON lines, four at a time. */
 
-import { BACKSLASH, CLOSE_BRACE, CLOSE_BRACKET, COMMA, QUOTE, SPACE } from '../event/json-bytes.ts'
+import {
+  BACKSLASH,
+  CARRIAGE_RETURN,
+  CLOSE_BRACE,
+  CLOSE_BRACKET,
+  COMMA,
+  QUOTE,
+  SPACE,
+} from '../event/json-bytes.ts'
 
 const TAB = 0x09
 const MINUS = 0x2d
@@ -15,8 +23,20 @@ const BACKSLASHES = 0x5c5c5c5c
 /** Copying less by a loop is faster than a call. */
 const LOOP_BYTES_MAX = 256
 
+/** Bytes with a view of them. */
+export interface Viewed {
+  readonly bytes: Buffer
+  readonly view: DataView
+}
+
 export function viewOf(bytes: Buffer): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
+}
+
+/** Memory that is not set to zero. */
+export function allocated(length: number): Viewed {
+  const bytes = Buffer.allocUnsafe(length)
+  return { bytes, view: viewOf(bytes) }
 }
 
 /** The index of the first quote or backslash from `start` on; `end` if there is none before. */
@@ -82,12 +102,6 @@ export function areEqual(
   return view.getInt32(at + last, true) === other.getInt32(start + last, true)
 }
 
-/** Bytes with a view of them. */
-export interface Viewed {
-  readonly bytes: Buffer
-  readonly view: DataView
-}
-
 /**
  * Copies bytes. Up to three bytes behind them are overwritten, so `to` needs four more bytes than are copied.
  *
@@ -133,4 +147,16 @@ export function scalarEnd(view: DataView, start: number, end: number): number {
 
 function endsScalar(byte: number): boolean {
   return byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte <= SPACE
+}
+
+/**
+ * Replaces carriage returns, which DuckDB would take for line ends, by spaces. In valid JSON they stand only between
+ * tokens.
+ */
+export function withoutCarriageReturns(piece: Buffer): Buffer {
+  let at = piece.indexOf(CARRIAGE_RETURN)
+  if (at === -1) return piece
+  const copied = Buffer.from(piece)
+  for (; at !== -1; at = copied.indexOf(CARRIAGE_RETURN, at)) copied[at] = SPACE
+  return copied
 }

@@ -9,7 +9,8 @@ import { assertDecompressible } from '../object/format.ts'
 import { isDamage, isJsonArray, readPieces } from '../object/object-reader.ts'
 import type { StoreReader } from '../store/store.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
-import { type EventRows, withoutCarriageReturns } from './event-rows.ts'
+import type { EventRows } from './event-rows.ts'
+import { withoutCarriageReturns } from './line-bytes.ts'
 
 /** The bytes of a batch: of its object, or of what that is made of while it is not under its key. */
 export class BatchBytes implements Pick<StoreReader, 'get'> {

@@ -72,12 +72,12 @@ export function canonical(line: string): string[] {
 export function lineOf(row: EventRow): string {
   if (row.raw !== null && row.raw !== undefined) return row.raw
   const extra = row.extra ?? '{}'
-  const isSpelled = new Set(writtenMembers(extra).map(({ name }) => name))
+  const kept = new Set(writtenMembers(extra).flatMap(({ name, json }) => (json === 'null' ? [] : [name])))
   const text = (name: string, value: string | null | undefined): string[] =>
-    value === null || value === undefined ? [] : [`"${name}":${JSON.stringify(value)}`]
+    value === null || value === undefined || kept.has(name) ? [] : [`"${name}":${JSON.stringify(value)}`]
   const identity = (camel: string, snake: string): string[] => {
     const [usual, other] = row.type === null ? [snake, camel] : [camel, snake]
-    return isSpelled.has(other) ? [] : text(usual, row[snake])
+    return kept.has(other) ? [] : text(usual, row[snake])
   }
   const inside = extra.slice(1, -1)
   const members = [

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
+import { tableFormat } from '../../src/query/table-sql.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
 import { tableColumns } from '../../src/table/table-columns.ts'
 import type { TableChange, TableColumn, TableFile } from '../../src/table/table-entry.ts'
@@ -12,6 +13,7 @@ import { type TableKeys, tableKeys } from '../../src/table/table-keys.ts'
 import { applied, EMPTY_TABLE, type TableState } from '../../src/table/table-state.ts'
 
 export const HOUR_MS = 3_600_000
+const ROW_GROUP_ROWS = 122_880
 /** 2026-11-24T13:00Z, in hours since 1970. */
 export const FIRST_HOUR = Date.UTC(2026, 10, 24, 13) / HOUR_MS
 
@@ -120,12 +122,11 @@ async function parquet(
   const select = columns.map(
     ({ name: column, type }) => `(${sqlOf(column)})::${SQL_TYPES[type]} AS "${column}"`,
   )
-  const ids = columns.map(({ name: column, fieldId }) => `"${column}": ${fieldId}`)
   const path = join(tmpdir(), `frequency-${randomUUID()}.parquet`)
   try {
     await sql.run(
       `COPY (SELECT ${select.join(', ')} FROM range(${rows}) r(i) ORDER BY event, received_at)
-       TO '${path}' (FORMAT parquet, COMPRESSION zstd, FIELD_IDS {${ids.join(', ')}})`,
+       TO '${path}' (${tableFormat(typed, ROW_GROUP_ROWS)})`,
     )
     return { bytes: readFileSync(path), stats: await statsOf(sql, path) }
   } finally {

@@ -4,7 +4,8 @@
  *     npm run test:readers
  *
  * They come from the npm registry into a directory of their own, which is removed at the end. TEST_READERS_PATH names a
- * directory that has them. PyIceberg is tried if `python3` has it, or the Python that TEST_PYTHON names.
+ * directory that has them. PyIceberg and Spark are tried if `python3` has them, or the Python that TEST_PYTHON names.
+ * For Iceberg Spark needs the jar that TEST_ICEBERG_JAR names: `iceberg-spark-runtime`, from Maven Central.
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'

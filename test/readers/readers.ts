@@ -11,7 +11,7 @@ import { readIcebergFiles } from '../helpers/iceberg-reader.ts'
 
 const run = promisify(execFile)
 
-/** Names a Python with PyIceberg. */
+/** Names a Python with PyIceberg, and with PySpark, which needs Java. */
 const PYTHON = process.env.TEST_PYTHON ?? 'python3'
 
 /** What every reader has to find. */
@@ -100,6 +100,11 @@ export async function pyIceberg(table: string): Promise<Readonly<Record<string, 
   return JSON.parse(stdout)
 }
 
+async function findWithSpark(kind: 'files' | 'iceberg', table: string): Promise<unknown> {
+  const { stdout } = await run(PYTHON, [pathOf('read-with-spark.py'), kind, table, HOURS.from, HOURS.to])
+  return JSON.parse(stdout)
+}
+
 function pathOf(script: string): string {
   return fileURLToPath(new URL(script, import.meta.url))
 }
@@ -114,6 +119,7 @@ export interface Reader {
   find(table: string): Promise<unknown>
 }
 
+const SPARK_PROBE = 'import shutil, pyspark; assert shutil.which("java")'
 const CHDB = {
   probe: [process.execPath, pathOf('read-with-chdb.mjs'), 'SELECT 1'],
   isInstalled: true,
@@ -149,6 +155,16 @@ export const READERS: readonly Reader[] = [
     name: 'PyIceberg, Iceberg',
     probe: [PYTHON, '-c', 'import pyarrow, pyiceberg.table'],
     find: async table => (await pyIceberg(table)).found,
+  },
+  {
+    name: 'Spark, files',
+    probe: [PYTHON, '-c', SPARK_PROBE],
+    find: table => findWithSpark('files', table),
+  },
+  {
+    name: 'Spark, Iceberg',
+    probe: [PYTHON, '-c', `${SPARK_PROBE}; import os; open(os.environ["TEST_ICEBERG_JAR"])`],
+    find: table => findWithSpark('iceberg', table),
   },
 ]
 

@@ -7,7 +7,8 @@ import { type Test, test } from 'tap'
 import { memberValue } from '../../../src/event/json-members.ts'
 import { COLUMNS } from '../../../src/query/event-columns.ts'
 import { EVENT_JSON } from '../../../src/query/event-json.ts'
-import { EventRows, withoutCarriageReturns } from '../../../src/query/event-rows.ts'
+import { EventRows } from '../../../src/query/event-rows.ts'
+import { withoutCarriageReturns } from '../../../src/query/line-bytes.ts'
 import { parquetOfRows } from '../../../src/query/table-sql.ts'
 import { createRandom, type Random, range, temporaryDirectory } from '../../helpers/helper.ts'
 import { pick, randomString, randomValue } from '../../helpers/random-json.ts'
@@ -26,6 +27,8 @@ const OBJECTS = ['properties', 'context', 'traits']
 const TIMES: Readonly<Record<string, string>> = { timestamp: 'timestamp', receivedAt: 'received_at' }
 const CAMEL = ['userId', 'anonymousId']
 const SNAKE = ['user_id', 'anonymous_id']
+/** Other values than texts leave the event in `raw`. */
+const IDENTITY = ['messageId', 'source']
 const NAMES = [...Object.keys(TEXTS), ...OBJECTS, ...Object.keys(TIMES)]
 const SOME_TIMES = [
   '"2026-11-24T13:05:07.123Z"',
@@ -119,10 +122,19 @@ function wellFormed(value: unknown): unknown {
   )
 }
 
-/** Whether the member is spelled otherwise than the column's members are, so that `extra` has it too. */
+/** Whether `extra` has a member that has a column: the column does not say how it was sent. */
 function isOtherwise(event: Record<string, unknown>, name: string, value: unknown): boolean {
+  if (OBJECTS.includes(name)) return false
+  if (value === null) return true
   const hasType = event.type !== undefined && event.type !== null
-  return value !== null && (hasType ? SNAKE : CAMEL).includes(name)
+  if ((hasType ? SNAKE : CAMEL).includes(name)) return true
+  if (name in TIMES) return !isPlainTime(value)
+  return typeof value !== 'string' && !IDENTITY.includes(name)
+}
+
+function isPlainTime(value: unknown): boolean {
+  const date = new Date(String(value))
+  return typeof value === 'string' && !Number.isNaN(date.getTime()) && date.toISOString() === value
 }
 
 /** The numbers of JSON as they are written, sorted. */
@@ -146,7 +158,8 @@ function problemsOf(row: Row, line: string): string[] {
     else if (value === undefined || value === null) expect(found === null, column)
     else if (typeof value === 'object')
       expect(isDeepStrictEqual(wellFormed(JSON.parse(String(found))), wellFormed(value)), column)
-    expect(value === undefined || typeof value === 'string' || row.raw !== null, `raw for ${column}`)
+    const isText = value === undefined || value === null || typeof value === 'string'
+    expect(isText || !IDENTITY.includes(name) || row.raw !== null, `raw for ${column}`)
   }
   for (const name of OBJECTS) {
     const found = row[name as keyof Row]
@@ -158,7 +171,7 @@ function problemsOf(row: Row, line: string): string[] {
     }
   }
   for (const [name, column] of Object.entries(TIMES))
-    expect(row.raw !== null || !(name in event) || row[column as keyof Row] === event[name], column)
+    expect(!isPlainTime(event[name]) || row[column as keyof Row] === event[name], column)
   expect(row.raw === null || row.line === row.raw, 'line of raw')
   expect(isDeepStrictEqual(JSON.parse(row.line), event), 'values of line')
   expect(isDeepStrictEqual(numbersOf(row.line), numbersOf(line)), 'digits of line')
@@ -197,7 +210,7 @@ test('an event of a known shape has the row that it has alone', async t => {
     return `{${members.join(',')}}`
   })
   const rowsAlone = rowTexts(candidates, true).texts
-  const shapes = candidates.filter((_, index) => rowsAlone[index]?.endsWith('\x1f\n')).slice(0, 80)
+  const shapes = candidates.filter((_, index) => rowsAlone[index]?.endsWith('\x1f\n')).slice(0, 40)
   const lines = range(ROUNDS).map(() => withOtherValues(random, pick(random, shapes)))
   const { texts, knownCount } = rowTexts(lines, false)
   t.ok(knownCount > ROUNDS / 4, `${knownCount} were known`)
@@ -258,11 +271,12 @@ test('times: what can be read is a time, the rest is NULL, and what they were is
       null,
     ].map((time, index) => (index === 7 ? new Date(1_795_811_640_123).toISOString() : time)),
   )
-  t.strictSame(
-    rows.map(({ raw }) => raw !== null),
-    [false, true, true, false, true, true, true, true, true],
-  )
-  for (const { received_at } of rows) t.equal(received_at, '2026-11-24T13:05:07.123Z')
+  for (const [index, { received_at, extra, raw }] of rows.entries()) {
+    const isPlain = index === 0 || index === 3
+    t.equal(received_at, '2026-11-24T13:05:07.123Z')
+    t.equal(extra, isPlain ? null : `{"timestamp":${SOME_TIMES[index]}}`)
+    t.equal(raw, null)
+  }
 })
 
 test('both names of one column, empty texts, and numbers as ids', async t => {
@@ -272,6 +286,8 @@ test('both names of one column, empty texts, and numbers as ids', async t => {
     '{"user_id":1.50}',
     '{"userId":"","event":"\\\\"}',
     '{"user_id":null,"anonymous_id":"x"}',
+    '{"messageId":42,"source":7}',
+    '{"messageId":null,"source":null}',
   ]
   const rows = await rowsOf(t, lines)
   t.strictSame(
@@ -284,12 +300,15 @@ test('both names of one column, empty texts, and numbers as ids', async t => {
     ]),
     [
       ['a', null, null, '{"userId":"a","user_id":"b"}', true],
-      ['42', null, null, null, true],
-      ['1.50', null, null, null, true],
+      ['42', null, null, '{"user_id":42}', false],
+      ['1.50', null, null, '{"user_id":1.50}', false],
       ['', null, '\\', '{"userId":""}', false],
-      [null, 'x', null, null, true],
+      [null, 'x', null, '{"user_id":null}', false],
+      [null, null, null, null, true],
+      [null, null, null, '{"messageId":null,"source":null}', false],
     ],
   )
+  t.match(rows[5], { message_id: '42', source: '7' })
 })
 
 test('each spelling of the ids is kept, and needs no raw', async t => {
@@ -301,6 +320,10 @@ test('each spelling of the ids is kept, and needs no raw', async t => {
     '"userId":"u","anonymous_id":"a"',
     '"user_id":"u","anonymousId":"a"',
     '"user_id":"\\"\\n","properties":{"userId":1},"nested":{"userId":2}',
+    '"userId":null',
+    '"userId":null,"user_id":"u"',
+    '"user_id":"u","userId":null,"anonymousId":null,"anonymous_id":7',
+    '"userId":-0,"anonymousId":1e400,"event":true,"channel":null,"timestamp":"2026-11-24"',
   ]
   const lines = ids.flatMap(each => [
     `{${each}}`,
@@ -316,6 +339,22 @@ test('each spelling of the ids is kept, and needs no raw', async t => {
     rows.slice(0, 6).map(({ extra }) => extra),
     ['{"userId":"u"}', null, '{"n":1.50}', null, '{"user_id":"u"}', '{"n":1.50,"user_id":"u"}'],
   )
+})
+
+test('an object with many names needs no raw', async t => {
+  const members = (count: number) => range(count).map(n => `"name_${n}":${n}`)
+  const lines = [
+    `{"properties":{${members(500)}}}`,
+    `{${members(300)},"properties":{"a":[{${members(200)}}]}}`,
+    `{"properties":{${members(600)}}}`,
+  ]
+  const rows = await rowsOf(t, lines)
+  t.strictSame(
+    rows.map(({ raw }) => raw),
+    [null, null, lines[2]],
+  )
+  for (const [index, row] of rows.entries())
+    t.strictSame(JSON.parse(row.line), JSON.parse(String(lines[index])))
 })
 
 test('of equal names the last counts, at every depth', async t => {
@@ -362,12 +401,18 @@ test('a byte order mark at the start of the first text stays', async t => {
 
 test('null does not hide the other name of a column', async t => {
   const rows = await rowsOf(t, ['{"userId":null,"user_id":"x"}', '{"userId":null,"user_id":"x","event":1}'])
-  for (const { user_id, extra } of rows) t.strictSame([user_id, extra], ['x', null])
+  t.strictSame(
+    rows.map(({ user_id, extra, raw }) => [user_id, extra, raw]),
+    [
+      ['x', '{"userId":null}', null],
+      ['x', '{"userId":null,"event":1}', null],
+    ],
+  )
 })
 
 test('an event of the largest size, in its columns and raw', async t => {
   const text = 'x'.repeat(60 * 1024 * 1024)
-  const [row] = await rowsOf(t, [`{"userId":1,"properties":{"text":"${text}"}}`])
+  const [row] = await rowsOf(t, [`{"messageId":1,"properties":{"text":"${text}"}}`])
   t.equal(row?.properties?.length, text.length + 11)
-  t.equal(row?.raw?.length, text.length + 37)
+  t.equal(row?.raw?.length, text.length + 40)
 })
