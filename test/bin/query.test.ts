@@ -178,6 +178,51 @@ t.test('each format holds all of an answer, and a file appears whole', async t =
   t.match((await query(t, [sql], env)).stdout, /^user_id +properties +.*\n-+ .*\né"日 +{"price":1.50}/)
 })
 
+t.test('a byte order mark at the start of a text stays, in every format and every type', async t => {
+  const text = '\ufeffa\ufeff'
+  const env = envOf(
+    t,
+    await archiveOf(t, 'directory', [[archivedEvent({ user_id: text, properties: { text } })]]),
+  )
+  const values = {
+    user_id: 'user_id',
+    inJson: 'properties',
+    list: '[user_id]',
+    inStruct: '{a: user_id}',
+    inMap: 'map {user_id: user_id}',
+    inUnion: 'union_value(a := user_id)',
+    inVariant: 'user_id::variant',
+    last: 'user_id',
+  }
+  const columns = Object.entries(values).map(([name, value]) => `${value} as "${name}"`)
+  const sql = `select ${columns.join(', ')} from events`
+  const row = {
+    user_id: text,
+    inJson: { text },
+    list: [text],
+    inStruct: { a: text },
+    inMap: { [text]: text },
+    inUnion: text,
+    inVariant: text,
+    last: text,
+  }
+  const output = async (format: string): Promise<string> =>
+    (await query(t, [sql, `--format=${format}`], env)).stdout
+  const [json, ndjson, table = ''] = await Promise.all(['json', 'ndjson', 'table'].map(output))
+  t.strictSame(JSON.parse(String(json)), [row])
+  t.strictSame(JSON.parse(String(ndjson)), row)
+  t.strictSame(table.split('\n')[2]?.split(/ {2,}/), [
+    text,
+    `{"text":"${text}"}`,
+    `['${text}']`,
+    `{'a': '${text}'}`,
+    `{'${text}': '${text}'}`,
+    text,
+    `'${text}'`,
+    text,
+  ])
+})
+
 t.test(
   'SQL comes as an argument, from a file or from standard input; errors are those of DuckDB',
   async t => {
