@@ -242,6 +242,50 @@ t.test(
   },
 )
 
+t.test('an error of a text without quotes says what to write, in each command that takes SQL', async t => {
+  const env = envOf(
+    t,
+    await archiveOf(t, 'directory', [[archivedEvent({ user_id: 'xyz', properties: { plan: 'pro' } })]]),
+  )
+  const ofColumn = /user_id is a text: compare it with a text in quotes, like user_id = '42'\./
+  const ofValue = /A text is compared with something else: .* like '42'\./
+  const all = async (where: string): Promise<Run[]> =>
+    Promise.all(
+      [
+        ['query', `select * from events where ${where}`],
+        ['erase', '--dry-run', '--where', where],
+        ['replay', '--output=-', '--where', where],
+      ].map(args => runProgram(t, path, args, { ...process.env, ...env })),
+    )
+  for (const [where, hint] of [
+    ['user_id = 42', ofColumn],
+    ['user_id = xyz', /If it is a text, write it in single quotes: 'xyz'\./],
+  ] as const) {
+    for (const { code, stdout, stderr } of await all(where)) {
+      t.match({ code, stdout }, { code: 1, stdout: '' }, where)
+      t.match(stderr, hint, where)
+      t.match(stderr, /^frequency: .*(?:Conversion|Binder) Error/m, "DuckDB's words stay")
+    }
+  }
+  const select = async (where: string): Promise<string> =>
+    (await query(t, [`select * from events where ${where}`], env)).stderr
+  for (const [where, hint] of [
+    ['user_id in (42, 43)', ofColumn],
+    ['user_id > 4.5', ofValue],
+    ["properties->>'plan' = 42", ofValue],
+    ["user_id = 'xyz' and properties->>'plan' = 'pro'", /in parentheses: \(properties->>'plan'\) = 'pro'\./],
+  ] as const)
+    t.match(await select(where), hint, where)
+  const [, erase] = await all('user_id = 42')
+  t.match(erase?.stderr, /^frequency: --where: Conversion Error: [^\n]*\n$/, 'and our SQL is not shown')
+  const { stderr } = await query(
+    t,
+    ["select 'Could not convert string', 1/0 from events where received_at > 'x'"],
+    env,
+  )
+  t.notMatch(stderr, /quotes/, 'other errors have no hint')
+})
+
 t.test('SQL can neither read files, nor write, nor change the engine', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
   const secret = join(temporaryDirectory(t), 'secret.csv')
