@@ -52,8 +52,8 @@ export function addReplay(program: Command): void {
   frequency replay --to=https://example.com/hook --where="event = 'signed_up'" --rate=50
   frequency replay --output=events.ndjson
 
-The same command goes on where it was stopped. Exit code: 0 if all was sent, 1 if it failed or was refused, 2 if the
-archive could not be read, 130 after Ctrl-C.`,
+The same command goes on where it was stopped. Exit code: 0 if all was sent, 1 if it failed or was refused, 2 if an
+option or a setting is wrong or the archive could not be read, 130 after Ctrl-C.`,
     )
     .action(async (flags: ReplayFlags) => {
       loadDotEnv()

@@ -2,7 +2,7 @@ import type { Config } from '../config/config.ts'
 import { isAgreed } from './agreement.ts'
 import { LogRepair, type RepairPlan } from './log/repair-log.ts'
 import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
-import { openExisting } from './open-existing.ts'
+import { withExisting } from './open-existing.ts'
 import { describeProblems, listed, many } from './verify/report.ts'
 
 /** Objects that are listed. All are counted. */
@@ -13,8 +13,7 @@ const TIME_MS_MAX = 8.64e15
 /** @returns the action that repairs this record */
 export function repair(number: number): (config: Config, flags: LogFlags) => Promise<Outcome> {
   return async (config, { yes = false, json = false }) => {
-    const store = await openExisting(config)
-    try {
+    return await withExisting(config, async store => {
       const work = new LogRepair(store, config.archive.prefix, number)
       const planned = await work.plan()
       if (!json) process.stdout.write(planInWords(planned))
@@ -24,16 +23,15 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
       return {
         code: isWhole(done) ? EXIT_CODES.fine : EXIT_CODES.findings,
         report: { ...reportOf(done, true), salvaged: planned.salvage.map(({ key }) => key) },
-        text: `Record ${number} is repaired: it names ${amountOf(done)}. Archivers continue by themselves.\n${leftInWords(
-          done,
-        )
-          .map(line => `\n${line}\n`)
-          .join('')}`,
+        text: doneInWords(done),
       }
-    } finally {
-      await store.close()
-    }
+    })
   }
+}
+
+function doneInWords(plan: RepairPlan): string {
+  const done = `Record ${plan.number} is repaired: it names ${amountOf(plan)}. Archivers continue by themselves.`
+  return `${[done, ...leftInWords(plan)].join('\n\n')}\n`
 }
 
 function planInWords(plan: RepairPlan): string {

@@ -13,7 +13,8 @@ export async function forEachAtOnce<T>(
   const run = async (): Promise<void> => {
     while (failure === undefined) {
       try {
-        const next = await left.next()
+        const taken = left.next()
+        const next = taken instanceof Promise ? await taken : taken
         if (next.done || failure !== undefined) return
         await each(next.value)
       } catch (error) {

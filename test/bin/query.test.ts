@@ -143,7 +143,7 @@ t.test('--since and --until choose the batches, and then the events', async t =>
   t.equal(await count('--until=2026-11-24T00:30:00Z'), 1)
   t.equal(await count(), 96)
   t.equal(await count('--since=2h'), 0)
-  t.match(await query(t, ['select 1', '--since=yesterday'], env), { code: 1, stderr: /--since must be/ })
+  t.match(await query(t, ['select 1', '--since=yesterday'], env), { code: 2, stderr: /--since must be/ })
 })
 
 t.test('each format holds all of an answer, and a file appears whole', async t => {
@@ -426,9 +426,9 @@ t.test('an archive with objects and no log, and one with nothing', async t => {
     { n: 0, e: null },
   ])
   await putObject(archive, objectOf([archivedEvent()]))
-  t.match(await query(t, ['select 1'], env), { code: 1, stderr: /frequency log build/ })
+  t.match(await query(t, ['select 1'], env), { code: 2, stderr: /frequency log build/ })
   t.match(await query(t, ['select 1'], { ...env, ARCHIVE_URL: '/nowhere/at/all' }), {
-    code: 1,
+    code: 2,
     stderr: /ARCHIVE_URL/,
   })
 })
@@ -575,14 +575,18 @@ t.test('a signal while the engine starts is not lost', async t => {
 
 t.test('wrong flags are refused in one line', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
-  for (const [args, says] of [
-    [['select 1', '--output=x'], /--output needs a --format/],
-    [['--file=/nowhere/q.sql'], /--file cannot be read/],
-    [['select 1', '--format=csv', '--output=missing/x'], /--output: missing\/x cannot be written \(ENOENT\)/],
-    [['select 1', '--since=999999999w'], /--since must be/],
+  for (const [args, code, says] of [
+    [['select 1', '--output=x'], 2, /--output needs a --format/],
+    [['--file=/nowhere/q.sql'], 2, /--file cannot be read/],
+    [
+      ['select 1', '--format=csv', '--output=missing/x'],
+      1,
+      /--output: missing\/x cannot be written \(ENOENT\)/,
+    ],
+    [['select 1', '--since=999999999w'], 2, /--since must be/],
   ] as const) {
-    const { code, stdout, stderr } = await query(t, args, env)
-    t.match({ code, stdout }, { code: 1, stdout: '' })
+    const { code: found, stdout, stderr } = await query(t, args, env)
+    t.match({ code: found, stdout }, { code, stdout: '' })
     t.match(stderr, says)
     t.match(stderr, /^frequency: [^\n]+\n$/)
   }

@@ -297,7 +297,7 @@ t.test('--dry-run and --where: what would be sent, and nothing is', async t => {
     code: 1,
     stderr: /--where must be/,
   })
-  t.match(await replay(t, ['--dry-run'], env), { code: 1, stderr: /Say where to/ })
+  t.match(await replay(t, ['--dry-run'], env), { code: 2, stderr: /Say where to/ })
   t.equal(bodies.length, 0)
   t.strictSame(readdirSync(join(env.DATA_DIR as string, 'replay')), [], 'no checkpoint is left')
 })
@@ -315,7 +315,7 @@ t.test('the queue gets events with their own times, unless a server has it', asy
   })
   const { archived } = await server(t, other)
   t.match(await replay(t, ['--to=queue', '--restart'], toOther), {
-    code: 1,
+    code: 2,
     stderr: /is using .*\/api\/t\/batch/,
   })
   const events = await archived()
