@@ -125,7 +125,7 @@ async function decide(run: Run): Promise<void> {
   say(whatIsSent('Sends', begun, options.destination, undefined))
   if (found !== undefined) say(`Goes on after ${many(found.sent + found.skipped, 'event')}.`)
   process.stderr.write(dedupeNote(options.destination))
-  await send(run, begun, reader)
+  await send(run, begun, reader, found !== undefined)
 }
 
 async function begin({ flags, store, config, id }: Run, found: ReplayState | undefined): Promise<Beginning> {
@@ -153,14 +153,17 @@ async function countOf(reader: SliceReader, { slices }: Beginning): Promise<numb
   return events
 }
 
-async function send(run: Run, begun: Beginning, reader: SliceReader): Promise<void> {
+/** @param isResumed an earlier run has begun it */
+async function send(run: Run, begun: Beginning, reader: SliceReader, isResumed: boolean): Promise<void> {
   const { flags, options, env, checkpointPath, signal } = run
   const { state, slices, sources } = begun
   const skipped =
     flags.skipRefused === undefined
       ? undefined
       : await LinesFile.open('--skip-refused', flags.skipRefused, state.skippedBytes, flags.restart === true)
-  const target = await openTarget(options, flags, env, state, reason => say(`${reason}. Trying again.`))
+  const target = await openTarget(options, flags, env, { state, isResumed }, reason =>
+    say(`${reason}. Trying again.`),
+  )
   const synced = async (): Promise<void> => {
     await target.sync?.()
     await skipped?.sync()

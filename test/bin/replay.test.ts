@@ -256,6 +256,19 @@ t.test('--rate bounds the events a second', async t => {
   t.ok((times.at(-1) as number) - (times[0] as number) >= 650, '14 events after the first, 50 ms each')
 })
 
+t.test('a replay into a file goes on after a kill before its first event is in the checkpoint', async t => {
+  const env = await archiveOf(t, numbered(30))
+  const output = join(temporaryDirectory(t), 'events.ndjson')
+  const checkpoint = join(temporaryDirectory(t), 'checkpoint')
+  const args = [`--output=${output}`, `--checkpoint=${checkpoint}`]
+  const program = started(t, [...args, '--rate=1'], env)
+  await until('it has begun', WAIT_MS_MAX, () => existsSync(checkpoint))
+  await program.kill('SIGKILL').ended
+  appendFileSync(output, '{"event":"cou')
+  t.match(await replay(t, args, env), { code: 0, stderr: /Done: 30 events/ })
+  t.strictSame(numbersOf([readFileSync(output, 'utf8')]), range(30))
+})
+
 t.test('a file has each event once, also after a kill, and events without a time come last', async t => {
   const untimed = ['{"event":"b","messageId":"x"}', '{"event":"b","receivedAt":"yesterday","messageId":"y"}']
   const env = await archiveOf(t, numbered(30), untimed)
