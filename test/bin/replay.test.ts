@@ -294,6 +294,16 @@ t.test('a file has each event once, also after a kill, and events without a time
   })
 })
 
+t.test('a wrong path of a server is told, with the right ones', async t => {
+  const env = await archiveOf(t, numbered(2))
+  const { url } = await server(t)
+  t.match(await replay(t, [`--to=${url}/`], env), {
+    code: 1,
+    stderr:
+      /answers 405: \/ answers GET, HEAD only\. Is the path of --to right\? .* \/api\/t\/batch or \/v1\/batch/,
+  })
+})
+
 t.test('--dry-run and --where: what would be sent, and nothing is', async t => {
   const env = await archiveOf(t, numbered(20), VARIED)
   const { url, bodies } = await receiver(t)

@@ -94,6 +94,16 @@ const CALLS: Call[] = [
   { args: ['query'], code: 2, says: /There is no SQL|there is no directory/ },
   { args: ['query', 'select 1', '--since=soon'], code: 2, says: /--since must be/ },
   { args: ['replay'], code: 2, says: /Say where to/ },
+  {
+    args: ['replay', '--to=http://user:secret@127.0.0.1:4000?key=hidden'],
+    code: 2,
+    says: /--to has no path\. .* http:\/\/127\.0\.0\.1:4000\/api\/t\/batch, or [^ ]*\/v1\/batch .*webhook write its path/,
+  },
+  {
+    args: ['replay', '--to=127.0.0.1:4000'],
+    code: 2,
+    says: /--to must be a URL, like http:.*\/api\/t\/batch/,
+  },
   { args: ['replay', '--output=-', '--rate=x'], code: 2, says: /--rate must be/ },
 ]
 

@@ -46,6 +46,8 @@ export interface ReplayOptions {
   readonly retryMsMax: number
 }
 
+/** Not even a slash. */
+const WITHOUT_PATH = /^https?:\/\/[^/]*$/i
 const CONCURRENCY_MAX = 100
 const BATCH_EVENTS_MAX = 100_000
 const DURATION = milliseconds({ default: 0, minimum: 1, description: '' })
@@ -74,11 +76,18 @@ function destinationOf({ to, output }: ReplayFlags): Destination {
   if (output !== undefined)
     return output === '-' ? { kind: 'stdout' } : { kind: 'file', path: resolve(output) }
   if (to === 'queue') return { kind: 'queue' }
-  if (to !== undefined && /^https?:\/\//i.test(to) && URL.canParse(to))
+  if (to !== undefined && /^https?:\/\//i.test(to) && URL.canParse(to)) {
+    if (WITHOUT_PATH.test(to)) throw new ConfigInvalid(`--to has no path. ${pathsOf(new URL(to))}`)
     return { kind: 'url', url: new URL(to) }
+  }
   throw new ConfigInvalid(
     `--to must be a URL, like http://127.0.0.1:4000/api/t/batch, or queue, not ${JSON.stringify(to)}.`,
   )
+}
+
+/** Where events can go to on a server. The URL is repeated without user, password and query. */
+function pathsOf({ origin }: URL): string {
+  return `If frequency is there, write ${origin}/api/t/batch, or ${origin}/v1/batch for calls of Segment's libraries. For a webhook write its path, or ${origin}/ if it has none.`
 }
 
 function refuseUseless(flags: ReplayFlags, { kind }: Destination): void {
