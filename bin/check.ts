@@ -16,7 +16,6 @@ It can run beside a server, and deletes what it writes. It reads settings and .e
 Exit code: 1 if events would be lost, refused or not archived, else 0.`,
     )
     .action(async (flags: Record<string, string>) => {
-      process.exitCode = 1
       loadDotEnv()
       // Imported here, so that the other commands do not load the RabbitMQ client.
       const { check } = await import('../src/cli/check.ts')

@@ -16,7 +16,7 @@ import { addReplay } from './replay.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { addStatus } from './status.ts'
 import { addTail } from './tail.ts'
-import { explainWrongUsage } from './usage.ts'
+import { explainWrongUsage, wrongUsageCode } from './usage.ts'
 import { addVerify } from './verify.ts'
 
 export function createProgram(): Command {
@@ -56,6 +56,10 @@ ${awsSettings.map(({ variable }) => `  ${variable}\n`).join('')}`,
   addReplay(program)
   addExpire(program)
   explainWrongUsage(program)
+  // A command that never comes to its end has not succeeded. A server sets no code when it ends well.
+  program.hook('preAction', (_, command) => {
+    if (command !== serveCommand) process.exitCode = wrongUsageCode(program.args[0])
+  })
   return program
 }
 

@@ -18,8 +18,8 @@ The table is below table/ in the archive: docs/lake.md says how others read it. 
 beside itself, and can be stopped at any time: run it again to go on. TABLE=on makes servers that archive do the same
 by themselves. The objects stay.
 
-Exit code: 0 if all is done, 1 if something was not done, 2 if the archive could not be read or written, 130 after
-Ctrl-C.`,
+Exit code: 0 if all is done, 1 if something was not done, 2 if an option or a setting is wrong, or the archive could not be
+read or written, 130 after Ctrl-C.`,
     )
     .action(async (flags: CompactFlags) => {
       loadDotEnv()

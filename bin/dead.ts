@@ -5,7 +5,6 @@ import { addSettings, loadDotEnv } from './settings.ts'
 
 type Verb = 'list' | 'show' | 'retry' | 'drop'
 
-const EXIT_ERROR = 2
 const LIMIT_MAX = 100_000
 
 /** `frequency dead`, with the commands list (default), show, retry and drop. */
@@ -42,7 +41,6 @@ function add(parent: Command, verb: Verb, description: string): Command {
     .command(verb, { isDefault: verb === 'list' })
     .description(description)
     .option('--json', 'Report as JSON.')
-    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
   addSettings(command, deadSettings)
   return command
 }
@@ -54,7 +52,6 @@ async function runOnSome(verb: Verb, ids: string[], flags: DeadFlags, command: C
 }
 
 async function run(verb: Verb, ids: readonly string[], flags: DeadFlags): Promise<void> {
-  process.exitCode = EXIT_ERROR
   loadDotEnv()
   // Imported here, so that the other commands do not load it.
   const commands = await import('../src/cli/dead.ts')

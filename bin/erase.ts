@@ -34,8 +34,8 @@ back. All else is gone: from the objects, from the records of the log, and from 
 such events are rewritten. It can run beside servers, and can be stopped at any time: run it again to go on. docs/erasure.md
 says what it does not reach.
 
-Exit code: 0 if all is done, 1 if something was refused, or you did not agree, 2 if the archive could not be read or
-written, 130 after Ctrl-C.`,
+Exit code: 0 if all is done, 1 if something was refused, or you did not agree, 2 if an option or a setting is wrong, or
+the archive could not be read or written, 130 after Ctrl-C.`,
     )
     .action(async (flags: EraseFlags) => {
       loadDotEnv()

@@ -21,8 +21,8 @@ the table. Nothing is removed within DEDUPE_WINDOW_MS, which has to be that of t
 servers and beside itself, and can be stopped at any time: run it again to go on. Servers that archive run it once a day
 if RETENTION or RAW_RETENTION is set. docs/retention.md says more.
 
-Exit code: 0 if all is done, 1 if something was refused, or no retention is set, 2 if the archive could not be read or
-written, 130 after Ctrl-C.`,
+Exit code: 0 if all is done, 1 if something was refused, or you did not agree, 2 if an option or a setting is wrong or missing,
+or the archive could not be read or written, 130 after Ctrl-C.`,
     )
     .action(async (flags: ExpireFlags) => {
       loadDotEnv()

@@ -2,15 +2,17 @@
 import { ConfigInvalid } from '../src/errors.ts'
 import { watchOutput } from './closed-output.ts'
 import { createProgram } from './commands.ts'
+import { wrongUsageCode } from './usage.ts'
 
 async function run(): Promise<void> {
   watchOutput()
+  const program = createProgram()
   try {
-    await createProgram().parseAsync()
+    await program.parseAsync()
   } catch (error) {
     if (!(error instanceof ConfigInvalid)) throw error
     process.stderr.write(`frequency: ${error.message}\n`)
-    process.exitCode ??= 1
+    process.exitCode = wrongUsageCode(program.args[0])
   }
 }
 

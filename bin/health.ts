@@ -20,7 +20,6 @@ Host and port are settings of the server. This command reads them, and .env, lik
 Exit code: 0 if the process answers 200 within four seconds, else 1.`,
     )
     .action(async (flags: HealthFlags) => {
-      process.exitCode = 1
       loadDotEnv()
       // Imported here, so that the other commands do not load it.
       const { health } = await import('../src/cli/health.ts')

@@ -6,7 +6,6 @@ import type { Config } from '../src/config/config.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 import { refuseMistypedCommand } from './usage.ts'
 
-const EXIT_ERROR = 2
 const LIST_MAX_MAX = 100_000
 
 /** `frequency log`, with the commands show (default), build and repair. */
@@ -66,7 +65,6 @@ function add(parent: Command, verb: string, description: string): Command {
     .command(verb, { isDefault: verb === 'show' })
     .description(description)
     .option('--json', 'Report as JSON.')
-    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
   addSettings(
     command,
     archiveSettings.filter(({ name }) => name !== 'archiveUrl'),
@@ -79,7 +77,6 @@ async function run(
   archiveUrl: string | undefined,
   flags: LogFlags,
 ): Promise<void> {
-  process.exitCode = EXIT_ERROR
   loadDotEnv()
   // Imported here, so that the other commands do not load it.
   const { runOnLog } = await import('../src/cli/log.ts')

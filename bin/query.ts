@@ -38,7 +38,7 @@ other columns do not say all of it.
   frequency query "select properties->>'plan' as plan, count(*) from events group by 1"
 
 It only reads, and can run beside a server. Exit code: 0 if the answer is complete, 1 if the query failed,
-2 if the archive could not be read, 130 after Ctrl-C.`,
+2 if an option or a setting is wrong or the archive could not be read, 130 after Ctrl-C.`,
     )
     .action(async (sql: string | undefined, flags: QueryFlags) => {
       loadDotEnv()

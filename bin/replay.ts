@@ -9,7 +9,10 @@ export function addReplay(program: Command): void {
   const command = program
     .command('replay')
     .description('Send events of the archive again: to a URL, to the queue, or to a file.')
-    .option('--to <target>', 'A URL, or queue: the queue of AMQP_URL or DATA_DIR.')
+    .option(
+      '--to <target>',
+      'A URL with a path (/api/t/batch, /v1/batch, or of a webhook), or queue: that of AMQP_URL or DATA_DIR.',
+    )
     .option('--output <path>', 'A file, one event a line. - is standard output.')
     .option('--since <time>', 'Events received since: 30m, 24h or 7d ago, 2026-11-24, or 2026-11-24T13:05Z.')
     .option('--until <time>', 'Events received before this time.')
@@ -52,8 +55,8 @@ export function addReplay(program: Command): void {
   frequency replay --to=https://example.com/hook --where="event = 'signed_up'" --rate=50
   frequency replay --output=events.ndjson
 
-The same command goes on where it was stopped. Exit code: 0 if all was sent, 1 if it failed or was refused, 2 if the
-archive could not be read, 130 after Ctrl-C.`,
+The same command goes on where it was stopped. Exit code: 0 if all was sent, 1 if it failed or was refused, 2 if an
+option or a setting is wrong or the archive could not be read, 130 after Ctrl-C.`,
     )
     .action(async (flags: ReplayFlags) => {
       loadDotEnv()

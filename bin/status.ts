@@ -3,8 +3,6 @@ import { statusSettings } from '../src/cli/own-settings.ts'
 import type { StatusFlags } from '../src/cli/status.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 
-const EXIT_ERROR = 2
-
 /** `frequency status`. */
 export function addStatus(program: Command): void {
   const command = program
@@ -24,9 +22,7 @@ Host and port are settings of the server. This command reads them, and .env, lik
 is counted.
 Exit code: 0 if the counts add up, 1 if they do not, 2 if that is not known.`,
     )
-    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
     .action(async (flags: StatusFlags) => {
-      process.exitCode = EXIT_ERROR
       loadDotEnv()
       // Imported here, so that the other commands do not load it.
       const { status } = await import('../src/cli/status.ts')

@@ -20,7 +20,7 @@ export function addTail(program: Command): void {
       `
 Host, port and token are settings of the server. This command reads them, and .env, like serve. A server on another
 machine must have a UI_TOKEN. At most 1,000 events per second are shown. A note says how many were left out.
-Exit code: 0 after Ctrl-C, 1 if the server cannot be reached, refuses or closes the connection, 141 if the output is
+Exit code: 0 after Ctrl-C, 2 if the server cannot be reached, refuses or closes the connection, 141 if the output is
 closed.`,
     )
     .action(async (flags: TailFlags) => {

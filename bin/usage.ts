@@ -1,12 +1,23 @@
-/** Error messages for wrong flags and commands: one line, with a suggestion if a name is similar. */
+/** Wrong flags and commands: one line, with a suggestion if a name is similar; and the exit code. */
 import type { Command } from 'commander'
+import { EXIT_CODES } from '../src/cli/exit-codes.ts'
 
-/** Sets these messages for the command and all commands below it. */
-export function explainWrongUsage(command: Command): void {
+/** They answer yes or no. Docker reserves 2 in a health check, and a server that does not start has failed. */
+const WITHOUT_CODE_2: ReadonlySet<string | undefined> = new Set(['serve', 'check', 'health'])
+
+/** The exit code for a wrong flag or setting. @param command its name; undefined if there is none */
+export function wrongUsageCode(command: string | undefined): number {
+  return WITHOUT_CODE_2.has(command) ? EXIT_CODES.failed : EXIT_CODES.unusable
+}
+
+/** Sets messages and exit codes for the program and all commands below it. @param code of `command` */
+export function explainWrongUsage(command: Command, code = wrongUsageCode(undefined)): void {
   command.showSuggestionAfterError(false).configureOutput({
     outputError: (text, write) => write(explained(text, command)),
   })
-  for (const each of command.commands) explainWrongUsage(each)
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : code))
+  const isProgram = command.parent === null
+  for (const each of command.commands) explainWrongUsage(each, isProgram ? wrongUsageCode(each.name()) : code)
 }
 
 function explained(text: string, command: Command): string {

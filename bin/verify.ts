@@ -3,7 +3,6 @@ import { archiveSettings } from '../src/cli/own-settings.ts'
 import type { VerifyFlags } from '../src/cli/verify.ts'
 import { addSettings, loadDotEnv } from './settings.ts'
 
-const EXIT_ERROR = 2
 const LIST_MAX_MAX = 100_000
 
 /** `frequency verify`. */
@@ -33,9 +32,7 @@ Exit code: 0 if nothing is wrong, 1 if something is wrong, 2 if the archive coul
 A batch is in the partition of its first event, so some events of an hour may be in the hour before.
 Large archives need temporary space (TMPDIR): 22 bytes per event.`,
     )
-    .exitOverride(error => process.exit(error.exitCode === 0 ? 0 : EXIT_ERROR))
     .action(async (archiveUrl: string | undefined, flags: VerifyFlags) => {
-      process.exitCode = EXIT_ERROR
       loadDotEnv()
       // Imported here, so that the other commands do not load it.
       const { verify } = await import('../src/cli/verify.ts')

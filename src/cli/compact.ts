@@ -6,10 +6,12 @@ import { MIB } from '../config/setting-types.ts'
 import { QueryCache } from '../query/query-cache.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { hourOf } from '../table/table-keys.ts'
-import { EXIT_CODES, interruptible } from './interruptible.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { interruptible } from './interruptible.ts'
 import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
-import { openExisting } from './open-existing.ts'
+import { withExisting } from './open-existing.ts'
 import { compactSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { showProgress } from './progress-line.ts'
 import { publisherOf } from './publish.ts'
 import { grouped, many } from './verify/report.ts'
 
@@ -17,7 +19,6 @@ import { grouped, many } from './verify/report.ts'
 const SETTLED_MS = 60_000
 /** A time further ahead is wrong. Its hour does not wait until it is over. */
 const HOURS_AHEAD_MAX = 24
-const PROGRESS_MS = 200
 
 export interface CompactFlags extends SettingFlags {
   readonly includeOpen?: boolean
@@ -33,19 +34,10 @@ export interface CompactFlags extends SettingFlags {
 export function compact(flags: CompactFlags, env: NodeJS.ProcessEnv): Promise<number> {
   return interruptible(async stopping => {
     const config = readOwnConfig(compactSettings, flags, env)
-    const report = await withStore(config, store => run(store, config, flags, stopping))
+    const report = await withExisting(config, store => run(store, config, flags, stopping))
     process.stdout.write(flags.json ? `${JSON.stringify(report)}\n` : `${inWords(report)}\n`)
     return report.failed === 0 ? EXIT_CODES.done : EXIT_CODES.failed
   })
-}
-
-async function withStore<T>(config: Config, work: (store: ObjectStore) => Promise<T>): Promise<T> {
-  const store = await openExisting(config)
-  try {
-    return await work(store)
-  } finally {
-    await store.close()
-  }
 }
 
 async function run(
@@ -66,7 +58,10 @@ async function run(
     stopping,
     publish: publisherOf(store, config),
   })
-  const stopProgress = showProgress(compactor, flags.progress && process.stderr.isTTY)
+  const stopProgress = showProgress(flags.progress, () => {
+    const { files, events } = compactor.report
+    return `${files} of ${compactor.planned} files  ${grouped(events)} events`
+  })
   try {
     const openHour = hourOf(Date.now() - config.batchAgeMsMax - SETTLED_MS)
     const isDue = (hour: number): boolean => hour < openHour || hour > openHour + HOURS_AHEAD_MAX
@@ -74,18 +69,6 @@ async function run(
   } finally {
     stopProgress()
     await cache.close()
-  }
-}
-
-function showProgress(compactor: Compactor, isShown: boolean): () => void {
-  if (!isShown) return () => {}
-  const timer = setInterval(() => {
-    const { files, events } = compactor.report
-    process.stderr.write(`\r\u001b[K${files} of ${compactor.planned} files  ${grouped(events)} events`)
-  }, PROGRESS_MS)
-  return () => {
-    clearInterval(timer)
-    process.stderr.write('\r\u001b[K')
   }
 }
 

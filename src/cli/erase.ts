@@ -7,16 +7,17 @@ import { createLogger } from '../process/logger.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { SuppressedId } from '../suppression/suppression-list.ts'
 import { isAgreed } from './agreement.ts'
-import { EXIT_CODES, interruptible } from './interruptible.ts'
-import { openExisting } from './open-existing.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { interruptible } from './interruptible.ts'
+import { withExisting } from './open-existing.ts'
 import { eraseSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { showProgress } from './progress-line.ts'
 import { publisherOf } from './publish.ts'
 import { sessionSettings } from './query.ts'
 import { idsToSuppress, namedIds, type SuppressFlags, suppress, USERS_MAX, unsuppress } from './suppress.ts'
 import { grouped, many } from './verify/report.ts'
 
 const LISTED_MAX = 20
-const PROGRESS_MS = 200
 
 export interface EraseFlags extends SettingFlags, SuppressFlags {
   readonly where?: string
@@ -55,14 +56,11 @@ export function erase(flags: EraseFlags, env: NodeJS.ProcessEnv): Promise<number
     if (!hasWhere && ids.length === 0)
       throw new ConfigInvalid(`--where is missing: frequency erase --where "user_id = '42'"`)
     const config = readOwnConfig(eraseSettings, flags, env)
-    const store = await openExisting(config)
-    try {
+    return await withExisting(config, async store => {
       if (flags.unsuppress === true) return await say(unsuppress(store, config.archive.prefix, ids))
       if (!hasWhere) return await say(suppress(store, config.archive.prefix, ids))
       return await eraseIn(store, config, { ...flags, where }, ids, stopping)
-    } finally {
-      await store.close()
-    }
+    })
   })
 }
 
@@ -86,7 +84,7 @@ async function eraseIn(
     stopping,
     publish: publisherOf(store, config),
   })
-  const stopProgress = showProgress(eraser, flags.progress && process.stderr.isTTY)
+  const stopProgress = showProgress(flags.progress, () => progressOf(eraser))
   try {
     const plan = await eraser.plan(flags.where, flags.suppress === true ? USERS_MAX + 1 : 0)
     stopProgress()
@@ -104,8 +102,8 @@ async function eraseIn(
     }
     // First: of what comes while objects are rewritten, less is left for the next erasure.
     if (ids.length > 0) await suppress(store, config.archive.prefix, ids)
-    const showing = showProgress(eraser, flags.progress && process.stderr.isTTY)
-    const done = await eraser.erase(plan).finally(showing)
+    const stopErasing = showProgress(flags.progress, () => progressOf(eraser))
+    const done = await eraser.erase(plan).finally(stopErasing)
     await write(flags, config, reportOf(store, startedAt, plan, done))
     return plan.matches.withoutId > 0 ? EXIT_CODES.failed : EXIT_CODES.done
   } finally {
@@ -188,16 +186,8 @@ versions in a bucket that keeps versions; copies that others have made; caches o
 which drop what was erased at their next query. docs/erasure.md says what to do about each.
 `
 
-function showProgress(eraser: Eraser, isShown: boolean): () => void {
-  if (!isShown) return () => {}
-  const timer = setInterval(() => {
-    const { phase, looked, rewritten } = eraser.progress
-    const done =
-      phase === 'finding' ? `${grouped(looked)} objects looked through` : `${grouped(rewritten)} rewritten`
-    process.stderr.write(`\r\u001b[K${phase}: ${done}`)
-  }, PROGRESS_MS)
-  return () => {
-    clearInterval(timer)
-    process.stderr.write('\r\u001b[K')
-  }
+function progressOf({ progress: { phase, looked, rewritten } }: Eraser): string {
+  const done =
+    phase === 'finding' ? `${grouped(looked)} objects looked through` : `${grouped(rewritten)} rewritten`
+  return `${phase}: ${done}`
 }

@@ -7,15 +7,16 @@ import { createLogger } from '../process/logger.ts'
 import { QueryCache } from '../query/query-cache.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { isAgreed } from './agreement.ts'
-import { EXIT_CODES, interruptible } from './interruptible.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { interruptible } from './interruptible.ts'
 import { cacheDirectoryOf } from './local-work.ts'
-import { openExisting } from './open-existing.ts'
+import { withExisting } from './open-existing.ts'
 import { expireSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { showProgress } from './progress-line.ts'
 import { publisherOf } from './publish.ts'
 import { grouped, many } from './verify/report.ts'
 
 const LISTED_MAX = 40
-const PROGRESS_MS = 200
 
 export interface ExpireFlags extends SettingFlags {
   readonly dryRun?: boolean
@@ -37,12 +38,7 @@ export function expire(flags: ExpireFlags, env: NodeJS.ProcessEnv): Promise<numb
       throw new ConfigInvalid(
         'RETENTION and RAW_RETENTION are not set, so events stay for ever: frequency expire --retention=400d',
       )
-    const store = await openExisting(config)
-    try {
-      return await expireIn(store, config, flags, stopping)
-    } finally {
-      await store.close()
-    }
+    return await withExisting(config, store => expireIn(store, config, flags, stopping))
   })
 }
 
@@ -78,7 +74,10 @@ async function expireIn(
       process.stdout.write(inWords(await expirer.plan(), 'will be removed'))
       if (!(await isAgreed(flags.json))) return EXIT_CODES.failed
     }
-    const stopProgress = showProgress(expirer, flags.progress && process.stderr.isTTY)
+    const stopProgress = showProgress(flags.progress, () => {
+      const { phase, objects, files } = expirer.progress
+      return `${phase}: ${grouped(objects)} objects, ${grouped(files)} files removed`
+    })
     const report = await expirer.run().finally(stopProgress)
     write(flags, store, report, true)
     return EXIT_CODES.done
@@ -123,16 +122,4 @@ function heldInWords(heldFrom: string | undefined, hasTable: boolean): string[] 
 
 function mib(bytes: number): string {
   return `${grouped(Math.ceil(bytes / MIB))} MiB`
-}
-
-function showProgress({ progress }: Expirer, isShown: boolean): () => void {
-  if (!isShown) return () => {}
-  const timer = setInterval(() => {
-    const { phase, objects, files } = progress
-    process.stderr.write(`\r\u001b[K${phase}: ${grouped(objects)} objects, ${grouped(files)} files removed`)
-  }, PROGRESS_MS)
-  return () => {
-    clearInterval(timer)
-    process.stderr.write('\r\u001b[K')
-  }
 }

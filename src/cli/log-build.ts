@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { type BuiltLog, LogBuilder } from './log/build-log.ts'
 import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
-import { openExisting } from './open-existing.ts'
+import { withExisting } from './open-existing.ts'
 import { ProgressBar } from './verify/progress-bar.ts'
 import { describeDuplicate, describeProblems, listed, many } from './verify/report.ts'
 
@@ -12,8 +12,7 @@ export async function build(
   config: Config,
   { list = LIST_MAX, progress = true }: LogFlags,
 ): Promise<Outcome> {
-  const store = await openExisting(config)
-  try {
+  return await withExisting(config, async store => {
     const builder = new LogBuilder(store, { prefix: config.archive.prefix, listMax: list })
     const built = await withProgress(builder, progress && process.stderr.isTTY)
     const isClean = built.damaged.objects + built.duplicates.events === 0
@@ -22,9 +21,7 @@ export async function build(
       report: { archive: store.description, ...built },
       text: inWords(store.description, built),
     }
-  } finally {
-    await store.close()
-  }
+  })
 }
 
 async function withProgress(builder: LogBuilder, isShown: boolean): Promise<BuiltLog> {

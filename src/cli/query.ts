@@ -12,15 +12,15 @@ import { type QueryPlan, QuerySession } from '../query/query-session.ts'
 import type { QuerySettings } from '../query/session-settings.ts'
 import { parseMoment } from '../query/time-range.ts'
 import { openStoreReader } from '../store/open-store.ts'
-import { failureText } from './failure-text.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { interruptible } from './interruptible.ts'
 import { cacheDirectoryOf, spillBytesMax } from './local-work.ts'
 import { querySettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
+import { showProgress } from './progress-line.ts'
 import { runShell } from './query/shell.ts'
 import { textTable } from './query/text-table.ts'
 import { grouped, many } from './verify/report.ts'
 
-/** The answer is complete · the query failed · the archive could not be read · Ctrl-C. */
-const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as const
 /** An event is not in the archive before its batch is closed. */
 const NO_ROWS = 'No row. An event is archived up to BATCH_AGE_MS_MAX (10 s) after it was sent.\n'
 const ROWS_SHOWN_MAX = 10_000
@@ -49,51 +49,40 @@ export async function query(
   env: NodeJS.ProcessEnv,
   outputClosed: AbortSignal,
 ): Promise<number> {
-  const signalled = new AbortController()
-  const onSignal = (): void => signalled.abort()
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
-  const interrupted = AbortSignal.any([signalled.signal, outputClosed])
-  // A read of standard input would keep the process waiting.
-  interrupted.addEventListener('abort', () => process.stdin.destroy())
-  try {
-    refuseFlags(flags)
-    if (flags.shell) return await shell(flags, env, interrupted)
-    const statement = await statementOf(sql, flags)
-    await withSession(flags, env, interrupted, statement, session => show(session, statement, flags))
-    return EXIT_CODES.done
-  } catch (error) {
-    if (interrupted.aborted) {
-      if (signalled.signal.aborted) process.stderr.write('frequency: interrupted.\n')
-      return EXIT_CODES.interrupted
-    }
-    process.stderr.write(`frequency: ${failureText(error)}\n`)
-    return error instanceof QueryFailed || error instanceof ConfigInvalid
-      ? EXIT_CODES.failed
-      : EXIT_CODES.unreadable
-  } finally {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
+  return await interruptible(
+    async interrupted => {
+      // A read of standard input would keep the process waiting.
+      interrupted.addEventListener('abort', () => process.stdin.destroy())
+      refuseFlags(flags)
+      if (flags.shell) return await shell(flags, env, interrupted)
+      const statement = await statementOf(sql, flags)
+      await withSession(flags, env, interrupted, statement, session => show(session, statement, flags))
+      return EXIT_CODES.done
+    },
+    { outputClosed, note: '' },
+  )
 }
 
 function refuseFlags({ output, format = 'table' }: QueryFlags): void {
   if (output !== undefined && format === 'table')
-    throw new QueryFailed('--output needs a --format: csv, json, ndjson or parquet.')
+    throw new ConfigInvalid('--output needs a --format: csv, json, ndjson or parquet.')
 }
 
 async function statementOf(sql: string | undefined, { file }: QueryFlags): Promise<string> {
-  if (sql !== undefined && file !== undefined) throw new QueryFailed('Give the SQL, or --file, and not both.')
+  if (sql !== undefined && file !== undefined)
+    throw new ConfigInvalid('Give the SQL, or --file, and not both.')
   if (file !== undefined && file !== '-') {
     try {
       return await readFile(file, 'utf8')
     } catch (error) {
-      throw new QueryFailed(`--file cannot be read: ${(error as Error).message}`)
+      throw new ConfigInvalid(`--file cannot be read: ${(error as Error).message}`)
     }
   }
   if (sql !== undefined && sql !== '-') return sql
   if (sql === undefined && file === undefined && process.stdin.isTTY)
-    throw new QueryFailed('There is no SQL: frequency query "select event, count(*) from events group by 1"')
+    throw new ConfigInvalid(
+      'There is no SQL: frequency query "select event, count(*) from events group by 1"',
+    )
   return await text(process.stdin)
 }
 
@@ -155,20 +144,14 @@ export function sessionSettings(config: Config): QuerySettings {
 }
 
 async function ready(session: QuerySession, { progress }: QueryFlags, isAll: boolean): Promise<void> {
-  const isShown = progress && process.stderr.isTTY
   const { plan } = session
+  const isShown = progress && process.stderr.isTTY
   if (isShown || plan.fetchedBytes > FETCHED_BYTES_MAX) process.stderr.write(`${inWords(plan, isAll)}\n`)
-  if (!isShown || plan.fetchedObjects === 0) return session.ready()
-  const timer = setInterval(() => {
+  const stopProgress = showProgress(progress && plan.fetchedObjects > 0, () => {
     const share = Math.floor((100 * session.progress.objects) / plan.fetchedObjects)
-    process.stderr.write(`\r\u001b[K${share}%  ${grouped(session.progress.events)} events`)
-  }, 200)
-  try {
-    await session.ready()
-  } finally {
-    clearInterval(timer)
-    process.stderr.write('\r\u001b[K')
-  }
+    return `${share}%  ${grouped(session.progress.events)} events`
+  })
+  await session.ready().finally(stopProgress)
 }
 
 function inWords(plan: QueryPlan, isAll: boolean): string {

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { readdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config/config.ts'
-import { ConfigInvalid, QueryFailed, ReplayStopped } from '../errors.ts'
+import { ConfigInvalid, ReplayStopped } from '../errors.ts'
 import { type DirectoryLock, holderOf, lockOwnDirectory } from '../process/directory-lock.ts'
 import type { TimeRange } from '../query/archive-batches.ts'
 import { archiveSources } from '../query/event-sources.ts'
@@ -16,16 +16,16 @@ import { snapshotOf } from '../replay/snapshot.ts'
 import { openStoreReader } from '../store/open-store.ts'
 import type { StoreReader } from '../store/store.ts'
 import { escapeControls } from './escape-controls.ts'
-import { failureText } from './failure-text.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import { interruptible } from './interruptible.ts'
+import { showProgress } from './progress-line.ts'
 import { sessionSettings } from './query.ts'
 import { openTarget, replayConfig } from './replay/open-target.ts'
 import { type ReplayFlags, type ReplayOptions, replayOptions } from './replay/options.ts'
-import { ProgressLine } from './replay/progress.ts'
+import { progressText } from './replay/progress.ts'
 import { alreadyDone, dedupeNote, ending, eventsOf, whatIsSent } from './replay/words.ts'
 import { grouped, many } from './verify/report.ts'
 
-/** All was sent · the replay failed or was refused · the archive could not be read · Ctrl-C. */
-const EXIT_CODES = { done: 0, failed: 1, unreadable: 2, interrupted: 130 } as const
 const REMOVAL = { recursive: true, force: true, maxRetries: 5, retryDelay: 20 } as const
 
 interface Run {
@@ -57,17 +57,10 @@ export async function replay(
   env: NodeJS.ProcessEnv,
   outputClosed: AbortSignal,
 ): Promise<number> {
-  const signalled = new AbortController()
-  const onSignal = (): void => {
-    // The checkpoint is on disk: a second signal loses nothing.
-    if (signalled.signal.aborted) process.exit(EXIT_CODES.interrupted)
-    signalled.abort()
-  }
-  process.on('SIGINT', onSignal)
-  process.on('SIGTERM', onSignal)
-  const signal = AbortSignal.any([signalled.signal, outputClosed])
   const remarks: string[] = []
-  try {
+  // The checkpoint is on disk: a second signal loses nothing.
+  const options = { outputClosed, note: '', endsAtSecondSignal: true }
+  const code = await interruptible(async signal => {
     const options = await replayOptions(flags)
     const config = replayConfig(options.destination, flags, env)
     const store = await openStoreReader(config)
@@ -76,17 +69,10 @@ export async function replay(
     } finally {
       await store.close()
     }
-    return signal.aborted ? EXIT_CODES.interrupted : EXIT_CODES.done
-  } catch (error) {
-    if (signal.aborted) return EXIT_CODES.interrupted
-    say(`frequency: ${failureText(error)}`)
-    const isRefused = [QueryFailed, ConfigInvalid, ReplayStopped].some(kind => error instanceof kind)
-    return isRefused ? EXIT_CODES.failed : EXIT_CODES.unreadable
-  } finally {
-    for (const remark of remarks) say(remark)
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
+    return EXIT_CODES.done
+  }, options)
+  for (const remark of remarks) say(remark)
+  return code
 }
 
 /** Takes the directory of the run, so that no other process runs the same replay. */
@@ -139,7 +125,7 @@ async function decide(run: Run): Promise<void> {
   say(whatIsSent('Sends', begun, options.destination, undefined))
   if (found !== undefined) say(`Goes on after ${many(found.sent + found.skipped, 'event')}.`)
   process.stderr.write(dedupeNote(options.destination))
-  await send(run, begun, reader)
+  await send(run, begun, reader, found !== undefined)
 }
 
 async function begin({ flags, store, config, id }: Run, found: ReplayState | undefined): Promise<Beginning> {
@@ -167,15 +153,17 @@ async function countOf(reader: SliceReader, { slices }: Beginning): Promise<numb
   return events
 }
 
-async function send(run: Run, begun: Beginning, reader: SliceReader): Promise<void> {
+/** @param isResumed an earlier run has begun it */
+async function send(run: Run, begun: Beginning, reader: SliceReader, isResumed: boolean): Promise<void> {
   const { flags, options, env, checkpointPath, signal } = run
   const { state, slices, sources } = begun
-  const isShown = flags.progress && process.stderr.isTTY
   const skipped =
     flags.skipRefused === undefined
       ? undefined
       : await LinesFile.open('--skip-refused', flags.skipRefused, state.skippedBytes, flags.restart === true)
-  const target = await openTarget(options, flags, env, state, reason => say(`${reason}. Trying again.`))
+  const target = await openTarget(options, flags, env, { state, isResumed }, reason =>
+    say(`${reason}. Trying again.`),
+  )
   const synced = async (): Promise<void> => {
     await target.sync?.()
     await skipped?.sync()
@@ -187,15 +175,19 @@ async function send(run: Run, begun: Beginning, reader: SliceReader): Promise<vo
   const parts = { reader, target, state, slices, events, checkpoint, skipped, rate: options.rate, signal }
   const replay = new Replay(parts)
   const left = slices.reduce((sum, slice) => sum + slice.events, 0)
-  const progress = new ProgressLine(isShown, () => ({
+  const progress = () => ({
     sent: replay.state.sent,
     share: Math.min(1, replay.progress / Math.max(1, left)),
-  }))
+  })
+  const start = progress()
   const startMs = performance.now()
+  const stopProgress = showProgress(flags.progress, () =>
+    progressText(start, progress(), (performance.now() - startMs) / 1_000),
+  )
   try {
     await replay.run()
   } finally {
-    progress.end()
+    stopProgress()
     await checkpoint?.close()
     await target.close()
     await skipped?.close()

@@ -7,10 +7,10 @@ import { parseFilter } from '../live/event-filter.ts'
 import { readStream } from '../live/stream-reader.ts'
 import { EVENTS_PER_SECOND_MAX } from '../live/viewer.ts'
 import { escapeControls } from './escape-controls.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { readOwnConfig, type SettingFlags, tokenSettings } from './own-settings.ts'
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
-const EXIT_ERROR = 1
 const NOTE_INTERVAL_MS = 1_000
 /** Left out of the JSON, because the line shows them in another form, or a reader does not need them. */
 const OMITTED_MEMBERS = new Set(['event', 'messageId', 'receivedAt'])
@@ -30,7 +30,7 @@ interface ShownEvents {
 /**
  * Writes copies of the events that a running server takes to standard output, until `stopping` is aborted.
  *
- * @returns the exit code: 0 if it was stopped, 1 if the server cannot be reached, refuses or closes the connection
+ * @returns the exit code: 0 if it was stopped, 2 if the server cannot be reached, refuses or closes the connection
  */
 export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: AbortSignal): Promise<number> {
   const { stdout, stderr } = process
@@ -52,11 +52,11 @@ export async function tail(flags: TailFlags, env: NodeJS.ProcessEnv, stopping: A
       omitted.add(shown.omitted)
       await write(stdout, shown.events.map(({ json }) => lineOf(json, flags)).join(''), stopping)
     }
-    return 0
+    return EXIT_CODES.done
   } catch (error) {
     if (!isForTheUser(error)) throw error
     stderr.write(`frequency: ${(error as Error).message}\n`)
-    return EXIT_ERROR
+    return EXIT_CODES.unusable
   } finally {
     omitted.report()
   }

@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises'
 import { IdSet } from '../dedupe/id-set.ts'
 import { QueryFailed } from '../errors.ts'
 import { identityOf } from '../event/message-id.ts'
-import { assertCondition } from '../query/condition.ts'
+import { assertCondition, conditionError } from '../query/condition.ts'
 import type { Engine } from '../query/engine.ts'
 import { matchesSql } from '../query/erase-sql.ts'
 import type { QuerySession } from '../query/query-session.ts'
@@ -62,7 +62,9 @@ export async function findMatches(
   usersMax: number,
 ): Promise<Matches> {
   await assertCondition(where, async sql => (await session.query(sql, 1)).answer?.rows[0]?.[0])
-  const answer = await session.write(matchesSql(where), 'ndjson')
+  const answer = await session.write(matchesSql(where), 'ndjson').catch(error => {
+    throw conditionError(error)
+  })
   const users = usersMax === 0 ? [] : await usersIn(session, where, usersMax)
   await session.rest()
   const collected = new Collected()

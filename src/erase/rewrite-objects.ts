@@ -197,10 +197,10 @@ async function moveRewrites(store: ObjectStore, rewrites: readonly Rewrite[]): P
   if (rewrites.length > 0) await store.moveAll(rewrites.map(({ staged: from, key: to }) => ({ from, to })))
 }
 
-function stagedPrefix(prefix: string): string {
+export function stagedPrefix(prefix: string): string {
   return `${logKeys(prefix).own}erasures/`
 }
 
-function stagedKey(prefix: string): string {
+export function stagedKey(prefix: string): string {
   return `${stagedPrefix(prefix)}${randomUUID()}`
 }

@@ -1,6 +1,6 @@
 /** Decides what expires. It reads the log once, and keeps counts of days only. */
 
-import { QueryFailed } from '../errors.ts'
+import { LogRefused, QueryFailed } from '../errors.ts'
 import { LaterChanges } from '../log/later-changes.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
@@ -75,7 +75,7 @@ export function startOfDay(ms: number): number {
  * The record that expires objects goes by time alone. So it names the latest day before which nothing is left that
  * must stay: with RAW_RETENTION, events that the table does not have.
  *
- * @throws QueryFailed if there is no log, or it is damaged; StoreUnavailable, LogRefused
+ * @throws QueryFailed if the log is damaged; LogRefused if there is none; StoreUnavailable
  */
 export async function findExpiry(
   store: StoreReader,
@@ -110,7 +110,7 @@ export async function findExpiry(
     }
   }
   if (log === undefined && (await hasObjects(store, prefix)))
-    throw new QueryFailed('The archive has objects and no log: run "frequency log build", then this again.')
+    throw new LogRefused('The archive has objects and no log: run "frequency log build", then this again.')
   return { log, through, changes, ...decided(lastDays, cuts) }
 }
 

@@ -15,7 +15,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { LogDamaged } from '../errors.ts'
 import { DIGEST_VERSION, ID_BYTES } from '../event/message-id.ts'
-import { CHANGES } from './later-changes.ts'
+import { CHANGES, type Changes } from './later-changes.ts'
 
 const VERSION = 1
 const MAGIC = `FRQLOG${String(VERSION).padStart(2, '0')}`
@@ -211,6 +211,12 @@ export function unverifiedBatches(bytes: Buffer): UnverifiedBatch[] {
     if (isInline(batch)) at += batch.storedBytes
     return { ...batch, body: at > start ? bytes.subarray(start, at) : undefined }
   })
+}
+
+/** What a damaged record says of earlier objects. Any of it may be wrong. Undefined if its JSON cannot be read. */
+export function unverifiedChanges(bytes: Buffer): Changes | undefined {
+  const head = uncheckedJson(bytes)
+  return isHead(head) ? head : undefined
 }
 
 /** The checksum in the head of a damaged record, unchecked; undefined if the record is too short. */

@@ -4,15 +4,18 @@
  * @throws the first error, when no call is under way any more
  */
 export async function forEachAtOnce<T>(
-  items: Iterable<T>,
+  items: Iterable<T> | AsyncIterable<T>,
   width: number,
   each: (item: T) => Promise<void>,
 ): Promise<void> {
-  const left = items[Symbol.iterator]()
+  const left = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]()
   let failure: { readonly error: unknown } | undefined
   const run = async (): Promise<void> => {
-    for (let next = left.next(); !next.done && failure === undefined; next = left.next()) {
+    while (failure === undefined) {
       try {
+        const taken = left.next()
+        const next = taken instanceof Promise ? await taken : taken
+        if (next.done || failure !== undefined) return
         await each(next.value)
       } catch (error) {
         failure ??= { error }

@@ -1,6 +1,6 @@
 /** Finds the batches of an archive that a query reads, by the archive's log. */
 
-import { QueryFailed } from '../errors.ts'
+import { LogRefused, QueryFailed } from '../errors.ts'
 import { LaterChanges } from '../log/later-changes.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogReader } from '../log/log-reader.ts'
@@ -80,7 +80,7 @@ export async function archivedBatches(
     }
   }
   if (log === undefined && (await hasObjects(store, prefix)))
-    throw new QueryFailed('The archive has objects and no log: run "frequency log build", then ask again.')
+    throw new LogRefused('The archive has objects and no log: run "frequency log build", then ask again.')
   const archived = batches.filter(
     ({ record, place, isStored }) => isStored || !voids.has(`${record}:${place}`),
   )

@@ -7,6 +7,7 @@
 
 import { QueryFailed } from '../errors.ts'
 import { quoted } from '../query/table-sql.ts'
+import { hintOf } from './error-hint.ts'
 
 interface Parsed {
   readonly error: boolean
@@ -40,14 +41,26 @@ export async function assertCondition(
   if (/"class":"SUBQUERY"/.test(condition))
     throw refused('it has a SELECT, which would see only a part of the archive')
   await ask(`select 1 from events where (\n${where}\n) limit 0`).catch((error: Error) => {
-    // DuckDB's own words, without the lines that show a place in our SQL.
-    throw refused(String(error.message.split('\n\nLINE', 1)[0]).replaceAll('\n', ' '))
+    throw refused(wordsOf(error))
   })
+}
+
+/** The error of a query with the condition, in words about the condition. Other errors stay. */
+export function conditionError(error: unknown): unknown {
+  if (!(error instanceof QueryFailed) || !/^\w+ Error: /.test(error.message)) return error
+  return new QueryFailed(`--where: ${wordsOf(error)}`, { cause: error })
+}
+
+/** DuckDB's own words, without the lines that show a place in our SQL; then what to write instead. */
+function wordsOf({ message }: Error): string {
+  const words = String(message.split('\n\nLINE', 1)[0]).replaceAll('\n', ' ').replace(/[.!]$/, '')
+  const hint = hintOf(message)
+  return `${words}.${hint === undefined ? '' : ` ${hint}`}`
 }
 
 function refused(problem: string): Error {
   return new QueryFailed(
-    `--where must be a condition in SQL, like "event = 'signed_up' and user_id is not null": ${problem.replace(/[.!]$/, '')}.`,
+    `--where must be a condition in SQL, like "event = 'signed_up' and user_id is not null": ${problem.replace(/[.!]?$/, '.')}`,
   )
 }
 

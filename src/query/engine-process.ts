@@ -5,6 +5,7 @@ import { createWriteStream, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { keepByteOrderMarks } from './byte-order-marks.ts'
 import { useEngineAddon } from './engine-addon.ts'
 import {
   type Done,
@@ -72,6 +73,7 @@ async function openEngine({
   if (addonPath !== undefined) useEngineAddon(addonPath)
   // In the bundle the bindings, which are CommonJS, load their native part by this (esbuild's `__require`).
   Object.assign(globalThis, { require: createRequire(import.meta.url) })
+  keepByteOrderMarks()
   const loaded = await import('@duckdb/node-api')
   const { DuckDBInstance } = 'default' in loaded ? (loaded.default as typeof loaded) : loaded
   const instance = await DuckDBInstance.create(':memory:', {

@@ -16,6 +16,7 @@ import {
   type WithoutId,
   type Work,
 } from './engine-messages.ts'
+import { hintOf } from './error-hint.ts'
 
 const MEMORY_CHECK_MS = 50
 /** An engine that has not stopped this long after an interrupt is killed. */
@@ -129,7 +130,12 @@ export class Engine {
     this.#work.delete(message.id)
     if (this.#work.size === 0) this.#keepAlive()
     if (message.kind === 'done') work?.resolve(message)
-    else work?.reject(new QueryFailed(message.message))
+    else work?.reject(this.#failed(message.message))
+  }
+
+  #failed(message: string): Error {
+    const hint = this.#isForUser ? hintOf(message) : undefined
+    return new QueryFailed(hint === undefined ? message : `${message}\n\n${hint}`)
   }
 
   #keepAlive(): void {

@@ -25,6 +25,7 @@ export function jsonOf(value: DuckDBValue, type?: DuckDBType): string {
   if ('entries' in value) return entriesJson(value.entries, (type ?? {}) as NestedType)
   if ('scale' in value) return value.toString()
   if ('tag' in value) return jsonOf(value.value, memberTypes?.[memberTags?.indexOf(value.tag) ?? -1])
+  if ('value' in value) return jsonOf(value.value, value.type)
   if ('micros' in value && 'isFinite' in value) return timeJson(value)
   return JSON.stringify(value.toString())
 }

@@ -1,4 +1,4 @@
-import { QueryFailed } from '../errors.ts'
+import { ConfigInvalid } from '../errors.ts'
 
 const UNITS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 } as const
 const YEAR_1_MS = Date.parse('0001-01-01T00:00:00Z')
@@ -11,7 +11,7 @@ const TIME = /^\d{4}-\d{2}-\d{2}[T ]\d{2}(?::\d{2}(?::\d{2}(?:\.\d{1,9})?)?)?(?:
  * unless it has an offset.
  *
  * @returns milliseconds since 1970
- * @throws QueryFailed that names the option
+ * @throws ConfigInvalid that names the option
  */
 export function parseMoment(option: string, text: string, nowMs: number): number {
   const [, count, unit] = AGO.exec(text) ?? []
@@ -23,7 +23,7 @@ export function parseMoment(option: string, text: string, nowMs: number): number
         ? Date.parse(completed(text))
         : Number.NaN
   if (ms >= YEAR_1_MS) return ms
-  throw new QueryFailed(
+  throw new ConfigInvalid(
     `${option} must be a time ago (30m, 24h, 7d), a date (2026-11-24) or a time (2026-11-24T13:05Z), not ${JSON.stringify(text.slice(0, 100))}.`,
   )
 }

@@ -27,6 +27,10 @@ export interface HttpTargetOptions {
 }
 
 /** Sends events to a URL, and tries again while it cannot be reached or is not ready. */
+const NO_ROUTE = new Set([404, 405])
+const PATHS =
+  'Is the path of --to right? On a server of frequency it is /api/t/batch or /v1/batch, else that of a webhook'
+
 export class HttpTarget implements ReplayTarget {
   readonly description: string
   readonly limits: RequestLimits
@@ -54,6 +58,7 @@ export class HttpTarget implements ReplayTarget {
     if (status >= 200 && status < 300) return this.#options.form.hasRefusedList ? listed(answer) : []
     if (status >= 300 && status < 400)
       throw this.#stopped(`answers ${status} to ${said(answer.location ?? '')}: name that URL`)
+    if (NO_ROUTE.has(status)) throw this.#stopped(`answers ${inWords(answer)}. ${PATHS}`)
     if (!EVENTS_REFUSED.has(status)) throw this.#stopped(`answers ${inWords(answer)}`)
     const refused = this.#options.form.hasRefusedList ? listed(answer) : []
     if (refused.length > 0) return refused

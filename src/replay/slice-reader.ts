@@ -1,7 +1,7 @@
 import { copyFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { QueryFailed } from '../errors.ts'
-import { assertCondition } from '../query/condition.ts'
+import { assertCondition, conditionError } from '../query/condition.ts'
 import { IS_ERASED } from '../query/erase-sql.ts'
 import { EVENT_JSON } from '../query/event-json.ts'
 import type { ArchiveSources } from '../query/event-sources.ts'
@@ -74,6 +74,8 @@ export class SliceReader {
         this.#isChecked = true
       }
       return await work(session)
+    } catch (error) {
+      throw where === undefined ? error : conditionError(error)
     } finally {
       this.#session = undefined
       await session.close()

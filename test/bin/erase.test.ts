@@ -88,7 +88,7 @@ for (const kind of STORE_KINDS) {
       stdout: /"isDone": false/,
     })
     t.not((await keysWith(t, archive, TEXTS)).length, 0)
-    t.match(await run('erase', '--where', `user_id = '${USER}'`), { code: 1, stderr: /Add --yes/ })
+    t.match(await run('erase', '--where', `user_id = '${USER}'`), { code: 2, stderr: /Add --yes/ })
     t.match(await run('erase', '--where', `user_id = '${USER}'`, '--yes'), {
       code: 0,
       stdout: /Erased 2 events: .*Not reached: /s,
@@ -130,13 +130,13 @@ t.test('a condition that is none, and flags that contradict each other, are refu
   await putObject(archive, objectOf([archivedEvent(OF_USER)]))
   await build(archive, archive.store)
   const env = envOf(t, archive)
-  const calls: readonly (readonly [args: readonly string[], words: RegExp])[] = [
-    [[], /--where is missing/],
-    [['--where', 'true) or (true'], /not one condition|must be a condition/],
-    [['--where', 'true', '--user-id', '1'], /need --suppress/],
-    [['--unsuppress'], /needs --user-id/],
+  const calls: readonly (readonly [args: readonly string[], code: number, words: RegExp])[] = [
+    [[], 2, /--where is missing/],
+    [['--where', 'true) or (true'], 1, /not one condition|must be a condition/],
+    [['--where', 'true', '--user-id', '1'], 2, /need --suppress/],
+    [['--unsuppress'], 2, /needs --user-id/],
   ]
-  for (const [args, words] of calls)
-    t.match(await runProgram(t, path, ['erase', '--yes', ...args], env), { code: 1, stderr: words })
+  for (const [args, code, words] of calls)
+    t.match(await runProgram(t, path, ['erase', '--yes', ...args], env), { code, stderr: words })
   t.not((await keysWith(t, archive, TEXTS)).length, 0)
 })

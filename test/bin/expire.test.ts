@@ -24,12 +24,12 @@ for (const kind of STORE_KINDS) {
     const env = { ...process.env, ...archive.settings, DATA_DIR: temporaryDirectory(t) }
     const run = (...args: string[]): Promise<Run> => runProgram(t, path, args, env)
 
-    t.match(await run('expire', '--yes'), { code: 1, stderr: /RETENTION and RAW_RETENTION are not set/ })
+    t.match(await run('expire', '--yes'), { code: 2, stderr: /RETENTION and RAW_RETENTION are not set/ })
     t.match(await run('expire', '--retention=1d'), {
-      code: 1,
+      code: 2,
       stderr: /RETENTION must be a time of at least 2/,
     })
-    t.match(await run('expire', '--retention=1y'), { code: 1, stderr: /Add --yes/ }, 'nobody can be asked')
+    t.match(await run('expire', '--retention=1y'), { code: 2, stderr: /Add --yes/ }, 'nobody can be asked')
     t.match(await run('expire', '--raw-retention=30d', '--yes'), { code: 0, stdout: /there is no table/ })
     t.strictSame(await rawIds(archive, archive.store), ['3', '40', '400'])
 

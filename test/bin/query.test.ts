@@ -143,7 +143,7 @@ t.test('--since and --until choose the batches, and then the events', async t =>
   t.equal(await count('--until=2026-11-24T00:30:00Z'), 1)
   t.equal(await count(), 96)
   t.equal(await count('--since=2h'), 0)
-  t.match(await query(t, ['select 1', '--since=yesterday'], env), { code: 1, stderr: /--since must be/ })
+  t.match(await query(t, ['select 1', '--since=yesterday'], env), { code: 2, stderr: /--since must be/ })
 })
 
 t.test('each format holds all of an answer, and a file appears whole', async t => {
@@ -178,6 +178,51 @@ t.test('each format holds all of an answer, and a file appears whole', async t =
   t.match((await query(t, [sql], env)).stdout, /^user_id +properties +.*\n-+ .*\né"日 +{"price":1.50}/)
 })
 
+t.test('a byte order mark at the start of a text stays, in every format and every type', async t => {
+  const text = '\ufeffa\ufeff'
+  const env = envOf(
+    t,
+    await archiveOf(t, 'directory', [[archivedEvent({ user_id: text, properties: { text } })]]),
+  )
+  const values = {
+    user_id: 'user_id',
+    inJson: 'properties',
+    list: '[user_id]',
+    inStruct: '{a: user_id}',
+    inMap: 'map {user_id: user_id}',
+    inUnion: 'union_value(a := user_id)',
+    inVariant: 'user_id::variant',
+    last: 'user_id',
+  }
+  const columns = Object.entries(values).map(([name, value]) => `${value} as "${name}"`)
+  const sql = `select ${columns.join(', ')} from events`
+  const row = {
+    user_id: text,
+    inJson: { text },
+    list: [text],
+    inStruct: { a: text },
+    inMap: { [text]: text },
+    inUnion: text,
+    inVariant: text,
+    last: text,
+  }
+  const output = async (format: string): Promise<string> =>
+    (await query(t, [sql, `--format=${format}`], env)).stdout
+  const [json, ndjson, table = ''] = await Promise.all(['json', 'ndjson', 'table'].map(output))
+  t.strictSame(JSON.parse(String(json)), [row])
+  t.strictSame(JSON.parse(String(ndjson)), row)
+  t.strictSame(table.split('\n')[2]?.split(/ {2,}/), [
+    text,
+    `{"text":"${text}"}`,
+    `['${text}']`,
+    `{'a': '${text}'}`,
+    `{'${text}': '${text}'}`,
+    text,
+    `'${text}'`,
+    text,
+  ])
+})
+
 t.test(
   'SQL comes as an argument, from a file or from standard input; errors are those of DuckDB',
   async t => {
@@ -196,6 +241,50 @@ t.test(
     t.match(await query(t, ['select 1; select 2'], env), { code: 1, stderr: /One statement at a time/ })
   },
 )
+
+t.test('an error of a text without quotes says what to write, in each command that takes SQL', async t => {
+  const env = envOf(
+    t,
+    await archiveOf(t, 'directory', [[archivedEvent({ user_id: 'xyz', properties: { plan: 'pro' } })]]),
+  )
+  const ofColumn = /user_id is a text: compare it with a text in quotes, like user_id = '42'\./
+  const ofValue = /A text is compared with something else: .* like '42'\./
+  const all = async (where: string): Promise<Run[]> =>
+    Promise.all(
+      [
+        ['query', `select * from events where ${where}`],
+        ['erase', '--dry-run', '--where', where],
+        ['replay', '--output=-', '--where', where],
+      ].map(args => runProgram(t, path, args, { ...process.env, ...env })),
+    )
+  for (const [where, hint] of [
+    ['user_id = 42', ofColumn],
+    ['user_id = xyz', /If it is a text, write it in single quotes: 'xyz'\./],
+  ] as const) {
+    for (const { code, stdout, stderr } of await all(where)) {
+      t.match({ code, stdout }, { code: 1, stdout: '' }, where)
+      t.match(stderr, hint, where)
+      t.match(stderr, /^frequency: .*(?:Conversion|Binder) Error/m, "DuckDB's words stay")
+    }
+  }
+  const select = async (where: string): Promise<string> =>
+    (await query(t, [`select * from events where ${where}`], env)).stderr
+  for (const [where, hint] of [
+    ['user_id in (42, 43)', ofColumn],
+    ['user_id > 4.5', ofValue],
+    ["properties->>'plan' = 42", ofValue],
+    ["user_id = 'xyz' and properties->>'plan' = 'pro'", /in parentheses: \(properties->>'plan'\) = 'pro'\./],
+  ] as const)
+    t.match(await select(where), hint, where)
+  const [, erase] = await all('user_id = 42')
+  t.match(erase?.stderr, /^frequency: --where: Conversion Error: [^\n]*\n$/, 'and our SQL is not shown')
+  const { stderr } = await query(
+    t,
+    ["select 'Could not convert string', 1/0 from events where received_at > 'x'"],
+    env,
+  )
+  t.notMatch(stderr, /quotes/, 'other errors have no hint')
+})
 
 t.test('SQL can neither read files, nor write, nor change the engine', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
@@ -337,9 +426,9 @@ t.test('an archive with objects and no log, and one with nothing', async t => {
     { n: 0, e: null },
   ])
   await putObject(archive, objectOf([archivedEvent()]))
-  t.match(await query(t, ['select 1'], env), { code: 1, stderr: /frequency log build/ })
+  t.match(await query(t, ['select 1'], env), { code: 2, stderr: /frequency log build/ })
   t.match(await query(t, ['select 1'], { ...env, ARCHIVE_URL: '/nowhere/at/all' }), {
-    code: 1,
+    code: 2,
     stderr: /ARCHIVE_URL/,
   })
 })
@@ -486,14 +575,18 @@ t.test('a signal while the engine starts is not lost', async t => {
 
 t.test('wrong flags are refused in one line', async t => {
   const env = envOf(t, await archiveOf(t, 'directory', [[archivedEvent()]]))
-  for (const [args, says] of [
-    [['select 1', '--output=x'], /--output needs a --format/],
-    [['--file=/nowhere/q.sql'], /--file cannot be read/],
-    [['select 1', '--format=csv', '--output=missing/x'], /--output: missing\/x cannot be written \(ENOENT\)/],
-    [['select 1', '--since=999999999w'], /--since must be/],
+  for (const [args, code, says] of [
+    [['select 1', '--output=x'], 2, /--output needs a --format/],
+    [['--file=/nowhere/q.sql'], 2, /--file cannot be read/],
+    [
+      ['select 1', '--format=csv', '--output=missing/x'],
+      1,
+      /--output: missing\/x cannot be written \(ENOENT\)/,
+    ],
+    [['select 1', '--since=999999999w'], 2, /--since must be/],
   ] as const) {
-    const { code, stdout, stderr } = await query(t, args, env)
-    t.match({ code, stdout }, { code: 1, stdout: '' })
+    const { code: found, stdout, stderr } = await query(t, args, env)
+    t.match({ code: found, stdout }, { code, stdout: '' })
     t.match(stderr, says)
     t.match(stderr, /^frequency: [^\n]+\n$/)
   }

@@ -256,6 +256,19 @@ t.test('--rate bounds the events a second', async t => {
   t.ok((times.at(-1) as number) - (times[0] as number) >= 650, '14 events after the first, 50 ms each')
 })
 
+t.test('a replay into a file goes on after a kill before its first event is in the checkpoint', async t => {
+  const env = await archiveOf(t, numbered(30))
+  const output = join(temporaryDirectory(t), 'events.ndjson')
+  const checkpoint = join(temporaryDirectory(t), 'checkpoint')
+  const args = [`--output=${output}`, `--checkpoint=${checkpoint}`]
+  const program = started(t, [...args, '--rate=1'], env)
+  await until('it has begun', WAIT_MS_MAX, () => existsSync(checkpoint))
+  await program.kill('SIGKILL').ended
+  appendFileSync(output, '{"event":"cou')
+  t.match(await replay(t, args, env), { code: 0, stderr: /Done: 30 events/ })
+  t.strictSame(numbersOf([readFileSync(output, 'utf8')]), range(30))
+})
+
 t.test('a file has each event once, also after a kill, and events without a time come last', async t => {
   const untimed = ['{"event":"b","messageId":"x"}', '{"event":"b","receivedAt":"yesterday","messageId":"y"}']
   const env = await archiveOf(t, numbered(30), untimed)
@@ -281,6 +294,16 @@ t.test('a file has each event once, also after a kill, and events without a time
   })
 })
 
+t.test('a wrong path of a server is told, with the right ones', async t => {
+  const env = await archiveOf(t, numbered(2))
+  const { url } = await server(t)
+  t.match(await replay(t, [`--to=${url}/`], env), {
+    code: 1,
+    stderr:
+      /answers 405: \/ answers GET, HEAD only\. Is the path of --to right\? .* \/api\/t\/batch or \/v1\/batch/,
+  })
+})
+
 t.test('--dry-run and --where: what would be sent, and nothing is', async t => {
   const env = await archiveOf(t, numbered(20), VARIED)
   const { url, bodies } = await receiver(t)
@@ -297,7 +320,7 @@ t.test('--dry-run and --where: what would be sent, and nothing is', async t => {
     code: 1,
     stderr: /--where must be/,
   })
-  t.match(await replay(t, ['--dry-run'], env), { code: 1, stderr: /Say where to/ })
+  t.match(await replay(t, ['--dry-run'], env), { code: 2, stderr: /Say where to/ })
   t.equal(bodies.length, 0)
   t.strictSame(readdirSync(join(env.DATA_DIR as string, 'replay')), [], 'no checkpoint is left')
 })
@@ -315,7 +338,7 @@ t.test('the queue gets events with their own times, unless a server has it', asy
   })
   const { archived } = await server(t, other)
   t.match(await replay(t, ['--to=queue', '--restart'], toOther), {
-    code: 1,
+    code: 2,
     stderr: /is using .*\/api\/t\/batch/,
   })
   const events = await archived()

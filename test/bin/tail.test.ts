@@ -93,11 +93,11 @@ t.test('finds the server by PORT, and sends UI_TOKEN', async t => {
   await server.listening()
   const program = await tail(t, ['--port', port, '--ui-token', TOKEN], { PORT: '1' })
   const locked = run(t, ['tail'], { PORT: port })
-  t.match(await locked.endsWithin(END_MS_MAX), { code: 1 })
+  t.match(await locked.endsWithin(END_MS_MAX), { code: 2 })
   t.match(locked.stderr, /^frequency: \S+ refuses: .*UI_TOKEN[^\n]*\n$/)
 
   await server.stop()
-  t.match(await program.endsWithin(END_MS_MAX), { code: 1 })
+  t.match(await program.endsWithin(END_MS_MAX), { code: 2 })
   t.match(program.stderr, /has ended the connection\.\n$/)
 })
 
@@ -121,7 +121,7 @@ t.test('reports an error in one line', async t => {
   ]
   for (const [args, says] of wrong) {
     const program = run(t, ['tail', ...args])
-    t.match(await program.endsWithin(END_MS_MAX), { code: 1 }, args.join(' '))
+    t.match(await program.endsWithin(END_MS_MAX), { code: 2 }, args.join(' '))
     t.match(program.stderr, /^frequency: [^\n]+\n$/)
     t.match(program.stderr, says)
     t.equal(program.stdout, '')

@@ -23,8 +23,8 @@ interface Call {
 }
 
 const CALLS: Call[] = [
-  { args: ['srve'], code: 1, says: /unknown command 'srve'\. Did you mean serve\?/ },
-  { args: ['publish'], code: 1, says: /unknown command 'publish'\. The commands are serve, verify, log, / },
+  { args: ['srve'], code: 2, says: /unknown command 'srve'\. Did you mean serve\?/ },
+  { args: ['publish'], code: 2, says: /unknown command 'publish'\. The commands are serve, verify, log, / },
   { args: ['dead', 'lst'], code: 2, says: /unknown command 'lst'\. Did you mean list\?/ },
   {
     args: ['dead', 'purge'],
@@ -74,8 +74,37 @@ const CALLS: Call[] = [
   { args: ['verify', '--data-dir='], code: 2, says: /--data-dir is empty/ },
   { args: ['serve'], env: { AMQP_URL: 'amqp://' }, code: 1, says: /AMQP_URL must be a URL like amqp:/ },
   { args: ['serve', '--port'], code: 1, says: /'--port <value>' argument missing/ },
-  { args: ['tail', '--filter', '=x', '--url', 'localhost'], code: 1, says: /A filter is/ },
-  { args: ['tail', '--ui-token=short'], code: 1, says: /UI_TOKEN must be 16 to 200 characters/ },
+  { args: ['tail', '--filter', '=x', '--url', 'localhost'], code: 2, says: /A filter is/ },
+  { args: ['tail', '--ui-token=short'], code: 2, says: /UI_TOKEN must be 16 to 200 characters/ },
+  { args: ['tail', '--nope'], code: 2, says: /unknown option '--nope'/ },
+  { args: ['health', '--nope'], code: 1, says: /unknown option '--nope'/ },
+  ...[
+    ['query', 'select 1'],
+    ['replay', '--output=-'],
+    ['erase', '--where=true'],
+    ['expire', '--retention=30d'],
+    ['compact'],
+  ].flatMap((args): Call[] => [
+    { args: [...args, '--nope'], code: 2, says: /unknown option '--nope'/ },
+    { args, env: { ARCHIVE_URL: 'nowhere' }, code: 2, says: /ARCHIVE_URL: there is no directory/ },
+    { args, env: { ARCHIVE_URL: 's3://' }, code: 2, says: /ARCHIVE_URL must be s3:\/\/bucket\/prefix/ },
+  ]),
+  { args: ['erase'], code: 2, says: /--where is missing/ },
+  { args: ['expire'], code: 2, says: /RETENTION and RAW_RETENTION are not set/ },
+  { args: ['query'], code: 2, says: /There is no SQL|there is no directory/ },
+  { args: ['query', 'select 1', '--since=soon'], code: 2, says: /--since must be/ },
+  { args: ['replay'], code: 2, says: /Say where to/ },
+  {
+    args: ['replay', '--to=http://user:secret@127.0.0.1:4000?key=hidden'],
+    code: 2,
+    says: /--to has no path\. .* http:\/\/127\.0\.0\.1:4000\/api\/t\/batch, or [^ ]*\/v1\/batch .*webhook write its path/,
+  },
+  {
+    args: ['replay', '--to=127.0.0.1:4000'],
+    code: 2,
+    says: /--to must be a URL, like http:.*\/api\/t\/batch/,
+  },
+  { args: ['replay', '--output=-', '--rate=x'], code: 2, says: /--rate must be/ },
 ]
 
 for (const { args, env = {}, code, says } of CALLS) {

@@ -116,6 +116,7 @@ const UNSUPPORTED_HEADERS = [
 
 function requireKnownHeaders({ operation, headers }: S3Request): void {
   for (const name of UNSUPPORTED_HEADERS) {
+    if (name === 'if-match' && operation === 'CompleteMultipartUpload') continue
     if (headers[name] !== undefined) throw new S3Error('NotImplemented', `${name} is not implemented`)
   }
   const conditional = operation === 'PutObject' || operation === 'CompleteMultipartUpload'
@@ -265,12 +266,10 @@ const OPERATIONS: Record<S3Operation, Operation> = {
   CompleteMultipartUpload(request, body, buckets) {
     const { bucket, key, headers } = request
     const parts = elements(body.toString(), 'Part').map(partReference)
-    const stored = findBucket(request, buckets).completeUpload(
-      key,
-      uploadIdOf(request),
-      parts,
-      onlyNew(headers),
-    )
+    const stored = findBucket(request, buckets).completeUpload(key, uploadIdOf(request), parts, {
+      onlyNew: onlyNew(headers),
+      onlyOver: headers['if-match'],
+    })
     const location = `http://${headers.host}/${bucket}/${key}`
     const children = xml({ Location: location, Bucket: bucket, Key: key, ETag: stored.etag })
     return document('CompleteMultipartUploadResult', children)

@@ -178,12 +178,21 @@ export class Bucket {
   }
 
   /** @param onlyNew as in put(); if that fails, the upload stays open */
-  completeUpload(key: string, uploadId: string, references: PartReference[], onlyNew: boolean): StoredObject {
+  /** @param condition If-None-Match: * (`onlyNew`), or If-Match: the ETag of the object that is replaced (`onlyOver`) */
+  completeUpload(
+    key: string,
+    uploadId: string,
+    references: PartReference[],
+    { onlyNew, onlyOver }: { readonly onlyNew: boolean; readonly onlyOver: string | undefined },
+  ): StoredObject {
     const upload = this.upload(key, uploadId)
     const parts = chosenParts(upload, references, this.#traits.partBytesMin)
     const body = Buffer.concat(parts.map(part => part.body))
     const object = { body, etag: multipartEtag(parts), lastModified: this.#now(), headers: upload.headers }
-    this.#store(key, object, onlyNew && this.#traits.condition === 'both')
+    const isObeyed = this.#traits.condition === 'both'
+    if (isObeyed && onlyOver !== undefined && this.objects.get(key)?.etag !== onlyOver)
+      throw preconditionFailed()
+    this.#store(key, object, onlyNew && isObeyed)
     this.uploads.delete(uploadId)
     this.#completed.set(uploadId, object)
     return object
@@ -201,9 +210,7 @@ export class Bucket {
 
   #store(key: string, object: StoredObject, onlyNew: boolean): StoredObject {
     requireKeyLength(key)
-    if (onlyNew && this.objects.has(key)) {
-      throw new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
-    }
+    if (onlyNew && this.objects.has(key)) throw preconditionFailed()
     this.objects.set(key, object)
     return object
   }
@@ -279,4 +286,8 @@ function decodeToken(token: string): ListItem {
   } catch (err) {
     throw new S3Error('InvalidArgument', `The continuation token provided is incorrect: ${err}`)
   }
+}
+
+function preconditionFailed(): S3Error {
+  return new S3Error('PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
 }

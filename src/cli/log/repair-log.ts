@@ -4,16 +4,19 @@
  *   list objects ──► read the log ──► move bytes that can be saved to their keys ──► read the unnamed objects ──► write
  *
  * The new record so names each batch of the old one that became an object. The events of its other batches were not
- * acknowledged: they are still in the queue, and are archived again.
+ * acknowledged: they are still in the queue, and are archived again. What the old record said of objects of earlier
+ * records is said again, as far as it is proven (lost-changes.ts).
  */
 
 import { randomUUID } from 'node:crypto'
 import { LogRefused } from '../../errors.ts'
 import { describeObject } from '../../log/describe-object.ts'
+import { LaterChanges } from '../../log/later-changes.ts'
 import { type LogKeys, logKeys } from '../../log/log-keys.ts'
 import { LogReader } from '../../log/log-reader.ts'
-import { type BatchDraft, encodeRecord, NOT_AN_ARCHIVER } from '../../log/log-record.ts'
+import { type BatchDraft, encodeRecord, NOT_AN_ARCHIVER, unverifiedChanges } from '../../log/log-record.ts'
 import { type LogStep, walkLog } from '../../log/log-walk.ts'
+import type { FoldedRecord } from '../../log/manifest.ts'
 import { isObjectKey } from '../../object/object-key.ts'
 import type { ObjectStore } from '../../store/store.ts'
 import { KeyMatch } from '../verify/key-match.ts'
@@ -21,10 +24,13 @@ import { textsAt } from '../verify/log-check.ts'
 import { ScratchFile } from '../verify/scratch-file.ts'
 import { TextList } from '../verify/text-list.ts'
 import type { ObjectProblems } from '../verify/verifier.ts'
+import { type LostChanges, lostChanges } from './lost-changes.ts'
 import { type Salvage, salvage, settleSalvage } from './salvage.ts'
 
 /** Most events of the new record: their ids have to fit into its head. */
 const EVENTS_MAX = 12_000_000
+/** Keys of each kind that are listed. All are counted. */
+const LIST_MAX = 20
 
 export interface RepairPlan {
   /** The number of the record. */
@@ -41,6 +47,8 @@ export interface RepairPlan {
   readonly events: number
   /** Objects that no record names, but that are damaged, so that they cannot be named. */
   readonly damaged: readonly ObjectProblems[]
+  /** What the record has said of objects of earlier records. */
+  readonly lost: LostChanges
   /** The id of the log. */
   readonly log: string
   /** The hash of the record before. */
@@ -65,6 +73,10 @@ interface LogContext {
   next: string | undefined
   /** Batches of the record that later records declare void, by their place in it. */
   readonly voids: Set<number>
+  /** Of all other records. */
+  readonly changes: LaterChanges
+  /** Keys of objects that later records have rewritten. */
+  readonly rewrittenLater: Set<string>
 }
 
 export class LogRepair {
@@ -134,6 +146,17 @@ export class LogRepair {
     const { batches, damaged, events } = await this.#describeAll(
       number === 0 ? [] : textsAt(objects, match.match().unknown, Number.POSITIVE_INFINITY),
     )
+    const isArchivers = batches.length + damaged.length + (saved?.bodies.length ?? 0) > 0
+    const lost = await lostChanges(
+      {
+        store: this.#store,
+        prefix: this.#prefix,
+        others: { ...context, folded: () => this.#folded() },
+        listMax: LIST_MAX,
+      },
+      object && unverifiedChanges(object.body),
+      isArchivers,
+    )
     return {
       number,
       problem,
@@ -142,6 +165,7 @@ export class LogRepair {
       batches,
       events,
       damaged,
+      lost,
       log: logOf(this.#keys, context),
       previous: previousOf(number, context),
       standsFor: context.next ?? saved?.hash,
@@ -158,6 +182,8 @@ export class LogRepair {
       previous: undefined,
       next: undefined,
       voids: new Set(),
+      changes: new LaterChanges(),
+      rewrittenLater: new Set(),
     }
     let place = 0
     for await (const step of walkLog({ store: this.#store, reader: this.#reader, keys: this.#keys })) {
@@ -166,6 +192,11 @@ export class LogRepair {
       for (const batch of step.record.batches) match.addNamed(place++, batch.key, batch)
     }
     return context
+  }
+
+  async *#folded(): AsyncIterable<FoldedRecord> {
+    for await (const step of walkLog({ store: this.#store, reader: this.#reader, keys: this.#keys }))
+      if (step.kind === 'folded') yield step.record
   }
 
   #note(step: LogStep, context: LogContext): void {
@@ -183,6 +214,8 @@ export class LogRepair {
       const { record } = step
       context.position = record.number
       if (record.number === number - 1) context.previous = record.hash
+      context.changes.add(record, record.number)
+      if (record.number > number) for (const { key } of record.rewrites ?? []) context.rewrittenLater.add(key)
       if (step.kind === 'folded') return
       context.log ??= step.record.log
       if (record.number === number + 1) context.next = step.record.previous
@@ -235,7 +268,8 @@ function previousOf(number: number, { previous }: LogContext): string {
   throw new LogRefused(`Record ${number - 1} cannot be used either: repair it first.`)
 }
 
-function recordOf({ log, number, previous, standsFor, batches }: RepairPlan) {
+function recordOf({ log, number, previous, standsFor, batches, lost }: RepairPlan) {
+  const { rewrites, expiredBefore } = lost
   const nonce = number === 0 ? log : randomUUID()
   return {
     log,
@@ -245,6 +279,8 @@ function recordOf({ log, number, previous, standsFor, batches }: RepairPlan) {
     writer: randomUUID(),
     ...NOT_AN_ARCHIVER,
     batches,
+    ...(rewrites.length > 0 && { rewrites: [...rewrites] }),
+    ...(expiredBefore !== undefined && { expiredBefore }),
     ...(standsFor !== undefined && { standsFor }),
   }
 }

@@ -33,7 +33,8 @@ function lineOf(cells: readonly string[], columns: readonly Column[], widths: re
     const space = ' '.repeat(width - widthOf(shown))
     return columns[index]?.isNumber ? space + shown : shown + space
   })
-  return padded.join(BETWEEN).trimEnd()
+  // Not trimEnd(): a value may end with a space of Unicode, or with a byte order mark.
+  return padded.join(BETWEEN).replace(/ +$/, '')
 }
 
 /** Takes from the widest columns until all fit. */

@@ -5,7 +5,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { resolve } from 'node:path'
 import { parseSettingText } from '../../config/setting-text.ts'
 import { milliseconds } from '../../config/setting-types.ts'
-import { QueryFailed } from '../../errors.ts'
+import { ConfigInvalid } from '../../errors.ts'
 import type { SettingFlags } from '../own-settings.ts'
 
 export interface ReplayFlags extends SettingFlags {
@@ -46,12 +46,14 @@ export interface ReplayOptions {
   readonly retryMsMax: number
 }
 
+/** Not even a slash. */
+const WITHOUT_PATH = /^https?:\/\/[^/]*$/i
 const CONCURRENCY_MAX = 100
 const BATCH_EVENTS_MAX = 100_000
 const DURATION = milliseconds({ default: 0, minimum: 1, description: '' })
 const ONLY_FOR_URLS = ['batchEvents', 'body', 'writeKey', 'header', 'concurrency', 'timeout'] as const
 
-/** @throws QueryFailed that names the option */
+/** @throws ConfigInvalid that names the option */
 export async function replayOptions(flags: ReplayFlags): Promise<ReplayOptions> {
   const destination = destinationOf(flags)
   refuseUseless(flags, destination)
@@ -68,28 +70,37 @@ export async function replayOptions(flags: ReplayFlags): Promise<ReplayOptions> 
 
 function destinationOf({ to, output }: ReplayFlags): Destination {
   if ((to === undefined) === (output === undefined))
-    throw new QueryFailed('Say where to: --to a URL or queue, or --output a file, or - for standard output.')
+    throw new ConfigInvalid(
+      'Say where to: --to a URL or queue, or --output a file, or - for standard output.',
+    )
   if (output !== undefined)
     return output === '-' ? { kind: 'stdout' } : { kind: 'file', path: resolve(output) }
   if (to === 'queue') return { kind: 'queue' }
-  if (to !== undefined && /^https?:\/\//i.test(to) && URL.canParse(to))
+  if (to !== undefined && /^https?:\/\//i.test(to) && URL.canParse(to)) {
+    if (WITHOUT_PATH.test(to)) throw new ConfigInvalid(`--to has no path. ${pathsOf(new URL(to))}`)
     return { kind: 'url', url: new URL(to) }
-  throw new QueryFailed(
+  }
+  throw new ConfigInvalid(
     `--to must be a URL, like http://127.0.0.1:4000/api/t/batch, or queue, not ${JSON.stringify(to)}.`,
   )
+}
+
+/** Where events can go to on a server. The URL is repeated without user, password and query. */
+function pathsOf({ origin }: URL): string {
+  return `If frequency is there, write ${origin}/api/t/batch, or ${origin}/v1/batch for calls of Segment's libraries. For a webhook write its path, or ${origin}/ if it has none.`
 }
 
 function refuseUseless(flags: ReplayFlags, { kind }: Destination): void {
   const useless = kind === 'url' ? undefined : ONLY_FOR_URLS.find(name => flags[name] !== undefined)
   if (useless !== undefined)
-    throw new QueryFailed(
+    throw new ConfigInvalid(
       `--${useless.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)} needs a URL as --to.`,
     )
   if (kind === 'stdout' && (flags.checkpoint !== undefined || flags.restart))
-    throw new QueryFailed('Standard output has no checkpoint: use --output FILE.')
+    throw new ConfigInvalid('Standard output has no checkpoint: use --output FILE.')
 }
 
-/** @throws QueryFailed. It does not repeat a header's value, which may be a secret. */
+/** @throws ConfigInvalid. It does not repeat a header's value, which may be a secret. */
 async function headersOf(given: readonly string[]): Promise<Record<string, string>> {
   const headers: Record<string, string> = {}
   for (const text of given) {
@@ -100,7 +111,7 @@ async function headersOf(given: readonly string[]): Promise<Record<string, strin
         validateHeaderName(name)
         validateHeaderValue(name, value.trim())
       } catch {
-        throw new QueryFailed('--header must be like "Name: value", or @FILE with such lines.')
+        throw new ConfigInvalid('--header must be like "Name: value", or @FILE with such lines.')
       }
       headers[name.toLowerCase()] = value.trim()
     }
@@ -112,7 +123,7 @@ async function linesOf(path: string): Promise<string[]> {
   try {
     return (await readFile(path, 'utf8')).split(/\r?\n/).filter(line => line.trim() !== '')
   } catch (error) {
-    throw new QueryFailed(`--header: ${path} cannot be read: ${(error as Error).message}.`)
+    throw new ConfigInvalid(`--header: ${path} cannot be read: ${(error as Error).message}.`)
   }
 }
 
@@ -120,18 +131,18 @@ function numberOf(option: string, text: string | undefined, max: number): number
   if (text === undefined) return undefined
   const number = /^\d{1,9}$/.test(text) ? Number(text) : 0
   if (number >= 1 && number <= max) return number
-  throw new QueryFailed(`${option} must be a whole number from 1 to ${max}, not ${JSON.stringify(text)}.`)
+  throw new ConfigInvalid(`${option} must be a whole number from 1 to ${max}, not ${JSON.stringify(text)}.`)
 }
 
 function rateOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined
   const rate = /^\d{1,9}(?:\.\d{1,3})?$/.test(text) ? Number(text) : 0
   if (rate > 0) return rate
-  throw new QueryFailed(`--rate must be events a second, like 500 or 0.5, not ${JSON.stringify(text)}.`)
+  throw new ConfigInvalid(`--rate must be events a second, like 500 or 0.5, not ${JSON.stringify(text)}.`)
 }
 
 function durationOf(option: string, text: string): number {
   const ms = parseSettingText(DURATION, text)
   if (typeof ms === 'number' && ms > 0 && ms <= 2 ** 31 - 1) return ms
-  throw new QueryFailed(`${option} must be a time, like 30s or 10m, not ${JSON.stringify(text)}.`)
+  throw new ConfigInvalid(`${option} must be a time, like 30s or 10m, not ${JSON.stringify(text)}.`)
 }

@@ -1,37 +1,10 @@
 import { grouped } from '../verify/report.ts'
 
-const SHOWN_MS = 200
-const CLEAR_LINE = '\r\u001b[K'
-
 export interface Progress {
   /** Events that were sent, by this run and those before. */
   readonly sent: number
   /** From 0 to 1. */
   readonly share: number
-}
-
-/** Shows how far a replay is on the last line of a terminal. */
-export class ProgressLine {
-  readonly #timer: NodeJS.Timeout | undefined
-  readonly #startMs = performance.now()
-  #start: Progress | undefined
-
-  constructor(isShown: boolean, now: () => Progress) {
-    if (isShown)
-      this.#timer = setInterval(() => process.stderr.write(CLEAR_LINE + this.#text(now())), SHOWN_MS)
-  }
-
-  end(): void {
-    if (this.#timer === undefined) return
-    clearInterval(this.#timer)
-    process.stderr.write(CLEAR_LINE)
-  }
-
-  #text(now: Progress): string {
-    this.#start ??= now
-    const seconds = (performance.now() - this.#startMs) / 1_000
-    return progressText(this.#start, now, seconds)
-  }
 }
 
 /** `42%  12,345 events  3,200/s  about 2 min left`. @param seconds since `start` */

@@ -80,11 +80,6 @@ export class KeyMatch {
 
   addNamed(place: number, key: string, content: ObjectDigest): void {
     this.#keys.add(digestOf(key), 2 * place + NAMED)
-    this.addNamedContent(place, key, content)
-  }
-
-  /** Adds another content that the named object may have. */
-  addNamedContent(place: number, key: string, content: ObjectDigest): void {
     this.#contents.add(digestOf(textOf(key, content)), 2 * place + NAMED)
   }
 

@@ -6,9 +6,9 @@
  */
 
 import { hash } from 'node:crypto'
-import { LogRefused } from '../../errors.ts'
-import type { ObjectDigest } from '../../log/describe-object.ts'
-import { LaterChanges } from '../../log/later-changes.ts'
+import { LogRefused, ObjectNotFound } from '../../errors.ts'
+import { type ObjectDigest, StoredDigest } from '../../log/describe-object.ts'
+import { LaterChanges, type Rewrite } from '../../log/later-changes.ts'
 import { logKeys } from '../../log/log-keys.ts'
 import { LogReader } from '../../log/log-reader.ts'
 import { inlineBody, isInline, type LogRecord } from '../../log/log-record.ts'
@@ -19,11 +19,11 @@ import { KeyMatch, type KeyMatches, Places } from './key-match.ts'
 import type { ScratchFile } from './scratch-file.ts'
 import { TextList } from './text-list.ts'
 
-/** A batch that is not settled after this time was left by its archiver. Another archiver settles it, or voids it. */
+/**
+ * A batch that is not settled after this time was left by its archiver. Another archiver settles it, or voids it. A
+ * rewrite that is not at its key after this time was left by an erasure that was interrupted, or runs for long.
+ */
 const SETTLED_MS_MAX = 5 * 60_000
-
-/** Allows for clocks of the store that differ. */
-const CLOCKS_MS = 60_000
 const LOOKS_AT_ONCE = 16
 /** Stands for the place in its record of a batch that cannot be void: it is folded, or was named by a repair. */
 const NEVER_VOID = -1
@@ -54,6 +54,11 @@ export interface LogFindings {
   /** The log names these objects. Their bytes are in the log or staged, but not yet at their keys. */
   readonly unsettled: Counted<NamedObject> & {
     /** How many have been unsettled for more than 5 minutes. */
+    readonly left: number
+  }
+  /** By the log events of these objects are erased. The new bytes are staged, and the events are still at the keys. */
+  readonly unerased: Counted<string> & {
+    /** How many have been so for more than 5 minutes. */
     readonly left: number
   }
   /** The log names these objects with other bytes. */
@@ -101,9 +106,8 @@ export class LogCheck {
   /** Places of objects without events. A void batch has such an object at its key (settlement.ts). */
   readonly #empty = new Places()
   readonly #changes = new LaterChanges()
-  /** Keys of objects that were rewritten since the objects began to be read. */
-  readonly #beingRewritten = new Set<string>()
-  readonly #startedAt = Date.now() - CLOCKS_MS
+  /** When the record of an object's last rewrite was stored. A folded record is older than 5 minutes. */
+  readonly #rewrittenAt = new Map<string, number>()
   /** Void batches, as `number:batch`. */
   readonly #voids = new Set<string>()
   readonly #damaged: string[] = []
@@ -200,7 +204,7 @@ export class LogCheck {
     this.#id ??= log
     this.#position = number
     this.#changes.add(record, number)
-    if (storedAt > this.#startedAt) for (const { key } of record.rewrites ?? []) this.#beingRewritten.add(key)
+    for (const { key } of record.rewrites ?? []) this.#rewrittenAt.set(key, storedAt)
     for (const each of voids) this.#voids.add(`${each.number}:${each.batch}`)
     for (const [n, each] of batches.entries()) {
       const { staged } = each
@@ -218,16 +222,12 @@ export class LogCheck {
     this.#named.add(JSON.stringify(batch))
   }
 
-  /** An object that was rewritten has the bytes of its last rewrite, and while that runs the bytes of before, too. */
+  /** An object that was rewritten has the bytes of its last rewrite. */
   #matchNamed(): KeyMatches {
     let place = 0
     for (const text of this.#named) {
       const named = JSON.parse(text) as NamedBatch
-      const rewrite = this.#changes.rewriteOf(named.key)
-      this.#match.addNamed(place, named.key, rewrite ?? named)
-      if (rewrite !== undefined && this.#beingRewritten.has(named.key))
-        this.#match.addNamedContent(place, named.key, named)
-      place++
+      this.#match.addNamed(place++, named.key, this.#changes.rewriteOf(named.key) ?? named)
     }
     return this.#match.match()
   }
@@ -246,16 +246,16 @@ export class LogCheck {
         ...base,
         missing: nothing,
         unsettled: { ...nothing, left: 0 },
+        unerased: { ...nothing, left: 0 },
         changed: nothing,
         unknown: nothing,
         refused: matches.refused,
       }
-    const changed = this.#withoutVoids(matches.changed, keys)
     const unknown = matches.unknown.without(this.#empty)
     return {
       ...base,
       ...(await this.#missingAndUnsettled(matches)),
-      changed: { objects: changed.size, list: [...textsAt(keys, changed, listMax)] },
+      ...(await this.#changedAndUnerased(keys, this.#withoutVoids(matches.changed, keys))),
       unknown: { objects: unknown.size, list: [...textsAt(keys, unknown, listMax)] },
     }
   }
@@ -281,7 +281,11 @@ export class LogCheck {
     const lists = { missing: [] as NamedObject[], unsettled: [] as NamedObject[] }
     const counts = { missing: 0, unsettled: 0 }
     let left = 0
-    for await (const { named, kind } of this.#lookUp(missing)) {
+    const look = async (text: string) => {
+      const named = JSON.parse(text) as NamedBatch
+      return { named, kind: await this.#kindOf(named) }
+    }
+    for await (const { named, kind } of lookedUp(this.#named, missing, look)) {
       if (kind === 'present') continue
       counts[kind]++
       if (lists[kind].length < this.#options.listMax)
@@ -294,16 +298,43 @@ export class LogCheck {
     }
   }
 
-  async *#lookUp(missing: Places): AsyncIterable<{ named: NamedBatch; kind: Kind }> {
-    let batches: NamedBatch[] = []
-    const look = () => Promise.all(batches.map(async named => ({ named, kind: await this.#kindOf(named) })))
-    for (const text of textsAt(this.#named, missing, Number.POSITIVE_INFINITY)) {
-      batches.push(JSON.parse(text) as NamedBatch)
-      if (batches.length < LOOKS_AT_ONCE) continue
-      yield* await look()
-      batches = []
+  /** Looks again at objects that had other bytes when they were read: a rewrite may have been moved to its key since. */
+  async #changedAndUnerased(
+    keys: TextList,
+    places: Places,
+  ): Promise<Pick<LogFindings, 'changed' | 'unerased'>> {
+    const lists = { changed: [] as string[], unerased: [] as string[] }
+    const counts = { changed: 0, unerased: 0 }
+    let left = 0
+    const look = async (key: string) => ({ key, kind: await this.#kindOfChanged(key) })
+    for await (const { key, kind } of lookedUp(keys, places, look)) {
+      if (kind === 'present') continue
+      counts[kind]++
+      if (lists[kind].length < this.#options.listMax) lists[kind].push(key)
+      if (kind === 'unerased' && Date.now() - (this.#rewrittenAt.get(key) ?? 0) > SETTLED_MS_MAX) left++
     }
-    yield* await look()
+    return {
+      changed: { objects: counts.changed, list: lists.changed },
+      unerased: { objects: counts.unerased, left, list: lists.unerased },
+    }
+  }
+
+  async #kindOfChanged(key: string): Promise<'present' | 'unerased' | 'changed'> {
+    const rewrite = this.#changes.rewriteOf(key)
+    if (rewrite === undefined) return 'changed'
+    if (await this.#exists(rewrite.staged)) return 'unerased'
+    return (await this.#isMoved(rewrite)) ? 'present' : 'changed'
+  }
+
+  async #isMoved({ key, sha256 }: Rewrite): Promise<boolean> {
+    const digest = new StoredDigest()
+    try {
+      for await (const bytes of await this.#store.get(key)) digest.add(bytes)
+    } catch (error) {
+      if (error instanceof ObjectNotFound) return false
+      throw error
+    }
+    return digest.end().sha256 === sha256
   }
 
   async #kindOf(named: NamedBatch): Promise<Kind> {
@@ -329,6 +360,22 @@ export class LogCheck {
   async #exists(key: string): Promise<boolean> {
     return (await this.#store.read(key, { start: 0, length: 1 })).object !== undefined
   }
+}
+
+/** Yields what `look` finds of the texts at these places, in their order. It is called for several texts at once. */
+async function* lookedUp<T>(
+  texts: TextList,
+  places: Places,
+  look: (text: string) => Promise<T>,
+): AsyncIterable<T> {
+  let some: string[] = []
+  for (const text of textsAt(texts, places, Number.POSITIVE_INFINITY)) {
+    some.push(text)
+    if (some.length < LOOKS_AT_ONCE) continue
+    yield* await Promise.all(some.map(look))
+    some = []
+  }
+  yield* await Promise.all(some.map(look))
 }
 
 /** Yields the first `max` texts at these places. @param places in ascending order */

@@ -27,8 +27,9 @@ export function resultOf(findings: VerifyFindings): VerifyReport['result'] {
     : 'clean'
 }
 
-function isWrong({ missing, changed, unknown, damaged, refused }: LogFindings): boolean {
-  return refused !== undefined || missing.objects + changed.objects + unknown.objects + damaged.records > 0
+function isWrong({ missing, unerased, changed, unknown, damaged, refused }: LogFindings): boolean {
+  const objects = missing.objects + unerased.left + changed.objects + unknown.objects
+  return refused !== undefined || objects + damaged.records > 0
 }
 
 function isWrongTable({ missing, unknown, refused }: TableFindings): boolean {
@@ -43,9 +44,9 @@ export function inWords(report: VerifyReport): string {
     listed('Duplicates', report.duplicates.ids, report.duplicates.list.map(describeDuplicate)),
     listed('Unreadable', report.unreadable.objects, report.unreadable.list.map(describeProblems)),
     listed('Not fetched', report.unfetched.objects, report.unfetched.list.map(describeProblems)),
-    listed('Missing', report.missing?.ids ?? 0, report.missing?.list.map(id => [id]) ?? []),
-    ...logBlocks(report.log),
-    ...tableBlocks(report.table),
+    listed('Missing', report.missing?.ids ?? 0, report.missing?.list ?? []),
+    ...(report.log === null ? [] : blocksOf(logKinds(report.log))),
+    ...(report.table === null ? [] : tableBlocks(report.table)),
     [verdictOf(report)],
   ]
   return `${blocks
@@ -84,75 +85,98 @@ function logLine({ log }: VerifyReport): string[] {
   ]
 }
 
-function logRows(log: LogFindings | null): Row[] {
-  if (log === null) return []
-  const { objects, missing, unsettled, changed, unknown, damaged } = log
-  const rows: Row[] = [['Named by the log', objects, '']]
-  if (missing.objects > 0)
-    rows.push(['Missing objects', missing.objects, 'named by the log, not in the store'])
-  if (unsettled.objects > 0) rows.push(['Not yet settled', unsettled.objects, leftOf(unsettled.left)])
-  if (changed.objects > 0) rows.push(['Changed objects', changed.objects, 'other bytes than the log names'])
-  if (unknown.objects > 0) rows.push(['Unknown objects', unknown.objects, 'the log does not name them'])
-  if (damaged.records > 0) rows.push(['Damaged records', damaged.records, 'archivers stop there'])
-  return rows
+/** One kind of what is wrong, or may be: a row of the table, and a list. */
+interface Kind {
+  readonly title: string
+  readonly count: number
+  readonly remark: string
+  readonly list: readonly string[]
 }
 
-function leftOf(count: number): string {
-  const note = count === 0 ? '' : `; ${grouped(count)} for more than 5 minutes: does an archiver run?`
-  return `their bytes are in the log, or staged${note}`
-}
-
-function logBlocks(log: LogFindings | null): string[][] {
-  if (log === null) return []
-  const { missing, unsettled, changed, unknown, damaged } = log
-  const named = ({ key, record }: NamedObject): string[] => [`${key}  (record ${grouped(record)})`]
+function logKinds({ missing, unsettled, unerased, changed, unknown, damaged }: LogFindings): Kind[] {
+  const named = ({ key, record }: NamedObject): string => `${key}  (record ${grouped(record)})`
   return [
-    listed('Missing objects', missing.objects, missing.list.map(named)),
-    listed('Not yet settled', unsettled.objects, unsettled.list.map(named)),
-    listed(
-      'Changed objects',
-      changed.objects,
-      changed.list.map(key => [key]),
-    ),
-    listed(
-      'Unknown objects',
-      unknown.objects,
-      unknown.list.map(key => [key]),
-    ),
-    listed(
-      'Damaged records',
-      damaged.records,
-      damaged.list.map(message => [message]),
-    ),
+    {
+      title: 'Missing objects',
+      count: missing.objects,
+      remark: 'named by the log, not in the store',
+      list: missing.list.map(named),
+    },
+    {
+      title: 'Not yet settled',
+      count: unsettled.objects,
+      remark: `their bytes are in the log, or staged${leftOf(unsettled.left, 'does an archiver run?')}`,
+      list: unsettled.list.map(named),
+    },
+    {
+      title: 'Not yet erased',
+      count: unerased.objects,
+      remark: `an erasure runs, or was interrupted${leftOf(unerased.left, 'if none runs, run "frequency erase" again')}`,
+      list: unerased.list,
+    },
+    {
+      title: 'Changed objects',
+      count: changed.objects,
+      remark: 'other bytes than the log names',
+      list: changed.list,
+    },
+    {
+      title: 'Unknown objects',
+      count: unknown.objects,
+      remark: 'the log does not name them',
+      list: unknown.list,
+    },
+    {
+      title: 'Damaged records',
+      count: damaged.records,
+      remark: 'archivers stop there',
+      list: damaged.list,
+    },
   ]
+}
+
+function tableKinds({ missing, unknown }: TableFindings): Kind[] {
+  return [
+    {
+      title: 'Missing files',
+      count: missing.files,
+      remark: 'gone, or of another length',
+      list: missing.list,
+    },
+    {
+      title: 'Unknown files',
+      count: unknown.files,
+      remark: 'a glob counts them, and the table does not',
+      list: unknown.list,
+    },
+  ]
+}
+
+function leftOf(count: number, advice: string): string {
+  return count === 0 ? '' : `; ${grouped(count)} for more than 5 minutes: ${advice}`
+}
+
+function rowsOfKinds(kinds: readonly Kind[]): Row[] {
+  return kinds.filter(({ count }) => count > 0).map(({ title, count, remark }) => [title, count, remark])
+}
+
+function blocksOf(kinds: readonly Kind[]): string[][] {
+  return kinds.map(({ title, count, list }) => listed(title, count, list))
+}
+
+function logRows(log: LogFindings | null): Row[] {
+  return log === null ? [] : [['Named by the log', log.objects, ''], ...rowsOfKinds(logKinds(log))]
 }
 
 function tableRows(files: TableFindings | null): Row[] {
   if (files === null) return []
-  const { missing, unknown } = files
-  const rows: Row[] = [['Files of the table', files.files, many(files.events, 'event')]]
-  if (missing.files > 0) rows.push(['Missing files', missing.files, 'gone, or of another length'])
-  if (unknown.files > 0)
-    rows.push(['Unknown files', unknown.files, 'a glob counts them, and the table does not'])
-  return rows
+  return [['Files of the table', files.files, many(files.events, 'event')], ...rowsOfKinds(tableKinds(files))]
 }
 
-function tableBlocks(files: TableFindings | null): string[][] {
-  if (files === null) return []
-  const { missing, unknown, refused } = files
-  return [
-    refused === undefined ? [] : [`The table could not be compared with its log: ${refused}`],
-    listed(
-      'Missing files',
-      missing.files,
-      missing.list.map(key => [key]),
-    ),
-    listed(
-      'Unknown files',
-      unknown.files,
-      unknown.list.map(key => [key]),
-    ),
-  ]
+function tableBlocks(files: TableFindings): string[][] {
+  const { refused } = files
+  const refusal = refused === undefined ? [] : [`The table could not be compared with its log: ${refused}`]
+  return [refusal, ...blocksOf(tableKinds(files))]
 }
 
 function badLinesOf({ notJson, withoutMessageId, withoutReceivedAt }: VerifyReport['unreadable']): string {
@@ -171,13 +195,24 @@ function table(rows: readonly Row[]): string[] {
   )
 }
 
-/** The lines of a list: its title, its items, and how many more of `count` there are. Empty if `count` is 0. */
-export function listed(title: string, count: number, items: readonly string[][]): string[] {
+/**
+ * The lines of a list: its title, its items, and how many more of `count` there are. Empty if `count` is 0.
+ *
+ * @param items a line, or several, of each
+ */
+export function listed(
+  title: string,
+  count: number,
+  items: readonly (string | readonly string[])[],
+): string[] {
   if (count === 0) return []
   const left = count - items.length
   return [
     `${title}:`,
-    ...items.flatMap(([first, ...more]) => [`  ${first}`, ...more.map(line => `    ${line}`)]),
+    ...items.flatMap(item => {
+      const [first, ...more] = [item].flat()
+      return [`  ${first}`, ...more.map(line => `    ${line}`)]
+    }),
     ...(left > 0 ? [`  and ${grouped(left)} more (see --list)`] : []),
   ]
 }

@@ -36,6 +36,7 @@ import {
 const CLEAN = {
   missing: { objects: 0, list: [] },
   unsettled: { objects: 0, left: 0, list: [] },
+  unerased: { objects: 0, left: 0, list: [] },
   changed: { objects: 0, list: [] },
   unknown: { objects: 0, list: [] },
   damaged: { records: 0, list: [] },

@@ -190,6 +190,19 @@ t.test('two that make the same file add it once, without claims', async t => {
   t.equal(table.files.size, 1)
 })
 
+t.test(
+  'the bounds of a file hold a text with a byte order mark, so that readers do not pass the file by',
+  async t => {
+    const ids = ['\ufeffa', 'zebra']
+    const archive = await archiveOf(t, [ids.map(id => eventAt(0, id, { event: id }))])
+    await compacted(t, archive, archive.store)
+    const table = await new TableLogReader(archive.store, tableKeys(archive.prefix)).refresh()
+    const [file] = table.files.values()
+    for (const column of ['event', 'message_id'])
+      t.match(file?.stats[column], { min: 'zebra', max: '\ufeffa' }, column)
+  },
+)
+
 t.test('an object that is damaged keeps its hour out of the table, and no other one', async t => {
   const archive = await archiveOf(t, [[eventAt(0, 'a')], [eventAt(1, 'b')], [eventAt(2, 'c')]])
   const { batches } = await archivedBatches(archive.store, archive.prefix)

@@ -3,8 +3,11 @@ import { randomUUID } from 'node:crypto'
 import { cpSync, readdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
 import { gunzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
+import { inWords, resultOf } from '../../../src/cli/verify/report.ts'
+import type { VerifyFindings } from '../../../src/cli/verify/verifier.ts'
 import { forEachAtOnce } from '../../../src/process/for-each-at-once.ts'
 import { openStore } from '../../../src/store/open-store.ts'
 import {
@@ -234,6 +237,10 @@ function erasedBeside(t: Test, archive: TestArchive): Promise<unknown> {
   return erased(t, archive, store, IS_USER)
 }
 
+function wordsOf(findings: VerifyFindings): string {
+  return inWords({ archive: 'a', result: resultOf(findings), seconds: 1, ...findings })
+}
+
 async function assertRawErased(t: Test, archive: TestArchive, events: number): Promise<void> {
   t.strictSame(await keysWith(t, archive, TEXTS), [])
   t.strictSame(await stagedKeys(archive), [])
@@ -242,6 +249,67 @@ async function assertRawErased(t: Test, archive: TestArchive, events: number): P
   const lines = [...(await objectsOf(archive)).values()].map(bytes => gunzipSync(bytes).toString()).join('')
   t.equal(lines.match(/"erased":true/g)?.length, events, 'and the other erasure holds')
 }
+
+/** An erasure that is killed after it has recorded its rewrites, and before it has moved any. */
+async function interruptedErasure(t: Test): Promise<{ archive: TestArchive; key: string }> {
+  const archive = await archiveOf(t, [[eventAt(0, 'a'), ofUser(0.5, 'b')], [eventAt(1, 'c')]])
+  const store = storeWith(archive.store, { moveAll: () => Promise.reject(new Error('killed')) })
+  await t.rejects(erased(t, archive, store, IS_USER), /killed/)
+  const [key = ''] = (await objectsOf(archive)).keys()
+  return { archive, key }
+}
+
+t.test('verify tells an erasure that was interrupted from an object that was changed', async t => {
+  const { archive, key } = await interruptedErasure(t)
+  const before = await bytesOf(archive.store, key)
+  const findings = await verified(archive, archive.store)
+  t.match(findings.log, {
+    unerased: { objects: 1, left: 0, list: [key] },
+    changed: { objects: 0, list: [] },
+    missing: { objects: 0 },
+  })
+  t.equal(resultOf(findings), 'clean', 'it may be running')
+  t.match(wordsOf(findings), /Not yet erased +1 {2}an erasure runs, or was interrupted\n/)
+
+  const tenMinutesAgo = Date.now() / 1000 - 600
+  const path = archive.store.localPath(archive.keys.record(findings.log?.position as number)) as string
+  utimesSync(path, tenMinutesAgo, tenMinutesAgo)
+  const later = await verified(archive, archive.store)
+  t.match(later.log, { unerased: { objects: 1, left: 1 }, changed: { objects: 0 } })
+  t.equal(resultOf(later), 'findings')
+  t.match(
+    wordsOf(later),
+    /Not yet erased +1 .*; 1 for more than 5 minutes: if none runs, run "frequency erase" again\n/,
+  )
+  t.match(wordsOf(later), new RegExp(`Not yet erased:\\n  ${key}\\n`))
+
+  t.match(await erased(t, archive, archive.store, IS_USER), { hasEarlier: true })
+  t.strictSame(await keysWith(t, archive, TEXTS), [])
+  t.equal(resultOf(await verified(archive, archive.store)), 'clean')
+  await archive.store.replace(key, before)
+  t.match((await verified(archive, archive.store)).log, {
+    unerased: { objects: 0 },
+    changed: { objects: 1, list: [key] },
+  })
+})
+
+t.test('verify beside an erasure that ends meanwhile finds nothing', async t => {
+  const { archive, key } = await interruptedErasure(t)
+  let isRead = false
+  const store = storeWith(archive.store, {
+    get: async each => {
+      const body = await archive.store.get(each)
+      if (each === key && !isRead) {
+        isRead = true
+        const bytes = await buffer(body)
+        await erased(t, archive, archive.store, IS_USER)
+        return Readable.from([bytes])
+      }
+      return body
+    },
+  })
+  t.match((await verified(archive, store)).log, { unerased: { objects: 0 }, changed: { objects: 0 } })
+})
 
 t.test('a compactor that has read the objects before does not add what it has read', async t => {
   const archive = await archiveOf(t, [[eventAt(0, 'a'), ofUser(0.5, 'b')]])

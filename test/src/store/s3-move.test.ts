@@ -1,5 +1,5 @@
 /** Moves on S3: a copy, whole or in parts, then a removal, and the failures of each. */
-import { HeadObjectCommand } from '@aws-sdk/client-s3'
+import { CompleteMultipartUploadCommand, HeadObjectCommand, type S3Client } from '@aws-sdk/client-s3'
 import { test } from 'tap'
 import { type CopyLimits, moveObject } from '../../../src/store/s3-move.ts'
 import {
@@ -89,6 +89,7 @@ test('an object that is too large for one copy is copied in parts', async t => {
   t.same(operationsOf(server), [
     'CopyObject',
     'HeadObject',
+    'HeadObject',
     'CreateMultipartUpload',
     ...Array(3).fill('UploadPartCopy'),
     'CompleteMultipartUpload',
@@ -154,4 +155,27 @@ test('no part is in flight when a copy in parts is aborted', async t => {
   })
   t.equal(await moveObject(createClient(t), MOVE, LIMITS), 'gone')
   t.ok(abortedAt - partAt >= SLOW_MS - 1)
+})
+
+test('a copy in parts that was paused does not replace what another process has stored since', async t => {
+  for (const before of [undefined, 'before']) {
+    const { store, server } = await openWithServer(t)
+    server.traits.copyBytesMax = 8 * MIB
+    await store.put('p/from', bodyOf(BYTES))
+    if (before !== undefined) await putText(store, MOVE.to, before)
+    const client = createClient(t)
+    // Before the completion another process moves the object, and an erasure rewrites it.
+    const send = async (command: Parameters<S3Client['send']>[0]): Promise<unknown> => {
+      if (command instanceof CompleteMultipartUploadCommand) {
+        await store.replace(MOVE.to, Buffer.from('without the erased events'))
+        await store.remove(['p/from'])
+      }
+      return client.send(command)
+    }
+    const paused: S3Client = Object.create(client, { send: { value: send } })
+    t.equal(await moveObject(paused, MOVE, LIMITS), 'gone')
+    const { object } = await store.read(MOVE.to)
+    t.equal(object?.body.toString().slice(0, 100), 'without the erased events', String(before))
+    t.same(server.uploads('bucket'), [])
+  }
 })
