@@ -1,5 +1,5 @@
 /** An archive that was made in a directory, commands of frequency on it, and DuckDB beside them. */
-import { rm } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { archiveLocation } from '../src/config/archive-location.ts'
@@ -116,6 +116,14 @@ export class LakeSite {
   async removeTable(): Promise<void> {
     for (const name of ['table', '_frequency/table'])
       await rm(join(this.objects, name), { recursive: true, force: true })
+  }
+
+  /** Bytes of all files below the archive with this ending. */
+  async bytesOf(ending: string): Promise<number> {
+    const names = await readdir(this.objects, { recursive: true })
+    const paths = names.filter(name => name.endsWith(ending)).map(name => join(this.objects, name))
+    const sizes = await Promise.all(paths.map(async path => (await stat(path)).size))
+    return sizes.reduce((sum, size) => sum + size, 0)
   }
 
   /** Removes what queries have kept of objects. */

@@ -1,8 +1,9 @@
 /** Makes an archive of events like those of clients, with its log, without a server. */
 import { randomUUID } from 'node:crypto'
 import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
+import { gzip, type ZlibOptions } from 'node:zlib'
 import { LogBuilder } from '../src/cli/log/build-log.ts'
+import { GZIP_LEVEL } from '../src/object/format.ts'
 import { objectKey } from '../src/object/object-key.ts'
 import type { ObjectStore } from '../src/store/store.ts'
 import { createRandom, type Random } from '../test/helpers/helper.ts'
@@ -26,7 +27,7 @@ export interface MadeArchive {
 export async function makeArchive(store: ObjectStore, prefix: string, made: MadeArchive): Promise<void> {
   const { events, batchEvents, hours, users, startMs } = made
   const spanMs = hours * 3_600_000
-  const pack = promisify(gzip)
+  const pack = promisify<Buffer, ZlibOptions, Buffer>(gzip)
   const random = createRandom(SEED)
   const batches = Math.ceil(events / batchEvents)
   let next = 0
@@ -37,7 +38,10 @@ export async function makeArchive(store: ObjectStore, prefix: string, made: Made
       for (let n = first; n < first + batchEvents; n++)
         text += `${eventOf(random, startMs + Math.floor((n / events) * spanMs), users)}\n`
       const at = new Date(startMs + Math.floor((first / events) * spanMs))
-      await store.create(objectKey(prefix, at, randomUUID(), '.ndjson.gz'), await pack(Buffer.from(text)))
+      await store.create(
+        objectKey(prefix, at, randomUUID(), '.ndjson.gz'),
+        await pack(Buffer.from(text), { level: GZIP_LEVEL }),
+      )
     }
   }
   await Promise.all(Array.from({ length: OBJECTS_AT_ONCE }, work))

@@ -28,7 +28,7 @@ const FRAMINGS: Record<ArchiveFormat, Framing> = {
 const COMPRESSION_EXTENSIONS: Record<ArchiveCompression, string> = { gzip: '.gz', none: '', zstd: '.zst' }
 
 /** Level 1 is several times as fast as the default level 6. Objects are about 10 % larger. */
-const GZIP_LEVEL = 1
+export const GZIP_LEVEL = 1
 const DECOMPRESSED_BYTES_MIN = 16 * 1024
 
 export function framingOf(format: ArchiveFormat): Framing {
