@@ -8,7 +8,6 @@
  * and killed at any time. Run again it completes what it has begun, and goes on with what is left.
  */
 
-import { join } from 'node:path'
 import { MIB } from '../config/setting-types.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogMaintainer } from '../log/log-maintainer.ts'
@@ -78,7 +77,6 @@ export class Eraser {
   readonly #session: QuerySession
   readonly #bytes: BytesOf
   #engine: Promise<Engine> | undefined
-  #runs = 0
   /** Wanted events of files of the table that were looked through, by path. */
   readonly #looked = new Map<string, number>()
 
@@ -141,21 +139,15 @@ export class Eraser {
   async #eraseInObjects(objects: readonly AffectedObject[], { ids }: Matches) {
     const { store, settings, log, stopping } = this.#parts
     const { prefix } = settings
-    // A short name: the path of the lock in it has a limit.
-    const directory = join(this.#session.files.runDirectory, `i${this.#runs++}`)
-    const maintainer = await LogMaintainer.open({ store, prefix, directory, log, stopping })
-    try {
-      await maintainer.fold()
-      const wanted = new Set(objects.map(({ batch }) => batch.key))
-      const { changes, batches, log: id } = await this.#archived(({ key }) => wanted.has(key))
-      await completeRewrites(store, prefix, maintainer, changes.rewrites)
-      assertUnchanged(objects, batches)
-      const parts = { store, prefix, bytes: this.#bytes, maintainer, stopping, rewritten: this.#rewritten }
-      await rewriteObjects(parts, objects, ids)
-      return { staged: await removeLeftByArchivers(store, prefix), log: id as string }
-    } finally {
-      await maintainer.close()
-    }
+    const maintainer = await LogMaintainer.open({ store, prefix, log, stopping })
+    await maintainer.fold()
+    const wanted = new Set(objects.map(({ batch }) => batch.key))
+    const { changes, batches, log: id } = await this.#archived(({ key }) => wanted.has(key))
+    await completeRewrites(store, prefix, maintainer, changes.rewrites)
+    assertUnchanged(objects, batches)
+    const parts = { store, prefix, bytes: this.#bytes, maintainer, stopping, rewritten: this.#rewritten }
+    await rewriteObjects(parts, objects, ids)
+    return { staged: await removeLeftByArchivers(store, prefix), log: id as string }
   }
 
   readonly #rewritten = (): void => {
