@@ -15,16 +15,19 @@ import { LogReader } from '../log/log-reader.ts'
 import type { Logger } from '../process/logger.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { Engine } from '../query/engine.ts'
+import type { Done, WithoutId, Work } from '../query/engine-messages.ts'
 import { QuerySession } from '../query/query-session.ts'
 import { BatchBytes } from '../query/read-batch.ts'
 import type { QuerySettings } from '../query/session-settings.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { TablePublisher } from '../table/staged-files.ts'
+import type { TableColumn } from '../table/table-entry.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
 import { eraseInTable } from './erase-in-table.ts'
+import { FilesAhead } from './files-ahead.ts'
 import { findMatches, type Matches } from './find-matches.ts'
-import { type AffectedFile, type FileParts, findFiles } from './rewrite-files.ts'
+import { type AffectedFile, type FileParts, findFiles, makeFile } from './rewrite-files.ts'
 import type { BytesOf } from './rewrite-object.ts'
 import {
   type AffectedObject,
@@ -52,6 +55,8 @@ export interface ErasurePlan {
   readonly events: number
   readonly objects: readonly AffectedObject[]
   readonly files: readonly AffectedFile[]
+  /** The typed columns of the table. */
+  readonly columns: readonly TableColumn[]
   readonly matches: Matches
   /** An erasure was begun before. It is completed, whether it was interrupted or not. */
   readonly hasEarlier: boolean
@@ -77,6 +82,7 @@ export class Eraser {
   readonly #session: QuerySession
   readonly #bytes: BytesOf
   #engine: Promise<Engine> | undefined
+  #working: Promise<unknown> = Promise.resolve()
   /** Wanted events of files of the table that were looked through, by path. */
   readonly #looked = new Map<string, number>()
 
@@ -102,33 +108,52 @@ export class Eraser {
    * @param usersMax how many different users of them are looked up
    */
   async plan(where: string, usersMax = 0): Promise<ErasurePlan> {
-    const { store, settings } = this.#parts
+    const { store, settings, stopping } = this.#parts
     // It starts while the session is readied.
     this.#running().catch(() => {})
     await this.#session.ready()
     const matches = await findMatches(this.#session, where, () => this.#running(), usersMax)
-    const { batches, changes } = await this.#archived()
-    const looked = (): void => {
-      this.progress.looked++
-    }
-    const objects = matches.ids.size === 0 ? [] : await findObjects(this.#bytes, batches, matches, looked)
     const table = await new TableLogReader(store, tableKeys(settings.prefix)).refresh()
-    const files = await findFiles(this.#files, table, matches)
-    const hasEarlier = table.erasures > 0 || hasSome(changes.rewrites)
-    return { events: matches.ids.size, objects, files, matches, hasEarlier }
+    const finding = new AbortController()
+    const finds = findFiles(this.#files, table, matches)
+    finds.catch(error => finding.abort(error))
+    const { objects, hasRewrites } = await findObjects(
+      this.#bytes,
+      isWanted => this.#archived(isWanted),
+      matches,
+      () => {
+        this.progress.looked++
+        finding.signal.throwIfAborted()
+        stopping.throwIfAborted()
+      },
+    )
+    const files = await finds
+    const hasEarlier = table.erasures > 0 || hasRewrites
+    return { events: matches.ids.size, objects, files, columns: table.columns, matches, hasEarlier }
   }
 
   /** @throws QueryFailed, StoreUnavailable, LogDamaged, LogRefused, TableDamaged; the reason of `stopping` */
-  async erase({ objects, matches }: Pick<ErasurePlan, 'objects' | 'matches'>): Promise<ErasureDone> {
+  async erase({
+    objects,
+    files: planned,
+    columns,
+    matches,
+  }: Pick<ErasurePlan, 'objects' | 'files' | 'columns' | 'matches'>): Promise<ErasureDone> {
     this.progress.phase = 'objects'
-    const { staged, log: id } = await this.#eraseInObjects(objects, matches)
-    this.progress.phase = 'table'
-    const { store, settings, stopping, publish } = this.#parts
-    const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
-    const files = await eraseInTable({ ...this.#files, publish, rewritten: this.#rewritten }, log, matches)
-    await this.#session.forget()
-    this.progress.phase = 'done'
-    return { files, staged }
+    const made = new FilesAhead(planned, file => makeFile(this.#files, columns, file, matches))
+    try {
+      const { staged, log: id } = await this.#eraseInObjects(objects, matches)
+      this.progress.phase = 'table'
+      const { store, settings, stopping, publish } = this.#parts
+      const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
+      const parts = { ...this.#files, made, publish, rewritten: this.#rewritten }
+      const files = await eraseInTable(parts, log, matches)
+      await this.#session.forget()
+      this.progress.phase = 'done'
+      return { files, staged }
+    } finally {
+      made.stop()
+    }
   }
 
   async close(): Promise<void> {
@@ -161,7 +186,13 @@ export class Eraser {
   get #files(): FileParts {
     const { store, stopping } = this.#parts
     const looked = this.#looked
-    return { store, cache: this.#session.files, stopping, looked, engine: () => this.#running() }
+    return { store, cache: this.#session.files, stopping, looked, run: this.#run }
+  }
+
+  readonly #run = (work: WithoutId<Work>): Promise<Done> => {
+    const done = this.#working.then(async () => (await this.#running()).run(work))
+    this.#working = done.catch(() => {})
+    return done
   }
 
   /** For SQL of ours, on files of this run. */
@@ -173,16 +204,12 @@ export class Eraser {
       spillBytesMax,
       threads,
       isForUser: false,
+      keepsOrder: true,
     })
     const engine = await this.#engine
     this.#parts.stopping.throwIfAborted()
     return engine
   }
-}
-
-function hasSome(items: Iterable<unknown>): boolean {
-  for (const _ of items) return true
-  return false
 }
 
 /** @throws QueryFailed if another erasure has rewritten one of the objects since they were looked through */

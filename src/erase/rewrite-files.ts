@@ -10,8 +10,9 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import { QueryFailed } from '../errors.ts'
-import type { Engine } from '../query/engine.ts'
+import type { Done, WithoutId, Work } from '../query/engine-messages.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { fetchTableFile } from '../table/fetch-table-file.ts'
@@ -22,6 +23,7 @@ import type { Matches } from './find-matches.ts'
 
 /** Files that are looked through at once. */
 const FILES_AT_ONCE = 16
+const CHUNK_BYTES = 1024 * 1024
 
 export interface AffectedFile {
   readonly file: TableFile
@@ -32,7 +34,8 @@ export interface AffectedFile {
 export interface FileParts {
   readonly store: ObjectStore
   readonly cache: Pick<QueryCache, 'temporaryPath'>
-  readonly engine: () => Promise<Engine>
+  /** Runs one work at a time. */
+  readonly run: (work: WithoutId<Work>) => Promise<Done>
   /** Wanted events of files that were looked through, by path: the bytes below a path stay the same. */
   readonly looked: Map<string, number>
   readonly stopping: AbortSignal
@@ -55,8 +58,7 @@ export async function findFiles(
     const some = await Promise.all(
       files.slice(at, at + FILES_AT_ONCE).map(async file => ({ file, path: await fetched(parts, file) })),
     )
-    const engine = await parts.engine()
-    const { counts = [] } = await engine.run({
+    const { counts = [] } = await parts.run({
       kind: 'find',
       files: some.map(({ path }) => path),
       ids: parquet,
@@ -86,23 +88,16 @@ export async function makeFile(
   { file, events }: AffectedFile,
   { parquet: ids }: Matches,
 ): Promise<ErasedFile> {
-  const { cache, engine } = parts
+  const { cache, run } = parts
   const source = await fetched(parts, file)
   const parquet = cache.temporaryPath('parquet')
   const typed = columns.slice(0, file.typedColumns)
-  const running = await engine()
-  const { files: [made] = [] } = await running.run({
-    kind: 'erase',
-    file: source,
-    ids,
-    columns: typed,
-    parquet,
-  })
+  const { files: [made] = [] } = await run({ kind: 'erase', file: source, ids, columns: typed, parquet })
   if (made?.rows !== file.rows)
     throw new QueryFailed(
       `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. The file was not changed.`,
     )
-  const { counts = [] } = await running.run({ kind: 'find', files: [parquet], ids })
+  const { counts = [] } = await run({ kind: 'find', files: [parquet], ids })
   if (counts.length > 0)
     throw new QueryFailed(
       `Of ${events} events of ${file.key} ${counts[0]?.[1]} would not be erased: this is a bug, please report it. The file was not changed.`,
@@ -120,7 +115,8 @@ export async function stageFile(
   const path = `${keys.rewritten}${randomUUID()}.parquet`
   const copy = `${keys.staged}${randomUUID()}`
   const { size: bytes } = await stat(made)
-  await Promise.all([store.put(path, createReadStream(made)), store.put(copy, createReadStream(made))])
+  const read = (): Readable => createReadStream(made, { highWaterMark: CHUNK_BYTES })
+  await Promise.all([store.put(path, read()), store.put(copy, read())])
   await rm(made)
   return { ...file, path, copy, bytes, stats }
 }

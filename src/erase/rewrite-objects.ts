@@ -22,13 +22,15 @@ import type { LogBatch } from '../log/log-record.ts'
 import { removeBodies } from '../log/record-bodies.ts'
 import { hasTimeIn } from '../log/spans.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
-import type { ArchivedBatch } from '../query/archive-batches.ts'
+import type { ArchivedBatch, ArchivedBatches } from '../query/archive-batches.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { Matches } from './find-matches.ts'
 import { type BytesOf, countIn, stageErased } from './rewrite-object.ts'
 
 const READS_AT_ONCE = 8
 const REWRITES_AT_ONCE = 4
+/** Batches that are in memory while objects are looked through that are unlikely to have wanted events. */
+const PART_BATCHES = 100_000
 /** Objects of one record of the log. */
 const RECORD_OBJECTS_MAX = 256
 /**
@@ -43,17 +45,28 @@ export interface AffectedObject {
   readonly events: number
 }
 
+/** @returns the batches of the archive that `isWanted` chooses, and what records say of earlier ones */
+type Archived = (isWanted: (batch: ArchivedBatch) => boolean) => Promise<ArchivedBatches>
+
+export interface FoundObjects {
+  readonly objects: readonly AffectedObject[]
+  /** There was an erasure before. */
+  readonly hasRewrites: boolean
+}
+
 /**
- * The objects that have wanted events: those of the times of the events, and all others if some are not found there.
+ * The objects that have wanted events: those of the times of the events, and all others if some are not found there. The
+ * log is read for each of the two, and again after each 100,000 others, so that an archive may have any number of them.
  *
- * @throws QueryFailed if an object is not what the log says; StoreUnavailable
+ * @param looked called for each object that was looked through; an error of it ends the search
+ * @throws QueryFailed if an object is not what the log says; StoreUnavailable, LogRefused
  */
 export async function findObjects(
   bytes: BytesOf,
-  batches: readonly ArchivedBatch[],
+  archived: Archived,
   { ids, rows, times, untimed }: Matches,
   looked: () => void,
-): Promise<AffectedObject[]> {
+): Promise<FoundObjects> {
   const affected: AffectedObject[] = []
   const found = new IdSet()
   const look = (some: readonly ArchivedBatch[]): Promise<void> =>
@@ -64,11 +77,40 @@ export async function findObjects(
     })
   const isLikely = ({ firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean =>
     hasTimeIn(times, firstReceivedAt, lastReceivedAt)
-  await look(batches.filter(isLikely))
+  const { batches, changes } = await archived(isLikely)
+  await look(batches)
   const sum = affected.reduce((total, { events }) => total + events, 0)
   if (found.size < ids.size || sum < rows || untimed > 0)
-    await look(batches.filter(batch => !isLikely(batch)))
-  return affected.sort((a, b) => a.batch.record - b.batch.record)
+    for await (const some of inParts(archived, batch => !isLikely(batch))) await look(some)
+  const objects = affected.sort((a, b) => a.batch.record - b.batch.record)
+  return { objects, hasRewrites: hasSome(changes.rewrites) }
+}
+
+/** Yields batches that `isWanted` chooses, 100,000 at a time. */
+async function* inParts(
+  archived: Archived,
+  isWanted: (batch: ArchivedBatch) => boolean,
+): AsyncGenerator<readonly ArchivedBatch[]> {
+  // Of the last batch of the part before.
+  let [record, place] = [-1, -1]
+  for (let count = PART_BATCHES; count === PART_BATCHES; ) {
+    const [afterRecord, afterPlace] = [record, place]
+    count = 0
+    const { batches } = await archived(batch => {
+      const isAfter = batch.record > afterRecord || (batch.record === afterRecord && batch.place > afterPlace)
+      if (count === PART_BATCHES || !isAfter || !isWanted(batch)) return false
+      count++
+      record = batch.record
+      place = batch.place
+      return true
+    })
+    yield batches
+  }
+}
+
+function hasSome(items: Iterable<unknown>): boolean {
+  for (const _ of items) return true
+  return false
 }
 
 export interface RewriteParts {
@@ -89,7 +131,7 @@ export async function rewriteObjects(
 ): Promise<void> {
   const { store, prefix, maintainer } = parts
   const keys = new Set(objects.map(({ batch }) => batch.key))
-  await removeBodies(store, prefix, batch => keys.has(batch.key) || hasSome(batch, wanted))
+  await removeBodies(store, prefix, batch => keys.has(batch.key) || hasWanted(batch, wanted))
   for (let at = 0; at < objects.length; at += RECORD_OBJECTS_MAX) {
     const some = objects.slice(at, at + RECORD_OBJECTS_MAX)
     const rewrites = await stageAll(parts, some, wanted)
@@ -123,7 +165,7 @@ async function stageAll(
   }
 }
 
-function hasSome({ ids }: LogBatch, wanted: IdSet): boolean {
+function hasWanted({ ids }: LogBatch, wanted: IdSet): boolean {
   for (let at = 0; at < ids.length; at += ID_BYTES) if (wanted.has(ids, at)) return true
   return false
 }

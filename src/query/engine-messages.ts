@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly threads: number
   /** The engine may run SQL of the user's: see select-only.ts. */
   readonly isForUser: boolean
+  /** An answer has the order of what it is made of. It takes more memory. @default `isForUser` */
+  readonly keepsOrder?: boolean | undefined
   /** DuckDB's native part; undefined if it is where npm has put it. */
   readonly addonPath: string | undefined
 }

@@ -67,6 +67,7 @@ async function openEngine({
   spillBytesMax,
   threads,
   isForUser,
+  keepsOrder = isForUser,
   addonPath,
 }: EngineOptions): Promise<Engine> {
   if (addonPath !== undefined) useEngineAddon(addonPath)
@@ -82,7 +83,7 @@ async function openEngine({
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
     // The order of an answer counts, and that of converted events does not.
-    preserve_insertion_order: String(isForUser),
+    preserve_insertion_order: String(keepsOrder),
   })
   const connection = await instance.connect()
   await connection.run("set timezone = 'UTC'")
