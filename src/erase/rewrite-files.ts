@@ -10,7 +10,6 @@
 import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
-import type { Readable } from 'node:stream'
 import { QueryFailed } from '../errors.ts'
 import type { Done, WithoutId, Work } from '../query/engine-messages.ts'
 import type { QueryCache } from '../query/query-cache.ts'
@@ -23,7 +22,6 @@ import type { Matches } from './find-matches.ts'
 
 /** Files that are looked through at once. */
 const FILES_AT_ONCE = 16
-const CHUNK_BYTES = 1024 * 1024
 
 export interface AffectedFile {
   readonly file: TableFile
@@ -64,10 +62,8 @@ export async function findFiles(
       ids: parquet,
     })
     const byPath = new Map(counts)
-    for (const { file, path } of some) {
-      parts.looked.set(file.path, byPath.get(path) ?? 0)
-      await rm(path)
-    }
+    for (const { file, path } of some) parts.looked.set(file.path, byPath.get(path) ?? 0)
+    await Promise.all(some.map(({ path }) => rm(path)))
   }
   return all.flatMap(file => {
     const events = parts.looked.get(file.path) ?? 0
@@ -115,8 +111,7 @@ export async function stageFile(
   const path = `${keys.rewritten}${randomUUID()}.parquet`
   const copy = `${keys.staged}${randomUUID()}`
   const { size: bytes } = await stat(made)
-  const read = (): Readable => createReadStream(made, { highWaterMark: CHUNK_BYTES })
-  await Promise.all([store.put(path, read()), store.put(copy, read())])
+  await Promise.all([store.put(path, createReadStream(made)), store.put(copy, createReadStream(made))])
   await rm(made)
   return { ...file, path, copy, bytes, stats }
 }

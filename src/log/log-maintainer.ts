@@ -21,7 +21,7 @@ import { PositionOnlyIndex } from './position-only-index.ts'
 import { Settlement } from './settlement.ts'
 import { Watermark } from './watermark.ts'
 
-/** Ids of folded records of this time are read, and thrown away: nothing is looked up. The newest manifest is enough. */
+/** No id is looked up, so the newest manifest is enough. */
 const DEDUPE_WINDOW_MS = 1
 
 export interface MaintainerParts {
@@ -57,6 +57,7 @@ export class LogMaintainer {
       ...{ store, prefix, keys, log },
       index: new PositionOnlyIndex(),
       dedupeWindowMs: DEDUPE_WINDOW_MS,
+      readsIds: false,
       reader: this.#reader,
       watermark: this.#watermark,
     }
