@@ -29,7 +29,7 @@ import { type BytesOf, countIn, stageErased } from './rewrite-object.ts'
 
 const READS_AT_ONCE = 8
 const REWRITES_AT_ONCE = 4
-/** Batches that are in memory while objects are looked through that are unlikely to have wanted events. */
+/** Batches that are in memory while objects are looked through. */
 const PART_BATCHES = 100_000
 /** Objects of one record of the log. */
 const RECORD_OBJECTS_MAX = 256
@@ -56,8 +56,9 @@ export interface FoundObjects {
 
 /**
  * The objects that have wanted events: those of the times of the events, and all others if some are not found there. The
- * log is read for each of the two, and again after each 100,000 others, so that an archive may have any number of them.
+ * log is read for each of the two, and again after each 100,000 objects, so that an archive may have any number of them.
  *
+ * @param options.partBatches batches that are in memory at once, besides those that are found
  * @param looked called for each object that was looked through; an error of it ends the search
  * @throws QueryFailed if an object is not what the log says; StoreUnavailable, LogRefused
  */
@@ -66,45 +67,49 @@ export async function findObjects(
   archived: Archived,
   { ids, rows, times, untimed }: Matches,
   looked: () => void,
+  { partBatches = PART_BATCHES } = {},
 ): Promise<FoundObjects> {
   const affected: AffectedObject[] = []
   const found = new IdSet()
-  const look = (some: readonly ArchivedBatch[]): Promise<void> =>
-    forEachAtOnce(some, READS_AT_ONCE, async batch => {
-      const events = await countIn(bytes, batch, ids, found)
-      if (events > 0) affected.push({ batch, events })
-      looked()
-    })
+  let hasRewrites = false
+  const look = async (isWanted: (batch: ArchivedBatch) => boolean): Promise<void> => {
+    for await (const { batches, changes } of inParts(archived, isWanted, partBatches)) {
+      hasRewrites = hasSome(changes.rewrites)
+      await forEachAtOnce(batches, READS_AT_ONCE, async batch => {
+        const events = await countIn(bytes, batch, ids, found)
+        if (events > 0) affected.push({ batch, events })
+        looked()
+      })
+    }
+  }
   const isLikely = ({ firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean =>
     hasTimeIn(times, firstReceivedAt, lastReceivedAt)
-  const { batches, changes } = await archived(isLikely)
-  await look(batches)
+  await look(isLikely)
   const sum = affected.reduce((total, { events }) => total + events, 0)
-  if (found.size < ids.size || sum < rows || untimed > 0)
-    for await (const some of inParts(archived, batch => !isLikely(batch))) await look(some)
-  const objects = affected.sort((a, b) => a.batch.record - b.batch.record)
-  return { objects, hasRewrites: hasSome(changes.rewrites) }
+  if (found.size < ids.size || sum < rows || untimed > 0) await look(batch => !isLikely(batch))
+  return { objects: affected.sort((a, b) => a.batch.record - b.batch.record), hasRewrites }
 }
 
-/** Yields batches that `isWanted` chooses, 100,000 at a time. */
+/** Yields the batches that `isWanted` chooses, some at a time. */
 async function* inParts(
   archived: Archived,
   isWanted: (batch: ArchivedBatch) => boolean,
-): AsyncGenerator<readonly ArchivedBatch[]> {
+  partBatches: number,
+): AsyncGenerator<ArchivedBatches> {
   // Of the last batch of the part before.
   let [record, place] = [-1, -1]
-  for (let count = PART_BATCHES; count === PART_BATCHES; ) {
+  for (let count = partBatches; count === partBatches; ) {
     const [afterRecord, afterPlace] = [record, place]
     count = 0
-    const { batches } = await archived(batch => {
+    const part = await archived(batch => {
       const isAfter = batch.record > afterRecord || (batch.record === afterRecord && batch.place > afterPlace)
-      if (count === PART_BATCHES || !isAfter || !isWanted(batch)) return false
+      if (count === partBatches || !isAfter || !isWanted(batch)) return false
       count++
       record = batch.record
       place = batch.place
       return true
     })
-    yield batches
+    yield part
   }
 }
 
