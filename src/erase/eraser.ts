@@ -83,8 +83,7 @@ export class Eraser {
   readonly #bytes: BytesOf
   #engine: Promise<Engine> | undefined
   #working: Promise<unknown> = Promise.resolve()
-  /** Wanted events of files of the table that were looked through, by path. */
-  readonly #looked = new Map<string, number>()
+  readonly #looked: FileParts['looked'] = new Map()
 
   private constructor(parts: EraserParts, session: QuerySession) {
     this.#parts = parts

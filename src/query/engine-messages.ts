@@ -82,6 +82,13 @@ export interface FindRequest {
   readonly files: readonly string[]
   /** The file of an `IdsRequest`. */
   readonly ids: string
+  /** A Parquet file to be made of where the events are, for `EraseRequest`. */
+  readonly places?: string | undefined
+}
+
+export interface FoundPlaces {
+  readonly parquet: string
+  readonly path: string
 }
 
 /** Makes a file of a file of the table, without what some events say. */
@@ -89,8 +96,8 @@ export interface EraseRequest {
   readonly kind: 'erase'
   readonly id: number
   readonly file: string
-  /** The file of an `IdsRequest`. */
-  readonly ids: string
+  /** The `places` of a `FindRequest`, and the path of the file in it. */
+  readonly places: FoundPlaces
   /** Typed columns of the file. */
   readonly columns: readonly TableColumn[]
   readonly parquet: string

@@ -37,19 +37,26 @@ export async function writeIds(
 /** @returns how many of the wanted events, that are not erased, each file has that has some */
 export async function findInFiles(
   connection: DuckDBConnection,
-  { files, ids }: Omit<FindRequest, 'kind' | 'id'>,
+  { files, ids, places }: Omit<FindRequest, 'kind' | 'id'>,
 ): Promise<[path: string, count: number][]> {
   if (files.length === 0) return []
   const rows = `read_parquet([${files.map(quoted).join(', ')}], hive_partitioning = false, union_by_name = true,
-    filename = 'path of file')`
+    filename = 'path of file', file_row_number = true)`
+  const columns = `"path of file" as path, file_row_number as place, message_id, received_at, source`
   // Two conditions for "not erased": of most rows only the ids, and whether `extra` says something, are read.
   const isErasedText = `extra = ${quoted(ERASED_EXTRA)}`
-  const reader = await connection.runAndReadAll(
-    `select path, count(*) from (
-      select "path of file" as path, message_id, source from ${rows} where (${isErasedText}) is not true
+  const found = `(
+      select ${columns} from ${rows} where (${isErasedText}) is not true
       union all
-      select "path of file", message_id, source from ${rows} where ${isErasedText} and not (${saysNothing()})
-    ) f semi join read_parquet(${quoted(ids)}) i on ${SAME} group by 1`,
+      select ${columns} from ${rows} where ${isErasedText} and not (${saysNothing()})
+    ) f join read_parquet(${quoted(ids)}) i on ${SAME}`
+  if (places !== undefined)
+    await connection.run(
+      `copy (select path, place, f.message_id, received_at, if(keeps_source, f.source, null) as source from ${found})
+      to ${quoted(places)} (format parquet, compression zstd)`,
+    )
+  const reader = await connection.runAndReadAll(
+    `select path, count(*) from ${places === undefined ? found : `read_parquet(${quoted(places)})`} group by 1`,
   )
   return reader.getRows().map(([path, count]) => [String(path), Number(count)])
 }
@@ -63,7 +70,7 @@ export async function findInFiles(
  */
 export async function eraseInFile(
   connection: DuckDBConnection,
-  { file, ids, columns, parquet }: Omit<EraseRequest, 'kind' | 'id'>,
+  { file, places, columns, parquet }: Omit<EraseRequest, 'kind' | 'id'>,
 ): Promise<MadeFile> {
   const all = tableColumns(columns)
   const fields = all.map(({ name, fieldId }) => `${identifier(name)}: ${fieldId}`)
@@ -71,15 +78,12 @@ export async function eraseInFile(
   const size = await sizeOf(connection, file)
   await connection.run(
     `create or replace temp table erased_rows as
-      select place, any_value(message_id) as message_id, any_value(received_at) as received_at,
-        case when bool_and(keeps_source) then any_value(source) end as source
-      from (
-        select f.file_row_number as place, f.message_id, received_at, f.source, keeps_source
-        from ${rows} f join read_parquet(${quoted(ids)}) i on ${SAME}
-        union all
-        select file_row_number, message_id, received_at, source, true from ${rows}
-        where extra = ${quoted(ERASED_EXTRA)} and ${saysNothing(columns.map(({ name }) => identifier(name)))}
-      ) group by place order by received_at, message_id, place`,
+      select place, message_id, received_at, source from read_parquet(${quoted(places.parquet)})
+      where path = ${quoted(places.path)}
+      union all
+      select file_row_number, message_id, received_at, source from ${rows}
+      where extra = ${quoted(ERASED_EXTRA)} and ${saysNothing(columns.map(({ name }) => identifier(name)))}
+      order by received_at, message_id, place`,
   )
   await connection.run(
     `set variable erased_places = (select bitstring_agg(place, 0, ${size.rows - 1}) from erased_rows)`,

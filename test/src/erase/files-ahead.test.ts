@@ -7,7 +7,11 @@ import type { AffectedFile, ErasedFile } from '../../../src/erase/rewrite-files.
 const MIB = 1024 * 1024
 
 function affected(path: string, bytes = MIB): AffectedFile {
-  return { file: { key: `k/${path}`, path, bytes, hour: 1, rows: 1, stats: {}, typedColumns: 0 }, events: 1 }
+  return {
+    file: { key: `k/${path}`, path, bytes, hour: 1, rows: 1, stats: {}, typedColumns: 0 },
+    events: 1,
+    places: { parquet: '', path },
+  }
 }
 
 function making() {

@@ -65,9 +65,13 @@ for (const [what, chosen, count] of [
         `select 'm' || i as message_id, if(i % 3 = 0, 'web', null) as source, i % 2 = 1 as keeps_source
       from range(${ROWS}) t(i) where ${chosen}`,
       )
-      t.strictSame(await findInFiles(connection, { files: [file], ids }), [[file, count]])
+      const places = join(temporaryDirectory(t), 'places.parquet')
+      t.strictSame(await findInFiles(connection, { files: [file], ids, places }), [[file, count]])
       const parquet = join(temporaryDirectory(t), 'made.parquet')
-      const made = await eraseInFile(connection, { file, ids, columns: [PLAN], parquet })
+      const made = await eraseInFile(connection, {
+        ...{ file, places: { parquet: places, path: file } },
+        ...{ columns: [PLAN], parquet },
+      })
       t.equal(made.rows, ROWS)
       t.strictSame(await findInFiles(connection, { files: [parquet], ids }), [])
       const others = (from: string): string =>
@@ -121,7 +125,9 @@ t.test('row groups do not become larger by many erasures', async t => {
       `select message_id, source, true as keeps_source from '${file}' where event is not null limit 1`,
     )
     const parquet = join(temporaryDirectory(t), `made-${n}.parquet`)
-    await eraseInFile(connection, { file, ids, columns: [PLAN], parquet })
+    const places = { parquet: join(temporaryDirectory(t), 'places.parquet'), path: file }
+    await findInFiles(connection, { files: [file], ids, places: places.parquet })
+    await eraseInFile(connection, { file, places, columns: [PLAN], parquet })
     file = parquet
   }
   const [[most] = []] = await rowsOf(
