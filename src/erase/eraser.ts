@@ -6,6 +6,9 @@
  * are looked for: a compactor that has read the objects before cannot add its file any more, nor can another erasure.
  * So what killed commands have staged before is removed: it may have the events. The command can be stopped
  * and killed at any time. Run again it completes what it has begun, and goes on with what is left.
+ *
+ * New files of the table are made on local disk while the objects are rewritten (files-ahead.ts). They are staged after
+ * the erasure has counted itself, and named only if the table still has the path that they were made of.
  */
 
 import { MIB } from '../config/setting-types.ts'
@@ -82,7 +85,11 @@ export class Eraser {
   readonly #session: QuerySession
   readonly #bytes: BytesOf
   #engine: Promise<Engine> | undefined
-  #working: Promise<unknown> = Promise.resolve()
+  /** What runs on each of the engine's connections. */
+  readonly #working = {
+    find: Promise.resolve<unknown>(undefined),
+    other: Promise.resolve<unknown>(undefined),
+  }
   readonly #looked: FileParts['looked'] = new Map()
 
   private constructor(parts: EraserParts, session: QuerySession) {
@@ -147,7 +154,8 @@ export class Eraser {
       const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
       const parts = { ...this.#files, made, publish, rewritten: this.#rewritten }
       const files = await eraseInTable(parts, log, matches)
-      await this.#session.forget()
+      // The engine is not needed any more.
+      await Promise.all([this.#session.forget(), this.#closeEngine()])
       this.progress.phase = 'done'
       return { files, staged }
     } finally {
@@ -156,8 +164,14 @@ export class Eraser {
   }
 
   async close(): Promise<void> {
-    await this.#engine?.then(engine => engine.close()).catch(() => {})
+    await this.#closeEngine()
     await this.#session.close()
+  }
+
+  async #closeEngine(): Promise<void> {
+    const engine = this.#engine
+    this.#engine = undefined
+    await engine?.then(running => running.close()).catch(() => {})
   }
 
   async #eraseInObjects(objects: readonly AffectedObject[], { ids }: Matches) {
@@ -189,8 +203,9 @@ export class Eraser {
   }
 
   readonly #run = (work: WithoutId<Work>): Promise<Done> => {
-    const done = this.#working.then(async () => (await this.#running()).run(work))
-    this.#working = done.catch(() => {})
+    const connection = work.kind === 'find' ? 'find' : 'other'
+    const done = this.#working[connection].then(async () => (await this.#running()).run(work))
+    this.#working[connection] = done.catch(() => {})
     return done
   }
 

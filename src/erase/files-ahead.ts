@@ -3,8 +3,11 @@ import type { AffectedFile, ErasedFile } from './rewrite-files.ts'
 /** Bound on the bytes of files that are made ahead. The last may exceed it. */
 const BYTES_AHEAD = 256 * 1024 * 1024
 
+/** One is fetched, or removed, while the engine has another. */
+const MAKES_AT_ONCE = 2
+
 /**
- * Makes new files of the table before they are wanted, one after another: the engine works while objects are rewritten.
+ * Makes new files of the table before they are wanted, in their order: the engine works while objects are rewritten.
  * A new file is on local disk, and has no effect before it is staged.
  *
  * It may be used if the table still names the same path when it is wanted: the bytes below a path do not change while
@@ -16,9 +19,9 @@ export class FilesAhead {
   /** By path: files that are made, or being made. */
   readonly #made = new Map<string, Promise<ErasedFile>>()
   #bytes = 0
-  #isMaking = false
+  #making = 0
 
-  /** @param make called for one file at a time, unless an unexpected file is wanted */
+  /** @param make called for two files at once, and for each that is wanted unexpectedly */
   constructor(files: readonly AffectedFile[], make: (file: AffectedFile) => Promise<ErasedFile>) {
     this.#left = [...files]
     this.#make = make
@@ -51,22 +54,23 @@ export class FilesAhead {
   }
 
   #advance(): void {
-    if (this.#isMaking || this.#bytes >= BYTES_AHEAD) return
-    const next = this.#left.shift()
-    if (next === undefined) return
-    this.#isMaking = true
-    this.#bytes += next.file.bytes
-    const made = this.#make(next)
-    this.#made.set(next.file.path, made)
-    made.then(
-      () => {
-        this.#isMaking = false
-        this.#advance()
-      },
-      () => {
-        this.#isMaking = false
-        this.stop()
-      },
-    )
+    while (this.#making < MAKES_AT_ONCE && this.#bytes < BYTES_AHEAD) {
+      const next = this.#left.shift()
+      if (next === undefined) return
+      this.#making++
+      this.#bytes += next.file.bytes
+      const made = this.#make(next)
+      this.#made.set(next.file.path, made)
+      made.then(
+        () => {
+          this.#making--
+          this.#advance()
+        },
+        () => {
+          this.#making--
+          this.stop()
+        },
+      )
+    }
   }
 }

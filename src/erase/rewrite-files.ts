@@ -33,7 +33,7 @@ export interface AffectedFile {
 export interface FileParts {
   readonly store: ObjectStore
   readonly cache: Pick<QueryCache, 'temporaryPath'>
-  /** Runs one work at a time. */
+  /** Runs one work at a time, and one that finds beside it. */
   readonly run: (work: WithoutId<Work>) => Promise<Done>
   /** Files that were looked through, by path: the bytes below a path stay the same. */
   readonly looked: Map<string, Omit<AffectedFile, 'file'>>

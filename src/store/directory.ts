@@ -8,11 +8,10 @@
  */
 
 import { randomUUID } from 'node:crypto'
-import { createWriteStream, ReadStream, type Stats } from 'node:fs'
+import { createWriteStream, type Stats } from 'node:fs'
 import {
   access,
   constants,
-  copyFile,
   type FileHandle,
   link,
   open,
@@ -27,6 +26,7 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import { syncDirectory } from '../process/sync-directory.ts'
+import { copySynced, wholeFileOf } from './copy-file.ts'
 import { DurableDirectories } from './durable-directories.ts'
 import type { ByteRange, Created, ObjectStore, ReadAnswer, StoreReader, StoreStats } from './store.ts'
 
@@ -290,30 +290,6 @@ async function writeStreamSynced(path: string, body: Readable): Promise<number> 
   } finally {
     // A stream that is destroyed while its file is being opened still makes the file. The caller removes it then.
     if (!file.closed) await new Promise<void>(resolve => file.once('close', resolve))
-  }
-}
-
-/** The file that a stream reads from its beginning to its end, if nothing of it was read yet. */
-function wholeFileOf(body: Readable): string | undefined {
-  if (!(body instanceof ReadStream) || typeof body.path !== 'string' || body.readableDidRead) return undefined
-  const { start, end } = body as ReadStream & { readonly start?: number; readonly end?: number }
-  return (start ?? 0) === 0 && (end ?? Number.POSITIVE_INFINITY) === Number.POSITIVE_INFINITY
-    ? body.path
-    : undefined
-}
-
-/** Copies a file in the kernel: its bytes do not pass through this process. */
-async function copySynced(from: string, to: string, body: Readable): Promise<number> {
-  // Nobody reads the stream, so nobody else hears of its errors.
-  body.on('error', () => {})
-  await copyFile(from, to, constants.COPYFILE_EXCL)
-  const file = await open(to, 'r+')
-  try {
-    await file.sync()
-    if (body.destroyed) throw body.errored ?? new Error('its source was closed')
-    return (await file.stat()).size
-  } finally {
-    await file.close()
   }
 }
 
