@@ -14,6 +14,7 @@ import { beside } from './rows/beside.ts'
 import { confirmed } from './rows/confirmed.ts'
 import { day } from './rows/day.ts'
 import { embedded } from './rows/embedded.ts'
+import { erase } from './rows/erase.ts'
 import { far } from './rows/far.ts'
 import { flat } from './rows/flat.ts'
 import { ids } from './rows/ids.ts'
@@ -60,6 +61,7 @@ const SINGLE: Record<Exclude<RowName, 'confirmed' | 'embedded' | 'batch' | 'arch
   beside,
   day,
   replay,
+  erase,
   flat,
 }
 

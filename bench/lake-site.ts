@@ -6,7 +6,7 @@ import { archiveLocation } from '../src/config/archive-location.ts'
 import { openDirectoryStore } from '../src/store/directory.ts'
 import { HOUR_MS } from '../src/table/table-keys.ts'
 import { ensureServers, SERVER_PACKAGES, serverPath } from '../test/services/install.ts'
-import { BUILT_PROGRAM, Program, type ProgramOptions } from '../test/services/program.ts'
+import { BUILT_PROGRAM, Program, type ProgramOptions, ROOT } from '../test/services/program.ts'
 import { makeArchive } from './made-archive.ts'
 import { PeakMemory } from './peak-memory.ts'
 import { progress } from './progress.ts'
@@ -67,14 +67,26 @@ export class LakeSite {
     return join(this.#path, 'data')
   }
 
+  get objectCount(): number {
+    return Math.ceil(this.events / BATCH_EVENTS)
+  }
+
+  get objectGlob(): string {
+    return join(this.objects, 'dt=*/hour=*/*.ndjson.gz')
+  }
+
+  get tableGlob(): string {
+    return join(this.objects, 'table/data/**/*.parquet')
+  }
+
   /** A table function of DuckDB. */
   get source(): string {
-    return `read_json('${join(this.objects, 'dt=*/hour=*/*.ndjson.gz')}', format = 'newline_delimited', columns = ${RAW_COLUMNS}, hive_partitioning = true, hive_types_autocast = false)`
+    return `read_json('${this.objectGlob}', format = 'newline_delimited', columns = ${RAW_COLUMNS}, hive_partitioning = true, hive_types_autocast = false)`
   }
 
   /** The same for the files of the table. */
   get table(): string {
-    return `read_parquet('${join(this.objects, 'table/data/**/*.parquet')}', hive_partitioning = false)`
+    return `read_parquet('${this.tableGlob}', hive_partitioning = false)`
   }
 
   file(name: string): string {
@@ -89,10 +101,21 @@ export class LakeSite {
     return stdout
   }
 
-  async #run(args: readonly string[], options: Pick<ProgramOptions, 'under'> = {}) {
+  /** The same for another program. @param script below the root of the project */
+  async timedProgram({ ms, peakMib }: Timed, script: string, args: readonly string[]): Promise<string> {
+    const { stdout, ...figures } = await this.#run(args, { script: join(ROOT, script) })
+    ms.push(figures.ms)
+    peakMib.push(figures.peakMib)
+    return stdout
+  }
+
+  async #run(
+    args: readonly string[],
+    { script = BUILT_PROGRAM, ...options }: Pick<ProgramOptions, 'under'> & { readonly script?: string } = {},
+  ) {
     const { name, path: cwd } = this.#site.fresh('command')
     const startedAt = performance.now()
-    const program = new Program(BUILT_PROGRAM, {
+    const program = new Program(script, {
       ...{ name, cwd, args, workspace: this.#site.workspace, ...options },
       env: { ...process.env, TZ: 'UTC', ARCHIVE_URL: this.archive, DATA_DIR: this.#dataDir },
     })
@@ -100,7 +123,7 @@ export class LakeSite {
     const { code } = await program.endsWithin(COMMAND_MS_MAX)
     const ms = Math.round(performance.now() - startedAt)
     const peakMib = memory.stop()
-    if (code !== 0) throw new Error(`frequency ${args[0]} failed: ${program.output}`)
+    if (code !== 0) throw new Error(`${name}, ${args[0]}, failed: ${program.output}`)
     return { ms, peakMib, stdout: program.stdout }
   }
 
@@ -133,17 +156,27 @@ export class LakeSite {
 
   /** Runs SQL in DuckDB. @returns milliseconds, without the start of DuckDB */
   async inDuckdb(sql: string): Promise<number> {
+    return (await this.#inDuckdb(sql)).ms
+  }
+
+  /** @returns the answer of DuckDB, as JSON has it */
+  async rowsOf(sql: string): Promise<unknown[][]> {
+    return (await this.#inDuckdb(sql)).rows
+  }
+
+  async #inDuckdb(sql: string): Promise<{ readonly ms: number; readonly rows: unknown[][] }> {
     const instance = await DuckDBInstance.create(':memory:', {
       threads: String(THREADS),
       temp_directory: this.file('spill'),
     })
     const connection = await instance.connect()
     const startedAt = performance.now()
-    await connection.runAndReadAll(sql)
+    const reader = await connection.runAndReadAll(sql)
     const ms = Math.round(performance.now() - startedAt)
+    const rows = reader.getRowsJson()
     connection.closeSync()
     instance.closeSync()
-    return ms
+    return { ms, rows }
   }
 
   async close(): Promise<void> {

@@ -19,6 +19,7 @@ export const ROWS = [
   'beside',
   'day',
   'replay',
+  'erase',
   'flat',
 ] as const
 
@@ -73,7 +74,7 @@ const USAGE = `npm run bench -- [options]
   --starts=N            starts of each program in the row start; default: 10
   --connections=N       default: 128
   --archive-events=N    events in the queue when an archiver starts; default: 300000, in ids and window 3000000,
-                        in lake 6000000, in beside 200000, in day 2000000,
+                        in lake and erase 6000000, in beside 200000, in day 2000000,
                         in replay 600000
   --batch-events=N      BATCH_EVENTS_MAX of archivers; default: 10000, in ids and window 20000, in spread and far 1000
   --windows=N,…         ids in an archiver's index; default: in window 1000000,10000000,30000000,100000000,

@@ -1,15 +1,12 @@
-import { join } from 'node:path'
 import type { Config } from '../config/config.ts'
 import { MIB } from '../config/setting-types.ts'
 import { ConfigInvalid } from '../errors.ts'
 import { Expirer, type ExpiryReport } from '../expire/expirer.ts'
 import { createLogger } from '../process/logger.ts'
-import { QueryCache } from '../query/query-cache.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { isAgreed } from './agreement.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { interruptible } from './interruptible.ts'
-import { cacheDirectoryOf } from './local-work.ts'
 import { withExisting } from './open-existing.ts'
 import { expireSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
 import { showProgress } from './progress-line.ts'
@@ -48,8 +45,6 @@ async function expireIn(
   flags: ExpireFlags,
   stopping: AbortSignal,
 ): Promise<number> {
-  // Its directory of this run is removed with it.
-  const cache = await QueryCache.open(cacheDirectoryOf(config), config.queryCacheBytesMax)
   const expirer = new Expirer({
     store,
     prefix: config.archive.prefix,
@@ -58,32 +53,27 @@ async function expireIn(
       rawRetentionMs: config.rawRetention,
       dedupeWindowMs: config.dedupeWindowMs,
     },
-    directory: join(cache.runDirectory, 'ids'),
     log: createLogger('silent', false),
     stopping,
     publish: publisherOf(store, config),
     isRecordOnly: flags.recordOnly === true,
   })
-  try {
-    if (flags.dryRun === true) {
-      const plan = await expirer.plan()
-      write(flags, store, plan, false)
-      return EXIT_CODES.done
-    }
-    if (flags.yes !== true) {
-      process.stdout.write(inWords(await expirer.plan(), 'will be removed'))
-      if (!(await isAgreed(flags.json))) return EXIT_CODES.failed
-    }
-    const stopProgress = showProgress(flags.progress, () => {
-      const { phase, objects, files } = expirer.progress
-      return `${phase}: ${grouped(objects)} objects, ${grouped(files)} files removed`
-    })
-    const report = await expirer.run().finally(stopProgress)
-    write(flags, store, report, true)
+  if (flags.dryRun === true) {
+    const plan = await expirer.plan()
+    write(flags, store, plan, false)
     return EXIT_CODES.done
-  } finally {
-    await cache.close()
   }
+  if (flags.yes !== true) {
+    process.stdout.write(inWords(await expirer.plan(), 'will be removed'))
+    if (!(await isAgreed(flags.json))) return EXIT_CODES.failed
+  }
+  const stopProgress = showProgress(flags.progress, () => {
+    const { phase, objects, files } = expirer.progress
+    return `${phase}: ${grouped(objects)} objects, ${grouped(files)} files removed`
+  })
+  const report = await expirer.run().finally(stopProgress)
+  write(flags, store, report, true)
+  return EXIT_CODES.done
 }
 
 function write(flags: ExpireFlags, { description }: ObjectStore, report: ExpiryReport, isDone: boolean) {

@@ -20,8 +20,8 @@ const TYPES: Readonly<Record<string, TableColumn['type']>> = {
   timestamptz: 'timestamptz',
   timestamp: 'timestamptz',
 }
-/** The partitions of the glob and of Iceberg. */
-const PARTITIONS = ['dt', 'hour', 'received_at_hour']
+/** The partitions of the glob and of Iceberg, and what DuckDB calls the place of a row (erase-sql.ts). */
+const RESERVED = ['dt', 'hour', 'received_at_hour', 'file_row_number']
 const MEMBER = /^[A-Za-z_$][\w$-]*(?:\.[A-Za-z_$][\w$-]*)*$/
 
 /**
@@ -36,7 +36,7 @@ export function parseTableColumns(text: string | undefined): WantedColumn[] {
     .map(part => part.trim())
     .filter(part => part !== '')
     .map(wantedColumn)
-  const names = new Set([...tableColumns([]).map(({ name }) => name), ...PARTITIONS])
+  const names = new Set([...tableColumns([]).map(({ name }) => name), ...RESERVED])
   for (const { name } of columns) {
     if (names.has(name)) throw new ConfigInvalid(`TABLE_COLUMNS: the table has two columns ${name}.`)
     names.add(name)

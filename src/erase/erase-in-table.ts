@@ -11,18 +11,17 @@ import type { ObjectStore } from '../store/store.ts'
 import { placedIn, placeStaged, publishTable, type TablePublisher } from '../table/staged-files.ts'
 import type { TableLog } from '../table/table-log.ts'
 import type { TableState } from '../table/table-state.ts'
+import type { FilesAhead } from './files-ahead.ts'
 import type { Matches } from './find-matches.ts'
-import {
-  type AffectedFile,
-  type ErasedFile,
-  type FileParts,
-  findFiles,
-  makeFile,
-  stageFile,
-} from './rewrite-files.ts'
+import { type AffectedFile, type ErasedFile, type FileParts, findFiles, stageFile } from './rewrite-files.ts'
 import { changedMeanwhile } from './rewrite-objects.ts'
 
+/** Of files that are staged at once, and named by one entry. The last may exceed the bytes. */
+const GROUP_FILES_MAX = 4
+const GROUP_BYTES_MAX = 64 * 1024 * 1024
+
 export interface TableErasureParts extends FileParts {
+  readonly made: Pick<FilesAhead, 'take'>
   readonly publish: TablePublisher
   /** A file has its new bytes. */
   readonly rewritten: () => void
@@ -43,26 +42,29 @@ export async function eraseInTable(
   await publishTable(store, log, publish)
   const table = await log.refresh()
   const affected = await findFiles(parts, table, matches)
-  await replaceAll(parts, log, affected, file => makeFile(parts, table.columns, file, matches), erasures)
+  await replaceAll(parts, log, affected, erasures)
   await publishTable(store, log, publish)
   await removeOldPaths(store, log)
   return affected
 }
 
-/** Stages a file while the engine makes the next one. */
+/** Stages a group of files while the engine makes the next one. */
 async function replaceAll(
   parts: TableErasureParts,
   log: TableLog,
   affected: readonly AffectedFile[],
-  make: (file: AffectedFile) => Promise<ErasedFile>,
   erasures: number,
 ): Promise<void> {
   let replacing: Promise<void> = Promise.resolve()
   try {
-    for (const each of affected) {
-      parts.stopping.throwIfAborted()
-      const [made] = await Promise.all([make(each), replacing])
-      replacing = replaceFile(parts, log, made, erasures)
+    for (const group of groupsOf(affected)) {
+      const made: ErasedFile[] = []
+      for (const each of group) {
+        parts.stopping.throwIfAborted()
+        made.push(await parts.made.take(each))
+      }
+      await replacing
+      replacing = replaceFiles(parts, log, made, erasures)
       replacing.catch(() => {})
     }
   } finally {
@@ -70,22 +72,38 @@ async function replaceAll(
   }
 }
 
-async function replaceFile(
+function* groupsOf(files: readonly AffectedFile[]): Generator<AffectedFile[]> {
+  let group: AffectedFile[] = []
+  let bytes = 0
+  for (const each of files) {
+    group.push(each)
+    bytes += each.file.bytes
+    if (group.length < GROUP_FILES_MAX && bytes < GROUP_BYTES_MAX) continue
+    yield group
+    group = []
+    bytes = 0
+  }
+  if (group.length > 0) yield group
+}
+
+async function replaceFiles(
   { store, rewritten }: TableErasureParts,
   log: TableLog,
-  file: ErasedFile,
+  files: readonly ErasedFile[],
   erasures: number,
 ): Promise<void> {
-  const { key, path } = file.file
-  const replaced = await stageFile(store, log.keys, file)
+  const replaced = await Promise.all(files.map(file => stageFile(store, log.keys, file)))
   const appended = await log.append(table =>
-    table.erasures === erasures && table.files.get(key)?.path === path ? { replaced: [replaced] } : undefined,
+    table.erasures === erasures &&
+    files.every(({ file: { key, path } }) => table.files.get(key)?.path === path)
+      ? { replaced }
+      : undefined,
   )
   if (appended === undefined) {
-    await store.remove([replaced.path, replaced.copy as string])
+    await store.remove(replaced.flatMap(({ path, copy }) => [path, copy as string]))
     throw changedMeanwhile('the table')
   }
-  rewritten()
+  for (const _ of files) rewritten()
 }
 
 async function placeAllStaged(store: ObjectStore, log: TableLog): Promise<void> {

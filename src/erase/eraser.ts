@@ -6,9 +6,11 @@
  * are looked for: a compactor that has read the objects before cannot add its file any more, nor can another erasure.
  * So what killed commands have staged before is removed: it may have the events. The command can be stopped
  * and killed at any time. Run again it completes what it has begun, and goes on with what is left.
+ *
+ * New files of the table are made on local disk while the objects are rewritten (files-ahead.ts). They are staged after
+ * the erasure has counted itself, and named only if the table still has the path that they were made of.
  */
 
-import { join } from 'node:path'
 import { MIB } from '../config/setting-types.ts'
 import { logKeys } from '../log/log-keys.ts'
 import { LogMaintainer } from '../log/log-maintainer.ts'
@@ -16,16 +18,19 @@ import { LogReader } from '../log/log-reader.ts'
 import type { Logger } from '../process/logger.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { Engine } from '../query/engine.ts'
+import type { Done, WithoutId, Work } from '../query/engine-messages.ts'
 import { QuerySession } from '../query/query-session.ts'
 import { BatchBytes } from '../query/read-batch.ts'
 import type { QuerySettings } from '../query/session-settings.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { TablePublisher } from '../table/staged-files.ts'
+import type { TableColumn } from '../table/table-entry.ts'
 import { tableKeys } from '../table/table-keys.ts'
 import { TableLog, TableLogReader } from '../table/table-log.ts'
 import { eraseInTable } from './erase-in-table.ts'
+import { FilesAhead } from './files-ahead.ts'
 import { findMatches, type Matches } from './find-matches.ts'
-import { type AffectedFile, type FileParts, findFiles } from './rewrite-files.ts'
+import { type AffectedFile, type FileParts, findFiles, makeFile } from './rewrite-files.ts'
 import type { BytesOf } from './rewrite-object.ts'
 import {
   type AffectedObject,
@@ -53,6 +58,8 @@ export interface ErasurePlan {
   readonly events: number
   readonly objects: readonly AffectedObject[]
   readonly files: readonly AffectedFile[]
+  /** The typed columns of the table. */
+  readonly columns: readonly TableColumn[]
   readonly matches: Matches
   /** An erasure was begun before. It is completed, whether it was interrupted or not. */
   readonly hasEarlier: boolean
@@ -78,9 +85,12 @@ export class Eraser {
   readonly #session: QuerySession
   readonly #bytes: BytesOf
   #engine: Promise<Engine> | undefined
-  #runs = 0
-  /** Wanted events of files of the table that were looked through, by path. */
-  readonly #looked = new Map<string, number>()
+  /** What runs on each of the engine's connections. */
+  readonly #working = {
+    find: Promise.resolve<unknown>(undefined),
+    other: Promise.resolve<unknown>(undefined),
+  }
+  readonly #looked: FileParts['looked'] = new Map()
 
   private constructor(parts: EraserParts, session: QuerySession) {
     this.#parts = parts
@@ -104,58 +114,78 @@ export class Eraser {
    * @param usersMax how many different users of them are looked up
    */
   async plan(where: string, usersMax = 0): Promise<ErasurePlan> {
-    const { store, settings } = this.#parts
+    const { store, settings, stopping } = this.#parts
     // It starts while the session is readied.
     this.#running().catch(() => {})
     await this.#session.ready()
     const matches = await findMatches(this.#session, where, () => this.#running(), usersMax)
-    const { batches, changes } = await this.#archived()
-    const looked = (): void => {
-      this.progress.looked++
-    }
-    const objects = matches.ids.size === 0 ? [] : await findObjects(this.#bytes, batches, matches, looked)
     const table = await new TableLogReader(store, tableKeys(settings.prefix)).refresh()
-    const files = await findFiles(this.#files, table, matches)
-    const hasEarlier = table.erasures > 0 || hasSome(changes.rewrites)
-    return { events: matches.ids.size, objects, files, matches, hasEarlier }
+    const finding = new AbortController()
+    const finds = findFiles(this.#files, table, matches)
+    finds.catch(error => finding.abort(error))
+    const { objects, hasRewrites } = await findObjects(
+      this.#bytes,
+      isWanted => this.#archived(isWanted),
+      matches,
+      () => {
+        this.progress.looked++
+        finding.signal.throwIfAborted()
+        stopping.throwIfAborted()
+      },
+    )
+    const files = await finds
+    const hasEarlier = table.erasures > 0 || hasRewrites
+    return { events: matches.ids.size, objects, files, columns: table.columns, matches, hasEarlier }
   }
 
   /** @throws QueryFailed, StoreUnavailable, LogDamaged, LogRefused, TableDamaged; the reason of `stopping` */
-  async erase({ objects, matches }: Pick<ErasurePlan, 'objects' | 'matches'>): Promise<ErasureDone> {
+  async erase({
+    objects,
+    files: planned,
+    columns,
+    matches,
+  }: Pick<ErasurePlan, 'objects' | 'files' | 'columns' | 'matches'>): Promise<ErasureDone> {
     this.progress.phase = 'objects'
-    const { staged, log: id } = await this.#eraseInObjects(objects, matches)
-    this.progress.phase = 'table'
-    const { store, settings, stopping, publish } = this.#parts
-    const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
-    const files = await eraseInTable({ ...this.#files, publish, rewritten: this.#rewritten }, log, matches)
-    await this.#session.forget()
-    this.progress.phase = 'done'
-    return { files, staged }
+    const made = new FilesAhead(planned, file => makeFile(this.#files, columns, file, matches))
+    try {
+      const { staged, log: id } = await this.#eraseInObjects(objects, matches)
+      this.progress.phase = 'table'
+      const { store, settings, stopping, publish } = this.#parts
+      const log = new TableLog(store, tableKeys(settings.prefix), id, stopping)
+      const parts = { ...this.#files, made, publish, rewritten: this.#rewritten }
+      const files = await eraseInTable(parts, log, matches)
+      // The engine is not needed any more.
+      await Promise.all([this.#session.forget(), this.#closeEngine()])
+      this.progress.phase = 'done'
+      return { files, staged }
+    } finally {
+      made.stop()
+    }
   }
 
   async close(): Promise<void> {
-    await this.#engine?.then(engine => engine.close()).catch(() => {})
+    await this.#closeEngine()
     await this.#session.close()
+  }
+
+  async #closeEngine(): Promise<void> {
+    const engine = this.#engine
+    this.#engine = undefined
+    await engine?.then(running => running.close()).catch(() => {})
   }
 
   async #eraseInObjects(objects: readonly AffectedObject[], { ids }: Matches) {
     const { store, settings, log, stopping } = this.#parts
     const { prefix } = settings
-    // A short name: the path of the lock in it has a limit.
-    const directory = join(this.#session.files.runDirectory, `i${this.#runs++}`)
-    const maintainer = await LogMaintainer.open({ store, prefix, directory, log, stopping })
-    try {
-      await maintainer.fold()
-      const wanted = new Set(objects.map(({ batch }) => batch.key))
-      const { changes, batches, log: id } = await this.#archived(({ key }) => wanted.has(key))
-      await completeRewrites(store, prefix, maintainer, changes.rewrites)
-      assertUnchanged(objects, batches)
-      const parts = { store, prefix, bytes: this.#bytes, maintainer, stopping, rewritten: this.#rewritten }
-      await rewriteObjects(parts, objects, ids)
-      return { staged: await removeLeftByArchivers(store, prefix), log: id as string }
-    } finally {
-      await maintainer.close()
-    }
+    const maintainer = await LogMaintainer.open({ store, prefix, log, stopping })
+    await maintainer.fold()
+    const wanted = new Set(objects.map(({ batch }) => batch.key))
+    const { changes, batches, log: id } = await this.#archived(({ key }) => wanted.has(key))
+    await completeRewrites(store, prefix, maintainer, changes.rewrites)
+    assertUnchanged(objects, batches)
+    const parts = { store, prefix, bytes: this.#bytes, maintainer, stopping, rewritten: this.#rewritten }
+    await rewriteObjects(parts, objects, ids)
+    return { staged: await removeLeftByArchivers(store, prefix), log: id as string }
   }
 
   readonly #rewritten = (): void => {
@@ -169,7 +199,14 @@ export class Eraser {
   get #files(): FileParts {
     const { store, stopping } = this.#parts
     const looked = this.#looked
-    return { store, cache: this.#session.files, stopping, looked, engine: () => this.#running() }
+    return { store, cache: this.#session.files, stopping, looked, run: this.#run }
+  }
+
+  readonly #run = (work: WithoutId<Work>): Promise<Done> => {
+    const connection = work.kind === 'find' ? 'find' : 'other'
+    const done = this.#working[connection].then(async () => (await this.#running()).run(work))
+    this.#working[connection] = done.catch(() => {})
+    return done
   }
 
   /** For SQL of ours, on files of this run. */
@@ -181,16 +218,12 @@ export class Eraser {
       spillBytesMax,
       threads,
       isForUser: false,
+      keepsOrder: true,
     })
     const engine = await this.#engine
     this.#parts.stopping.throwIfAborted()
     return engine
   }
-}
-
-function hasSome(items: Iterable<unknown>): boolean {
-  for (const _ of items) return true
-  return false
 }
 
 /** @throws QueryFailed if another erasure has rewritten one of the objects since they were looked through */

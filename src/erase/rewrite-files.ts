@@ -11,7 +11,7 @@ import { randomUUID } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { rm, stat } from 'node:fs/promises'
 import { QueryFailed } from '../errors.ts'
-import type { Engine } from '../query/engine.ts'
+import type { Done, FoundPlaces, WithoutId, Work } from '../query/engine-messages.ts'
 import type { QueryCache } from '../query/query-cache.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { fetchTableFile } from '../table/fetch-table-file.ts'
@@ -27,14 +27,16 @@ export interface AffectedFile {
   readonly file: TableFile
   /** Wanted events. */
   readonly events: number
+  readonly places: FoundPlaces
 }
 
 export interface FileParts {
   readonly store: ObjectStore
   readonly cache: Pick<QueryCache, 'temporaryPath'>
-  readonly engine: () => Promise<Engine>
-  /** Wanted events of files that were looked through, by path: the bytes below a path stay the same. */
-  readonly looked: Map<string, number>
+  /** Runs one work at a time, and one that finds beside it. */
+  readonly run: (work: WithoutId<Work>) => Promise<Done>
+  /** Files that were looked through, by path: the bytes below a path stay the same. */
+  readonly looked: Map<string, Omit<AffectedFile, 'file'>>
   readonly stopping: AbortSignal
 }
 
@@ -55,21 +57,21 @@ export async function findFiles(
     const some = await Promise.all(
       files.slice(at, at + FILES_AT_ONCE).map(async file => ({ file, path: await fetched(parts, file) })),
     )
-    const engine = await parts.engine()
-    const { counts = [] } = await engine.run({
+    const places = parts.cache.temporaryPath('parquet')
+    const { counts = [] } = await parts.run({
       kind: 'find',
       files: some.map(({ path }) => path),
       ids: parquet,
+      places,
     })
     const byPath = new Map(counts)
-    for (const { file, path } of some) {
-      parts.looked.set(file.path, byPath.get(path) ?? 0)
-      await rm(path)
-    }
+    for (const { file, path } of some)
+      parts.looked.set(file.path, { events: byPath.get(path) ?? 0, places: { parquet: places, path } })
+    await Promise.all(some.map(({ path }) => rm(path)))
   }
   return all.flatMap(file => {
-    const events = parts.looked.get(file.path) ?? 0
-    return events > 0 ? { file, events } : []
+    const found = parts.looked.get(file.path)
+    return found !== undefined && found.events > 0 ? { file, ...found } : []
   })
 }
 
@@ -83,32 +85,26 @@ export interface ErasedFile extends AffectedFile {
 export async function makeFile(
   parts: FileParts,
   columns: readonly TableColumn[],
-  { file, events }: AffectedFile,
+  affected: AffectedFile,
   { parquet: ids }: Matches,
 ): Promise<ErasedFile> {
-  const { cache, engine } = parts
+  const { cache, run } = parts
+  const { file, events, places } = affected
   const source = await fetched(parts, file)
   const parquet = cache.temporaryPath('parquet')
   const typed = columns.slice(0, file.typedColumns)
-  const running = await engine()
-  const { files: [made] = [] } = await running.run({
-    kind: 'erase',
-    file: source,
-    ids,
-    columns: typed,
-    parquet,
-  })
+  const { files: [made] = [] } = await run({ kind: 'erase', file: source, places, columns: typed, parquet })
   if (made?.rows !== file.rows)
     throw new QueryFailed(
       `Of ${file.rows} rows of ${file.key} ${made?.rows} were written: this is a bug, please report it. The file was not changed.`,
     )
-  const { counts = [] } = await running.run({ kind: 'find', files: [parquet], ids })
+  const { counts = [] } = await run({ kind: 'find', files: [parquet], ids })
   if (counts.length > 0)
     throw new QueryFailed(
       `Of ${events} events of ${file.key} ${counts[0]?.[1]} would not be erased: this is a bug, please report it. The file was not changed.`,
     )
   await rm(source)
-  return { file, events, made: parquet, stats: made.stats }
+  return { ...affected, made: parquet, stats: made.stats }
 }
 
 /** @returns the new file, which no entry names yet @throws StoreUnavailable */

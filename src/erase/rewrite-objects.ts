@@ -22,13 +22,15 @@ import type { LogBatch } from '../log/log-record.ts'
 import { removeBodies } from '../log/record-bodies.ts'
 import { hasTimeIn } from '../log/spans.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
-import type { ArchivedBatch } from '../query/archive-batches.ts'
+import type { ArchivedBatch, ArchivedBatches } from '../query/archive-batches.ts'
 import type { ObjectStore } from '../store/store.ts'
 import type { Matches } from './find-matches.ts'
 import { type BytesOf, countIn, stageErased } from './rewrite-object.ts'
 
 const READS_AT_ONCE = 8
 const REWRITES_AT_ONCE = 4
+/** Batches that are in memory while objects are looked through. */
+const PART_BATCHES = 100_000
 /** Objects of one record of the log. */
 const RECORD_OBJECTS_MAX = 256
 /**
@@ -43,32 +45,77 @@ export interface AffectedObject {
   readonly events: number
 }
 
+/** @returns the batches of the archive that `isWanted` chooses, and what records say of earlier ones */
+type Archived = (isWanted: (batch: ArchivedBatch) => boolean) => Promise<ArchivedBatches>
+
+export interface FoundObjects {
+  readonly objects: readonly AffectedObject[]
+  /** There was an erasure before. */
+  readonly hasRewrites: boolean
+}
+
 /**
- * The objects that have wanted events: those of the times of the events, and all others if some are not found there.
+ * The objects that have wanted events: those of the times of the events, and all others if some are not found there. The
+ * log is read for each of the two, and again after each 100,000 objects, so that an archive may have any number of them.
  *
- * @throws QueryFailed if an object is not what the log says; StoreUnavailable
+ * @param options.partBatches batches that are in memory at once, besides those that are found
+ * @param looked called for each object that was looked through; an error of it ends the search
+ * @throws QueryFailed if an object is not what the log says; StoreUnavailable, LogRefused
  */
 export async function findObjects(
   bytes: BytesOf,
-  batches: readonly ArchivedBatch[],
+  archived: Archived,
   { ids, rows, times, untimed }: Matches,
   looked: () => void,
-): Promise<AffectedObject[]> {
+  { partBatches = PART_BATCHES } = {},
+): Promise<FoundObjects> {
   const affected: AffectedObject[] = []
   const found = new IdSet()
-  const look = (some: readonly ArchivedBatch[]): Promise<void> =>
-    forEachAtOnce(some, READS_AT_ONCE, async batch => {
-      const events = await countIn(bytes, batch, ids, found)
-      if (events > 0) affected.push({ batch, events })
-      looked()
-    })
+  let hasRewrites = false
+  const look = async (isWanted: (batch: ArchivedBatch) => boolean): Promise<void> => {
+    for await (const { batches, changes } of inParts(archived, isWanted, partBatches)) {
+      hasRewrites = hasSome(changes.rewrites)
+      await forEachAtOnce(batches, READS_AT_ONCE, async batch => {
+        const events = await countIn(bytes, batch, ids, found)
+        if (events > 0) affected.push({ batch, events })
+        looked()
+      })
+    }
+  }
   const isLikely = ({ firstReceivedAt, lastReceivedAt }: ArchivedBatch): boolean =>
     hasTimeIn(times, firstReceivedAt, lastReceivedAt)
-  await look(batches.filter(isLikely))
+  await look(isLikely)
   const sum = affected.reduce((total, { events }) => total + events, 0)
-  if (found.size < ids.size || sum < rows || untimed > 0)
-    await look(batches.filter(batch => !isLikely(batch)))
-  return affected.sort((a, b) => a.batch.record - b.batch.record)
+  if (found.size < ids.size || sum < rows || untimed > 0) await look(batch => !isLikely(batch))
+  return { objects: affected.sort((a, b) => a.batch.record - b.batch.record), hasRewrites }
+}
+
+/** Yields the batches that `isWanted` chooses, some at a time. */
+async function* inParts(
+  archived: Archived,
+  isWanted: (batch: ArchivedBatch) => boolean,
+  partBatches: number,
+): AsyncGenerator<ArchivedBatches> {
+  // Of the last batch of the part before.
+  let [record, place] = [-1, -1]
+  for (let count = partBatches; count === partBatches; ) {
+    const [afterRecord, afterPlace] = [record, place]
+    count = 0
+    const part = await archived(batch => {
+      const isAfter = batch.record > afterRecord || (batch.record === afterRecord && batch.place > afterPlace)
+      if (count === partBatches || !isAfter || !isWanted(batch)) return false
+      count++
+      record = batch.record
+      place = batch.place
+      return true
+    })
+    yield part
+  }
+}
+
+function hasSome(items: Iterable<unknown>): boolean {
+  for (const _ of items) return true
+  return false
 }
 
 export interface RewriteParts {
@@ -89,7 +136,7 @@ export async function rewriteObjects(
 ): Promise<void> {
   const { store, prefix, maintainer } = parts
   const keys = new Set(objects.map(({ batch }) => batch.key))
-  await removeBodies(store, prefix, batch => keys.has(batch.key) || hasSome(batch, wanted))
+  await removeBodies(store, prefix, batch => keys.has(batch.key) || hasWanted(batch, wanted))
   for (let at = 0; at < objects.length; at += RECORD_OBJECTS_MAX) {
     const some = objects.slice(at, at + RECORD_OBJECTS_MAX)
     const rewrites = await stageAll(parts, some, wanted)
@@ -123,7 +170,7 @@ async function stageAll(
   }
 }
 
-function hasSome({ ids }: LogBatch, wanted: IdSet): boolean {
+function hasWanted({ ids }: LogBatch, wanted: IdSet): boolean {
   for (let at = 0; at < ids.length; at += ID_BYTES) if (wanted.has(ids, at)) return true
   return false
 }

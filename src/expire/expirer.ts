@@ -57,8 +57,6 @@ export interface ExpirerParts {
   readonly store: ObjectStore
   readonly prefix: string
   readonly retention: Retention
-  /** For the index of the log's ids. It is emptied by the caller. */
-  readonly directory: string
   readonly log: Logger
   readonly stopping: AbortSignal
   readonly publish: TablePublisher
@@ -151,21 +149,17 @@ export class Expirer {
 
   /** Appends a record that says what has expired. */
   async #recorded(cuts: Cuts): Promise<{ table: TableState; expiry: Expiry }> {
-    const { store, prefix, directory, log, stopping } = this.#parts
-    const maintainer = await LogMaintainer.open({ store, prefix, directory, log, stopping })
-    try {
-      for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
-        stopping.throwIfAborted()
-        await maintainer.fold()
-        const found = await this.#found(cuts)
-        const { before, lastDays } = found.expiry
-        if (before === undefined) return found
-        const start = cuts.all ?? Number.NEGATIVE_INFINITY
-        await assertThere(store, found.table, new Set([...lastDays].filter(day => day >= start)))
-        if (await maintainer.append({ expiredBefore: before })) return found
-      }
-    } finally {
-      await maintainer.close()
+    const { store, prefix, log, stopping } = this.#parts
+    const maintainer = await LogMaintainer.open({ store, prefix, log, stopping })
+    for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+      stopping.throwIfAborted()
+      await maintainer.fold()
+      const found = await this.#found(cuts)
+      const { before, lastDays } = found.expiry
+      if (before === undefined) return found
+      const start = cuts.all ?? Number.NEGATIVE_INFINITY
+      await assertThere(store, found.table, new Set([...lastDays].filter(day => day >= start)))
+      if (await maintainer.append({ expiredBefore: before })) return found
     }
     throw new QueryFailed('Events of days that expire are being archived just now. Run this again later.')
   }

@@ -7,8 +7,6 @@
 
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
-import type { IdIndex } from '../dedupe/id-index.ts'
-import { openIdIndex } from '../dedupe/open-id-index.ts'
 import type { Logger } from '../process/logger.ts'
 import type { ObjectStore } from '../store/store.ts'
 import { appendVoid } from './append-void.ts'
@@ -19,24 +17,22 @@ import { logKeys } from './log-keys.ts'
 import { LogReader } from './log-reader.ts'
 import type { LogRecord } from './log-record.ts'
 import type { LogParts } from './log-sync.ts'
+import { PositionOnlyIndex } from './position-only-index.ts'
 import { Settlement } from './settlement.ts'
 import { Watermark } from './watermark.ts'
 
-/** Nothing is looked up in its index of ids, which forgets them as soon as it may. */
-const INDEX_LIMITS = { dedupeWindowMs: 60_000, dedupeIdsMax: 1_000_000 }
+/** No id is looked up, so the newest manifest is enough. */
+const DEDUPE_WINDOW_MS = 1
 
 export interface MaintainerParts {
   readonly store: ObjectStore
   readonly prefix: string
-  /** For its index. It is emptied by the caller. */
-  readonly directory: string
   readonly log: Logger
   readonly stopping: AbortSignal
 }
 
 export class LogMaintainer {
   readonly #parts: MaintainerParts
-  readonly #index: IdIndex
   readonly #reader: LogReader
   readonly #watermark: Watermark
   readonly #commitLog: CommitLog
@@ -49,18 +45,19 @@ export class LogMaintainer {
   /** Since `fold`. */
   #hasOtherRewrites = false
 
-  private constructor(parts: MaintainerParts, index: IdIndex) {
+  private constructor(parts: MaintainerParts) {
     this.#parts = parts
-    this.#index = index
     const { store, prefix, log, stopping } = parts
     // Each unsettled record adds a listener: no warning for more than ten.
     setMaxListeners(0, stopping)
     const keys = logKeys(prefix)
     this.#reader = new LogReader(store, keys)
     this.#watermark = new Watermark(this.#reader)
-    const { dedupeWindowMs } = INDEX_LIMITS
     const logParts: LogParts = {
-      ...{ store, index, prefix, keys, dedupeWindowMs, log },
+      ...{ store, prefix, keys, log },
+      index: new PositionOnlyIndex(),
+      dedupeWindowMs: DEDUPE_WINDOW_MS,
+      readsIds: false,
       reader: this.#reader,
       watermark: this.#watermark,
     }
@@ -84,17 +81,11 @@ export class LogMaintainer {
     })
   }
 
-  /** @throws ConfigInvalid, StoreUnavailable, LogDamaged, LogRefused */
+  /** @throws StoreUnavailable, LogDamaged, LogRefused */
   static async open(parts: MaintainerParts): Promise<LogMaintainer> {
-    const index = await openIdIndex(parts.directory, INDEX_LIMITS, parts.log)
-    const maintainer = new LogMaintainer(parts, index)
-    try {
-      await maintainer.#commitLog.follow()
-      return maintainer
-    } catch (error) {
-      await index.close()
-      throw error
-    }
+    const maintainer = new LogMaintainer(parts)
+    await maintainer.#commitLog.follow()
+    return maintainer
   }
 
   /**
@@ -139,10 +130,6 @@ export class LogMaintainer {
           },
     )
     return appended !== undefined
-  }
-
-  async close(): Promise<void> {
-    await this.#index.close()
   }
 
   #isOutdated({ rewrites, expiredBefore }: Changes): boolean {

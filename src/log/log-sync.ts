@@ -20,6 +20,8 @@ export interface LogParts {
   /** The prefix of the archive, without a trailing slash. */
   readonly prefix: string
   readonly dedupeWindowMs: number
+  /** The ids of folded records are not read: the index keeps none. @default true */
+  readonly readsIds?: boolean
   readonly log: Logger
 }
 
@@ -109,7 +111,7 @@ async function isInHistory(
  * @throws StoreUnavailable, LogRefused, or a disk error of the index
  */
 export async function synchronise(parts: LogParts, root: LogRecord): Promise<void> {
-  const { index, reader, watermark, log } = parts
+  const { index, watermark, log } = parts
   let manifests = await manifestsToRead(parts)
   let count = 0
   const { number: applied = -1 } = index.position ?? {}
@@ -123,7 +125,7 @@ export async function synchronise(parts: LogParts, root: LogRecord): Promise<voi
       addRange(index, root, NO_IDS, { from: 0, through: 0, storedAt: 0, hash: root.hash })
   }
   index.expect(manifests.reduce((sum, { ids }) => sum + ids.bytes / ID_BYTES, 0))
-  for await (const { manifest, ids } of runsOf(reader, manifests)) {
+  for await (const { manifest, ids } of runsOf(parts, manifests)) {
     if (ids === undefined) await index.reset(manifest.through + 1)
     addRange(index, root, ids ?? NO_IDS, manifest)
     count += (ids?.length ?? 0) / ID_BYTES
@@ -136,9 +138,9 @@ export async function synchronise(parts: LogParts, root: LogRecord): Promise<voi
     )
 }
 
-/** Yields each manifest with its ids; undefined if they were deleted. Reads the next runs ahead. */
+/** Yields each manifest with its ids, if these are read; undefined if they were deleted. Reads the next runs ahead. */
 async function* runsOf(
-  reader: LogReader,
+  { reader, readsIds = true }: LogParts,
   manifests: readonly Manifest[],
 ): AsyncGenerator<{ manifest: Manifest; ids: Buffer | undefined }, undefined> {
   const reads: { manifest: Manifest; ids: Promise<Buffer | undefined> }[] = []
@@ -147,7 +149,7 @@ async function* runsOf(
     let bytes = reads.reduce((sum, { manifest }) => sum + manifest.ids.bytes, 0)
     while (left.length > 0 && bytes < BYTES_AHEAD && reads.length < RUNS_AHEAD_MAX) {
       const manifest = left.shift() as Manifest
-      const ids = reader.ids(manifest)
+      const ids = readsIds ? reader.ids(manifest) : Promise.resolve(NO_IDS)
       // No unhandled rejection if the caller fails before it awaits this read.
       ids.catch(() => {})
       reads.push({ manifest, ids })

@@ -29,6 +29,8 @@ export interface EngineOptions {
   readonly threads: number
   /** The engine may run SQL of the user's: see select-only.ts. */
   readonly isForUser: boolean
+  /** An answer has the order of what it is made of. It takes more memory. @default `isForUser` */
+  readonly keepsOrder?: boolean | undefined
   /** DuckDB's native part; undefined if it is where npm has put it. */
   readonly addonPath: string | undefined
 }
@@ -80,6 +82,13 @@ export interface FindRequest {
   readonly files: readonly string[]
   /** The file of an `IdsRequest`. */
   readonly ids: string
+  /** A Parquet file to be made of where the events are, for `EraseRequest`. */
+  readonly places?: string | undefined
+}
+
+export interface FoundPlaces {
+  readonly parquet: string
+  readonly path: string
 }
 
 /** Makes a file of a file of the table, without what some events say. */
@@ -87,8 +96,8 @@ export interface EraseRequest {
   readonly kind: 'erase'
   readonly id: number
   readonly file: string
-  /** The file of an `IdsRequest`. */
-  readonly ids: string
+  /** The `places` of a `FindRequest`, and the path of the file in it. */
+  readonly places: FoundPlaces
   /** Typed columns of the file. */
   readonly columns: readonly TableColumn[]
   readonly parquet: string

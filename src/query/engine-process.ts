@@ -68,6 +68,7 @@ async function openEngine({
   spillBytesMax,
   threads,
   isForUser,
+  keepsOrder = isForUser,
   addonPath,
 }: EngineOptions): Promise<Engine> {
   if (addonPath !== undefined) useEngineAddon(addonPath)
@@ -84,15 +85,16 @@ async function openEngine({
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
     // The order of an answer counts, and that of converted events does not.
-    preserve_insertion_order: String(isForUser),
+    preserve_insertion_order: String(keepsOrder),
   })
   const connection = await instance.connect()
-  await connection.run("set timezone = 'UTC'")
+  const finder = await instance.connect()
+  for (const each of [connection, finder]) await each.run("set timezone = 'UTC'")
   await connection.run(`set allowed_directories = [${quoted(`${directory}/`)}]`)
   await connection.run('set enable_external_access = false')
   if (isForUser) becomeNobody(directory)
   await connection.run('set lock_configuration = true')
-  return new Engine(connection, isForUser)
+  return new Engine(connection, finder, isForUser)
 }
 
 /**
@@ -113,17 +115,21 @@ function isPassable(directory: string): boolean {
 
 class Engine {
   readonly #connection: DuckDBConnection
+  /** For what is looked up while the other one is at work. */
+  readonly #finder: DuckDBConnection
   readonly #isForUser: boolean
   #interrupts = 0
 
-  constructor(connection: DuckDBConnection, isForUser: boolean) {
+  constructor(connection: DuckDBConnection, finder: DuckDBConnection, isForUser: boolean) {
     this.#connection = connection
+    this.#finder = finder
     this.#isForUser = isForUser
   }
 
   interrupt(): void {
     this.#interrupts++
     this.#connection.interrupt()
+    this.#finder.interrupt()
   }
 
   async run(work: Work): Promise<Done> {
@@ -139,7 +145,7 @@ class Engine {
     if (work.kind === 'view') return this.#change(eventsView(work.sources, work))
     if (work.kind === 'compact') return { rows: 0, files: await makeHourFiles(this.#connection, work) }
     if (work.kind === 'ids') return { rows: await writeIds(this.#connection, work) }
-    if (work.kind === 'find') return { rows: 0, counts: await findInFiles(this.#connection, work) }
+    if (work.kind === 'find') return { rows: 0, counts: await findInFiles(this.#finder, work) }
     if (work.kind === 'erase') return { rows: 0, files: [await eraseInFile(this.#connection, work)] }
     if (this.#isForUser) await assertSelect(this.#connection, work.sql)
     if (work.kind === 'check') {

@@ -29,7 +29,7 @@ const FREE_BYTES_MIN = 512 * MIB
 const CHECKS_OF_DISK = 10
 
 export interface EngineSettings
-  extends Pick<EngineOptions, 'directory' | 'spillBytesMax' | 'threads' | 'isForUser'> {
+  extends Pick<EngineOptions, 'directory' | 'spillBytesMax' | 'threads' | 'isForUser' | 'keepsOrder'> {
   /** Resident bytes past which the process is killed. */
   readonly residentBytesMax: number
 }

@@ -14,7 +14,7 @@ const ROW_GROUP_ROWS_MAX = 122_880
 const LINE_BYTES_MIN = 2_000_000
 const HOUR = 'floor(epoch_ms(received_at) / 3600000)::bigint'
 /** The order of rows in a file of the table. */
-export const ORDER = 'event, received_at, message_id'
+const ORDER = 'event, received_at, message_id'
 /** Level 1 makes long JSON 5 % larger. Level 6 makes it 12 % smaller, and takes two to three times the CPU. */
 const ZSTD_LEVEL = 3
 const DUCKDB_TYPES = { text: 'varchar', time: 'timestamptz', json: 'json', line: 'varchar' } as const

@@ -26,6 +26,7 @@ import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { ConfigInvalid, ObjectNotFound, StoreUnavailable } from '../errors.ts'
 import { syncDirectory } from '../process/sync-directory.ts'
+import { copySynced, wholeFileOf } from './copy-file.ts'
 import { DurableDirectories } from './durable-directories.ts'
 import type { ByteRange, Created, ObjectStore, ReadAnswer, StoreReader, StoreStats } from './store.ts'
 
@@ -85,7 +86,11 @@ class DirectoryStore implements ObjectStore {
   async put(key: string, body: Readable): Promise<number> {
     try {
       return await this.#store(key, async (temporary, target) => {
-        const bytes = await writeStreamSynced(temporary, body)
+        const file = wholeFileOf(body)
+        const bytes =
+          file === undefined
+            ? await writeStreamSynced(temporary, body)
+            : await copySynced(file, temporary, body)
         await this.#rename(temporary, target)
         return bytes
       })

@@ -1,7 +1,10 @@
 /** The contract of a store (src/store/store.ts), tested on a directory, on radosgw and on a strict S3 test server. */
+import { once } from 'node:events'
+import { createReadStream, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { test } from 'tap'
-import { liveBufferBytes, range } from '../helpers/helper.ts'
+import { liveBufferBytes, range, temporaryDirectory } from '../helpers/helper.ts'
 import { bodyOf, chunksOf, getBytes, keysOf, putText } from '../helpers/store-helper.ts'
 import { KINDS } from '../helpers/store-kinds.ts'
 import { until } from '../services/wait.ts'
@@ -231,6 +234,34 @@ for (const { name, description, hasClock, open, isHere = false } of KINDS) {
         })
       }
     }
+
+    t.test('a stream of a file is stored as far as it is read', async t => {
+      const { store, leftovers } = await open(t)
+      const path = join(temporaryDirectory(t), 'file')
+      const bytes = Buffer.concat([...chunksOf(MIB + 1)])
+      writeFileSync(path, bytes)
+      const begun = createReadStream(path, { highWaterMark: 100 })
+      await once(begun, 'readable')
+      begun.read(100)
+      const streams: [string, Readable, number, number?][] = [
+        ['whole', createReadStream(path), 0],
+        ['from 7', createReadStream(path, { start: 7 }), 7],
+        ['up to 9', createReadStream(path, { end: 9 }), 0, 10],
+        ['after 100', begun, 100],
+      ]
+      for (const [name, stream, start, end] of streams) {
+        const wanted = bytes.subarray(start, end)
+        t.equal(await store.put(`p/${name}`, stream), wanted.length)
+        t.ok((await getBytes(store, `p/${name}`)).equals(wanted), name)
+      }
+      await store.remove(streams.map(([name]) => `p/${name}`))
+      await t.rejects(store.put('p/missing', createReadStream(`${path}-none`)))
+      const cancelled = createReadStream(path)
+      cancelled.destroy()
+      await t.rejects(store.put('p/cancelled', cancelled))
+      t.same(await keysOf(store), [])
+      await until('no temporary data is left', WAIT_MS_MAX, async () => (await leftovers()) === 0)
+    })
 
     t.test('a missing key is not found', async t => {
       const { store } = await open(t)

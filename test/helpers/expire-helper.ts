@@ -1,12 +1,11 @@
 /** Helpers for tests of what expires. */
 import { cpSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Expirer, type ExpirerParts, type ExpiryReport } from '../../src/expire/expirer.ts'
 import { readEvents } from '../../src/object/object-reader.ts'
 import type { ObjectStore } from '../../src/store/store.ts'
 import { objectOf, openArchive, putObject, type TestArchive } from './archive-by-hand.ts'
-import { silent, temporaryDirectory } from './helper.ts'
+import { silent } from './helper.ts'
 
 export const DAY_MS = 24 * 60 * 60 * 1000
 /** The time of these tests: noon of day 0. */
@@ -18,17 +17,12 @@ export interface ExpireOptions extends Partial<ExpirerParts> {
   readonly rawDays?: number
 }
 
-export function expirer(
-  t: Test,
-  { prefix, store }: TestArchive,
-  { days, rawDays, ...parts }: ExpireOptions,
-): Expirer {
+export function expirer({ prefix, store }: TestArchive, { days, rawDays, ...parts }: ExpireOptions): Expirer {
   const ms = (count: number | undefined) => (count === undefined ? undefined : count * DAY_MS)
   return new Expirer({
     store,
     prefix,
     retention: { retentionMs: ms(days), rawRetentionMs: ms(rawDays), dedupeWindowMs: DAY_MS },
-    directory: join(temporaryDirectory(t), 'ids'),
     log: silent,
     stopping: new AbortController().signal,
     publish: async () => {},
@@ -37,8 +31,8 @@ export function expirer(
   })
 }
 
-export function expired(t: Test, archive: TestArchive, options: ExpireOptions): Promise<ExpiryReport> {
-  return expirer(t, archive, options).run()
+export function expired(archive: TestArchive, options: ExpireOptions): Promise<ExpiryReport> {
+  return expirer(archive, options).run()
 }
 
 /** An event that was received on a day before or after `NOW`, at an hour. */

@@ -65,7 +65,7 @@ async function damagedCopy(t: Test, { archive, ...rest }: Damaged, harm: Harm): 
 
 async function expiredArchive(t: Test): Promise<Damaged> {
   const { archive, objects } = await archiveOfDays(t)
-  await expired(t, archive, { days: 2 })
+  await expired(archive, { days: 2 })
   return { archive, objects, ...(await lastRecord(archive)) }
 }
 
@@ -183,7 +183,7 @@ t.test('an expiry that nothing proves is told, and the next run of expire record
   ] as const) {
     const findings = await verified(archive, archive.store)
     t.match(findings.log, { missing: { objects: missing } })
-    await expired(t, archive, { days: 2 })
+    await expired(archive, { days: 2 })
     await assertClean(t, archive)
   }
 })

@@ -8,7 +8,14 @@ import { gunzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { inWords, resultOf } from '../../../src/cli/verify/report.ts'
 import type { VerifyFindings } from '../../../src/cli/verify/verifier.ts'
+import { IdSet } from '../../../src/dedupe/id-set.ts'
+import { findObjects } from '../../../src/erase/rewrite-objects.ts'
+import { identityOf } from '../../../src/event/message-id.ts'
+import { logKeys } from '../../../src/log/log-keys.ts'
+import { LogReader } from '../../../src/log/log-reader.ts'
 import { forEachAtOnce } from '../../../src/process/for-each-at-once.ts'
+import { archivedBatches } from '../../../src/query/archive-batches.ts'
+import { BatchBytes } from '../../../src/query/read-batch.ts'
 import { openStore } from '../../../src/store/open-store.ts'
 import {
   build,
@@ -309,6 +316,39 @@ t.test('verify beside an erasure that ends meanwhile finds nothing', async t => 
     },
   })
   t.match((await verified(archive, store)).log, { unerased: { objects: 0 }, changed: { objects: 0 } })
+})
+
+t.test('objects are looked through some at a time, first those of the times of the events', async t => {
+  const archive = await archiveOf(
+    t,
+    Array.from({ length: 6 }, (_, n) => [eventAt(n, `e${n}`)]),
+  )
+  const { store, prefix } = archive
+  const ids = new IdSet()
+  for (const messageId of ['e1', 'e5']) ids.add(identityOf({ messageId }) as Buffer)
+  const reader = new LogReader(store, logKeys(prefix))
+  const parts: number[] = []
+  const search = async (times: readonly number[]): Promise<string[]> => {
+    parts.length = 0
+    const { objects, hasRewrites } = await findObjects(
+      batch => new BatchBytes(store, reader, batch),
+      async isWanted => {
+        const archived = await archivedBatches(store, prefix, 0, isWanted)
+        parts.push(archived.batches.length)
+        return archived
+      },
+      { ids, rows: 2, times: Float64Array.from(times), untimed: 0, withoutId: 0, users: [], parquet: '' },
+      () => {},
+      { partBatches: 2 },
+    )
+    t.equal(hasRewrites, false)
+    const lines = await Promise.all(objects.map(({ batch }) => bytesOf(store, batch.key)))
+    return lines.map(bytes => JSON.parse(gunzipSync(bytes).toString()).messageId)
+  }
+  t.strictSame(await search([NOON_MS + HOUR_MS, NOON_MS + 5 * HOUR_MS]), ['e1', 'e5'])
+  t.strictSame(parts, [2, 0], 'all were likely')
+  t.strictSame(await search([NOON_MS + HOUR_MS]), ['e1', 'e5'])
+  t.strictSame(parts, [1, 2, 2, 1])
 })
 
 t.test('a compactor that has read the objects before does not add what it has read', async t => {

@@ -29,7 +29,7 @@ import {
   putEvents,
   rawIds,
 } from '../../helpers/expire-helper.ts'
-import { numberedEvents, silent, temporaryDirectory } from '../../helpers/helper.ts'
+import { numberedEvents, silent } from '../../helpers/helper.ts'
 import { keysOf } from '../../helpers/store-helper.ts'
 
 const HOUR_MS = 3_600_000
@@ -106,7 +106,7 @@ async function isClean(archive: TestArchive): Promise<boolean> {
 
 t.test('RETENTION removes days from objects, log and table', async t => {
   const archive = await compactedArchive(t)
-  const plan = await expirer(t, archive, { days: DAYS }).plan()
+  const plan = await expirer(archive, { days: DAYS }).plan()
   t.strictSame(
     plan.days.map(({ day, objects, events, files, rows }) => [day, objects, events, files, rows]),
     [
@@ -115,38 +115,38 @@ t.test('RETENTION removes days from objects, log and table', async t => {
     ],
   )
   t.strictSame(await rawIds(archive, archive.store), IDS, 'a plan changes nothing')
-  const report = await expired(t, archive, { days: DAYS })
+  const report = await expired(archive, { days: DAYS })
   t.match(report, { ...plan, expiredBefore: '2026-10-25T00:00:00.000Z' })
   t.strictSame(await rawIds(archive, archive.store), IDS.slice(4), 'an object that reaches into a day stays')
   t.strictSame(await globbed(archive), IDS.slice(5))
   t.strictSame(await queriedIds(t, archive), IDS.slice(5))
   t.ok(await isClean(archive))
-  t.match(await expired(t, archive, { days: DAYS }), { days: [] }, 'and again there is nothing')
-  t.match(await expired(t, archive, { days: DAYS - 1 }), { days: [{ objects: 1 }, { files: 1 }] })
+  t.match(await expired(archive, { days: DAYS }), { days: [] }, 'and again there is nothing')
+  t.match(await expired(archive, { days: DAYS - 1 }), { days: [{ objects: 1 }, { files: 1 }] })
   t.strictSame(await rawIds(archive, archive.store), IDS.slice(6))
 })
 
 t.test('RAW_RETENTION removes objects whose events are all in the table, and no event', async t => {
   const archive = await archiveOf(t)
-  t.match(await expired(t, archive, { rawDays: RAW_DAYS }), {
+  t.match(await expired(archive, { rawDays: RAW_DAYS }), {
     days: [],
     hasTable: false,
     heldFrom: '2026-10-15',
   })
   const noonOf20 = (NOW - 20 * DAY_MS) / HOUR_MS
   await compacted(t, archive, archive.store, { isDue: hour => hour < noonOf20 - 11 })
-  const half = await expired(t, archive, { rawDays: RAW_DAYS })
+  const half = await expired(archive, { rawDays: RAW_DAYS })
   t.match(half, { heldFrom: '2026-11-04', hasTable: true })
   t.strictSame(await rawIds(archive, archive.store), IDS.slice(6), 'of 20 days ago one hour is missing')
   t.strictSame(await queriedIds(t, archive), IDS)
   await compacted(t, archive, archive.store)
-  await expired(t, archive, { rawDays: RAW_DAYS })
+  await expired(archive, { rawDays: RAW_DAYS })
   t.strictSame(await rawIds(archive, archive.store), IDS.slice(8))
   t.strictSame(await globbed(archive), IDS)
   t.strictSame(await queriedIds(t, archive), IDS)
   t.ok(await isClean(archive))
   t.match(await compacted(t, archive, archive.store), { files: 0 })
-  await expired(t, archive, { days: DAYS, rawDays: RAW_DAYS })
+  await expired(archive, { days: DAYS, rawDays: RAW_DAYS })
   t.strictSame(await globbed(archive), IDS.slice(5))
 })
 
@@ -155,13 +155,13 @@ t.test('objects stay if a file of the table is gone', async t => {
   const [file] = await keysOf(archive.store, `${tableKeys(archive.prefix).data}dt=2026-11-04`)
   const bytes = await bytesOf(archive.store, file as string)
   await archive.store.replace(file as string, bytes.subarray(1))
-  await t.rejects(expired(t, archive, { rawDays: RAW_DAYS }), /gone or cut short/)
+  await t.rejects(expired(archive, { rawDays: RAW_DAYS }), /gone or cut short/)
   t.strictSame(await rawIds(archive, archive.store), IDS)
 })
 
 t.test('nothing goes within the window of known ids, whatever the settings and the clock', async t => {
   const archive = await archiveOf(t, [[eventOn(-2, 1, 'a')], [eventOn(-1, 1, 'b')], [eventOn(0, 1, 'c')]])
-  await expired(t, archive, { days: 0 })
+  await expired(archive, { days: 0 })
   t.strictSame(
     await rawIds(archive, archive.store),
     ['b', 'c'].concat([]).length === 2 ? ['a', 'b', 'c'] : [],
@@ -169,7 +169,7 @@ t.test('nothing goes within the window of known ids, whatever the settings and t
   const clocked = storeWith(archive.store, {
     read: async (key, range) => ({ ...(await archive.store.read(key, range)), date: NOW }),
   })
-  await expired(t, archive, { store: clocked, days: 2, now: () => NOW + 400 * DAY_MS })
+  await expired(archive, { store: clocked, days: 2, now: () => NOW + 400 * DAY_MS })
   t.strictSame(await rawIds(archive, archive.store), ['a', 'b', 'c'], 'the clock of the store counts')
 })
 
@@ -182,7 +182,7 @@ t.test('after a crash at any step no event is lost or twice, and the next run co
     const dying = new AbortController()
     // Before a write: after the write before it, whose answer was lost or not.
     const store = crashingStore(archive.store, at, 'before', () => dying.abort())
-    hasCrashed = await expired(t, archive, { ...options, store, stopping: dying.signal }).then(
+    hasCrashed = await expired(archive, { ...options, store, stopping: dying.signal }).then(
       () => false,
       () => true,
     )
@@ -194,7 +194,7 @@ t.test('after a crash at any step no event is lost or twice, and the next run co
       IDS.slice(5).every(id => between.includes(id)) &&
       (counted === 6 || counted === 11) &&
       (await isClean(archive))
-    await expired(t, archive, options)
+    await expired(archive, options)
     const ids = [await globbed(archive), await rawIds(archive, archive.store)].map(each => each.join())
     const isDone = ids[0] === IDS.slice(5).join() && ids[1] === IDS.slice(8).join()
     if (!isRight || !isDone || (await countedEvents(archive)) !== 6 || !(await isClean(archive)))
@@ -207,10 +207,7 @@ t.test('several at once, beside a compactor, do what one does', async t => {
   const archive = await compactedArchive(t)
   await archiveLate(archive, [eventOn(-5, 2, 'f1')])
   const options = { days: DAYS, rawDays: RAW_DAYS }
-  await Promise.all([
-    ...[1, 2, 3].map(() => expired(t, archive, options)),
-    compacted(t, archive, archive.store),
-  ])
+  await Promise.all([...[1, 2, 3].map(() => expired(archive, options)), compacted(t, archive, archive.store)])
   await compacted(t, archive, archive.store)
   t.strictSame(await globbed(archive), [...IDS.slice(5), 'f1'])
   t.strictSame(await queriedIds(t, archive), [...IDS.slice(5), 'f1'])
@@ -220,15 +217,15 @@ t.test('several at once, beside a compactor, do what one does', async t => {
 
 t.test('events that are archived late stay until they are in the table', async t => {
   const archive = await compactedArchive(t)
-  await expired(t, archive, { rawDays: RAW_DAYS })
+  await expired(archive, { rawDays: RAW_DAYS })
   await archiveLate(archive, [eventOn(-20, 1, 'late')])
-  t.match(await expired(t, archive, { rawDays: RAW_DAYS }), { days: [], heldFrom: '2026-11-04' })
+  t.match(await expired(archive, { rawDays: RAW_DAYS }), { days: [], heldFrom: '2026-11-04' })
   t.ok((await rawIds(archive, archive.store)).includes('late'))
   await compacted(t, archive, archive.store)
-  t.match(await expired(t, archive, { rawDays: RAW_DAYS }), { days: [{ objects: 1, events: 1 }] })
+  t.match(await expired(archive, { rawDays: RAW_DAYS }), { days: [{ objects: 1, events: 1 }] })
   t.strictSame(await globbed(archive), [...IDS, 'late'])
   await archiveLate(archive, [eventOn(-40, 1, 'later')])
-  await expired(t, archive, { days: DAYS })
+  await expired(archive, { days: DAYS })
   t.notOk((await rawIds(archive, archive.store)).includes('later'), 'RETENTION needs no table')
 })
 
@@ -242,12 +239,12 @@ t.test('a record does not expire events that were archived while it was made', a
         if (key.startsWith(records) && !isLate) {
           isLate = true
           await archiveLate(archive, [eventOn(-20, 1, 'late')])
-          if (isFolded) await foldAll(t, archive)
+          if (isFolded) await foldAll(archive)
         }
         return archive.store.create(key, body)
       },
     })
-    t.match(await expired(t, archive, { store, rawDays: RAW_DAYS }), { heldFrom: '2026-11-04' })
+    t.match(await expired(archive, { store, rawDays: RAW_DAYS }), { heldFrom: '2026-11-04' })
     t.ok((await queriedIds(t, archive)).includes('late'))
     t.ok((await rawIds(archive, archive.store)).includes('late'))
     t.ok(await isClean(archive))
@@ -255,13 +252,12 @@ t.test('a record does not expire events that were archived while it was made', a
 })
 
 /** Folds the log as an archiver does. */
-async function foldAll(t: Test, archive: TestArchive): Promise<void> {
+async function foldAll(archive: TestArchive): Promise<void> {
   const maintainer = await LogMaintainer.open({
-    ...{ store: archive.store, prefix: archive.prefix, directory: `${temporaryDirectory(t)}/ids` },
-    ...{ log: silent, stopping: new AbortController().signal },
+    ...{ store: archive.store, prefix: archive.prefix, log: silent },
+    stopping: new AbortController().signal,
   })
   await maintainer.fold()
-  await maintainer.close()
 }
 
 t.test('a compactor whose plan is older brings nothing back, and a late move neither', async t => {
@@ -274,7 +270,7 @@ t.test('a compactor whose plan is older brings nothing back, and a late move nei
       const bytes = await archive.store.put(key, body)
       if (key.startsWith(staged) && isPaused) {
         isPaused = false
-        await expired(t, archive, { days: DAYS })
+        await expired(archive, { days: DAYS })
       }
       return bytes
     },
@@ -287,7 +283,7 @@ t.test('a compactor whose plan is older brings nothing back, and a late move nei
   const key = `${tableKeys(archive.prefix).data}dt=2026-10-15/hour=01/${'0'.repeat(36)}.parquet`
   const [named] = await keysOf(archive.store, tableKeys(archive.prefix).data)
   await archive.store.replace(key, await bytesOf(archive.store, named as string))
-  await expired(t, archive, { days: DAYS })
+  await expired(archive, { days: DAYS })
   t.strictSame(await globbed(archive), IDS.slice(5))
 })
 
@@ -298,7 +294,7 @@ t.test('a file that expires while a compactor places it is no damage', async t =
     move: async (from, to) => {
       if (isPaused && to.includes('dt=2026-10-15')) {
         isPaused = false
-        await expired(t, archive, { days: DAYS })
+        await expired(archive, { days: DAYS })
       }
       return archive.store.move(from, to)
     },
@@ -307,7 +303,7 @@ t.test('a file that expires while a compactor places it is no damage', async t =
   await compacted(t, archive, archive.store)
   t.notOk(isPaused)
   // An object that reaches into a day that stays was compacted since.
-  await expired(t, archive, { days: DAYS })
+  await expired(archive, { days: DAYS })
   t.strictSame(await globbed(archive), IDS.slice(5))
 })
 
@@ -319,7 +315,7 @@ t.test('a query whose view of the table is older than an expiration reads it aga
     if (!isBefore || !key.startsWith(records)) return
     isBefore = false
     await compacted(t, archive, archive.store)
-    await expired(t, archive, { rawDays: RAW_DAYS })
+    await expired(archive, { rawDays: RAW_DAYS })
   }
   const store: ObjectStore = storeWith(archive.store, {
     read: async (key, range) => {
@@ -337,10 +333,10 @@ t.test(
     const archive = await compactedArchive(t)
     const [key = ''] = await keysOf(archive.store, `${archive.prefix}/dt=2026-10-15`)
     const bytes = await bytesOf(archive.store, key)
-    await expired(t, archive, { days: DAYS })
+    await expired(archive, { days: DAYS })
     await archive.store.create(key, bytes)
     const unknown = await putEvents(archive, [eventOn(-40, 1, 'x')])
-    t.match(await expired(t, archive, { days: DAYS }), { days: [{ day: '2026-10-15', objects: 1 }] })
+    t.match(await expired(archive, { days: DAYS }), { days: [{ day: '2026-10-15', objects: 1 }] })
     t.strictSame(await keysOf(archive.store, `${archive.prefix}/dt=2026-10-15`), [unknown])
   },
 )
@@ -350,7 +346,7 @@ t.test('Iceberg is published after the entry, and before files go', async t => {
   const { data } = tableKeys(archive.prefix)
   const before = await keysOf(archive.store, data)
   const seen: [named: number, there: number][] = []
-  await expired(t, archive, {
+  await expired(archive, {
     days: DAYS,
     publish: async table => {
       seen.push([table.files.size, (await keysOf(archive.store, data)).length])
@@ -361,7 +357,7 @@ t.test('Iceberg is published after the entry, and before files go', async t => {
 
 t.test('--record-only leaves the objects, and says that they have expired', async t => {
   const archive = await compactedArchive(t)
-  await expired(t, archive, { days: DAYS, isRecordOnly: true })
+  await expired(archive, { days: DAYS, isRecordOnly: true })
   t.strictSame(await rawIds(archive, archive.store), IDS)
   t.strictSame(await queriedIds(t, archive), IDS.slice(5))
   await archive.store.remove(await keysOf(archive.store, `${archive.prefix}/dt=2026-10-15`))
@@ -381,7 +377,7 @@ t.test('bytes of objects in records of the log are removed', async t => {
   const store = storeWith(archive.store, {
     read: async (key, range) => ({ ...(await archive.store.read(key, range)), date: undefined }),
   })
-  await expired(t, archive, { store, days: DAYS, now: () => Date.now() + 40 * DAY_MS })
+  await expired(archive, { store, days: DAYS, now: () => Date.now() + 40 * DAY_MS })
   t.strictSame(await rawIds(archive, archive.store), [])
   t.equal((await archive.reader.wholeRecord(1))?.length, record?.headBytes)
   await archiver.publish(numberedEvents(10, 10))
@@ -394,7 +390,7 @@ t.test('an object that expires while "verify" reads is not damaged', async t => 
   let isBefore = true
   const store = storeWith(archive.store, {
     get: async key => {
-      if (isBefore) await expired(t, archive, { days: DAYS })
+      if (isBefore) await expired(archive, { days: DAYS })
       isBefore = false
       return archive.store.get(key)
     },

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import t from 'tap'
-import { eraseInFile, writeIds } from '../../../src/query/erase-sql.ts'
+import { eraseInFile, findInFiles, writeIds } from '../../../src/query/erase-sql.ts'
 import { EventRows } from '../../../src/query/event-rows.ts'
 import { statsOf } from '../../../src/query/hour-files.ts'
 import { tableFileOfRows } from '../../../src/query/table-sql.ts'
@@ -95,7 +95,9 @@ t.test(
     const wanted = join(directory, 'wanted')
     writeFileSync(wanted, '{"message_id":"m-7","source":null,"keeps_source":true}\n')
     await writeIds(connection, { rows: wanted, parquet: ids })
-    await eraseInFile(connection, { file: made, ids, columns: TYPED, parquet: erased })
+    const places = { path: made, parquet: join(directory, 'places.parquet') }
+    t.strictSame(await findInFiles(connection, { files: [made], ids, places: places.parquet }), [[made, 1]])
+    await eraseInFile(connection, { file: made, places, columns: TYPED, parquet: erased })
     for (const path of [made, erased]) {
       const { version, columns } = await footerOf(connection, path)
       t.equal(version, 1)
@@ -104,7 +106,7 @@ t.test(
         new Map(Array.from(columns, ([name, [, ...rest]]) => [name, rest])),
       )
       for (const [name, [encodings]] of columns) {
-        if (name === 'few_string') t.match(encodings, /_DICTIONARY$/, name)
+        if (name === 'few_string') t.match(encodings, /_DICTIONARY\b/, name)
         t.ok(
           encodings?.split(', ').every(each => ENCODINGS.includes(each)),
           `${name}: ${encodings}`,
