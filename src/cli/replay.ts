@@ -157,10 +157,11 @@ async function countOf(reader: SliceReader, { slices }: Beginning): Promise<numb
 async function send(run: Run, begun: Beginning, reader: SliceReader, isResumed: boolean): Promise<void> {
   const { flags, options, env, checkpointPath, signal } = run
   const { state, slices, sources } = begun
+  const mayReplace = flags.restart === true || isResumed
   const skipped =
     flags.skipRefused === undefined
       ? undefined
-      : await LinesFile.open('--skip-refused', flags.skipRefused, state.skippedBytes, flags.restart === true)
+      : await LinesFile.open('--skip-refused', flags.skipRefused, state.skippedBytes, mayReplace)
   const target = await openTarget(options, flags, env, { state, isResumed }, reason =>
     say(`${reason}. Trying again.`),
   )

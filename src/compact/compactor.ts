@@ -26,7 +26,7 @@ import { MIB } from '../config/setting-types.ts'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { coverageOf, hoursOf } from '../query/coverage.ts'
-import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
+import type { MadeFile, RowsFile, RowsOfSpan } from '../query/engine-messages.ts'
 import { uncoveredBatches } from '../query/event-sources.ts'
 import { hasLongRows } from '../query/hour-files.ts'
 import { BatchReader } from '../query/read-batch.ts'
@@ -210,6 +210,7 @@ export class Compactor {
     if (written.status === 'fulfilled' && others.status === 'fulfilled')
       return { job, claimed, sources: written.value }
     await claimed.release()
+    if (written.status === 'fulfilled') await removeRows(written.value)
     if (others.status === 'rejected') throw others.reason
     const { reason } = written as PromiseRejectedResult
     if (reason instanceof ObjectNotFound || (await this.#haveExpired(job.batches))) this.report.skipped++
@@ -228,24 +229,38 @@ export class Compactor {
 
   /** A file of rows for each span: the events of a batch that reaches into another hour are chosen by it. */
   async #writeSources(batches: readonly ArchivedBatch[]): Promise<RowsOfSpan[]> {
-    const { store, prefix, cache, stopping } = this.#parts
-    const reader = new BatchReader(store, prefix, { isStoredOnly: true })
     const sources: RowsOfSpan[] = []
-    for (const ofSpan of bySpan(batches)) {
-      const [firstHour, lastHour] = hoursOf(ofSpan[0] as ArchivedBatch)
-      const rows = await writeRows(reader, {
-        path: cache.temporaryPath('rows'),
-        batches: ofSpan,
-        assertWanted: () => {
-          if (stopping.aborted) throw new QueryFailed('The command was interrupted.')
-        },
-        written: ({ storedBytes }) => {
-          this.report.storedBytes += storedBytes
-        },
-      })
-      sources.push({ rows, firstHour, lastHour })
+    try {
+      for (const ofSpan of bySpan(batches)) {
+        const [firstHour, lastHour] = hoursOf(ofSpan[0] as ArchivedBatch)
+        sources.push({ rows: await this.#writeRows(ofSpan), firstHour, lastHour })
+      }
+    } catch (error) {
+      await removeRows(sources)
+      throw error
     }
     return sources
+  }
+
+  async #writeRows(batches: readonly ArchivedBatch[]): Promise<RowsFile> {
+    const { store, prefix, cache, stopping } = this.#parts
+    const path = cache.temporaryPath('rows')
+    const request = {
+      path,
+      batches,
+      assertWanted: () => {
+        if (stopping.aborted) throw new QueryFailed('The command was interrupted.')
+      },
+      written: ({ storedBytes }: ArchivedBatch) => {
+        this.report.storedBytes += storedBytes
+      },
+    }
+    try {
+      return await writeRows(new BatchReader(store, prefix, { isStoredOnly: true }), request)
+    } catch (error) {
+      await rm(path, { force: true })
+      throw error
+    }
   }
 
   /**
@@ -259,16 +274,18 @@ export class Compactor {
     before: Promise<void>,
   ): Promise<void> {
     try {
-      const made = await files
+      const made = await files.finally(() => removeRows(sources))
       await before
       const added = await Promise.all(made.map(file => this.#stage(file, job.hour, columns)))
       const isAppended = await this.#append(log, job, added)
-      if (!isAppended) await this.#parts.store.remove(added.map(file => file.path))
+      if (!isAppended) {
+        this.report.skipped++
+        await this.#parts.store.remove(added.map(file => file.path))
+      }
       await Promise.all(made.map(file => rm(file.path)))
     } catch (error) {
       this.#fail(error)
     } finally {
-      await Promise.all(sources.map(({ rows }) => rm(rows.path, { force: true })))
       await claimed.release()
       await before
     }
@@ -338,6 +355,10 @@ export class Compactor {
     })
     await publishTable(store, log, publish)
   }
+}
+
+async function removeRows(sources: readonly RowsOfSpan[]): Promise<void> {
+  await Promise.all(sources.map(({ rows }) => rm(rows.path, { force: true })))
 }
 
 /** Batches in groups that have the same first and last hour. Long events are in groups of their own, which are smaller. */

@@ -9,8 +9,13 @@ const OF_VALUE = /^Conversion Error: (?:Could not convert string|Failed to cast 
 const OF_TYPES = /Cannot (?:compare|mix) values of type (?:VARCHAR and |\S+(?: \S+)* and (?:type )?VARCHAR\b)/
 const NO_COLUMN = /^Binder Error: Referenced column "(.*?)" not found/s
 
+/** Of each end of an error. Between them is a text of an event, which may be long. */
+const END_CHARS = 1_000
+
 /** @returns one or two sentences; undefined if DuckDB's words are enough */
-export function hintOf(message: string): string | undefined {
+export function hintOf(error: string): string | undefined {
+  const isLong = error.length > 2 * END_CHARS
+  const message = isLong ? `${error.slice(0, END_CHARS)}…${error.slice(-END_CHARS)}` : error
   const [, column] = OF_COLUMN.exec(message) ?? []
   if (column !== undefined)
     return `${column} is a text: compare it with a text in quotes, like ${column} = '42'. To compare it as a number, write try_cast(${column} as double).`

@@ -1,4 +1,5 @@
 /** Helpers for tests of an archive's table. The engine is the built program, in a process of its own. */
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import type { Test } from 'tap'
@@ -42,6 +43,8 @@ export async function compacted(
     })
     return await compactor.run(parts.isDue ?? (() => true))
   } finally {
+    const left = readdirSync(cache.runDirectory).filter(name => name.endsWith('.rows'))
+    t.strictSame(left, [], 'no rows are left on the disk')
     await cache.close()
   }
 }
