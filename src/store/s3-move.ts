@@ -22,6 +22,7 @@ import { abortUpload, requireObject } from './s3-upload.ts'
 
 const MIB = 1024 * 1024
 const NOT_FOUND = 404
+const CONFLICT = 409
 const PRECONDITION_FAILED = 412
 const NOT_IMPLEMENTED = 501
 
@@ -118,16 +119,22 @@ async function isCopiedInParts(
       return complete({})
     })
   } catch (error) {
-    if (statusOf(error) === PRECONDITION_FAILED) {
-      await abortUpload(client, target, UploadId)
-      return false
-    }
+    // The upload is not aborted: see s3-upload.ts. A request that was sent again may have been refused by its own success.
+    if (isRefused(error, unchanged)) return false
     await requireObject(client, target, bytes, error)
   }
   return true
 }
 
 type CopyCondition = Pick<CompleteMultipartUploadCommandInput, 'IfMatch' | 'IfNoneMatch'>
+
+/** Whether the target is not as the condition says. Without a target S3 answers `NoSuchKey` to `If-Match`. */
+function isRefused(error: unknown, { IfMatch }: CopyCondition): boolean {
+  const status = statusOf(error)
+  return (
+    status === PRECONDITION_FAILED || status === CONFLICT || (IfMatch !== undefined && isNoSuchKey(error))
+  )
+}
 
 async function unchangedCondition(
   client: S3Client,

@@ -1,5 +1,10 @@
 /** Moves on S3: a copy, whole or in parts, then a removal, and the failures of each. */
-import { CompleteMultipartUploadCommand, HeadObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  HeadObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
 import { test } from 'tap'
 import { type CopyLimits, moveObject } from '../../../src/store/s3-move.ts'
 import {
@@ -176,6 +181,46 @@ test('a copy in parts that was paused does not replace what another process has 
     t.equal(await moveObject(paused, MOVE, LIMITS), 'gone')
     const { object } = await store.read(MOVE.to)
     t.equal(object?.body.toString().slice(0, 100), 'without the erased events', String(before))
-    t.same(server.uploads('bucket'), [])
+    t.equal(server.uploads('bucket').length, 1, 'the upload is left to the clean-up of old ones')
   }
+})
+
+test('a completion that was refused by its own success does not lose the object', async t => {
+  const { store, server } = await openWithServer(t)
+  server.traits.copyBytesMax = 8 * MIB
+  await store.put('p/from', bodyOf(BYTES))
+  const client = createClient(t)
+  let aborted = 0
+  const send = async (command: Parameters<S3Client['send']>[0]): Promise<unknown> => {
+    if (command instanceof AbortMultipartUploadCommand) aborted++
+    const answer = await client.send(command)
+    const isFirst = command instanceof CompleteMultipartUploadCommand && command.input.IfNoneMatch === '*'
+    // The answer is lost, and the SDK sends the request again.
+    if (isFirst) throw Object.assign(new Error('refused'), { $metadata: { httpStatusCode: 412 } })
+    return answer
+  }
+  const lossy: S3Client = Object.create(client, { send: { value: send } })
+  t.equal(await moveObject(lossy, MOVE, LIMITS), 'moved')
+  t.equal(aborted, 0)
+  const { object } = await store.read(MOVE.to)
+  t.equal(object?.size, BYTES)
+})
+
+test('a copy in parts begins again if its target was removed meanwhile', async t => {
+  const { store, server } = await openWithServer(t)
+  server.traits.copyBytesMax = 8 * MIB
+  await store.put('p/from', bodyOf(BYTES))
+  await putText(store, MOVE.to, 'before')
+  const client = createClient(t)
+  let isRemoved = false
+  const send = async (command: Parameters<S3Client['send']>[0]): Promise<unknown> => {
+    if (command instanceof CompleteMultipartUploadCommand && !isRemoved) {
+      isRemoved = true
+      await store.remove([MOVE.to])
+    }
+    return client.send(command)
+  }
+  const meanwhile: S3Client = Object.create(client, { send: { value: send } })
+  t.equal(await moveObject(meanwhile, MOVE, LIMITS), 'moved')
+  t.equal((await store.read(MOVE.to)).object?.size, BYTES)
 })
