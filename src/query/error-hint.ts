@@ -1,5 +1,7 @@
 /** What to write instead, for the mistakes in SQL whose errors of DuckDB do not say it. */
 
+export const JSON_HINT = "Put a member of JSON in parentheses: (properties->>'plan') = 'pro'."
+
 /** A text of a column that was compared with a number, a truth value or a time. */
 const OF_COLUMN = /Could not convert string .* to \w+(?:\([^)]*\))? when casting from source column (\w+)/s
 /** `a = 'b' and properties->>'c' = 'd'`: `and` binds first, so a whole column of JSON is a truth value. */
@@ -19,7 +21,7 @@ export function hintOf(error: string): string | undefined {
   const [, column] = OF_COLUMN.exec(message) ?? []
   if (column !== undefined)
     return `${column} is a text: compare it with a text in quotes, like ${column} = '42'. To compare it as a number, write try_cast(${column} as double).`
-  if (OF_JSON.test(message)) return "Put a member of JSON in parentheses: (properties->>'plan') = 'pro'."
+  if (OF_JSON.test(message)) return JSON_HINT
   if (OF_VALUE.test(message) || OF_TYPES.test(message))
     return "A text is compared with something else: compare it with a text in quotes, like '42'. To compare it as a number, write try_cast(… as double)."
   const [, name] = NO_COLUMN.exec(message) ?? []

@@ -6,6 +6,7 @@
  */
 
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { JSON_HINT } from './error-hint.ts'
 
 /** Table functions that make rows of their arguments alone. */
 const TABLE_FUNCTIONS = new Set([
@@ -19,6 +20,17 @@ const TABLE_FUNCTIONS = new Set([
 ])
 /** Scalar functions that do more than return a value. */
 const SIDE_EFFECTS = new Set(['write_log', 'nextval'])
+const ARROWS = new Set(['->', '->>'])
+/** What is true or false, by the parser's names. */
+const TRUTH_CLASSES = new Set(['CONJUNCTION', 'COMPARISON', 'BETWEEN'])
+const TRUTH_TYPES = new Set([
+  'OPERATOR_NOT',
+  'OPERATOR_IS_NULL',
+  'OPERATOR_IS_NOT_NULL',
+  'COMPARE_IN',
+  'COMPARE_NOT_IN',
+])
+const TRUTH_FUNCTIONS = new Set(['~~', '!~~', '~~*', '!~~*', '~~~', '^@', 'regexp_full_match'])
 
 interface Serialized {
   readonly error: boolean
@@ -50,6 +62,31 @@ function assertAllowed(node: Node): void {
       throw new Error(`The table function ${called} is not allowed here: query the view events.`)
   }
   if (SIDE_EFFECTS.has(name)) throw new Error(`The function ${name} is not allowed here.`)
+  if (hasLooseArrow(node, name)) throw new Error(`Without parentheses -> and ->> bind last. ${JSON_HINT}`)
+}
+
+/**
+ * Whether an arrow takes a truth value for JSON: `event = 'a' and context->>'ip' is null` is `(event = 'a' and
+ * context)->>'ip' is null`. DuckDB evaluates it without an error where `context` is NULL, and an erasure would take
+ * other events. Behind `->`, which is parsed like a lambda, `is null` and `=` belong to the right side.
+ */
+function hasLooseArrow(node: Node, name: string): boolean {
+  if (ARROWS.has(name) && isTruth((node.children as Node[] | undefined)?.[0])) return true
+  if (node.class === 'LAMBDA' && isTruth(node.lhs)) return true
+  const { children, ...others } = node
+  const hasLambdas = node.class === 'FUNCTION' && node.is_operator !== true
+  return [others, hasLambdas ? [] : children]
+    .flatMap(each => Object.values(each ?? {}).flat())
+    .some(value => (value as Node | null)?.class === 'LAMBDA' && isTruth((value as Node).expr))
+}
+
+function isTruth(value: unknown): boolean {
+  const node = (value ?? {}) as Node
+  return (
+    TRUTH_CLASSES.has(String(node.class)) ||
+    TRUTH_TYPES.has(String(node.type)) ||
+    TRUTH_FUNCTIONS.has(String(node.function_name))
+  )
 }
 
 /** All objects in a tree. Not recursive: a text of the user's decides how deep it is. */
