@@ -87,6 +87,22 @@ const checksumFlipped: Harm = bytes => flipped(bytes.readUInt32LE(8) - 1)(bytes)
 /** Within the JSON, so that it cannot be read. */
 const jsonFlipped: Harm = bytes => flipped(16)(bytes)
 
+/** Flips one bit of the JSON: in the last byte that a pattern matches. */
+const bitFlipped =
+  (pattern: RegExp, bit: number): Harm =>
+  bytes => {
+    const { index, 0: text } = pattern.exec(bytes.toString('latin1')) as RegExpExecArray
+    const at = index + text.length - 1
+    bytes[at] = (bytes[at] as number) ^ bit
+    return bytes
+  }
+/** Of a hexadecimal number, so that it still is one. */
+const sha256Changed = bitFlipped(/"sha256":"[a-f]*\d/, 1)
+/** 1.7 × 10¹² becomes 1.5 × 10¹². */
+const expiredEarlier = bitFlipped(/"expiredBefore":17/, 2)
+const rewritesRenamed = bitFlipped(/"rewrites/, 1)
+const expiredBeforeRenamed = bitFlipped(/"expiredBefore/, 2)
+
 const killed = ({ store }: TestArchive) =>
   storeWith(store, { moveAll: () => Promise.reject(new Error('killed')) })
 let erasure: Damaged
@@ -148,6 +164,48 @@ t.test('a rewrite whose bytes are nowhere is told', async t => {
   })
 })
 
+t.test('a rewrite is known again though its digest or its name in the record is wrong', async t => {
+  for (const harm of [sha256Changed, rewritesRenamed]) {
+    const damaged = await damagedCopy(t, erasure, harm)
+    t.match((await repaired(damaged)).lost, { ...NOTHING_LEFT, rewrites: [{ key: erasure.objects[0] }] })
+    await assertClean(t, damaged.archive)
+  }
+  const staged = await damagedCopy(t, interruptedErasure, sha256Changed)
+  t.match((await repaired(staged)).lost, { ...NOTHING_LEFT, rewrites: [{ key: staged.objects[0] }] })
+  await erased(t, staged.archive, staged.archive.store, IS_A)
+  await assertClean(t, staged.archive)
+})
+
+t.test('objects that no record names do not hide what an erasure or an expiry has changed', async t => {
+  const rewritten = await damagedCopy(t, erasure, jsonFlipped)
+  const unknown = await putEvents(rewritten.archive, [eventOn(-3, 1, 'x')])
+  t.match(await repaired(rewritten), {
+    batches: [{ key: unknown }],
+    lost: { ...NOTHING_LEFT, rewrites: [{ key: erasure.objects[0] }] },
+  })
+  await assertClean(t, rewritten.archive)
+  t.strictSame(await queriedIds(t, rewritten.archive), [...'abcdx'])
+  const removed = await damagedCopy(t, expiry, jsonFlipped)
+  await putEvents(removed.archive, [eventOn(0, 2, 'x')])
+  t.match((await repaired(removed)).lost, { gone: { objects: 2, list: expiry.objects.slice(0, 2) } })
+})
+
+t.test(
+  'a time of an expiry that the objects do not prove is not taken, and what is gone is told',
+  async t => {
+    for (const harm of [expiredEarlier, expiredBeforeRenamed]) {
+      const damaged = await damagedCopy(t, expiry, harm)
+      const { lost } = await repaired(damaged)
+      t.match(lost, { expiredBefore: undefined, gone: { objects: 2, list: expiry.objects.slice(0, 2) } })
+      await expired(damaged.archive, { days: 2 })
+      await assertClean(t, damaged.archive)
+    }
+    const deleted = await damagedCopy(t, expiry, checksumFlipped)
+    await deleted.archive.store.remove([deleted.objects[2] as string])
+    t.match((await repaired(deleted)).lost, { expiredBefore: undefined, gone: { objects: 3 } })
+  },
+)
+
 t.test('an object that was changed by somebody is no rewrite', async t => {
   const damaged = await damagedCopy(t, erasure, jsonFlipped)
   const { archive, objects } = damaged
@@ -176,6 +234,7 @@ t.test('an expiry that nothing proves is told, and the next run of expire record
     ...NOTHING_LEFT,
     expiredBefore: undefined,
     unexpired: { before: EXPIRED_BEFORE, objects: 1 },
+    gone: { objects: 1, list: [halfDone.objects[0]] },
   })
   for (const [{ archive }, missing] of [
     [unreadable, 2],
