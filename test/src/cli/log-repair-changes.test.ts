@@ -13,7 +13,7 @@ import {
   verified,
 } from '../../helpers/archive-by-hand.ts'
 import { queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
-import { erased } from '../../helpers/erase-helper.ts'
+import { erased, stagedKeys } from '../../helpers/erase-helper.ts'
 import { copied, DAY_MS, eventOn, expired, NOW, putEvents } from '../../helpers/expire-helper.ts'
 
 const IS_A = "message_id = 'a'"
@@ -164,6 +164,17 @@ t.test('a rewrite whose bytes are nowhere is told', async t => {
   })
 })
 
+t.test('the bytes of an earlier erasure do not prove a later one', async t => {
+  const { objects, ...first } = erasure
+  const archive = await copied(t, first.archive)
+  await erased(t, archive, killed(archive), "message_id = 'b'").catch(() => {})
+  const damaged = { archive, objects, ...(await lastRecord(archive)) }
+  await archive.store.remove(await stagedKeys(archive))
+  await damage(archive.store, damaged.record, sha256Changed)
+  t.not(damaged.number, first.number)
+  t.match((await repaired(damaged)).lost, { rewrites: [], unproven: [objects[0]] })
+})
+
 t.test('a rewrite is known again though its digest or its name in the record is wrong', async t => {
   for (const harm of [sha256Changed, rewritesRenamed]) {
     const damaged = await damagedCopy(t, erasure, harm)
@@ -200,6 +211,15 @@ t.test(
       await expired(damaged.archive, { days: 2 })
       await assertClean(t, damaged.archive)
     }
+    const restored = await damagedCopy(t, expiry, expiredEarlier)
+    for (const [index, ids] of [[...'ab'], ['c']].entries()) {
+      const key = await putEvents(
+        restored.archive,
+        ids.map((id, at) => eventOn(index - 4, at + 1, id)),
+      )
+      await restored.archive.store.move(key, restored.objects[index] as string)
+    }
+    t.match((await repaired(restored)).lost, { ...NOTHING_LEFT, expiredBefore: undefined })
     const deleted = await damagedCopy(t, expiry, checksumFlipped)
     await deleted.archive.store.remove([deleted.objects[2] as string])
     t.match((await repaired(deleted)).lost, { expiredBefore: undefined, gone: { objects: 3 } })
