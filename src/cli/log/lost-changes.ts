@@ -1,9 +1,10 @@
 /**
  * Finds out what a damaged record has said of objects of earlier records: rewritten by an erasure, or expired.
  *
- * What its head says may be wrong, so it counts only if the objects prove it. If the head cannot be read, objects that
- * are no more what the log says, and have erased events, prove a rewrite. Nothing proves an expiry then: somebody may
- * have deleted the objects.
+ * Any field of its head may be wrong or unreadable, so what it says counts only if the objects prove it. All objects of
+ * folded records are looked at, whatever the head says. An object that is no more what the log says, and has erased
+ * events, proves a rewrite. An expiry is proven if exactly the objects are gone that are older than the time in the head.
+ * Without that time nothing proves it: somebody may have deleted the objects.
  */
 
 import { isErasedLine } from '../../erase/rewrite-object.ts'
@@ -21,13 +22,13 @@ const READS_AT_ONCE = 16
 export interface LostChanges {
   /** Each is proven by the bytes at its key, or by those that are staged. */
   readonly rewrites: readonly Rewrite[]
-  /** Objects of earlier records whose last event is older are all gone, as the record has said. */
+  /** Objects of earlier records whose last event is older are all gone, as the record has said, and no others are. */
   readonly expiredBefore: number | undefined
   /** Keys of objects that were rewritten by the record. Neither they nor what is staged have these bytes. */
   readonly unproven: readonly string[]
   /** The record may have said that they have expired, but some are still there. */
   readonly unexpired: { readonly before: number; readonly objects: number } | undefined
-  /** Objects that the log names and that are gone, if the record may have said that they have expired. */
+  /** Objects that the log names and that are gone, unless `expiredBefore` says that they have expired. */
   readonly gone: { readonly objects: number; readonly list: readonly string[] }
   /** Objects that an erasure has staged, and that no record names. */
   readonly unnamedStaged: number
@@ -53,55 +54,51 @@ export interface LostChangesParts {
 
 /**
  * @param said what the damaged record says, unverified; undefined if its head cannot be read
- * @param isArchivers whether the record has named objects: commands that rewrite or remove objects name none
  * @throws StoreUnavailable
  */
-export async function lostChanges(
-  parts: LostChangesParts,
-  said: Changes | undefined,
-  isArchivers: boolean,
-): Promise<LostChanges> {
+export async function lostChanges(parts: LostChangesParts, said: Changes | undefined): Promise<LostChanges> {
   const { store, prefix, others } = parts
   const { proven, unproven } = await sortedRewrites(parts, said?.rewrites ?? [])
-  const named = new Set(Array.from([...others.changes.rewrites, ...proven.values()], ({ staged }) => staged))
+  const before = said?.expiredBefore
+  const looked = await lookThrough(parts, { proven, unproven, before })
+  const rewrites = [...proven.values(), ...looked.rewrites]
+  const named = new Set(Array.from([...others.changes.rewrites, ...rewrites], ({ staged }) => staged))
   let unnamedStaged = 0
   for await (const key of store.list(stagedPrefix(prefix))) if (!named.has(key)) unnamedStaged++
-  const before = said?.expiredBefore
-  const still = before === undefined ? 0 : await countThere(parts, before)
-  const isDoubtful = said === undefined || unproven.length > 0
-  const known = new Set([...proven.keys(), ...unproven, ...others.rewrittenLater])
-  const looked = isDoubtful && !isArchivers ? await lookThrough(parts, known) : undefined
+  const { older, newer } = looked
+  const isExpiryProven = older.there === 0 && older.gone > 0 && newer.gone === 0
   const byKey = (a: Rewrite, b: Rewrite): number => (a.key < b.key ? -1 : 1)
   return {
-    rewrites: [...proven.values(), ...(looked?.rewrites ?? [])].toSorted(byKey),
-    expiredBefore: still === 0 ? before : undefined,
-    unproven: (await namedOf(others, new Set(unproven))).toSorted(),
-    unexpired: before === undefined || still === 0 ? undefined : { before, objects: still },
-    gone: looked?.gone ?? { objects: 0, list: [] },
+    rewrites: rewrites.toSorted(byKey),
+    expiredBefore: isExpiryProven ? before : undefined,
+    unproven: looked.unproven.toSorted(),
+    unexpired: before === undefined || older.there === 0 ? undefined : { before, objects: older.there },
+    gone: isExpiryProven
+      ? { objects: 0, list: [] }
+      : { objects: older.gone + newer.gone, list: looked.gone.toSorted() },
     unnamedStaged,
   }
+}
+
+/** The rewrites of a damaged record, by their keys. */
+interface SortedRewrites {
+  readonly proven: ReadonlyMap<string, Rewrite>
+  readonly unproven: ReadonlyMap<string, Rewrite>
 }
 
 async function sortedRewrites(
   { store, others }: LostChangesParts,
   rewrites: readonly Rewrite[],
-): Promise<{ proven: ReadonlyMap<string, Rewrite>; unproven: readonly string[] }> {
+): Promise<SortedRewrites> {
   const proven = new Map<string, Rewrite>()
-  const unproven: string[] = []
+  const unproven = new Map<string, Rewrite>()
   await forEachAtOnce(rewrites, READS_AT_ONCE, async rewrite => {
     if (others.rewrittenLater.has(rewrite.key)) return
     const found = await provenRewrite(store, rewrite)
     if (found !== undefined) proven.set(found.key, found)
-    else unproven.push(rewrite.key)
+    else unproven.set(rewrite.key, rewrite)
   })
   return { proven, unproven }
-}
-
-/** Those of some keys that the log names, and that have not expired. */
-async function namedOf(others: OtherRecords, keys: ReadonlySet<string>): Promise<string[]> {
-  const named: string[] = []
-  if (keys.size > 0) for await (const { key } of unexpired(others)) if (keys.has(key)) named.push(key)
-  return named
 }
 
 /** The rewrite, with sizes that are counted again; undefined if its bytes are neither at its key nor staged. */
@@ -117,54 +114,81 @@ async function provenRewrite(
   return undefined
 }
 
-/** How many objects that would expire by this time are still there. */
-async function countThere(parts: LostChangesParts, before: number): Promise<number> {
-  let count = 0
-  await forEachAtOnce(unexpired(parts.others), READS_AT_ONCE, async ({ key, lastReceivedAt }) => {
-    if (lastReceivedAt < before && (await sizeOf(parts, key)) !== undefined) count++
-  })
-  return count
+interface Looked {
+  readonly rewrites: Rewrite[]
+  /** Keys of objects that the damaged record has rewritten, as it says, and that have not expired. */
+  readonly unproven: string[]
+  /** Objects whose last event is older than `before`. */
+  readonly older: { there: number; gone: number }
+  /** All others. */
+  readonly newer: { there: number; gone: number }
+  /** Keys of the first objects that are gone. */
+  readonly gone: string[]
 }
 
-/** Looks at all objects that an erasure may have rewritten: those of folded records. @param known keys to leave out */
+/**
+ * Looks at all objects that an erasure may have rewritten, or that may have expired: those of folded records.
+ *
+ * @param before the time in the damaged record, in milliseconds since 1970
+ */
 async function lookThrough(
   parts: LostChangesParts,
-  known: ReadonlySet<string>,
-): Promise<Pick<LostChanges, 'rewrites' | 'gone'>> {
+  { proven, unproven, before }: SortedRewrites & { readonly before: number | undefined },
+): Promise<Looked> {
   const { others, listMax } = parts
-  const rewrites: Rewrite[] = []
-  const list: string[] = []
-  let objects = 0
+  const looked: Looked = {
+    rewrites: [],
+    unproven: [],
+    older: { there: 0, gone: 0 },
+    newer: { there: 0, gone: 0 },
+    gone: [],
+  }
   await forEachAtOnce(unexpired(others), READS_AT_ONCE, async batch => {
-    const { key } = batch
-    if (known.has(key)) return
+    const { key, lastReceivedAt } = batch
+    const count = before !== undefined && lastReceivedAt < before ? looked.older : looked.newer
     const size = await sizeOf(parts, key)
-    if (size === undefined) {
-      objects++
-      if (list.length < listMax) list.push(key)
-    } else if (size !== (others.changes.rewriteOf(key) ?? batch).storedBytes) {
-      const rewrite = await foundRewrite(parts, batch)
-      if (rewrite !== undefined) rewrites.push(rewrite)
+    if (size !== undefined) count.there++
+    if (proven.has(key) || others.rewrittenLater.has(key)) return
+    const said = unproven.get(key)
+    if (said !== undefined || (size !== undefined && size !== logged(others, batch).storedBytes)) {
+      const rewrite = await foundRewrite(parts, batch, said)
+      if (rewrite !== undefined) looked.rewrites.push(rewrite)
+      else if (said !== undefined) looked.unproven.push(key)
+    } else if (size === undefined) {
+      count.gone++
+      if (looked.gone.length < listMax) looked.gone.push(key)
     }
   })
-  return { rewrites, gone: { objects, list: list.toSorted() } }
+  return looked
 }
 
-/** What an object is now, if it is whole, has as many events as before, and some of them are erased. */
+/** What an object should be by all other records. */
+function logged({ changes }: OtherRecords, batch: FoldedBatch): Pick<Rewrite, 'sha256' | 'storedBytes'> {
+  return changes.rewriteOf(batch.key) ?? batch
+}
+
+/**
+ * Finds the new bytes of an object, staged or at its key: they are whole and not those of the log, and have as many
+ * events as before, some of them erased.
+ *
+ * @param said what the damaged record says of the object
+ */
 async function foundRewrite(
-  { store, prefix }: LostChangesParts,
-  { key, events }: FoldedBatch,
+  { store, prefix, others }: LostChangesParts,
+  old: FoldedBatch,
+  said: Rewrite | undefined,
 ): Promise<Rewrite | undefined> {
-  const { batch } = await describeObject(store, key)
-  if (batch === undefined || batch.events !== events || !(await hasErased(store, key))) return undefined
-  // Nothing is staged there: the bytes are at the key.
-  return {
-    key,
-    sha256: batch.sha256,
-    storedBytes: batch.storedBytes,
-    bytes: batch.bytes,
-    staged: stagedKey(prefix),
+  const { key, events } = old
+  for (const from of said === undefined ? [key] : [said.staged, key]) {
+    const { batch } = await describeObject({ get: () => store.get(from) }, key)
+    if (batch === undefined || batch.events !== events || batch.sha256 === logged(others, old).sha256)
+      continue
+    if (!(await hasErased({ get: () => store.get(from) }, key))) continue
+    const { sha256, storedBytes, bytes } = batch
+    // If the bytes are at the key, nothing is staged.
+    return { key, sha256, storedBytes, bytes, staged: from === key ? stagedKey(prefix) : from }
   }
+  return undefined
 }
 
 async function hasErased(store: Pick<StoreReader, 'get'>, key: string): Promise<boolean> {

@@ -146,7 +146,6 @@ export class LogRepair {
     const { batches, damaged, events } = await this.#describeAll(
       number === 0 ? [] : textsAt(objects, match.match().unknown, Number.POSITIVE_INFINITY),
     )
-    const isArchivers = batches.length + damaged.length + (saved?.bodies.length ?? 0) > 0
     const lost = await lostChanges(
       {
         store: this.#store,
@@ -155,7 +154,6 @@ export class LogRepair {
         listMax: LIST_MAX,
       },
       object && unverifiedChanges(object.body),
-      isArchivers,
     )
     return {
       number,

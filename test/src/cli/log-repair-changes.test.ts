@@ -13,7 +13,7 @@ import {
   verified,
 } from '../../helpers/archive-by-hand.ts'
 import { queriedIds, useBuiltEngine } from '../../helpers/compact-helper.ts'
-import { erased } from '../../helpers/erase-helper.ts'
+import { erased, stagedKeys } from '../../helpers/erase-helper.ts'
 import { copied, DAY_MS, eventOn, expired, NOW, putEvents } from '../../helpers/expire-helper.ts'
 
 const IS_A = "message_id = 'a'"
@@ -87,6 +87,22 @@ const checksumFlipped: Harm = bytes => flipped(bytes.readUInt32LE(8) - 1)(bytes)
 /** Within the JSON, so that it cannot be read. */
 const jsonFlipped: Harm = bytes => flipped(16)(bytes)
 
+/** Flips one bit of the JSON: in the last byte that a pattern matches. */
+const bitFlipped =
+  (pattern: RegExp, bit: number): Harm =>
+  bytes => {
+    const { index, 0: text } = pattern.exec(bytes.toString('latin1')) as RegExpExecArray
+    const at = index + text.length - 1
+    bytes[at] = (bytes[at] as number) ^ bit
+    return bytes
+  }
+/** Of a hexadecimal number, so that it still is one. */
+const sha256Changed = bitFlipped(/"sha256":"[a-f]*\d/, 1)
+/** 1.7 × 10¹² becomes 1.5 × 10¹². */
+const expiredEarlier = bitFlipped(/"expiredBefore":17/, 2)
+const rewritesRenamed = bitFlipped(/"rewrites/, 1)
+const expiredBeforeRenamed = bitFlipped(/"expiredBefore/, 2)
+
 const killed = ({ store }: TestArchive) =>
   storeWith(store, { moveAll: () => Promise.reject(new Error('killed')) })
 let erasure: Damaged
@@ -148,6 +164,68 @@ t.test('a rewrite whose bytes are nowhere is told', async t => {
   })
 })
 
+t.test('the bytes of an earlier erasure do not prove a later one', async t => {
+  const { objects, ...first } = erasure
+  const archive = await copied(t, first.archive)
+  await erased(t, archive, killed(archive), "message_id = 'b'").catch(() => {})
+  const damaged = { archive, objects, ...(await lastRecord(archive)) }
+  await archive.store.remove(await stagedKeys(archive))
+  await damage(archive.store, damaged.record, sha256Changed)
+  t.not(damaged.number, first.number)
+  t.match((await repaired(damaged)).lost, { rewrites: [], unproven: [objects[0]] })
+})
+
+t.test('a rewrite is known again though its digest or its name in the record is wrong', async t => {
+  for (const harm of [sha256Changed, rewritesRenamed]) {
+    const damaged = await damagedCopy(t, erasure, harm)
+    t.match((await repaired(damaged)).lost, { ...NOTHING_LEFT, rewrites: [{ key: erasure.objects[0] }] })
+    await assertClean(t, damaged.archive)
+  }
+  const staged = await damagedCopy(t, interruptedErasure, sha256Changed)
+  t.match((await repaired(staged)).lost, { ...NOTHING_LEFT, rewrites: [{ key: staged.objects[0] }] })
+  await erased(t, staged.archive, staged.archive.store, IS_A)
+  await assertClean(t, staged.archive)
+})
+
+t.test('objects that no record names do not hide what an erasure or an expiry has changed', async t => {
+  const rewritten = await damagedCopy(t, erasure, jsonFlipped)
+  const unknown = await putEvents(rewritten.archive, [eventOn(-3, 1, 'x')])
+  t.match(await repaired(rewritten), {
+    batches: [{ key: unknown }],
+    lost: { ...NOTHING_LEFT, rewrites: [{ key: erasure.objects[0] }] },
+  })
+  await assertClean(t, rewritten.archive)
+  t.strictSame(await queriedIds(t, rewritten.archive), [...'abcdx'])
+  const removed = await damagedCopy(t, expiry, jsonFlipped)
+  await putEvents(removed.archive, [eventOn(0, 2, 'x')])
+  t.match((await repaired(removed)).lost, { gone: { objects: 2, list: expiry.objects.slice(0, 2) } })
+})
+
+t.test(
+  'a time of an expiry that the objects do not prove is not taken, and what is gone is told',
+  async t => {
+    for (const harm of [expiredEarlier, expiredBeforeRenamed]) {
+      const damaged = await damagedCopy(t, expiry, harm)
+      const { lost } = await repaired(damaged)
+      t.match(lost, { expiredBefore: undefined, gone: { objects: 2, list: expiry.objects.slice(0, 2) } })
+      await expired(damaged.archive, { days: 2 })
+      await assertClean(t, damaged.archive)
+    }
+    const restored = await damagedCopy(t, expiry, expiredEarlier)
+    for (const [index, ids] of [[...'ab'], ['c']].entries()) {
+      const key = await putEvents(
+        restored.archive,
+        ids.map((id, at) => eventOn(index - 4, at + 1, id)),
+      )
+      await restored.archive.store.move(key, restored.objects[index] as string)
+    }
+    t.match((await repaired(restored)).lost, { ...NOTHING_LEFT, expiredBefore: undefined })
+    const deleted = await damagedCopy(t, expiry, checksumFlipped)
+    await deleted.archive.store.remove([deleted.objects[2] as string])
+    t.match((await repaired(deleted)).lost, { expiredBefore: undefined, gone: { objects: 3 } })
+  },
+)
+
 t.test('an object that was changed by somebody is no rewrite', async t => {
   const damaged = await damagedCopy(t, erasure, jsonFlipped)
   const { archive, objects } = damaged
@@ -176,6 +254,7 @@ t.test('an expiry that nothing proves is told, and the next run of expire record
     ...NOTHING_LEFT,
     expiredBefore: undefined,
     unexpired: { before: EXPIRED_BEFORE, objects: 1 },
+    gone: { objects: 1, list: [halfDone.objects[0]] },
   })
   for (const [{ archive }, missing] of [
     [unreadable, 2],
