@@ -56,11 +56,12 @@ export function erase(flags: EraseFlags, env: NodeJS.ProcessEnv): Promise<number
     if (!hasWhere && ids.length === 0)
       throw new ConfigInvalid(`--where is missing: frequency erase --where "user_id = '42'"`)
     const config = readOwnConfig(eraseSettings, flags, env)
-    return await withExisting(config, async store => {
+    const work = async (store: ObjectStore): Promise<number> => {
       if (flags.unsuppress === true) return await say(unsuppress(store, config.archive.prefix, ids))
       if (!hasWhere) return await say(suppress(store, config.archive.prefix, ids))
       return await eraseIn(store, config, { ...flags, where }, ids, stopping)
-    })
+    }
+    return await withExisting(config, work, { mustBeUsed: hasWhere && flags.unsuppress !== true })
   })
 }
 

@@ -18,6 +18,7 @@ import type { StoreReader } from '../store/store.ts'
 import { escapeControls } from './escape-controls.ts'
 import { EXIT_CODES } from './exit-codes.ts'
 import { interruptible } from './interruptible.ts'
+import { assertUsed } from './open-existing.ts'
 import { showProgress } from './progress-line.ts'
 import { sessionSettings } from './query.ts'
 import { openTarget, replayConfig } from './replay/open-target.ts'
@@ -65,6 +66,7 @@ export async function replay(
     const config = replayConfig(options.destination, flags, env)
     const store = await openStoreReader(config)
     try {
+      await assertUsed(store, config)
       await inDirectory({ flags, options, env, config, store, signal, remarks })
     } finally {
       await store.close()

@@ -55,6 +55,15 @@ const CALLS: Call[] = [
   { args: ['verify', 's3://'], code: 2, says: /archive-url must be s3:\/\/bucket\/prefix/ },
   { args: ['verify'], code: 2, says: /DATA_DIR: there is no directory .*archive\. Name the archive, or/ },
   { args: ['verify'], env: { ARCHIVE_URL: 'nowhere' }, code: 2, says: /ARCHIVE_URL: there is no directory/ },
+  ...[
+    ['erase', '--yes', "--where=user_id = '1'"],
+    ['replay', '--output=-'],
+  ].map(args => ({
+    args,
+    env: { ARCHIVE_URL: '.' },
+    code: 2,
+    says: /ARCHIVE_URL: there is no archive in directory .*: it has nothing below frequency\//,
+  })),
   { args: ['verify', '--list=x'], code: 2, says: /whole number from 0 to/ },
   { args: ['verify', '--s3-idle-ms-max=soon', 's3://b'], code: 2, says: /S3_IDLE_MS_MAX .*milliseconds/ },
   {
