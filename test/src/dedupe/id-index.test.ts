@@ -194,7 +194,7 @@ test('the filter is rebuilt when ids are added and when old ones are dropped', a
   const path = temporaryDirectory(t)
   const idsMax = 100_000
   const index = await open(t, path, { idsMax })
-  const sample = (from: number) => range(50).map(i => idOf(from + i * 20))
+  const sample = (from: number) => range(10).map(i => idOf(from + i * 100))
   const expected = 40_000
   index.expect(expected)
   for (const n of range(200)) {
