@@ -3,10 +3,8 @@ import { DeliveredEvents } from '../archive/delivered-events.ts'
 import { ConfigInvalid, QueueUnavailable } from '../errors.ts'
 import type { DeadLetter, DeadLetters } from '../queue/dead-letters.ts'
 import { openDeadLetters } from '../queue/open-dead-letters.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { deadSettings, readOwnConfig, type SettingFlags } from './own-settings.ts'
-
-/** All was done · a letter was not found, or was left · the dead letters could not be reached. */
-const EXIT_CODES = { done: 0, left: 1, error: 2 } as const
 
 const PREVIEW_CHARACTERS = 60
 /** Most letters that one run reads. Those that it does not settle stay unacknowledged on the broker until it ends. */
@@ -42,13 +40,13 @@ export async function dead(
   try {
     const { isDone, report, text } = await openAndRun(action, ids, flags, env)
     process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : text)
-    return isDone ? EXIT_CODES.done : EXIT_CODES.left
+    return isDone ? EXIT_CODES.done : EXIT_CODES.failed
   } catch (error) {
     if (!(error instanceof ConfigInvalid || error instanceof QueueUnavailable)) throw error
     const { message } = error
     if (flags.json) process.stdout.write(`${JSON.stringify({ error: message }, null, 2)}\n`)
     process.stderr.write(`frequency: ${message}\n`)
-    return EXIT_CODES.error
+    return EXIT_CODES.unusable
   }
 }
 

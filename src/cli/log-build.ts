@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { type BuiltLog, LogBuilder } from './log/build-log.ts'
-import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
+import type { LogFlags, Outcome } from './log.ts'
 import { withExisting } from './open-existing.ts'
 import { ProgressBar } from './verify/progress-bar.ts'
 import { describeDuplicate, describeProblems, listed, many } from './verify/report.ts'
@@ -17,7 +18,7 @@ export async function build(
     const built = await withProgress(builder, progress && process.stderr.isTTY)
     const isClean = built.damaged.objects + built.duplicates.events === 0
     return {
-      code: isClean ? EXIT_CODES.fine : EXIT_CODES.findings,
+      code: isClean ? EXIT_CODES.done : EXIT_CODES.failed,
       report: { archive: store.description, ...built },
       text: inWords(store.description, built),
     }

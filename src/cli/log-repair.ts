@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts'
 import { isAgreed } from './agreement.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { LogRepair, type RepairPlan } from './log/repair-log.ts'
-import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
+import type { LogFlags, Outcome } from './log.ts'
 import { withExisting } from './open-existing.ts'
 import { describeProblems, listed, many } from './verify/report.ts'
 
@@ -18,10 +19,10 @@ export function repair(number: number): (config: Config, flags: LogFlags) => Pro
       const planned = await work.plan()
       if (!json) process.stdout.write(planInWords(planned))
       if (!yes && !(await isAgreed(json)))
-        return { code: EXIT_CODES.findings, report: reportOf(planned, false), text: 'Nothing was changed.\n' }
+        return { code: EXIT_CODES.failed, report: reportOf(planned, false), text: 'Nothing was changed.\n' }
       const done = await work.run(planned)
       return {
-        code: isWhole(done) ? EXIT_CODES.fine : EXIT_CODES.findings,
+        code: isWhole(done) ? EXIT_CODES.done : EXIT_CODES.failed,
         report: { ...reportOf(done, true), salvaged: planned.salvage.map(({ key }) => key) },
         text: doneInWords(done),
       }

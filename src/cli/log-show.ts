@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts'
 import { type LogView, LogViewer, type ViewedRecord } from '../log/log-view.ts'
 import { openStoreReader } from '../store/open-store.ts'
-import { EXIT_CODES, type LogFlags, type Outcome } from './log.ts'
+import { EXIT_CODES } from './exit-codes.ts'
+import type { LogFlags, Outcome } from './log.ts'
 import { grouped, many } from './verify/report.ts'
 
 const COUNT = 20
@@ -15,7 +16,7 @@ export async function show(config: Config, { from, count = COUNT }: LogFlags): P
     const view = await new LogViewer(store, { prefix: config.archive.prefix, from, count }).view()
     const isDamaged = view.hint > view.position || view.records.some(({ damaged }) => damaged !== undefined)
     return {
-      code: isDamaged ? EXIT_CODES.findings : EXIT_CODES.fine,
+      code: isDamaged ? EXIT_CODES.failed : EXIT_CODES.done,
       report: { archive: store.description, ...view },
       text: inWords(store.description, view),
     }

@@ -1,9 +1,7 @@
 import type { Config } from '../config/config.ts'
 import { ConfigInvalid, LogDamaged, LogRefused, StoreUnavailable } from '../errors.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { type SettingFlags, withArchive } from './own-settings.ts'
-
-/** Nothing is wrong · something is wrong, or was not done · the command failed. */
-export const EXIT_CODES = { fine: 0, findings: 1, error: 2 } as const
 
 export interface LogFlags extends SettingFlags {
   readonly json?: boolean
@@ -40,7 +38,7 @@ export async function runOnLog(
     const { message } = error
     if (flags.json) process.stdout.write(`${JSON.stringify({ error: message }, null, 2)}\n`)
     process.stderr.write(`frequency: ${message}\n`)
-    return EXIT_CODES.error
+    return EXIT_CODES.unusable
   }
 }
 

@@ -4,14 +4,20 @@ import { ConfigInvalid } from '../errors.ts'
 import { balance, format, type Ledger } from '../observability/ledger-balance.ts'
 import { type ProcessStatus, processStatusSchema } from '../observability/process-status.ts'
 import { failureReason } from '../process/failure-reason.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import type { SettingFlags } from './own-settings.ts'
 import { defaultServerUrl, serverUrl } from './server-url.ts'
 
 const ANSWER_MS_MAX = 10_000
 /** Pause between the two rounds of questions, so that changing counts differ. */
 const BETWEEN_ROUNDS_MS = 250
-const EXIT_CODES = { 'adds-up': 0, missing: 1, surplus: 1, unknown: 2 } as const
-const EXIT_ERROR = 2
+/** The exit code of each verdict. */
+const CODES = {
+  'adds-up': EXIT_CODES.done,
+  missing: EXIT_CODES.failed,
+  surplus: EXIT_CODES.failed,
+  unknown: EXIT_CODES.unusable,
+} as const
 const ADMIN_HINT = 'A server with ADMIN_PORT has it on that port: name the port with --admin-port or --url.'
 
 export interface StatusFlags extends SettingFlags {
@@ -39,12 +45,12 @@ export async function status(flags: StatusFlags, env: NodeJS.ProcessEnv): Promis
     const statuses = (round: readonly Answer[]) => round.map(answer => answer.status)
     const ledger = balance([statuses(before), statuses(answers)])
     process.stdout.write(flags.json ? jsonText(answers, ledger) : reportText(answers, ledger))
-    return EXIT_CODES[ledger.verdict]
+    return CODES[ledger.verdict]
   } catch (error) {
     if (!(error instanceof ConfigInvalid)) throw error
     if (flags.json) process.stdout.write(`${JSON.stringify({ error: error.message }, null, 2)}\n`)
     process.stderr.write(`frequency: ${error.message}\n`)
-    return EXIT_ERROR
+    return EXIT_CODES.unusable
   }
 }
 

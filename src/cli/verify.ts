@@ -1,14 +1,18 @@
 import type { Config } from '../config/config.ts'
 import { ConfigInvalid, StoreUnavailable } from '../errors.ts'
 import { openStoreReader } from '../store/open-store.ts'
+import { EXIT_CODES } from './exit-codes.ts'
 import { type SettingFlags, withArchive } from './own-settings.ts'
 import { ProgressBar } from './verify/progress-bar.ts'
 import { inWords, resultOf, type VerifyReport } from './verify/report.ts'
 import { Verifier, type VerifyFindings } from './verify/verifier.ts'
 
-/** Nothing is wrong · something is wrong · the archive could not be read, or not all of it. */
-const EXIT_CODES = { clean: 0, findings: 1, incomplete: 2 } as const
-const EXIT_ERROR = 2
+/** The exit code of each result. */
+const CODES = {
+  clean: EXIT_CODES.done,
+  findings: EXIT_CODES.failed,
+  incomplete: EXIT_CODES.unusable,
+} as const
 
 export interface VerifyFlags extends SettingFlags {
   readonly ids?: string
@@ -33,12 +37,12 @@ export async function verify(
   try {
     const report = await withArchive(archiveUrl, flags, env, config => reportOf(config, flags))
     process.stdout.write(flags.json ? `${JSON.stringify(report, null, 2)}\n` : inWords(report))
-    return EXIT_CODES[report.result]
+    return CODES[report.result]
   } catch (error) {
     const { message, stack } = error as Error
     if (flags.json) process.stdout.write(`${JSON.stringify({ result: 'error', error: message }, null, 2)}\n`)
     process.stderr.write(`frequency: ${isForTheUser(error) ? message : stack}\n`)
-    return EXIT_ERROR
+    return EXIT_CODES.unusable
   }
 }
 
