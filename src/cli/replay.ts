@@ -159,12 +159,13 @@ async function countOf(reader: SliceReader, { slices }: Beginning): Promise<numb
 async function send(run: Run, begun: Beginning, reader: SliceReader, isResumed: boolean): Promise<void> {
   const { flags, options, env, checkpointPath, signal } = run
   const { state, slices, sources } = begun
+  // A run that was killed before its first checkpoint has written what the checkpoint does not say.
   const mayReplace = flags.restart === true || isResumed
   const skipped =
     flags.skipRefused === undefined
       ? undefined
       : await LinesFile.open('--skip-refused', flags.skipRefused, state.skippedBytes, mayReplace)
-  const target = await openTarget(options, flags, env, { state, isResumed }, reason =>
+  const target = await openTarget(options, flags, env, { state, mayReplace }, reason =>
     say(`${reason}. Trying again.`),
   )
   const synced = async (): Promise<void> => {

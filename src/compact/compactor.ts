@@ -26,7 +26,7 @@ import { MIB } from '../config/setting-types.ts'
 import { ObjectNotFound, QueryFailed } from '../errors.ts'
 import { type ArchivedBatch, type ArchivedBatches, archivedBatches } from '../query/archive-batches.ts'
 import { coverageOf, hoursOf } from '../query/coverage.ts'
-import type { MadeFile, RowsFile, RowsOfSpan } from '../query/engine-messages.ts'
+import type { MadeFile, RowsOfSpan } from '../query/engine-messages.ts'
 import { uncoveredBatches } from '../query/event-sources.ts'
 import { hasLongRows } from '../query/hour-files.ts'
 import { BatchReader } from '../query/read-batch.ts'
@@ -185,7 +185,7 @@ export class Compactor {
           hourLeft = job.hour
           continue
         }
-        const files = this.#files.make(written.job.hour, written.sources, columns)
+        const files = this.#files.make(job.hour, written.sources, columns)
         making = files.catch(() => {})
         addingBefore = adding
         adding = this.#add(log, { ...written, files, columns }, addingBefore)
@@ -229,38 +229,29 @@ export class Compactor {
 
   /** A file of rows for each span: the events of a batch that reaches into another hour are chosen by it. */
   async #writeSources(batches: readonly ArchivedBatch[]): Promise<RowsOfSpan[]> {
+    const { store, prefix, cache, stopping } = this.#parts
+    const reader = new BatchReader(store, prefix, { isStoredOnly: true })
     const sources: RowsOfSpan[] = []
     try {
       for (const ofSpan of bySpan(batches)) {
         const [firstHour, lastHour] = hoursOf(ofSpan[0] as ArchivedBatch)
-        sources.push({ rows: await this.#writeRows(ofSpan), firstHour, lastHour })
+        const rows = await writeRows(reader, {
+          path: cache.temporaryPath('rows'),
+          batches: ofSpan,
+          assertWanted: () => {
+            if (stopping.aborted) throw new QueryFailed('The command was interrupted.')
+          },
+          written: ({ storedBytes }) => {
+            this.report.storedBytes += storedBytes
+          },
+        })
+        sources.push({ rows, firstHour, lastHour })
       }
     } catch (error) {
       await removeRows(sources)
       throw error
     }
     return sources
-  }
-
-  async #writeRows(batches: readonly ArchivedBatch[]): Promise<RowsFile> {
-    const { store, prefix, cache, stopping } = this.#parts
-    const path = cache.temporaryPath('rows')
-    const request = {
-      path,
-      batches,
-      assertWanted: () => {
-        if (stopping.aborted) throw new QueryFailed('The command was interrupted.')
-      },
-      written: ({ storedBytes }: ArchivedBatch) => {
-        this.report.storedBytes += storedBytes
-      },
-    }
-    try {
-      return await writeRows(new BatchReader(store, prefix, { isStoredOnly: true }), request)
-    } catch (error) {
-      await rm(path, { force: true })
-      throw error
-    }
   }
 
   /**

@@ -1,6 +1,6 @@
 /** Writes the events of batches into a file of rows (event-rows.ts), several batches at once. */
 
-import { open } from 'node:fs/promises'
+import { open, rm } from 'node:fs/promises'
 import { MIB } from '../config/setting-types.ts'
 import { forEachAtOnce } from '../process/for-each-at-once.ts'
 import type { ArchivedBatch } from './archive-batches.ts'
@@ -20,7 +20,7 @@ export interface RowsRequest {
   readonly written: (batch: ArchivedBatch) => void
 }
 
-/** @throws QueryFailed, StoreUnavailable; or what `assertWanted` throws. No read is under way then. */
+/** @throws QueryFailed, StoreUnavailable; or what `assertWanted` throws. No read is under way then, and no file is left. */
 export async function writeRows(reader: BatchReader, request: RowsRequest): Promise<RowsFile> {
   const { path, batches } = request
   const rows = new EventRows()
@@ -46,6 +46,9 @@ export async function writeRows(reader: BatchReader, request: RowsRequest): Prom
       request.written(batch)
     })
     await write()
+  } catch (error) {
+    await rm(path, { force: true })
+    throw error
   } finally {
     await file.close()
   }

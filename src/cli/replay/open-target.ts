@@ -23,14 +23,12 @@ export async function openTarget(
   options: ReplayOptions,
   flags: ReplayFlags,
   env: NodeJS.ProcessEnv,
-  { state, isResumed }: { readonly state: ReplayState; readonly isResumed: boolean },
+  { state, mayReplace }: { readonly state: ReplayState; readonly mayReplace: boolean },
   onRetry: (reason: string) => void,
 ): Promise<ReplayTarget> {
   const { destination, batchEvents, headers, concurrency, requestMsMax, retryMsMax } = options
   if (destination.kind === 'stdout') return new StreamTarget(process.stdout)
   if (destination.kind === 'file') {
-    // A run that was killed before its first checkpoint has written what the checkpoint does not say.
-    const mayReplace = flags.restart === true || isResumed
     const file = await LinesFile.open('--output', destination.path, state.outputBytes, mayReplace)
     return new FileTarget(destination.path, file)
   }
