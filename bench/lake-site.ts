@@ -1,6 +1,6 @@
 /** An archive that was made in a directory, commands of frequency on it, and DuckDB beside them. */
 import { readdir, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { archiveLocation } from '../src/config/archive-location.ts'
 import { openDirectoryStore } from '../src/store/directory.ts'
@@ -93,17 +93,9 @@ export class LakeSite {
     return join(this.#path, name)
   }
 
-  /** Runs a command to its end. @returns its standard output */
-  async timed({ ms, peakMib }: Timed, args: readonly string[]): Promise<string> {
-    const { stdout, ...figures } = await this.#run(args)
-    ms.push(figures.ms)
-    peakMib.push(figures.peakMib)
-    return stdout
-  }
-
-  /** The same for another program. @param script below the root of the project */
-  async timedProgram({ ms, peakMib }: Timed, script: string, args: readonly string[]): Promise<string> {
-    const { stdout, ...figures } = await this.#run(args, { script: join(ROOT, script) })
+  /** Runs a command, or another program below the root of the project, to its end. @returns its standard output */
+  async timed({ ms, peakMib }: Timed, args: readonly string[], script = BUILT_PROGRAM): Promise<string> {
+    const { stdout, ...figures } = await this.#run(args, { script: resolve(ROOT, script) })
     ms.push(figures.ms)
     peakMib.push(figures.peakMib)
     return stdout

@@ -35,7 +35,7 @@ export async function erase(site: Site): Promise<RowResult> {
     flaws.push(...(await flawsOf(lake, before, user)))
     const plan = lake.file('plan.json')
     await writeFile(plan, JSON.stringify(await planOf(lake, byHand, user)))
-    const ended = await lake.timedProgram(peer, join('.bench', 'erase-by-hand.js'), [plan])
+    const ended = await lake.timed(peer, [plan], join('.bench', 'erase-by-hand.js'))
     objectsAlone.ms.push(Number(ended))
     progress(
       `  erase: round ${round} of ${rounds}, ${ours.ms.at(-1)} ms and ${peer.ms.at(-1)} ms, ${objectsAlone.ms.at(-1)} ms of it for objects`,

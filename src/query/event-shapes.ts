@@ -13,21 +13,12 @@
  * lone surrogates are looked for here, and times have to be looked at by the caller.
  */
 
-import {
-  BACKSLASH,
-  CLOSE_BRACE,
-  CLOSE_BRACKET,
-  COLON,
-  OPEN_BRACE,
-  OPEN_BRACKET,
-  QUOTE,
-} from '../event/json-bytes.ts'
+import { CLOSE_BRACE, CLOSE_BRACKET, COLON, OPEN_BRACE, OPEN_BRACKET, QUOTE } from '../event/json-bytes.ts'
 import { JSON_VALUE, nameHash, targetOf } from './event-columns.ts'
 import {
   areEqual,
-  escapeEnd,
+  closingQuote,
   isScalarStart,
-  quoteOrBackslash,
   scalarEnd,
   skipSpaces,
   type Viewed,
@@ -99,9 +90,9 @@ export class EventShapes {
   #misses = 0
 
   /** @returns undefined if no line before had this shape */
-  match({ bytes, view }: Viewed, start: number, end: number): Shape | undefined {
-    if (this.#misses > MISSES_MIN + this.#hits) return undefined
-    const leaf = this.#follow(bytes, view, start, end)
+  match(line: Viewed, start: number, end: number): Shape | undefined {
+    if (this.#isGivenUp) return undefined
+    const leaf = this.#follow(line, start, end)
     if (leaf === NONE) {
       this.#misses++
       return undefined
@@ -110,7 +101,12 @@ export class EventShapes {
     return this.#shapes.get(leaf)
   }
 
-  #follow(bytes: Buffer, view: DataView, start: number, end: number): number {
+  get #isGivenUp(): boolean {
+    return this.#misses > MISSES_MIN + this.#hits
+  }
+
+  #follow(line: Viewed, start: number, end: number): number {
+    const { view } = line
     const starts = this.starts
     let node = ROOT
     let at = start
@@ -125,12 +121,8 @@ export class EventShapes {
         at = scalarEnd(view, at, end)
         continue
       }
-      at = quoteOrBackslash(view, at, end)
-      while (at < end && view.getUint8(at) === BACKSLASH) {
-        at = escapeEnd(bytes, at)
-        if (at === -1) return NONE
-        at = quoteOrBackslash(view, at, end)
-      }
+      at = closingQuote(line, at, end)
+      if (at === -1) return NONE
     }
     return NONE
   }
@@ -168,9 +160,8 @@ export class EventShapes {
 
   /** @param line of well-formed JSON, without equal names in one object and without lone surrogates */
   learn(line: Viewed, start: number, end: number, known: KnownLine): void {
-    const isLearning =
-      this.#shapes.size < SHAPES_MIN + this.#hits / HITS_PER_SHAPE && this.#misses <= MISSES_MIN + this.#hits
-    if (!isLearning) return
+    const isWorthIt = this.#shapes.size < SHAPES_MIN + this.#hits / HITS_PER_SHAPE
+    if (this.#isGivenUp || !isWorthIt) return
     const literals = literalsOf(line, start, end)
     if (literals === undefined) return
     let node = ROOT
@@ -214,7 +205,8 @@ interface Literal extends Span {
 }
 
 /** Undefined if the line has too many values. */
-function literalsOf({ bytes, view }: Viewed, start: number, end: number): Literal[] | undefined {
+function literalsOf(line: Viewed, start: number, end: number): Literal[] | undefined {
+  const { bytes, view } = line
   const literals: Literal[] = []
   let from = start
   let depth = 0
@@ -224,8 +216,7 @@ function literalsOf({ bytes, view }: Viewed, start: number, end: number): Litera
     if (literals.length === VALUES_MAX) return undefined
     const byte = bytes[at] as number
     if (byte === QUOTE) {
-      let to = quoteOrBackslash(view, at + 1, end)
-      while (bytes[to] === BACKSLASH) to = quoteOrBackslash(view, escapeEnd(bytes, to), end)
+      const to = closingQuote(line, at + 1, end)
       if (bytes[skipSpaces(bytes, to + 1)] === COLON) {
         const target = targetOf(bytes, at + 1, to, nameHash(bytes, at + 1, to))
         isText = depth === 1 && target !== undefined && target.kind !== JSON_VALUE

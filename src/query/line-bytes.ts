@@ -82,6 +82,20 @@ export function escapeEnd(bytes: Buffer, at: number): number {
   return isPair ? at + 12 : -1
 }
 
+/**
+ * The index of the quote that closes the string whose inside begins at `start`; `end` if there is none before. -1 if the
+ * string has half of a surrogate pair.
+ */
+export function closingQuote({ bytes, view }: Viewed, start: number, end: number): number {
+  let at = quoteOrBackslash(view, start, end)
+  while (at < end && view.getUint8(at) === BACKSLASH) {
+    at = escapeEnd(bytes, at)
+    if (at === -1) return -1
+    at = quoteOrBackslash(view, at, end)
+  }
+  return at
+}
+
 /** Whether the bytes at `at` are those of `other` from `start` on. Both have `length` bytes there. */
 export function areEqual(
   view: DataView,

@@ -17,9 +17,9 @@ export const ROW_BREAKS: readonly Break[] = [
   {
     name: 'a lone surrogate of a known shape is taken for a character',
     promise: SAME_ROW,
-    file: SHAPES,
-    text: '        at = escapeEnd(bytes, at)\n        if (at === -1) return NONE',
-    replacement: '        at += 2',
+    file: 'src/query/line-bytes.ts',
+    text: '    at = escapeEnd(bytes, at)\n    if (at === -1) return -1',
+    replacement: '    at += 2',
     checks: [ROWS],
   },
   {
